@@ -1,0 +1,22 @@
+//! The WGSL kernels against plain float64 twins, one file per kernel family. A twin says in some fifteen lines what
+//! the kernel computes and shares no code with it. Each test runs on every way to open the adapter.
+
+mod support;
+
+mod adam;
+mod concat;
+mod conv2d;
+mod dropout;
+mod elementwise;
+mod embedding;
+mod group_norm;
+mod hutchinson;
+mod langevin;
+mod matmul;
+mod random;
+mod reduce;
+mod roofline;
+mod score_matching;
+mod sde_step;
+mod softmax;
+mod upfirdn2d;

@@ -1,0 +1,88 @@
+// Moving whole tensors: along channels (concatenation and its adjoint, the slice), and along samples.
+
+// include lib/element.wgsl
+// include lib/index.wgsl
+
+struct Params {
+    rows: u32,   // pixels of all samples
+    first: u32,  // slice: the first channel. copy: the first vec4 of the source
+    second: u32, // copy: the first vec4 of the destination
+    a: u32,      // channels of a, or of x
+    b: u32,      // channels of b, or of the slice
+}
+
+var<immediate> p: Params;
+
+const ALIGNED: u32 = 0u; // whether the seam falls on a multiple of 4 channels
+
+@group(0) @binding(0) var<storage, read> a: array<Element4>;            // [rows, a]
+@group(0) @binding(1) var<storage, read> b: array<Element4>;            // [rows, b]
+@group(0) @binding(2) var<storage, read_write> y: array<Element4>;      // [rows, a + b]
+
+fn blocks_of(channels: u32) -> u32 { return (channels + 3u) / 4u; }
+
+// An invocation owns one vec4 of the output; its channels may come from both.
+@compute @workgroup_size(WORKGROUP)
+fn concat(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = flat_index(id, groups);
+    let blocks = blocks_of(p.a + p.b);
+    if (index >= p.rows * blocks) { return; }
+    let row = index / blocks;
+    let from_a = row * blocks_of(p.a);
+    let from_b = row * blocks_of(p.b);
+    if (ALIGNED == 1u) {
+        let block = index % blocks;
+        if (block < p.a / 4u) { y[index] = a[from_a + block]; } else { y[index] = b[from_b + block - p.a / 4u]; }
+        return;
+    }
+    var value = Element4();
+    for (var i = 0u; i < 4u; i++) {
+        let channel = index % blocks * 4u + i;
+        if (channel < p.a) {
+            value[i] = a[from_a + channel / 4u][channel % 4u];
+        } else if (channel < p.a + p.b) {
+            value[i] = b[from_b + (channel - p.a) / 4u][(channel - p.a) % 4u];
+        }
+    }
+    y[index] = value;
+}
+
+@group(0) @binding(1) var<storage, read_write> part: array<Element4>;   // [rows, b]
+
+// Channels first .. first + b of a.
+@compute @workgroup_size(WORKGROUP)
+fn slice(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = flat_index(id, groups);
+    let blocks = blocks_of(p.b);
+    if (index >= p.rows * blocks) { return; }
+    let start = index / blocks * blocks_of(p.a);
+    if (ALIGNED == 1u) {
+        part[index] = a[start + p.first / 4u + index % blocks];
+        return;
+    }
+    var value = Element4();
+    for (var i = 0u; i < 4u; i++) {
+        let channel = p.first + index % blocks * 4u + i;
+        if (channel < p.first + p.b) { value[i] = a[start + channel / 4u][channel % 4u]; }
+    }
+    part[index] = value;
+}
+
+@group(0) @binding(0) var<storage, read> source: array<Element4>;
+@group(0) @binding(1) var<storage, read_write> destination: array<Element4>;
+
+// `rows` vec4s from `first` of the source to `second` of the destination.
+@compute @workgroup_size(WORKGROUP)
+fn copy(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = flat_index(id, groups);
+    if (index < p.rows) { destination[p.second + index] = source[p.first + index]; }
+}
+
+@group(0) @binding(0) var<storage, read_write> zeroed: array<Element4>;
+
+// Zeros, `rows` vec4s from `second` on.
+@compute @workgroup_size(WORKGROUP)
+fn zero(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = flat_index(id, groups);
+    if (index < p.rows) { zeroed[p.second + index] = Element4(); }
+}

@@ -1,0 +1,40 @@
+// What the three passes of a convolution share: y[n, oy, ox, o] = b[o] + sum over ky, kx, c of
+// x[n, oy * stride + ky * dilation - pad_y, ox * stride + kx * dilation - pad_x, c] * w[ky, kx, c, o].
+
+struct Geometry {
+    n: u32,
+    h: u32, // input
+    w: u32,
+    c4: u32,
+    oh: u32, // output
+    ow: u32,
+    o4: u32,
+    kh: u32,
+    kw: u32,
+    stride: u32,
+    dilation: u32,
+    pad_y: i32, // above and left of the input
+    pad_x: i32,
+    layers: u32,     // grad_weight: slices of the sum over output rows
+    bias_rows: u32,  // forward: output pixels that get the bias
+    accumulate: u32, // grad_weight: add to what is there
+}
+
+var<immediate> g: Geometry;
+
+// Far outside of any image, on the safe side of overflow.
+const OUTSIDE: i32 = -0x1000000;
+
+// Four consecutive pixels of an image of `extent` = (h, w), by number: their sample, row and column.
+struct Pixels {
+    sample: vec4<i32>,
+    y: vec4<i32>,
+    x: vec4<i32>,
+}
+
+fn pixels(first: u32, h: u32, w: u32) -> Pixels {
+    let index = vec4(first) + vec4(0u, 1u, 2u, 3u);
+    let line = index / w;
+    let sample = line / h;
+    return Pixels(vec4<i32>(sample), vec4<i32>(line - sample * h), vec4<i32>(index - line * w));
+}

@@ -1,0 +1,95 @@
+// What is done element by element. An invocation owns one vec4. Tensors are blocks of samples; "period" blocks repeat.
+
+// include lib/element.wgsl
+// include lib/index.wgsl
+// include lib/activation.wgsl
+
+struct Params {
+    blocks: u32, // vec4s of the output
+    other: u32,  // vec4s of the second operand, or its period
+    sample: u32, // vec4s of a sample
+    channels: u32,
+    alpha: f32,
+    beta: f32,
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> a: array<Element4>;
+@group(0) @binding(1) var<storage, read> b: array<Element4>;
+@group(0) @binding(2) var<storage, read_write> y: array<Element4>;
+@group(0) @binding(1) var<storage, read_write> y1: array<Element4>; // the output where there is one operand
+
+// y = act(a).
+@compute @workgroup_size(WORKGROUP)
+fn activate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i < p.blocks) { y1[i] = Element4(act(vec4<f32>(a[i]))); }
+}
+
+// y = act'(a) b: the activation's adjoint and its tangent. a repeats with period `other`.
+@compute @workgroup_size(WORKGROUP)
+fn activation_slope(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i < p.blocks) { y[i] = Element4(act_slope(vec4<f32>(a[i % p.other])) * vec4<f32>(b[i])); }
+}
+
+// y = act'(a) c + sum over tangents of act''(a) b_k c_k, for stacks b = [x; tangents], c = [cotangents of both].
+@group(0) @binding(1) var<storage, read> c: array<Element4>;
+@compute @workgroup_size(WORKGROUP)
+fn activation_curvature(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i >= p.blocks) { return; }
+    let x = vec4<f32>(a[i]);
+    var sum = act_slope(x) * vec4<f32>(c[i]);
+    for (var t = i + p.blocks; t < p.other; t += p.blocks) {
+        sum += act_curvature(x) * vec4<f32>(a[t]) * vec4<f32>(c[t]);
+    }
+    y[i] = Element4(sum);
+}
+
+// y = alpha a + beta b, b counting as zero from `other` on.
+@compute @workgroup_size(WORKGROUP)
+fn blend(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i >= p.blocks) { return; }
+    var sum = p.alpha * vec4<f32>(a[i]);
+    if (i < p.other) { sum += p.beta * vec4<f32>(b[i]); }
+    y[i] = Element4(sum);
+}
+
+// y += alpha a.
+@compute @workgroup_size(WORKGROUP)
+fn accumulate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i < p.blocks) { y1[i] = Element4(vec4<f32>(y1[i]) + p.alpha * vec4<f32>(a[i])); }
+}
+
+// y = alpha a + beta, the shift up to `other` only, and never on padding.
+@compute @workgroup_size(WORKGROUP)
+fn affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i >= p.blocks) { return; }
+    let channel = i % ((p.channels + 3u) / 4u) * 4u + vec4(0u, 1u, 2u, 3u);
+    let shift = select(vec4(0.0), vec4(p.beta), channel < vec4(p.channels));
+    y1[i] = Element4(p.alpha * vec4<f32>(a[i]) + select(vec4(0.0), shift, i < p.other));
+}
+
+// y = a s[sample], s repeating with period `other`: a number for each sample.
+@group(0) @binding(1) var<storage, read> s: array<f32>;
+@compute @workgroup_size(WORKGROUP)
+fn scale_samples(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i < p.blocks) { y[i] = Element4(vec4<f32>(a[i]) * s[i / p.sample % p.other * 4u]); }
+}
+
+// y = a + b[sample, channel], for samples before `other`.
+@compute @workgroup_size(WORKGROUP)
+fn add_channels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i >= p.blocks) { return; }
+    let c4 = (p.channels + 3u) / 4u;
+    var sum = vec4<f32>(a[i]);
+    if (i / p.sample < p.other) { sum += vec4<f32>(b[i / p.sample * c4 + i % c4]); }
+    y[i] = Element4(sum);
+}

@@ -1,0 +1,62 @@
+// Hutchinson's trace estimator (Skilling 1989, Hutchinson 1990; Grathwohl et al. 2019): tr J = E[eps . J eps] for probes
+// with mean 0 and covariance I. Probes ride along the batch as tangents, [x; eps_1; ..; eps_K].
+
+// include lib/element.wgsl
+// include lib/index.wgsl
+// include lib/noise.wgsl
+
+const RADEMACHER: u32 = 1u; // else normal
+
+struct Params {
+    noise: Noise, // a probe's number is its step
+    samples: u32,
+    probes: u32,
+    sample: u32,  // vec4s of a sample
+    channels: u32,
+    chunks: u32,
+    run: u32,     // vec4s of a chunk
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;              // [n, h, w, c]
+@group(0) @binding(1) var<storage, read> given: array<vec4<f32>>;          // [K n, h, w, c]: given probes, else anything
+@group(0) @binding(2) var<storage, read_write> stack: array<vec4<f32>>;    // [(1 + K) n, h, w, c]
+
+// The i-th vec4 of all probes.
+fn probe_at(i: u32) -> vec4<f32> {
+    if (p.noise.given == 1u) { return given[i]; }
+    let row = i / p.sample;
+    var noise = p.noise;
+    noise.step += row / p.samples;
+    let words = noise_bits(noise, row % p.samples, i % p.sample);
+    let mask = channel_mask(i % ((p.channels + 3u) / 4u), p.channels);
+    if (RADEMACHER == 1u) { return rademacher_from(words) * mask; }
+    return normal_from(words) * mask;
+}
+
+// An invocation owns one vec4 of the stack.
+@compute @workgroup_size(WORKGROUP)
+fn seed(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    let primal = p.samples * p.sample;
+    if (i >= (1u + p.probes) * primal) { return; }
+    if (i < primal) { stack[i] = x[i]; } else { stack[i] = probe_at(i - primal); }
+}
+
+@group(0) @binding(0) var<storage, read> tangents: array<Element4>;        // [(1 + K) n, h, w, c]: tangents after the primal
+@group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;  // [K n, chunks]
+
+// eps . (J eps) of one chunk of one probe of one sample, lane by lane.
+@compute @workgroup_size(WORKGROUP)
+fn contract(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = flat_index(id, groups);
+    if (index >= p.probes * p.samples * p.chunks) { return; }
+    let base = index / p.chunks * p.sample;
+    let first = index % p.chunks * p.run;
+    var sum = vec4<f32>();
+    for (var k = first; k < min(first + p.run, p.sample); k++) {
+        sum += probe_at(base + k) * vec4<f32>(tangents[p.samples * p.sample + base + k]);
+    }
+    partial[index] = sum;
+}

@@ -1,0 +1,95 @@
+// One step of Langevin dynamics with the step size taken from a signal-to-noise ratio (Song 2021, algorithms 4 and 5):
+//
+//   eps = 2 alpha (snr |z| / |g|)^2,   y = x + eps g + sqrt(2 eps) z,
+//
+// g = score_scale * net. The noise is drawn twice, for its norm and for the step; the step size never leaves the
+// device. Norms are those of a sample, or their mean over the batch as the reference has it.
+
+// include lib/element.wgsl
+// include lib/index.wgsl
+// include lib/noise.wgsl
+
+struct Params {
+    noise: Noise,
+    samples: u32,
+    sample: u32,  // vec4s of a sample
+    channels: u32,
+    chunks: u32,
+    run: u32,     // vec4s of a chunk
+    batch: u32,   // 1: norms are averaged over the batch
+    score_scale: f32,
+    snr: f32,
+    alpha: f32,
+}
+
+var<immediate> p: Params;
+
+fn noise_at(i: u32) -> vec4<f32> {
+    let drawn = normal_from(noise_bits(p.noise, i / p.sample, i % p.sample));
+    return drawn * channel_mask(i % ((p.channels + 3u) / 4u), p.channels);
+}
+
+@group(0) @binding(0) var<storage, read> net: array<Element4>;                 // [n, h, w, c]
+@group(0) @binding(1) var<storage, read_write> partial: array<vec2<f32>>;      // [n, chunks]: |g|^2, |z|^2
+
+// An invocation owns one chunk of a sample.
+@compute @workgroup_size(WORKGROUP)
+fn norms(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = flat_index(id, groups);
+    if (index >= p.samples * p.chunks) { return; }
+    let base = index / p.chunks * p.sample;
+    let first = index % p.chunks * p.run;
+    var sum = vec2<f32>();
+    for (var k = first; k < min(first + p.run, p.sample); k++) {
+        let g = p.score_scale * vec4<f32>(net[base + k]);
+        let z = noise_at(base + k);
+        sum += vec2(dot(g, g), dot(z, z));
+    }
+    partial[index] = sum;
+}
+
+@group(0) @binding(0) var<storage, read> partial_in: array<vec2<f32>>;         // [n, chunks]
+@group(0) @binding(1) var<storage, read_write> norms_out: array<vec2<f32>>;    // [n]: |g|, |z|
+
+// An invocation owns one sample.
+@compute @workgroup_size(WORKGROUP)
+fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let sample = flat_index(id, groups);
+    if (sample >= p.samples) { return; }
+    var sum = vec2<f32>();
+    for (var chunk = 0u; chunk < p.chunks; chunk++) { sum += partial_in[sample * p.chunks + chunk]; }
+    norms_out[sample] = sqrt(sum);
+}
+
+@group(0) @binding(0) var<storage, read> norms_in: array<vec2<f32>>;           // [n]
+@group(0) @binding(1) var<storage, read_write> steps_out: array<f32>;          // [n]
+
+// eps for each sample.
+@compute @workgroup_size(WORKGROUP)
+fn step_size(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let sample = flat_index(id, groups);
+    if (sample >= p.samples) { return; }
+    var norm = norms_in[sample];
+    if (p.batch == 1u) {
+        norm = vec2<f32>();
+        for (var i = 0u; i < p.samples; i++) { norm += norms_in[i]; }
+        norm /= f32(p.samples);
+    }
+    let ratio = p.snr * norm.y / norm.x;
+    // A score of zero has no direction to step in.
+    steps_out[sample] = select(0.0, 2.0 * p.alpha * ratio * ratio, norm.x > 0.0);
+}
+
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;                  // [n, h, w, c]
+@group(0) @binding(1) var<storage, read> g_net: array<Element4>;               // [n, h, w, c]: the network's output
+@group(0) @binding(2) var<storage, read> steps: array<f32>;                    // [n]
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;            // [n, h, w, c]
+
+// An invocation owns one vec4.
+@compute @workgroup_size(WORKGROUP)
+fn langevin(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i >= p.samples * p.sample) { return; }
+    let eps = steps[i / p.sample];
+    y[i] = x[i] + eps * p.score_scale * vec4<f32>(g_net[i]) + sqrt(2.0 * eps) * noise_at(i);
+}

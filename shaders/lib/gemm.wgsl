@@ -1,0 +1,167 @@
+// The GEMM body: C[m, n] = sum over segments s and k < depth of A[m, (s, k)] * B[(s, k), n], in f32.
+//
+// Everything moves in blocks of 4 x 4: a mat4x4 `b` holds four rows, `b[i]` being row i. The file that includes
+// this one says what A, B and C are, by the hooks
+//
+//   gemm_extent()                  how large the product is
+//   gemm_segments(layer)           the segments [x, y) that a layer sums
+//   a_origin(layer, row)           what is known of rows row .. row + 3 of A whatever the segment
+//   a_seek(origin, segment)        and of one segment of them
+//   a_block(cursor, k)             their columns k .. k + 3
+//   b_origin(layer, column)        likewise for columns 4 * column .. 4 * column + 3 of B
+//   b_seek(origin, segment)
+//   b_block(cursor, k)             rows k .. k + 3 of B
+//   c_store(layer, row, column, value)   row `row`, columns 4 * column .. of C; called inside the extent only
+//
+// Hooks return zeros outside of A and anything finite outside of B. A layer is a product of its own: a matrix
+// of a batch, or a slice of a sum that a later pass adds up. Two forms of the same loop:
+//
+//   direct   an invocation loads its own operands: for processors, where barriers cost most
+//   tiled    a workgroup stages both operands in workgroup memory
+//
+// Each element of C belongs to one invocation, which adds its products in order of (s, k): no races, and the
+// same bits whatever is computed beside it.
+
+// include lib/index.wgsl
+
+const TM: u32 = 2u; // blocks of rows that an invocation owns
+const TN: u32 = 2u; // blocks of columns
+const GM: u32 = 8u; // tiled: invocations along the rows of a workgroup's tile
+const GN: u32 = 8u; // tiled: along its columns
+const GK: u32 = 8u; // tiled: blocks of k that are staged at once
+
+struct GemmExtent {
+    layers: u32,
+    rows: u32,
+    columns: u32, // in blocks of 4
+    depth: u32,   // k of one segment, a multiple of 4
+}
+
+fn multiply_row(sum: vec4<f32>, a: vec4<f32>, b: mat4x4<f32>) -> vec4<f32> {
+    return fma(vec4(a.w), b[3], fma(vec4(a.z), b[2], fma(vec4(a.y), b[1], fma(vec4(a.x), b[0], sum))));
+}
+
+fn multiply_add(sum: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        multiply_row(sum[0], a[0], b),
+        multiply_row(sum[1], a[1], b),
+        multiply_row(sum[2], a[2], b),
+        multiply_row(sum[3], a[3], b),
+    );
+}
+
+fn store_block(extent: GemmExtent, layer: u32, row: u32, column: u32, block: mat4x4<f32>) {
+    if (column >= extent.columns) { return; }
+    for (var i = 0u; i < 4u; i++) {
+        if (row + i < extent.rows) { c_store(layer, row + i, column, block[i]); }
+    }
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn direct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let extent = gemm_extent();
+    let columns = (extent.columns + TN - 1u) / TN;
+    let rows = (extent.rows + 4u * TM - 1u) / (4u * TM);
+    let index = flat_index(id, groups);
+    let column = index % columns * TN;
+    let row = index / columns % rows * 4u * TM;
+    let layer = index / (columns * rows);
+    if (layer >= extent.layers) { return; }
+
+    var a_origins: array<AOrigin, TM>;
+    var b_origins: array<BOrigin, TN>;
+    for (var i = 0u; i < TM; i++) { a_origins[i] = a_origin(layer, row + 4u * i); }
+    for (var j = 0u; j < TN; j++) { b_origins[j] = b_origin(layer, column + j); }
+
+    var sums: array<mat4x4<f32>, TM * TN>;
+    let segments = gemm_segments(layer);
+    for (var segment = segments.x; segment < segments.y; segment++) {
+        var a_cursors: array<ACursor, TM>;
+        var b_cursors: array<BCursor, TN>;
+        for (var i = 0u; i < TM; i++) { a_cursors[i] = a_seek(a_origins[i], segment); }
+        for (var j = 0u; j < TN; j++) { b_cursors[j] = b_seek(b_origins[j], segment); }
+        for (var k = 0u; k < extent.depth; k += 4u) {
+            var b: array<mat4x4<f32>, TN>;
+            for (var j = 0u; j < TN; j++) { b[j] = b_block(b_cursors[j], k); }
+            for (var i = 0u; i < TM; i++) {
+                let a = a_block(a_cursors[i], k);
+                for (var j = 0u; j < TN; j++) { sums[i * TN + j] = multiply_add(sums[i * TN + j], a, b[j]); }
+            }
+        }
+    }
+    for (var i = 0u; i < TM; i++) {
+        for (var j = 0u; j < TN; j++) {
+            store_block(extent, layer, row + 4u * i, column + j, sums[i * TN + j]);
+        }
+    }
+}
+
+// The staged operands: row r of A's tile, four k of block kb, at kb * 4 * GM * TM + r; row k of B's tile, block
+// of columns j, at k * GN * TN + j.
+var<workgroup> a_tile: array<vec4<f32>, GK * GM * TM * 4u>;
+var<workgroup> b_tile: array<vec4<f32>, GK * 4u * GN * TN>;
+
+@compute @workgroup_size(GM * GN)
+fn tiled(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let extent = gemm_extent();
+    let columns = (extent.columns + GN * TN - 1u) / (GN * TN);
+    let rows = (extent.rows + 4u * GM * TM - 1u) / (4u * GM * TM);
+    let index = group.x + group.y * groups.x;
+    let column = index % columns * GN * TN;
+    let row = index / columns % rows * 4u * GM * TM;
+    let layer = index / (columns * rows);
+    if (layer >= extent.layers) { return; }
+    let m = local / GN;
+    let n = local % GN;
+
+    var sums: array<mat4x4<f32>, TM * TN>;
+    let segments = gemm_segments(layer);
+    let blocks = extent.depth / 4u; // of one segment
+    let last = segments.y * blocks;
+    for (var first = segments.x * blocks; first < last; first += GK) {
+        for (var t = local; t < GK * GM * TM; t += GM * GN) {
+            let kb = t % GK;
+            let mb = t / GK;
+            var block = mat4x4<f32>();
+            if (first + kb < last) {
+                let cursor = a_seek(a_origin(layer, row + 4u * mb), (first + kb) / blocks);
+                block = a_block(cursor, (first + kb) % blocks * 4u);
+            }
+            for (var i = 0u; i < 4u; i++) { a_tile[kb * 4u * GM * TM + 4u * mb + i] = block[i]; }
+        }
+        for (var t = local; t < GK * GN * TN; t += GM * GN) {
+            let nb = t % (GN * TN);
+            let kb = t / (GN * TN);
+            var block = mat4x4<f32>();
+            if (first + kb < last) {
+                let cursor = b_seek(b_origin(layer, column + nb), (first + kb) / blocks);
+                block = b_block(cursor, (first + kb) % blocks * 4u);
+            }
+            for (var i = 0u; i < 4u; i++) { b_tile[(4u * kb + i) * GN * TN + nb] = block[i]; }
+        }
+        workgroupBarrier();
+        for (var kb = 0u; kb < GK; kb++) {
+            var b: array<mat4x4<f32>, TN>;
+            for (var j = 0u; j < TN; j++) {
+                let at = 4u * kb * GN * TN + j * GN + n;
+                b[j] = mat4x4<f32>(
+                    b_tile[at], b_tile[at + GN * TN], b_tile[at + 2u * GN * TN], b_tile[at + 3u * GN * TN]);
+            }
+            for (var i = 0u; i < TM; i++) {
+                let at = kb * 4u * GM * TM + 4u * (i * GM + m);
+                let a = mat4x4<f32>(a_tile[at], a_tile[at + 1u], a_tile[at + 2u], a_tile[at + 3u]);
+                for (var j = 0u; j < TN; j++) { sums[i * TN + j] = multiply_add(sums[i * TN + j], a, b[j]); }
+            }
+        }
+        workgroupBarrier();
+    }
+    for (var i = 0u; i < TM; i++) {
+        for (var j = 0u; j < TN; j++) {
+            store_block(extent, layer, row + 4u * (i * GM + m), column + j * GN + n, sums[i * TN + j]);
+        }
+    }
+}

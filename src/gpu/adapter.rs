@@ -1,0 +1,173 @@
+//! Which adapter to use: listing, ordering, choosing.
+
+use super::error::GpuError;
+use wgpu::DeviceType;
+
+/// One adapter of this machine, as `tweedie devices` shows it.
+pub struct Adapter {
+    pub(super) raw: wgpu::Adapter,
+    info: wgpu::AdapterInfo,
+}
+
+impl Adapter {
+    /// The driver's name for the device.
+    pub fn name(&self) -> &str {
+        &self.info.name
+    }
+
+    /// The API it is reached through: `vulkan`, `metal` or `dx12`.
+    pub fn backend(&self) -> String {
+        self.info.backend.to_string()
+    }
+
+    /// The driver and its version, as far as it says.
+    pub fn driver(&self) -> String {
+        format!("{} {}", self.info.driver, self.info.driver_info).trim().to_string()
+    }
+
+    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
+    pub fn kind(&self) -> &'static str {
+        match self.info.device_type {
+            DeviceType::DiscreteGpu => "discrete",
+            DeviceType::IntegratedGpu => "integrated",
+            DeviceType::VirtualGpu => "virtual",
+            DeviceType::Cpu => "cpu",
+            DeviceType::Other => "other",
+        }
+    }
+
+    /// Whether the "GPU" is a driver that runs shaders on the processor.
+    pub fn is_cpu(&self) -> bool {
+        self.info.device_type == DeviceType::Cpu
+    }
+
+    /// The most bytes one storage binding can span.
+    pub fn max_binding(&self) -> u64 {
+        self.raw.limits().max_storage_buffer_binding_size
+    }
+
+    /// The device's memory in bytes where it can be learnt: the largest device-local heap; for a software
+    /// driver no more than what the machine has available now.
+    pub fn memory(&self) -> Option<u64> {
+        let heap = largest_device_local_heap(&self.raw);
+        if self.is_cpu() { heap.into_iter().chain(available_host_memory()).min() } else { heap }
+    }
+}
+
+/// All adapters, best first: discrete, integrated, others, software. The index of an adapter here is the
+/// index that `--adapter` takes.
+pub fn adapters() -> Vec<Adapter> {
+    let instance = instance();
+    let raw = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let mut all: Vec<Adapter> = raw.into_iter().map(|raw| Adapter { info: raw.get_info(), raw }).collect();
+    all.sort_by_key(|a| rank(a.info.device_type));
+    all
+}
+
+/// The adapter that `wanted` names (an index, or a part of a name in any case); without it the one that
+/// `WGPU_ADAPTER_NAME` names; without that the best.
+///
+/// # Errors
+/// [`GpuError::NoAdapter`] if the machine has none, [`GpuError::NoSuchAdapter`] if none matches.
+pub fn choose(wanted: Option<&str>) -> Result<Adapter, GpuError> {
+    let from_env = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
+    let wanted = wanted.map(str::to_string).or(from_env);
+    let mut all = adapters();
+    if all.is_empty() {
+        return Err(GpuError::NoAdapter);
+    }
+    let names: Vec<&str> = all.iter().map(Adapter::name).collect();
+    match position(&names, wanted.as_deref()) {
+        Some(index) => Ok(all.swap_remove(index)),
+        None => Err(GpuError::NoSuchAdapter {
+            wanted: wanted.unwrap_or_default(),
+            available: names
+                .iter()
+                .enumerate()
+                .map(|(i, n)| format!("{i}: {n}"))
+                .collect::<Vec<_>>()
+                .join(", "),
+        }),
+    }
+}
+
+fn position(names: &[&str], wanted: Option<&str>) -> Option<usize> {
+    let Some(wanted) = wanted else { return Some(0) };
+    if let Ok(index) = wanted.parse::<usize>() {
+        return (index < names.len()).then_some(index);
+    }
+    let wanted = wanted.to_lowercase();
+    names.iter().position(|name| name.to_lowercase().contains(&wanted))
+}
+
+fn rank(kind: DeviceType) -> u8 {
+    match kind {
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu | DeviceType::Other => 2,
+        DeviceType::Cpu => 3,
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
+    descriptor.backends &= wgpu::Backends::PRIMARY;
+    // DX12, and Vulkan with VK_EXT_memory_budget, then refuse an allocation instead of thrashing.
+    descriptor.memory_budget_thresholds.for_resource_creation = Some(95);
+    wgpu::Instance::new(descriptor)
+}
+
+#[cfg(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn largest_device_local_heap(adapter: &wgpu::Adapter) -> Option<u64> {
+    // SAFETY: the handle is only read, while `adapter` keeps it alive.
+    let hal = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;
+    let instance = hal.shared_instance().raw_instance();
+    // SAFETY: the physical device belongs to this instance.
+    let memory = unsafe { instance.get_physical_device_memory_properties(hal.raw_physical_device()) };
+    let heaps = memory.memory_heaps_as_slice().iter();
+    // Bit 0 is VK_MEMORY_HEAP_DEVICE_LOCAL_BIT (Vulkan 1.3, VkMemoryHeapFlagBits).
+    heaps.filter(|heap| heap.flags.as_raw() & 1 != 0).map(|heap| heap.size).max()
+}
+
+#[cfg(not(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn largest_device_local_heap(_: &wgpu::Adapter) -> Option<u64> {
+    None
+}
+
+/// What Linux would still give this process: MemAvailable, or what its control group has left.
+fn available_host_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let available = line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024;
+    let read = |file: &str| {
+        std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok()
+    };
+    let group = read("memory.max").zip(read("memory.current")).map(|(max, now)| max.saturating_sub(now));
+    Some(group.map_or(available, |group| group.min(available)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_is_chosen_by_index_by_part_of_its_name_or_as_the_first() {
+        let names = ["NVIDIA H200", "llvmpipe (LLVM 15)"];
+        assert_eq!(position(&names, None), Some(0));
+        assert_eq!(position(&names, Some("1")), Some(1));
+        assert_eq!(position(&names, Some("2")), None);
+        assert_eq!(position(&names, Some("LLVMpipe")), Some(1));
+        assert_eq!(position(&names, Some("radeon")), None);
+    }
+
+    #[test]
+    fn discrete_comes_before_integrated_and_software_last() {
+        let mut kinds =
+            [DeviceType::Cpu, DeviceType::Other, DeviceType::IntegratedGpu, DeviceType::DiscreteGpu];
+        kinds.sort_by_key(|kind| rank(*kind));
+        assert_eq!(
+            kinds,
+            [DeviceType::DiscreteGpu, DeviceType::IntegratedGpu, DeviceType::Other, DeviceType::Cpu]
+        );
+    }
+}

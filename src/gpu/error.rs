@@ -1,0 +1,113 @@
+//! What can go wrong between us and a device.
+
+use std::fmt;
+
+/// An error of the device layer. Every message names the cause and what a user can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum GpuError {
+    /// No Vulkan, Metal or DX12 adapter answered.
+    #[error(
+        "no Vulkan, Metal or DX12 adapter was found; install your GPU's driver, or a software one \
+         (Debian, Ubuntu: apt-get install mesa-vulkan-drivers)"
+    )]
+    NoAdapter,
+    /// The adapter that was asked for does not exist.
+    #[error("no adapter matches `{wanted}`; `tweedie devices` lists these: {available}")]
+    NoSuchAdapter {
+        /// The name or index that was asked for.
+        wanted: String,
+        /// The adapters there are, as `index: name`.
+        available: String,
+    },
+    /// The adapter lacks something every kernel needs.
+    #[error("adapter {adapter} lacks {missing}; choose another with --adapter (see `tweedie devices`)")]
+    Unsupported {
+        /// The adapter's name.
+        adapter: String,
+        /// The feature or limit it lacks.
+        missing: String,
+    },
+    /// The driver would not open the adapter.
+    #[error("adapter {adapter} could not be opened: {reason}")]
+    Open {
+        /// The adapter's name.
+        adapter: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// The device has no memory left for an allocation.
+    #[error(
+        "out of device memory: {wanted} more were asked for with {in_use} in use{}; \
+         use a smaller batch or a smaller model",
+        .budget.map(|b| format!(" of {b}")).unwrap_or_default()
+    )]
+    OutOfMemory {
+        /// The size of the allocation that failed.
+        wanted: Bytes,
+        /// What was allocated before.
+        in_use: Bytes,
+        /// What the device has in all, where that is known.
+        budget: Option<Bytes>,
+    },
+    /// A tensor is larger than the adapter can hold or bind.
+    #[error(
+        "{what} takes {size}, more than the {limit} that {adapter} can {verb}; \
+         use a smaller batch or a smaller model"
+    )]
+    TooLarge {
+        /// The tensor, or the kernel and its binding.
+        what: String,
+        /// Its size.
+        size: Bytes,
+        /// The adapter's limit.
+        limit: Bytes,
+        /// The adapter's name.
+        adapter: String,
+        /// What the limit is about: `allocate` or `bind` at once.
+        verb: &'static str,
+    },
+    /// A shader failed to assemble, validate or compile. A bug of ours or of the driver's.
+    #[error("shader {shader} was refused: {reason}")]
+    Shader {
+        /// File and entry point.
+        shader: String,
+        /// The validator's or the driver's words.
+        reason: String,
+    },
+    /// The device rejected a command. A bug of ours or of the driver's.
+    #[error("the device rejected a command: {0}")]
+    Rejected(String),
+    /// The device is gone: reset, unplugged, or hung.
+    #[error("the device was lost ({0}); training continues from its last checkpoint with --resume")]
+    Lost(String),
+}
+
+/// A number of bytes, printed with a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let mut value = self.0 as f64;
+        let mut unit = 0;
+        while value >= 1024.0 && unit + 1 < units.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        if unit == 0 { write!(f, "{} B", self.0) } else { write!(f, "{value:.1} {}", units[unit]) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_printed_with_the_largest_fitting_unit() {
+        assert_eq!(Bytes(17).to_string(), "17 B");
+        assert_eq!(Bytes(1024).to_string(), "1.0 KiB");
+        assert_eq!(Bytes(128 << 20).to_string(), "128.0 MiB");
+        assert_eq!(Bytes(5 << 50).to_string(), "5120.0 TiB");
+    }
+}

@@ -1,0 +1,312 @@
+//! The device: adapter choice, buffers, shader assembly, pipelines, the command stream and timing.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), tweedie::gpu::GpuError> {
+//! let gpu = tweedie::gpu::Gpu::open(None)?;
+//! println!("{} through {}", gpu.adapter().name(), gpu.adapter().backend());
+//! # Ok(())
+//! # }
+//! ```
+
+mod adapter;
+mod error;
+mod pipeline;
+mod pool;
+mod shader;
+mod stream;
+mod timing;
+
+pub use adapter::{Adapter, adapters, choose};
+pub use error::{Bytes, GpuError};
+pub use pool::{Buffer, MemoryUse};
+pub use shader::{Element, Shader, Variant};
+
+use pipeline::Pipelines;
+use pool::Pool;
+use std::sync::{Arc, Mutex, MutexGuard};
+use stream::{Faults, Stream};
+
+/// Every kernel takes its shapes as immediates, and no more bytes of them than every backend has.
+const MAX_IMMEDIATES: u32 = 128;
+/// What one submission may compute on a processor or a small GPU, and on a large one, in operations.
+const MAX_WORK: [u64; 2] = [20_000_000_000, 500_000_000_000];
+
+/// An open device. Cloning it is cheap; every clone is the same device.
+#[derive(Clone)]
+pub struct Gpu(Arc<Shared>);
+
+struct Shared {
+    // Fields drop in this order: what is recorded before what it was recorded for.
+    stream: Mutex<Stream>,
+    pipelines: Pipelines,
+    pool: Arc<Pool>,
+    timestamps: bool,
+    options: Options,
+    limits: wgpu::Limits,
+    queue: wgpu::Queue,
+    device: wgpu::Device,
+    adapter: Adapter,
+}
+
+/// How a device is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Compile every shader with tests of its indices and bounds on its loops.
+    pub checked: bool,
+    /// Whether kernels stage operands in workgroup memory. By default they do on GPUs and do not on
+    /// processors, where barriers cost more than loads.
+    pub staged: Option<bool>,
+}
+
+/// A range of a buffer as a kernel sees it.
+#[derive(Clone, Copy)]
+pub struct Binding<'a> {
+    /// The buffer.
+    pub buffer: &'a Buffer,
+    /// Where the range starts, in bytes; a multiple of [`Gpu::alignment`].
+    pub offset: u64,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// How much a dispatch covers.
+#[derive(Debug, Clone, Copy)]
+pub enum Extent {
+    /// At least so many invocations.
+    Invocations(usize),
+    /// So many workgroups.
+    Workgroups(usize),
+}
+
+/// One kernel launch.
+pub struct Dispatch<'a> {
+    /// The shader.
+    pub variant: Variant,
+    /// Its entry point.
+    pub entry: &'static str,
+    /// What its bindings 0, 1, … are bound to.
+    pub bindings: &'a [Binding<'a>],
+    /// The bytes of its `var<immediate>`.
+    pub immediates: &'a [u8],
+    /// How much it covers. More than 65,535 workgroups are folded into two dimensions.
+    pub extent: Extent,
+    /// About how many operations it takes, to bound what one submission holds.
+    pub work: u64,
+}
+
+impl Gpu {
+    /// Opens the adapter that `wanted` names (see [`choose`]), else the best one.
+    ///
+    /// # Errors
+    /// If there is no such adapter, if it lacks what the kernels need, or if the driver refuses.
+    pub fn open(wanted: Option<&str>) -> Result<Gpu, GpuError> {
+        Gpu::with(choose(wanted)?, Options::default())
+    }
+
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// If the adapter lacks what the kernels need, or if the driver refuses.
+    pub fn with(adapter: Adapter, options: Options) -> Result<Gpu, GpuError> {
+        let limits = adapter.raw.limits();
+        let available = adapter.raw.features();
+        let lacking =
+            |missing: &str| GpuError::Unsupported { adapter: adapter.name().into(), missing: missing.into() };
+        if !available.contains(wgpu::Features::IMMEDIATES) || limits.max_immediate_size < MAX_IMMEDIATES {
+            return Err(lacking("128 bytes of immediates (push constants)"));
+        }
+        let wished = wgpu::Features::SHADER_F16
+            | wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
+            | wgpu::Features::PIPELINE_CACHE;
+        let features = wgpu::Features::IMMEDIATES | (available & wished);
+        let request = adapter.raw.request_device(&wgpu::DeviceDescriptor {
+            label: Some("tweedie"),
+            required_features: features,
+            required_limits: limits.clone(),
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        });
+        let (device, queue) = pollster::block_on(request)
+            .map_err(|e| GpuError::Open { adapter: adapter.name().into(), reason: e.to_string() })?;
+        let faults = Faults::watch(&device);
+        let pool = Pool::new(device.clone(), adapter.name().into(), limits.max_buffer_size, adapter.memory());
+        let max_work = MAX_WORK[usize::from(adapter.kind() == "discrete")];
+        Ok(Gpu(Arc::new(Shared {
+            stream: Mutex::new(Stream::new(device.clone(), queue.clone(), faults, max_work)),
+            pipelines: Pipelines::new(device.clone(), &adapter.raw.get_info(), options.checked),
+            pool,
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS),
+            options,
+            limits,
+            queue,
+            device,
+            adapter,
+        })))
+    }
+
+    /// The adapter this device was opened on.
+    pub fn adapter(&self) -> &Adapter {
+        &self.0.adapter
+    }
+
+    /// Whether kernels stage operands in workgroup memory (see [`Options::staged`]).
+    pub fn stages(&self) -> bool {
+        self.0.options.staged.unwrap_or(!self.adapter().is_cpu())
+    }
+
+    /// About how many invocations it takes to keep the device busy.
+    pub fn parallelism(&self) -> usize {
+        match self.adapter().kind() {
+            "cpu" => 256,
+            "discrete" => 65536,
+            _ => 8192,
+        }
+    }
+
+    /// Whether tensors can be stored as f16.
+    pub fn has_f16(&self) -> bool {
+        self.0.device.features().contains(wgpu::Features::SHADER_F16)
+    }
+
+    /// What the start of a binding must be a multiple of, in bytes.
+    pub fn alignment(&self) -> u64 {
+        u64::from(self.0.limits.min_storage_buffer_offset_alignment).max(256)
+    }
+
+    /// The most bytes that one binding can span.
+    pub fn max_binding(&self) -> u64 {
+        self.0.limits.max_storage_buffer_binding_size
+    }
+
+    /// The most bytes that one buffer can hold.
+    pub fn max_buffer(&self) -> u64 {
+        self.0.limits.max_buffer_size
+    }
+
+    /// Bytes in use on the device.
+    pub fn memory(&self) -> MemoryUse {
+        self.0.pool.usage()
+    }
+
+    /// How many pipelines have been compiled so far.
+    pub fn pipelines(&self) -> usize {
+        self.0.pipelines.count()
+    }
+
+    /// A buffer of at least `bytes`, with unspecified contents.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfMemory`], or [`GpuError::TooLarge`] beyond what one buffer can be.
+    pub fn allocate(&self, bytes: u64) -> Result<Buffer, GpuError> {
+        self.0.pool.allocate(bytes)
+    }
+
+    /// Records a kernel launch. It runs after everything recorded before it.
+    ///
+    /// # Errors
+    /// [`GpuError::TooLarge`] if a binding is larger than the adapter binds, [`GpuError::Shader`] if the
+    /// shader does not compile, and whatever the device reported since.
+    pub fn dispatch(&self, dispatch: Dispatch<'_>) -> Result<(), GpuError> {
+        let Dispatch { variant, entry, bindings, immediates, extent, work } = dispatch;
+        let pipeline = self.0.pipelines.get(&variant, entry, immediates.len())?;
+        let groups = match extent {
+            Extent::Workgroups(groups) => groups,
+            Extent::Invocations(count) => count.div_ceil(pipeline.workgroup as usize),
+        };
+        if groups == 0 {
+            return Ok(());
+        }
+        for (slot, binding) in bindings.iter().enumerate() {
+            if binding.size > self.max_binding() {
+                return Err(GpuError::TooLarge {
+                    what: format!("binding {slot} of {}", pipeline.label),
+                    size: Bytes(binding.size),
+                    limit: Bytes(self.max_binding()),
+                    adapter: self.adapter().name().into(),
+                    verb: "bind",
+                });
+            }
+        }
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings.iter().enumerate().map(entry_of).collect();
+        let bind_group = self.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&pipeline.label),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        self.stream().dispatch(&pipeline, &bind_group, immediates, self.fold(groups), work)
+    }
+
+    /// Writes `bytes` at `offset` of a buffer, after everything recorded so far has read it.
+    ///
+    /// # Errors
+    /// What the device reported since the last call.
+    pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<(), GpuError> {
+        // A write happens before the next submission, hence before whatever is recorded but not submitted.
+        self.stream().flush()?;
+        self.0.queue.write_buffer(buffer.raw(), offset, bytes);
+        Ok(())
+    }
+
+    /// Reads `size` bytes at `offset` of a buffer, after everything recorded so far; waits for the device.
+    ///
+    /// # Errors
+    /// [`GpuError::Lost`] if the device does not answer any more, [`GpuError::OutOfMemory`] without room for
+    /// the staging buffer.
+    pub fn download(&self, buffer: &Buffer, offset: u64, size: u64) -> Result<Vec<u8>, GpuError> {
+        let staging = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("download"),
+            size: size.next_multiple_of(4),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        let mut stream = self.stream();
+        stream.encode(|encoder| {
+            encoder.copy_buffer_to_buffer(buffer.raw(), offset, &staging, 0, size.next_multiple_of(4));
+        });
+        stream.flush()?;
+        let slice = staging.slice(..);
+        slice.map_async(wgpu::MapMode::Read, |_| {});
+        stream.synchronize()?;
+        let mapped = slice.get_mapped_range().map_err(|e| GpuError::Lost(e.to_string()))?;
+        Ok(mapped[..size as usize].to_vec())
+    }
+
+    /// Submits what is recorded, without waiting.
+    ///
+    /// # Errors
+    /// What the device reported since the last call.
+    pub fn flush(&self) -> Result<(), GpuError> {
+        self.stream().flush()
+    }
+
+    /// Submits what is recorded and waits until the device has done it.
+    ///
+    /// # Errors
+    /// [`GpuError::Lost`] if it never does, and what the device reported since the last call.
+    pub fn synchronize(&self) -> Result<(), GpuError> {
+        self.stream().synchronize()
+    }
+
+    /// Workgroups in two dimensions, each within the adapter's limit; the kernels test the flat index.
+    fn fold(&self, groups: usize) -> [u32; 2] {
+        let limit = self.0.limits.max_compute_workgroups_per_dimension as usize;
+        let rows = groups.div_ceil(limit);
+        [groups.div_ceil(rows) as u32, rows as u32]
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Stream> {
+        self.0.stream.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn entry_of<'a>((slot, binding): (usize, &Binding<'a>)) -> wgpu::BindGroupEntry<'a> {
+    wgpu::BindGroupEntry {
+        binding: slot as u32,
+        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: binding.buffer.raw(),
+            offset: binding.offset,
+            size: std::num::NonZeroU64::new(binding.size),
+        }),
+    }
+}

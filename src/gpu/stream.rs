@@ -1,0 +1,162 @@
+//! The command stream: many dispatches in one compute pass, few passes in a submission, and a bound on what is
+//! submitted at once and on what is in flight.
+
+use super::error::GpuError;
+use super::pipeline::Pipeline;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A submission ends after so many dispatches, …
+const MAX_DISPATCHES: u32 = 1024;
+/// … and no more than this many submissions wait for the device.
+const MAX_IN_FLIGHT: usize = 8;
+/// A wait is taken in slices of this length, to notice a lost device.
+const SLICE: Duration = Duration::from_secs(5);
+
+/// What the driver reported outside of any call's result.
+#[derive(Default)]
+pub(super) struct Faults {
+    lost: Mutex<Option<String>>,
+    rejected: Mutex<Option<String>>,
+}
+
+impl Faults {
+    pub(super) fn watch(device: &wgpu::Device) -> Arc<Self> {
+        let faults = Arc::new(Faults::default());
+        let on_loss = faults.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            // Dropping the device is no loss.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                note(&on_loss.lost, message);
+            }
+        });
+        let on_error = faults.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            note(&on_error.rejected, error.to_string())
+        }));
+        faults
+    }
+
+    pub(super) fn check(&self) -> Result<(), GpuError> {
+        let read = |cell: &Mutex<Option<String>>| cell.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        match (read(&self.lost), read(&self.rejected)) {
+            (Some(message), _) => Err(GpuError::Lost(message)),
+            (None, Some(message)) => Err(GpuError::Rejected(message)),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+fn note(cell: &Mutex<Option<String>>, message: String) {
+    cell.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(message);
+}
+
+pub(super) struct Stream {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    faults: Arc<Faults>,
+    // The pass must end before its encoder: fields drop in this order.
+    pass: Option<wgpu::ComputePass<'static>>,
+    encoder: Option<wgpu::CommandEncoder>,
+    /// The address of the pipeline that is set in the open pass; pipelines live as long as the device.
+    current: Option<usize>,
+    dispatches: u32,
+    work: u64,
+    max_work: u64,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+}
+
+impl Stream {
+    /// `max_work`: floating-point operations that may go into one submission, so that a slow device is never
+    /// reset by its watchdog.
+    pub(super) fn new(device: wgpu::Device, queue: wgpu::Queue, faults: Arc<Faults>, max_work: u64) -> Self {
+        Stream {
+            device,
+            queue,
+            faults,
+            pass: None,
+            encoder: None,
+            current: None,
+            dispatches: 0,
+            work: 0,
+            max_work,
+            in_flight: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn dispatch(
+        &mut self,
+        pipeline: &Arc<Pipeline>,
+        bindings: &wgpu::BindGroup,
+        immediates: &[u8],
+        groups: [u32; 2],
+        work: u64,
+    ) -> Result<(), GpuError> {
+        if self.dispatches > 0 && (self.work + work > self.max_work || self.dispatches >= MAX_DISPATCHES) {
+            self.flush()?;
+        }
+        let encoder =
+            self.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
+        let pass = self
+            .pass
+            .get_or_insert_with(|| encoder.begin_compute_pass(&Default::default()).forget_lifetime());
+        let identity = Some(Arc::as_ptr(pipeline) as usize);
+        if self.current != identity {
+            pass.set_pipeline(&pipeline.raw);
+            self.current = identity;
+        }
+        pass.set_bind_group(0, bindings, &[]);
+        if !immediates.is_empty() {
+            pass.set_immediates(0, immediates);
+        }
+        pass.dispatch_workgroups(groups[0], groups[1], 1);
+        self.dispatches += 1;
+        self.work += work;
+        Ok(())
+    }
+
+    /// Records something other than a dispatch: a copy, a timestamp.
+    pub(super) fn encode(&mut self, record: impl FnOnce(&mut wgpu::CommandEncoder)) {
+        self.end_pass();
+        record(self.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default())));
+    }
+
+    /// Submits what is recorded.
+    pub(super) fn flush(&mut self) -> Result<(), GpuError> {
+        self.end_pass();
+        if let Some(encoder) = self.encoder.take() {
+            self.in_flight.push_back(self.queue.submit([encoder.finish()]));
+            self.dispatches = 0;
+            self.work = 0;
+        }
+        while self.in_flight.len() > MAX_IN_FLIGHT {
+            let oldest = self.in_flight.pop_front();
+            self.wait(oldest)?;
+        }
+        self.faults.check()
+    }
+
+    /// Submits what is recorded and waits until the device has done all of it.
+    pub(super) fn synchronize(&mut self) -> Result<(), GpuError> {
+        self.flush()?;
+        self.in_flight.clear();
+        self.wait(None)
+    }
+
+    fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
+        loop {
+            let wait = wgpu::PollType::Wait { submission_index: submission.clone(), timeout: Some(SLICE) };
+            match self.device.poll(wait) {
+                Err(wgpu::PollError::Timeout) => self.faults.check()?,
+                Err(error) => return Err(GpuError::Lost(error.to_string())),
+                Ok(_) => return self.faults.check(),
+            }
+        }
+    }
+
+    fn end_pass(&mut self) {
+        self.pass = None;
+        self.current = None;
+    }
+}

@@ -1,0 +1,141 @@
+//! Concatenation along channels and its adjoint, the slice; copies along samples.
+
+use super::{Result, check, launch};
+use crate::gpu::{Extent, Shader, Variant};
+use crate::tensor::Tensor;
+use bytemuck::{Pod, Zeroable};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    first: u32,
+    second: u32,
+    a: u32,
+    b: u32,
+}
+
+fn variant(x: &Tensor, aligned: bool) -> Variant {
+    Variant::new(Shader::Concat).with("ALIGNED", aligned.into()).stored(x.element())
+}
+
+/// `[n, h, w, c_a]` and `[n, h, w, c_b]` → `[n, h, w, c_a + c_b]`.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn concat(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (c_a, c_b) = (a.shape().c(), b.shape().c());
+    let fits = a.shape().with_c(c_b) == b.shape() && a.element() == b.element();
+    check("concat", fits, || format!("{} and {} differ in more than channels", a.shape(), b.shape()))?;
+    let y = Tensor::empty(a.gpu(), a.shape().with_c(c_a + c_b), a.element())?;
+    let params = Params { rows: a.shape().rows() as u32, first: 0, second: 0, a: c_a as u32, b: c_b as u32 };
+    let owned = y.shape().vec4s();
+    launch(
+        a.gpu(),
+        variant(a, c_a % 4 == 0),
+        "concat",
+        &[a, b, &y],
+        &params,
+        Extent::Invocations(owned),
+        owned as u64,
+    )?;
+    Ok(y)
+}
+
+/// Channels `first .. first + count` of `[n, h, w, c]`.
+///
+/// # Errors
+/// If there are no such channels, or the device refuses.
+pub fn slice(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
+    let shape = x.shape();
+    check("concat", first + count <= shape.c(), || {
+        format!("{shape} has no channels {first} .. {}", first + count)
+    })?;
+    let y = Tensor::empty(x.gpu(), shape.with_c(count), x.element())?;
+    let params = Params {
+        rows: shape.rows() as u32,
+        first: first as u32,
+        second: 0,
+        a: shape.c() as u32,
+        b: count as u32,
+    };
+    let owned = y.shape().vec4s();
+    // A slice that ends inside a block must leave the rest of it zero.
+    let aligned = first % 4 == 0 && (count % 4 == 0 || first + count == shape.c());
+    launch(
+        x.gpu(),
+        variant(x, aligned),
+        "slice",
+        &[x, &y],
+        &params,
+        Extent::Invocations(owned),
+        owned as u64,
+    )?;
+    Ok(y)
+}
+
+/// Copies `count` `vec4`s from number `from` of `x` to number `to` of `y`.
+///
+/// # Errors
+/// If either range does not exist, or the device refuses.
+pub fn copy(x: &Tensor, from: usize, y: &Tensor, to: usize, count: usize) -> Result<()> {
+    let inside = from + count <= x.shape().vec4s() && to + count <= y.shape().vec4s();
+    check("concat", inside && x.element() == y.element(), || {
+        format!("{count} blocks from {from} of {} do not go to {to} of {}", x.shape(), y.shape())
+    })?;
+    let params = Params { rows: count as u32, first: from as u32, second: to as u32, a: 0, b: 0 };
+    launch(x.gpu(), variant(x, false), "copy", &[x, y], &params, Extent::Invocations(count), count as u64)
+}
+
+/// Samples `first .. first + count`.
+///
+/// # Errors
+/// If there are no such samples, or the device refuses.
+pub fn samples(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
+    let y = Tensor::empty(x.gpu(), x.shape().with_n(count), x.element())?;
+    let size = x.shape().sample_vec4s();
+    copy(x, first * size, &y, 0, count * size)?;
+    Ok(y)
+}
+
+/// The tensors' samples, one tensor after the other.
+///
+/// # Errors
+/// If they differ in more than the number of samples, if there are none, or if the device refuses.
+pub fn stack(parts: &[&Tensor]) -> Result<Tensor> {
+    let first = parts.first().map(|part| part.shape());
+    let n = parts.iter().map(|part| part.shape().n()).sum();
+    let fits = first.is_some_and(|first| parts.iter().all(|part| part.shape().with_n(n) == first.with_n(n)));
+    check("concat", fits, || "the parts of a stack differ in shape".into())?;
+    let y = Tensor::empty(parts[0].gpu(), parts[0].shape().with_n(n), parts[0].element())?;
+    let mut at = 0;
+    for part in parts {
+        copy(part, 0, &y, at, part.shape().vec4s())?;
+        at += part.shape().vec4s();
+    }
+    Ok(y)
+}
+
+/// `x` followed by samples of zeros, `n` in all.
+///
+/// # Errors
+/// If `x` has more samples than `n`, or the device refuses.
+pub fn extend(x: &Tensor, n: usize) -> Result<Tensor> {
+    let y = Tensor::empty(x.gpu(), x.shape().with_n(n), x.element())?;
+    let held = x.shape().vec4s();
+    copy(x, 0, &y, 0, held)?;
+    zero(&y, held, y.shape().vec4s() - held)?;
+    Ok(y)
+}
+
+/// Overwrites `count` `vec4`s of `y` from number `from` on with zeros.
+///
+/// # Errors
+/// If there are not as many, or the device refuses.
+pub fn zero(y: &Tensor, from: usize, count: usize) -> Result<()> {
+    check("concat", from + count <= y.shape().vec4s(), || {
+        format!("{} ends before {from} + {count}", y.shape())
+    })?;
+    let params = Params { rows: count as u32, first: 0, second: from as u32, a: 0, b: 0 };
+    launch(y.gpu(), variant(y, false), "zero", &[y], &params, Extent::Invocations(count), count as u64)
+}

@@ -1,0 +1,41 @@
+//! Dropout. Its mask is a function of its key, drawn again whenever it is needed: the adjoint and the tangent are
+//! the same call.
+
+use super::random::NoiseWords;
+use super::{Result, check, launch};
+use crate::gpu::{Extent, Shader, Variant};
+use crate::random::Key;
+use crate::tensor::Tensor;
+use bytemuck::{Pod, Zeroable};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    noise: NoiseWords,
+    blocks: u32,
+    sample: u32,
+    period: u32,
+    rate: f32,
+}
+
+/// `x / (1 − rate)` where the mask keeps, 0 elsewhere. Sample `i` has the mask of sample `i mod period`, so that a
+/// stack's tangents have those of their primals.
+///
+/// # Errors
+/// If the rate is not in [0, 1), or the device refuses.
+pub fn dropout(x: &Tensor, rate: f32, key: Key, period: usize) -> Result<Tensor> {
+    check("dropout", (0.0..1.0).contains(&rate), || format!("a rate of {rate} is not in [0, 1)"))?;
+    let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
+    let owned = x.shape().vec4s();
+    let params = Params {
+        noise: NoiseWords::drawn(key),
+        blocks: owned as u32,
+        sample: x.shape().sample_vec4s() as u32,
+        period: period as u32,
+        rate,
+    };
+    let variant = Variant::new(Shader::Dropout).stored(x.element());
+    let work = 300 * owned as u64;
+    launch(x.gpu(), variant, "dropout", &[x, &y], &params, Extent::Invocations(owned), work)?;
+    Ok(y)
+}

@@ -1,0 +1,166 @@
+//! What is done element by element: activations, sums, scalings.
+//!
+//! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
+
+use super::softmax::primal_samples;
+use super::{Result, check, check_shape, launch};
+use crate::gpu::{Extent, Shader, Variant};
+use crate::tensor::{Shape, Tensor};
+use bytemuck::{Pod, Zeroable};
+
+/// A pointwise nonlinearity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// u
+    Identity,
+    /// u σ(u), also called SiLU
+    Swish,
+    /// u, and e^u − 1 below 0
+    Elu,
+    /// max(u, 0)
+    Relu,
+    /// u, and 0.2 u below 0
+    LeakyRelu,
+}
+
+impl Activation {
+    /// The value of `ACT` in `shaders/lib/activation.wgsl`.
+    pub(super) fn code(self) -> u32 {
+        self as u32
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+struct Params {
+    blocks: u32,
+    other: u32,
+    sample: u32,
+    channels: u32,
+    alpha: f32,
+    beta: f32,
+}
+
+impl Params {
+    fn of(shape: Shape) -> Params {
+        Params {
+            blocks: shape.vec4s() as u32,
+            sample: shape.sample_vec4s() as u32,
+            channels: shape.c() as u32,
+            ..Default::default()
+        }
+    }
+}
+
+fn run(entry: &'static str, act: Activation, tensors: &[&Tensor], params: Params) -> Result<()> {
+    let x = tensors[0];
+    let variant = Variant::new(Shader::Elementwise).with("ACT", act.code()).stored(x.element());
+    let owned = params.blocks as usize;
+    launch(x.gpu(), variant, entry, tensors, &params, Extent::Invocations(owned), 16 * owned as u64)
+}
+
+/// `act(x)`; for a stack with `probes` tangents also `act′(x) ẋ`.
+///
+/// # Errors
+/// If the stack does not divide into samples, or the device refuses.
+pub fn activate(x: &Tensor, act: Activation, probes: usize) -> Result<Tensor> {
+    let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
+    if probes == 0 {
+        run("activate", act, &[x, &y], Params::of(x.shape()))?;
+        return Ok(y);
+    }
+    let samples = primal_samples("elementwise", x, probes)?;
+    let primal = Params { blocks: (samples * x.shape().sample_vec4s()) as u32, ..Params::of(x.shape()) };
+    // The slope times the whole stack, then the primal in its place.
+    run("activation_slope", act, &[x, x, &y], Params { other: primal.blocks, ..Params::of(x.shape()) })?;
+    run("activate", act, &[x, &y], primal)?;
+    Ok(y)
+}
+
+/// The adjoint of [`activate`] for a stack with `probes` tangents: `act′(x) ȳ`, and for the primal also
+/// `Σₖ act″(x) ẋₖ ȳₖ`.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn activate_backward(x: &Tensor, dy: &Tensor, act: Activation, probes: usize) -> Result<Tensor> {
+    check_shape("elementwise", "the output's gradient", dy, x.shape())?;
+    let dx = Tensor::empty(x.gpu(), x.shape(), x.element())?;
+    let samples = primal_samples("elementwise", x, probes)?;
+    let primal = (samples * x.shape().sample_vec4s()) as u32;
+    run("activation_slope", act, &[x, dy, &dx], Params { other: primal, ..Params::of(x.shape()) })?;
+    if probes > 0 {
+        let params = Params { blocks: primal, other: x.shape().vec4s() as u32, ..Params::of(x.shape()) };
+        run("activation_curvature", act, &[x, dy, &dx], params)?;
+    }
+    Ok(dx)
+}
+
+/// `alpha a + beta b`. If `b` has fewer samples, the missing ones count as zero.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn blend(a: &Tensor, alpha: f32, b: &Tensor, beta: f32) -> Result<Tensor> {
+    let shape = a.shape();
+    let fits = b.shape().with_n(shape.n()) == shape && b.shape().n() <= shape.n();
+    check("elementwise", fits, || format!("{} cannot be added to {shape}", b.shape()))?;
+    let y = Tensor::empty(a.gpu(), shape, a.element())?;
+    let params = Params { other: b.shape().vec4s() as u32, alpha, beta, ..Params::of(shape) };
+    run("blend", Activation::Identity, &[a, b, &y], params)?;
+    Ok(y)
+}
+
+/// `y += alpha x`, in place.
+///
+/// # Errors
+/// If the shapes differ, or the device refuses.
+pub fn accumulate(x: &Tensor, alpha: f32, y: &Tensor) -> Result<()> {
+    check_shape("elementwise", "the summand", x, y.shape())?;
+    run("accumulate", Activation::Identity, &[x, y], Params { alpha, ..Params::of(y.shape()) })
+}
+
+/// `alpha x + beta`, the shift on the first `shifted` samples only.
+///
+/// # Errors
+/// If the device refuses.
+pub fn affine(x: &Tensor, alpha: f32, beta: f32, shifted: usize) -> Result<Tensor> {
+    let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
+    let other = (shifted * x.shape().sample_vec4s()) as u32;
+    run("affine", Activation::Identity, &[x, &y], Params { alpha, beta, other, ..Params::of(x.shape()) })?;
+    Ok(y)
+}
+
+/// Each sample times its own number, `s` `[n, 1, 1, 1]` in f32; if `x` has more samples, `s` repeats.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn scale_samples(x: &Tensor, s: &Tensor) -> Result<Tensor> {
+    let (n, period) = (x.shape().n(), s.shape().n());
+    let fits = s.shape() == Shape::new(period, 1, 1, 1) && n % period == 0;
+    check("elementwise", fits, || format!("{} holds no number for each sample of {}", s.shape(), x.shape()))?;
+    let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
+    run(
+        "scale_samples",
+        Activation::Identity,
+        &[x, s, &y],
+        Params { other: period as u32, ..Params::of(x.shape()) },
+    )?;
+    Ok(y)
+}
+
+/// `x[n, h, w, c] + v[n, c]`. If `v` has fewer samples, the missing ones count as zero.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn add_channels(x: &Tensor, v: &Tensor) -> Result<Tensor> {
+    let samples = v.shape().n();
+    let fits = v.shape() == Shape::new(samples, 1, 1, x.shape().c()) && samples <= x.shape().n();
+    check("elementwise", fits, || format!("{} cannot be added to every pixel of {}", v.shape(), x.shape()))?;
+    let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
+    run(
+        "add_channels",
+        Activation::Identity,
+        &[x, v, &y],
+        Params { other: samples as u32, ..Params::of(x.shape()) },
+    )?;
+    Ok(y)
+}

@@ -1,0 +1,70 @@
+//! Embeddings of a number per sample: `[sin, cos]` of it times frequencies.
+
+use super::{Result, check, launch};
+use crate::gpu::{Element, Extent, Shader, Variant};
+use crate::tensor::{Shape, Tensor};
+use bytemuck::{Pod, Zeroable};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    samples: u32,
+    width: u32,
+    half: u32,
+    fourier: u32,
+}
+
+/// Gaussian Fourier features (Tancik et al. 2020): `[sin 2πvW, cos 2πvW]`, for values `[n, 1, 1, 1]` and weights
+/// `[1, 1, 1, m]` → `[n, 1, 1, 2m]`.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn fourier(values: &Tensor, weights: &Tensor) -> Result<Tensor> {
+    run(values, weights, 2 * weights.shape().c(), true)
+}
+
+/// Sinusoidal position embedding (Vaswani et al. 2017): `[sin vω, cos vω]` and a zero if `width` is odd, with the
+/// frequencies of [`sinusoidal_frequencies`], `[n, 1, 1, 1]` → `[n, 1, 1, width]`.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn sinusoidal(values: &Tensor, frequencies: &Tensor, width: usize) -> Result<Tensor> {
+    run(values, frequencies, width, false)
+}
+
+/// ωᵢ = 10000^(−i / (m − 1)), m = ⌊width / 2⌋ of them.
+pub fn sinusoidal_frequencies(width: usize) -> Vec<f32> {
+    let half = width / 2;
+    let step = -(10000f64.ln() / (half as f64 - 1.0)) as f32;
+    (0..half).map(|i| (f64::from(i as f32 * step)).exp() as f32).collect()
+}
+
+fn run(values: &Tensor, frequencies: &Tensor, width: usize, fourier: bool) -> Result<Tensor> {
+    let (n, half) = (values.shape().n(), frequencies.shape().c());
+    let fits = values.shape() == Shape::new(n, 1, 1, 1)
+        && frequencies.shape() == Shape::vector(half)
+        && half == width / 2;
+    check("embedding", fits, || {
+        format!(
+            "values {} and frequencies {} do not give {width} features",
+            values.shape(),
+            frequencies.shape()
+        )
+    })?;
+    let y = Tensor::empty(values.gpu(), Shape::new(n, 1, 1, width), Element::F32)?;
+    let params =
+        Params { samples: n as u32, width: width as u32, half: half as u32, fourier: fourier.into() };
+    let owned = y.shape().vec4s();
+    let work = 100 * owned as u64;
+    let variant = Variant::new(Shader::Embedding);
+    launch(
+        y.gpu(),
+        variant,
+        "embedding",
+        &[values, frequencies, &y],
+        &params,
+        Extent::Invocations(owned),
+        work,
+    )?;
+    Ok(y)
+}

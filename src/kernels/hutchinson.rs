@@ -1,0 +1,102 @@
+//! Hutchinson's trace estimator: probes that ride along the batch as tangents, and their contraction.
+
+use super::random::{Noise, NoiseWords};
+use super::reduce::{self, Axis};
+use super::{Result, check_shape, launch};
+use crate::gpu::{Element, Extent, Shader, Variant};
+use crate::tensor::{Shape, Tensor};
+use bytemuck::{Pod, Zeroable};
+
+/// The probes' distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// −1 or 1: the least variance.
+    Rademacher,
+    /// Standard normal.
+    Gaussian,
+}
+
+/// `count` probes for each sample. A drawn probe's number takes the place of the key's step.
+#[derive(Clone, Copy)]
+pub struct Probes<'a> {
+    /// How many.
+    pub count: usize,
+    /// Their distribution, if they are drawn.
+    pub kind: Probe,
+    /// Drawn, or given as `[count · n, h, w, c]`.
+    pub noise: Noise<'a>,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    noise: NoiseWords,
+    samples: u32,
+    probes: u32,
+    sample: u32,
+    channels: u32,
+    chunks: u32,
+    run: u32,
+}
+
+/// `vec4`s that one invocation of the contraction sums.
+const RUN: usize = 16;
+
+impl Probes<'_> {
+    fn params(&self, shape: Shape) -> Params {
+        Params {
+            noise: self.noise.words(),
+            samples: shape.n() as u32,
+            probes: self.count as u32,
+            sample: shape.sample_vec4s() as u32,
+            channels: shape.c() as u32,
+            chunks: shape.sample_vec4s().div_ceil(RUN) as u32,
+            run: RUN as u32,
+        }
+    }
+
+    fn variant(&self) -> Variant {
+        Variant::new(Shader::Hutchinson).with("RADEMACHER", (self.kind == Probe::Rademacher).into())
+    }
+}
+
+/// The stack `[x; ε₁; …; ε_K]` for `x` `[n, h, w, c]`.
+///
+/// # Errors
+/// If the given probes do not fit, or the device refuses.
+pub fn seed(x: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
+    let shape = x.shape();
+    if let Noise::Given(given) = probes.noise {
+        check_shape("hutchinson", "the probes", given, shape.with_n(probes.count * shape.n()))?;
+    }
+    let stack = Tensor::empty(x.gpu(), shape.with_n((1 + probes.count) * shape.n()), Element::F32)?;
+    let owned = stack.shape().vec4s();
+    let operands = [x, probes.noise.tensor_or(x), &stack];
+    let (variant, params) = (probes.variant(), probes.params(shape));
+    launch(x.gpu(), variant, "seed", &operands, &params, Extent::Invocations(owned), 400 * owned as u64)?;
+    Ok(stack)
+}
+
+/// `ε · (J ε)` for each probe of each sample, `[K · n, 1, 1, 4]`, each in four lanes that have yet to be added, from
+/// the image of [`seed`]'s stack.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn contract(image: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
+    let rows = image.shape().n();
+    let samples = rows / (1 + probes.count);
+    let shape = image.shape().with_n(samples);
+    check_shape("hutchinson", "the image", image, shape.with_n((1 + probes.count) * samples))?;
+    let params = probes.params(shape);
+    let pairs = probes.count * samples;
+    let owned = pairs * params.chunks as usize;
+    let partial = Tensor::empty(image.gpu(), Shape::vector(4 * owned), Element::F32)?;
+    let operands = [image, probes.noise.tensor_or(image), &partial];
+    let variant = probes.variant().stored(image.element());
+    let work = 400 * (pairs * shape.sample_vec4s()) as u64;
+    launch(image.gpu(), variant, "contract", &operands, &params, Extent::Invocations(owned), work)?;
+    let sums = Tensor::empty(image.gpu(), Shape::new(pairs, 1, 1, 4), Element::F32)?;
+    let axis = Axis { first: 0, outer: pairs, length: params.chunks as usize, inner: 1 };
+    reduce::sum_axis(&partial, axis, &sums, false)?;
+    Ok(sums)
+}

@@ -1,0 +1,75 @@
+//! One step of Langevin dynamics whose size comes from a signal-to-noise ratio (Song 2021, algorithms 4 and 5).
+
+use super::random::NoiseWords;
+use super::{Result, check_shape, launch};
+use crate::gpu::{Element, Extent, Shader, Variant};
+use crate::random::Key;
+use crate::tensor::{Shape, Tensor};
+use bytemuck::{Pod, Zeroable};
+
+/// How large the step is: ε = 2 α (snr ‖z‖ / ‖g‖)², with g = `score_scale` · net.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Langevin {
+    /// The target signal-to-noise ratio.
+    pub snr: f64,
+    /// 1 for VE; 1 − βᵢ for VP.
+    pub alpha: f64,
+    /// Makes the score of the network's output.
+    pub score_scale: f64,
+    /// Average both norms over the batch, as the reference does. A sample then depends on its batch.
+    pub batch_norms: bool,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    noise: NoiseWords,
+    samples: u32,
+    sample: u32,
+    channels: u32,
+    chunks: u32,
+    run: u32,
+    batch: u32,
+    score_scale: f32,
+    snr: f32,
+    alpha: f32,
+}
+
+/// `vec4`s that one invocation sums.
+const RUN: usize = 16;
+
+/// `x + ε g + √(2ε) z` with standard normal z drawn from `key`, `[n, h, w, c]`. Norms and ε stay on the device.
+///
+/// # Errors
+/// If the shapes differ, or the device refuses.
+pub fn langevin(x: &Tensor, net: &Tensor, spec: Langevin, key: Key) -> Result<Tensor> {
+    let (gpu, shape) = (x.gpu(), x.shape());
+    check_shape("langevin", "the network's output", net, shape)?;
+    // Longer runs for large images, so that one invocation can add up a sample's.
+    let run = RUN.max(shape.sample_vec4s().div_ceil(4096));
+    let params = Params {
+        noise: NoiseWords::drawn(key),
+        samples: shape.n() as u32,
+        sample: shape.sample_vec4s() as u32,
+        channels: shape.c() as u32,
+        chunks: shape.sample_vec4s().div_ceil(run) as u32,
+        run: run as u32,
+        batch: spec.batch_norms.into(),
+        score_scale: spec.score_scale as f32,
+        snr: spec.snr as f32,
+        alpha: spec.alpha as f32,
+    };
+    let scratch = |len: usize| Tensor::empty(gpu, Shape::vector(len), Element::F32);
+    let chunks = (params.samples * params.chunks) as usize;
+    let (partial, norms, steps) = (scratch(2 * chunks)?, scratch(2 * shape.n())?, scratch(shape.n())?);
+    let y = Tensor::empty(gpu, shape, Element::F32)?;
+    let pass = |entry, tensors: &[&Tensor], owned: usize, cost: usize| {
+        let variant = Variant::new(Shader::Langevin).stored(net.element());
+        launch(gpu, variant, entry, tensors, &params, Extent::Invocations(owned), (owned * cost) as u64)
+    };
+    pass("norms", &[net, &partial], chunks, 400 * run)?;
+    pass("combine", &[&partial, &norms], shape.n(), params.chunks as usize)?;
+    pass("step_size", &[&norms, &steps], shape.n(), shape.n())?;
+    pass("langevin", &[x, net, &steps, &y], shape.vec4s(), 400)?;
+    Ok(y)
+}

@@ -1,0 +1,128 @@
+//! Noise into a tensor, and how kernels take the noise that they draw themselves.
+
+use super::{Result, launch};
+use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
+use crate::random::Key;
+use crate::tensor::{Shape, Tensor};
+use bytemuck::{Pod, Zeroable};
+
+/// Where a kernel's noise comes from.
+#[derive(Clone, Copy)]
+pub enum Noise<'a> {
+    /// It draws it itself.
+    Drawn(Key),
+    /// It reads it.
+    Given(&'a Tensor),
+}
+
+impl<'a> Noise<'a> {
+    /// What is bound where the given noise would be.
+    pub(super) fn tensor_or(self, other: &'a Tensor) -> &'a Tensor {
+        match self {
+            Noise::Drawn(_) => other,
+            Noise::Given(tensor) => tensor,
+        }
+    }
+
+    pub(super) fn words(self) -> NoiseWords {
+        match self {
+            Noise::Drawn(key) => NoiseWords::drawn(key),
+            Noise::Given(_) => NoiseWords([0, 0, 0, 0, 0, 1]),
+        }
+    }
+}
+
+/// `Noise` of `shaders/lib/noise.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(super) struct NoiseWords([u32; 6]);
+
+impl NoiseWords {
+    pub(super) fn drawn(key: Key) -> Self {
+        let [seed0, seed1, purpose, step, first] = key.words();
+        NoiseWords([seed0, seed1, purpose, step, first, 0])
+    }
+}
+
+/// A distribution, scaled and shifted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Distribution {
+    /// Uniform on [low, high).
+    Uniform {
+        /// The lower end.
+        low: f32,
+        /// The upper end.
+        high: f32,
+    },
+    /// Normal with mean 0.
+    Normal {
+        /// The standard deviation.
+        std: f32,
+    },
+    /// −1 or 1.
+    Rademacher,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    noise: NoiseWords,
+    blocks: u32,
+    sample: u32,
+    channels: u32,
+    kind: u32,
+    scale: f32,
+    shift: f32,
+}
+
+fn params(key: Key, shape: Shape, kind: u32, scale: f32, shift: f32) -> Params {
+    Params {
+        noise: NoiseWords::drawn(key),
+        blocks: shape.vec4s() as u32,
+        sample: shape.sample_vec4s() as u32,
+        channels: shape.c() as u32,
+        kind,
+        scale,
+        shift,
+    }
+}
+
+/// A tensor of noise, f32.
+///
+/// # Errors
+/// If the device refuses.
+pub fn fill(gpu: &Gpu, shape: Shape, key: Key, distribution: Distribution) -> Result<Tensor> {
+    let (kind, scale, shift) = match distribution {
+        Distribution::Uniform { low, high } => (0, high - low, low),
+        Distribution::Normal { std } => (1, std, 0.0),
+        Distribution::Rademacher => (2, 1.0, 0.0),
+    };
+    let y = Tensor::empty(gpu, shape, Element::F32)?;
+    let params = params(key, shape, kind, scale, shift);
+    let owned = shape.vec4s();
+    let work = 400 * owned as u64;
+    launch(gpu, Variant::new(Shader::Random), "random", &[&y], &params, Extent::Invocations(owned), work)?;
+    Ok(y)
+}
+
+/// The generator's words for `samples` samples of `blocks` blocks, four a block, as they come off the device.
+///
+/// # Errors
+/// If the device refuses.
+pub fn bits(gpu: &Gpu, samples: usize, blocks: usize, key: Key) -> Result<Vec<u32>> {
+    let shape = Shape::new(samples, 1, 1, 4 * blocks);
+    let y = Tensor::empty(gpu, shape, Element::F32)?;
+    let owned = shape.vec4s();
+    let params = params(key, shape, 0, 0.0, 0.0);
+    launch(
+        gpu,
+        Variant::new(Shader::Random),
+        "bits",
+        &[&y],
+        &params,
+        Extent::Invocations(owned),
+        400 * owned as u64,
+    )?;
+    let binding = y.binding();
+    Ok(bytemuck::pod_collect_to_vec(&gpu.download(binding.buffer, binding.offset, binding.size)?))
+}

@@ -1,0 +1,104 @@
+//! Softmax over the last axis.
+//!
+//! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
+
+use super::{Result, check, check_shape, launch};
+use crate::gpu::{Extent, Gpu, Shader, Variant};
+use crate::tensor::Tensor;
+use bytemuck::{Pod, Zeroable};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    columns: u32,
+    period: u32,
+    first: u32,
+}
+
+/// Invocations of a workgroup: `WORKGROUP` of `shaders/lib/index.wgsl`.
+const WORKGROUP: usize = 64;
+
+fn run(tensors: &[&Tensor], entry: &'static str, rows: usize, params: Params) -> Result<()> {
+    let (gpu, element) = (tensors[0].gpu(), tensors[0].element());
+    let columns = params.columns as usize;
+    let lanes = lanes(gpu, columns);
+    let variant = Variant::new(Shader::Softmax).with("LANES", lanes as u32).stored(element);
+    let work = 16 * (params.rows as usize * columns) as u64;
+    launch(gpu, variant, entry, tensors, &params, Extent::Invocations(rows * lanes), work)
+}
+
+/// How many invocations share a row: by its length, never by how many rows there are.
+fn lanes(gpu: &Gpu, columns: usize) -> usize {
+    if gpu.stages() { columns.div_ceil(4).next_power_of_two().min(WORKGROUP) } else { 1 }
+}
+
+/// The softmax of the primal of a stack with `probes` tangents, and `J ẋ` for each tangent.
+///
+/// # Errors
+/// If the stack does not divide into samples, or the device refuses.
+pub fn forward(x: &Tensor, probes: usize) -> Result<Tensor> {
+    let shape = x.shape();
+    let samples = primal_samples("softmax", x, probes)?;
+    let rows = samples * shape.h() * shape.w();
+    let y = Tensor::empty(x.gpu(), shape, x.element())?;
+    let params = Params { rows: rows as u32, columns: shape.c() as u32, period: rows as u32, first: 0 };
+    run(&[x, &y], "softmax", rows, params)?;
+    if probes == 0 {
+        return Ok(y);
+    }
+    // The tangents are written beside the primal that they read, hence to a tensor of their own.
+    let stack = Tensor::empty(x.gpu(), shape, x.element())?;
+    super::concat::copy(&y, 0, &stack, 0, samples * shape.sample_vec4s())?;
+    let tangents = Params { rows: (probes * rows) as u32, first: rows as u32, ..params };
+    run(&[&y, x, &stack], "project", probes * rows, tangents)?;
+    Ok(stack)
+}
+
+/// The adjoint, from the softmax's own output: `x̄ = J ȳ`.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn backward(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    check_shape("softmax", "the output's gradient", dy, y.shape())?;
+    let rows = y.shape().rows();
+    let dx = Tensor::empty(y.gpu(), y.shape(), y.element())?;
+    let params = Params { rows: rows as u32, columns: y.shape().c() as u32, period: rows as u32, first: 0 };
+    run(&[y, dy, &dx], "project", rows, params)?;
+    Ok(dx)
+}
+
+/// The adjoint of [`forward`] on a stack: `y` is its output, `x` its input, `dy` the cotangents of the whole
+/// stack.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn backward_stack(x: &Tensor, y: &Tensor, dy: &Tensor, probes: usize) -> Result<Tensor> {
+    if probes == 0 {
+        return backward(y, dy);
+    }
+    check_shape("softmax", "the output's gradient", dy, y.shape())?;
+    let shape = y.shape();
+    let samples = primal_samples("softmax", y, probes)?;
+    let rows = samples * shape.h() * shape.w();
+    let params = Params {
+        rows: (probes * rows) as u32,
+        columns: shape.c() as u32,
+        period: rows as u32,
+        first: rows as u32,
+    };
+    let pulled = Tensor::empty(y.gpu(), shape.with_n(samples), y.element())?;
+    run(&[y, dy, x, &pulled], "curvature", rows, params)?;
+    let dx = Tensor::empty(y.gpu(), shape, y.element())?;
+    run(&[y, &pulled, &dx], "project", rows, Params { rows: rows as u32, first: 0, ..params })?;
+    run(&[y, dy, &dx], "project", probes * rows, params)?;
+    Ok(dx)
+}
+
+/// Samples of the primal in a stack with `probes` tangents.
+pub(super) fn primal_samples(kernel: &'static str, x: &Tensor, probes: usize) -> Result<usize> {
+    let n = x.shape().n();
+    let fits = n % (1 + probes) == 0;
+    check(kernel, fits, || format!("{n} samples are no stack of a primal and {probes} tangents"))?;
+    Ok(n / (1 + probes))
+}

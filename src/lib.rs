@@ -1,0 +1,17 @@
+//! Train score-based generative models and sample from them on any GPU.
+//!
+//! A small tensor runtime with its own automatic differentiation that dispatches handwritten WGSL compute
+//! shaders through wgpu (Vulkan, Metal, DX12). Each module uses only those above it:
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`gpu`] | the device: adapter choice, buffers, shader assembly, pipelines, the command stream, timing |
+//! | [`tensor`] | an array on the device |
+//! | [`kernels`] | one file per kernel family: checks shapes, picks a variant, dispatches |
+#![warn(missing_docs)]
+
+pub mod autodiff;
+pub mod gpu;
+pub mod kernels;
+pub mod random;
+pub mod tensor;

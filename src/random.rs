@@ -1,0 +1,183 @@
+//! Counter-based randomness: every random number is a function of what it is for.
+//!
+//! Philox4x32-10 (Salmon et al. 2011), bit for bit what `shaders/lib/philox.wgsl` computes. The counter holds
+//! (element, step, sample, purpose), the key the seed: a sample depends on its number, never on the batch it
+//! was drawn in, on the device, or on how often anything else was drawn.
+
+/// What a random number is for. Two purposes never share a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The sample from the prior that a reverse process starts at.
+    Prior,
+    /// The predictor's noise; the step is the sampler's.
+    Predictor,
+    /// The corrector's noise in its inner step of this number.
+    Corrector(u16),
+    /// The noise that training perturbs data with.
+    Perturbation,
+    /// The time that training perturbs data to.
+    Time,
+    /// The mask of the dropout layer of this number.
+    Dropout(u16),
+    /// Probes of the trace estimator.
+    Probe,
+    /// Initial values of the parameter of this number.
+    Initialisation(u16),
+    /// The order of the data in an epoch.
+    Order,
+    /// Which images are flipped.
+    Flip,
+    /// Uniform dequantisation of the data.
+    Dequantisation,
+    /// Tests, benchmarks and whatever else only has to be random.
+    Other(u16),
+}
+
+impl Purpose {
+    fn code(self) -> u32 {
+        let (kind, index) = match self {
+            Purpose::Prior => (1, 0),
+            Purpose::Predictor => (2, 0),
+            Purpose::Corrector(index) => (3, index),
+            Purpose::Perturbation => (4, 0),
+            Purpose::Time => (5, 0),
+            Purpose::Dropout(index) => (6, index),
+            Purpose::Probe => (7, 0),
+            Purpose::Initialisation(index) => (8, index),
+            Purpose::Order => (9, 0),
+            Purpose::Flip => (10, 0),
+            Purpose::Dequantisation => (11, 0),
+            Purpose::Other(index) => (255, index),
+        };
+        kind | u32::from(index) << 8
+    }
+}
+
+/// All random numbers of one purpose in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// The run's seed.
+    pub seed: u64,
+    /// What the numbers are for.
+    pub purpose: Purpose,
+    /// The step they are for.
+    pub step: u32,
+    /// The number of the batch's first sample.
+    pub first: u32,
+}
+
+impl Key {
+    /// Step 0, samples counted from 0.
+    pub fn new(seed: u64, purpose: Purpose) -> Self {
+        Key { seed, purpose, step: 0, first: 0 }
+    }
+
+    /// The same for a step.
+    pub fn at(self, step: u32) -> Self {
+        Key { step, ..self }
+    }
+
+    /// The same with samples counted from `first`.
+    pub fn from(self, first: u32) -> Self {
+        Key { first, ..self }
+    }
+
+    /// The fields as kernels take them: seed, purpose, step, first.
+    pub(crate) fn words(self) -> [u32; 5] {
+        [self.seed as u32, (self.seed >> 32) as u32, self.purpose.code(), self.step, self.first]
+    }
+
+    /// Four words for the four elements `4 * block ..` of a sample.
+    pub fn bits(self, sample: u32, block: u32) -> [u32; 4] {
+        let [seed0, seed1, purpose, step, first] = self.words();
+        philox([block, step, first.wrapping_add(sample), purpose], [seed0, seed1])
+    }
+
+    /// Uniform numbers on [0, 1), multiples of 2⁻²⁴, four for each block of a sample.
+    pub fn uniform(self, sample: u32, block: u32) -> [f32; 4] {
+        self.bits(sample, block).map(|word| (word >> 8) as f32 * (-24f32).exp2())
+    }
+
+    /// Standard normal numbers, four for each block of a sample (Box and Muller 1958).
+    pub fn normal(self, sample: u32, block: u32) -> [f32; 4] {
+        let u = self.uniform(sample, block).map(f64::from);
+        let pair = |a: f64, b: f64| {
+            let radius = (-2.0 * (a + (-24f64).exp2()).ln()).sqrt();
+            let angle = std::f64::consts::TAU * b;
+            [radius * angle.cos(), radius * angle.sin()]
+        };
+        let ([a, b], [c, d]) = (pair(u[0], u[1]), pair(u[2], u[3]));
+        [a, b, c, d].map(|v| v as f32)
+    }
+
+    /// −1 or 1, four for each block of a sample.
+    pub fn rademacher(self, sample: u32, block: u32) -> [f32; 4] {
+        self.bits(sample, block).map(|word| if word >> 31 == 0 { 1.0 } else { -1.0 })
+    }
+
+    /// A permutation of `0 .. len` (Fisher and Yates), one for each step.
+    pub fn permutation(self, len: usize) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..len as u32).collect();
+        for last in (1..len).rev() {
+            let [word, ..] = self.bits(0, last as u32);
+            // Multiply and shift (Lemire 2019); its bias of len / 2³² is nobody's concern here.
+            let other = (u64::from(word) * (last as u64 + 1)) >> 32;
+            order.swap(last, other as usize);
+        }
+        order
+    }
+}
+
+/// Philox4x32 with ten rounds.
+pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for _ in 0..10 {
+        let product0 = u64::from(counter[0]) * 0xD251_1F53;
+        let product1 = u64::from(counter[2]) * 0xCD9E_8D57;
+        counter = [
+            (product1 >> 32) as u32 ^ counter[1] ^ key[0],
+            product1 as u32,
+            (product0 >> 32) as u32 ^ counter[3] ^ key[1],
+            product0 as u32,
+        ];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    counter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn philox_gives_the_known_answers_of_random123() {
+        // kat_vectors of Random123 1.14, philox 4x32 10.
+        let ones = u32::MAX;
+        assert_eq!(philox([0; 4], [0; 2]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+        assert_eq!(philox([ones; 4], [ones; 2]), [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]);
+        assert_eq!(
+            philox([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]),
+            [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]
+        );
+    }
+
+    #[test]
+    fn a_permutation_holds_every_index_once_and_differs_from_step_to_step() {
+        let key = Key::new(7, Purpose::Order);
+        let mut first = key.permutation(100);
+        assert_ne!(first, key.at(1).permutation(100));
+        first.sort_unstable();
+        assert_eq!(first, (0..100).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn normal_numbers_have_mean_0_and_variance_1() {
+        let key = Key::new(1, Purpose::Other(0));
+        let draws: Vec<f64> = (0..25_000).flat_map(|block| key.normal(0, block)).map(f64::from).collect();
+        let count = draws.len() as f64;
+        let mean = draws.iter().sum::<f64>() / count;
+        let variance = draws.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+        // Five standard errors: 1 / √n of the mean, √(2 / n) of the variance.
+        assert!(mean.abs() < 5.0 / count.sqrt(), "{mean}");
+        assert!((variance - 1.0).abs() < 5.0 * (2.0 / count).sqrt(), "{variance}");
+    }
+}

@@ -1,0 +1,148 @@
+//! A tensor: a handle to a range of device memory with a shape and a storage type.
+
+mod shape;
+
+pub use shape::Shape;
+
+use crate::gpu::{Binding, Buffer, Element, Gpu, GpuError};
+use std::sync::Arc;
+
+/// An array on the device, `[n, h, w, c]` with channels padded to a multiple of 4 (see [`Shape`]). Cloning it
+/// shares the memory, which is given back when the last handle is dropped.
+#[derive(Clone)]
+pub struct Tensor {
+    gpu: Gpu,
+    buffer: Arc<Buffer>,
+    offset: u64,
+    shape: Shape,
+    element: Element,
+}
+
+impl Tensor {
+    /// A tensor with unspecified contents.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn empty(gpu: &Gpu, shape: Shape, element: Element) -> Result<Tensor, GpuError> {
+        let buffer = Arc::new(gpu.allocate(shape.vec4s() as u64 * 4 * element.bytes())?);
+        Ok(Tensor { gpu: gpu.clone(), buffer, offset: 0, shape, element })
+    }
+
+    /// A tensor of f32 with these values, given without padding.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    ///
+    /// # Panics
+    /// If `values` has another length than the shape.
+    pub fn from_slice(gpu: &Gpu, shape: Shape, values: &[f32]) -> Result<Tensor, GpuError> {
+        let tensor = Tensor::empty(gpu, shape, Element::F32)?;
+        tensor.write(values)?;
+        Ok(tensor)
+    }
+
+    /// A tensor of f32 zeros.
+    ///
+    /// # Errors
+    /// If the device has no room for it.
+    pub fn zeros(gpu: &Gpu, shape: Shape) -> Result<Tensor, GpuError> {
+        Tensor::from_slice(gpu, shape, &vec![0.0; shape.len()])
+    }
+
+    /// Overwrites the values, given without padding.
+    ///
+    /// # Errors
+    /// What the device reported.
+    ///
+    /// # Panics
+    /// If `values` has another length than the shape.
+    pub fn write(&self, values: &[f32]) -> Result<(), GpuError> {
+        assert_eq!(
+            values.len(),
+            self.shape.len(),
+            "{} values for a tensor of shape {}",
+            values.len(),
+            self.shape
+        );
+        let padded = self.shape.pad(values);
+        match self.element {
+            Element::F32 => self.gpu.upload(&self.buffer, self.offset, bytemuck::cast_slice(&padded)),
+            Element::F16 => {
+                let halves: Vec<half::f16> = padded.iter().map(|v| half::f16::from_f32(*v)).collect();
+                self.gpu.upload(&self.buffer, self.offset, bytemuck::cast_slice(&halves))
+            }
+        }
+    }
+
+    /// The values without padding, read back from the device: waits for it.
+    ///
+    /// # Errors
+    /// What the device reported.
+    pub fn read(&self) -> Result<Vec<f32>, GpuError> {
+        let bytes = self.gpu.download(&self.buffer, self.offset, self.size())?;
+        let padded: Vec<f32> = match self.element {
+            Element::F32 => bytemuck::pod_collect_to_vec(&bytes),
+            Element::F16 => {
+                let halves: Vec<half::f16> = bytemuck::pod_collect_to_vec(&bytes);
+                halves.iter().map(|v| v.to_f32()).collect()
+            }
+        };
+        Ok(self.shape.unpad(&padded))
+    }
+
+    /// The device it is on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Its extents.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// How its elements are stored.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Its size in memory, padding included.
+    pub fn size(&self) -> u64 {
+        self.shape.vec4s() as u64 * 4 * self.element.bytes()
+    }
+
+    /// Whether no other handle shares the memory, so that it may be overwritten.
+    pub fn is_unique(&self) -> bool {
+        Arc::strong_count(&self.buffer) == 1
+    }
+
+    /// What kernels bind.
+    pub fn binding(&self) -> Binding<'_> {
+        Binding { buffer: &self.buffer, offset: self.offset, size: self.size() }
+    }
+
+    /// The same memory with other extents.
+    ///
+    /// # Panics
+    /// If the extents hold another number of elements, padding included.
+    pub fn reshape(&self, shape: Shape) -> Tensor {
+        assert_eq!(shape.vec4s(), self.shape.vec4s(), "{} cannot be seen as {shape}", self.shape);
+        assert!(shape.c() == self.shape.c() || (shape.c() % 4 == 0 && self.shape.c() % 4 == 0));
+        Tensor { shape, ..self.clone() }
+    }
+
+    /// A part of this tensor's memory as a tensor of its own: `first` counts `vec4`s and must fall on
+    /// [`Gpu::alignment`].
+    ///
+    /// # Panics
+    /// If the part is not inside or not aligned.
+    pub fn slice(&self, first: usize, shape: Shape) -> Tensor {
+        let offset = self.offset + first as u64 * 4 * self.element.bytes();
+        assert!(
+            first + shape.vec4s() <= self.shape.vec4s(),
+            "{shape} at {first} is not inside {}",
+            self.shape
+        );
+        assert_eq!(offset % self.gpu.alignment(), 0, "a slice starts at an unaligned {offset}");
+        Tensor { shape, offset, ..self.clone() }
+    }
+}

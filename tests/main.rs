@@ -1,0 +1,8 @@
+//! The library against reference values, analytic answers and itself, and the program as a user meets it.
+//!
+//! Tests that need `../shared` say so and are skipped, with a printed reason, where it is absent.
+
+mod support;
+
+mod engines;
+mod ops;

@@ -1,0 +1,73 @@
+//! The device, the reference values, and how far apart two vectors are.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use tweedie::gpu::Gpu;
+
+pub fn gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| Gpu::open(None).expect("an adapter"))
+}
+
+/// A file under `../shared`, or `None` and a printed reason.
+pub fn shared(path: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: {} is not here", path.display());
+    None
+}
+
+/// An array of a safetensors file, in the file's own order of axes.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    pub shape: Vec<usize>,
+    pub values: Vec<f64>,
+}
+
+pub fn read_safetensors(path: &PathBuf) -> HashMap<String, Reference> {
+    let bytes = std::fs::read(path).expect("a readable file");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    let reference = |view: safetensors::tensor::TensorView<'_>| Reference {
+        shape: view.shape().to_vec(),
+        values: match view.dtype() {
+            safetensors::Dtype::F64 => bytemuck::pod_collect_to_vec(view.data()),
+            safetensors::Dtype::F32 => {
+                bytemuck::pod_collect_to_vec::<u8, f32>(view.data()).into_iter().map(f64::from).collect()
+            }
+            other => panic!("{other:?} in {}", path.display()),
+        },
+    };
+    file.tensors().into_iter().map(|(name, view)| (name, reference(view))).collect()
+}
+
+impl Reference {
+    /// The array with its axes in another order: axis `i` of the result is axis `order[i]` of this one.
+    pub fn permuted(&self, order: &[usize]) -> Reference {
+        let shape: Vec<usize> = order.iter().map(|axis| self.shape[*axis]).collect();
+        let mut strides = vec![1; self.shape.len()];
+        for axis in (1..self.shape.len()).rev() {
+            strides[axis - 1] = strides[axis] * self.shape[axis];
+        }
+        let value = |mut flat: usize| {
+            let mut at = 0;
+            for axis in (0..shape.len()).rev() {
+                at += flat % shape[axis] * strides[order[axis]];
+                flat /= shape[axis];
+            }
+            self.values[at]
+        };
+        Reference { values: (0..self.values.len()).map(value).collect(), shape }
+    }
+}
+
+/// ‖a − b‖ / ‖b‖.
+pub fn relative_error(a: &[f32], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |sum: f64, v: f64| sum + v * v;
+    let difference = a.iter().zip(b).map(|(a, b)| f64::from(*a) - b).fold(0.0, square).sqrt();
+    let norm = b.iter().copied().fold(0.0, square).sqrt();
+    if norm == 0.0 { difference } else { difference / norm }
+}
