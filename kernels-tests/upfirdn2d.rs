@@ -37,8 +37,9 @@ fn specs() -> Vec<Upfirdn2d> {
     };
     vec![
         Upfirdn2d::upsample(&fir),
-        Upfirdn2d::downsample(&fir, 0),
-        Upfirdn2d::downsample(&fir, 2),
+        Upfirdn2d::downsample(&fir),
+        Upfirdn2d::blur(&fir, 4),
+        Upfirdn2d::upsample_before_conv(&fir),
         Upfirdn2d::upsample(&[1.0, 2.0, 1.0]),
         Upfirdn2d::nearest(),
         Upfirdn2d::mean(),

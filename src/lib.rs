@@ -11,7 +11,11 @@
 #![warn(missing_docs)]
 
 pub mod autodiff;
+pub mod config;
 pub mod gpu;
 pub mod kernels;
+pub mod nn;
 pub mod random;
+pub mod sample;
+pub mod sde;
 pub mod tensor;

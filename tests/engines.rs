@@ -54,7 +54,7 @@ fn function<E: Engine>(e: &mut E, x: &E::Value, p: &[Parameter]) -> Result<E::Va
     let h = e.add_channels(&h, &context)?;
     let h = e.group_norm(&h, &gamma, &beta, &GroupNorm { groups: 5, eps: 1e-6, act: Activation::Swish })?;
     let h = e.dropout(&h, 0.2, Key::new(3, Purpose::Dropout(1)))?;
-    let small = e.upfirdn2d(&h, &Upfirdn2d::downsample(&[1.0, 3.0, 3.0, 1.0], 0))?;
+    let small = e.upfirdn2d(&h, &Upfirdn2d::downsample(&[1.0, 3.0, 3.0, 1.0]))?;
     let q = e.conv2d(&small, &w1, Some(&b1), &Conv2d::padded(0))?;
     let matrices = Shape::new(shape.n(), 1, shape.h() / 2 * (shape.w() / 2), 10);
     let (q, k) = (e.reshape(&q, matrices)?, e.reshape(&small, matrices)?);

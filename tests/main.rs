@@ -5,4 +5,6 @@
 mod support;
 
 mod engines;
+mod networks;
 mod ops;
+mod score_sde;

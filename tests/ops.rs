@@ -63,7 +63,7 @@ fn apply<E: Engine>(e: &mut E, op: &str, inputs: &HashMap<String, E::Value>) -> 
             e.group_norm(x, &inputs["w"], &inputs["b"], &GroupNorm { groups, eps: 1e-6, act })
         }
         "fir_up2" => e.upfirdn2d(x, &Upfirdn2d::upsample(&fir)),
-        "fir_down2" => e.upfirdn2d(x, &Upfirdn2d::downsample(&fir, 0)),
+        "fir_down2" => e.upfirdn2d(x, &Upfirdn2d::downsample(&fir)),
         "upfirdn_general" => {
             e.upfirdn2d(x, &Upfirdn2d { kernel: general_kernel(), up: 3, down: 2, pad: [2, 3, 2, 3] })
         }

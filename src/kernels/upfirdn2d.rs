@@ -32,13 +32,26 @@ impl Upfirdn2d {
         Upfirdn2d { kernel: [taps.clone(), taps], up: 2, down: 1, pad: [before, after, before, after] }
     }
 
-    /// FIR ×½ downsampling by `kernel`, whose sum it normalises to 1 along each axis, with `extra` more zeros in
-    /// all than the reference's: what a window that follows will need.
-    pub fn downsample(kernel: &[f32], extra: usize) -> Self {
-        let p = kernel.len() as isize - 2 + extra as isize;
-        let (before, after) = ((p + 1) / 2, p / 2);
+    /// FIR ×½ downsampling by `kernel`, whose sum it normalises to 1 along each axis. Pads are the reference's.
+    pub fn downsample(kernel: &[f32]) -> Self {
+        Upfirdn2d { down: 2, ..Self::blur(kernel, kernel.len() - 2) }
+    }
+
+    /// Filters by `kernel`, whose sum it normalises to 1 along each axis, with `pad` zeros in all along each axis.
+    pub fn blur(kernel: &[f32], pad: usize) -> Self {
+        let (before, after) = (pad.div_ceil(2) as isize, (pad / 2) as isize);
         let taps = normalised(kernel, 1.0);
-        Upfirdn2d { kernel: [taps.clone(), taps], up: 1, down: 2, pad: [before, after, before, after] }
+        Upfirdn2d { kernel: [taps.clone(), taps], up: 1, down: 1, pad: [before, after, before, after] }
+    }
+
+    /// FIR ×2 upsampling for a 3 × 3 convolution without padding to follow: the two extra rows and columns are what
+    /// the filter gives beyond the border, not zeros. The reference's `upsample_conv_2d`, where the convolution
+    /// comes first; the two commute.
+    pub fn upsample_before_conv(kernel: &[f32]) -> Self {
+        let taps = kernel.len() as isize;
+        let before = (taps - 3).div_euclid(2) + 3;
+        let pad = [before, taps + 1 - before, before, taps + 1 - before];
+        Upfirdn2d { pad, ..Self::upsample(kernel) }
     }
 
     /// Nearest-neighbour ×2 upsampling.

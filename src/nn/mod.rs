@@ -1,0 +1,12 @@
+//! Networks: parameters, initialisation, layers, and the architectures, written once against
+//! [`Engine`](crate::autodiff::Engine).
+
+mod layers;
+mod ncsnpp;
+mod parameters;
+mod score;
+
+pub use layers::{Dropout, Pass};
+pub use ncsnpp::{Conditioning, Ncsnpp};
+pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry};
+pub use score::{Label, ScoreModel, Scorer};

@@ -1,0 +1,493 @@
+//! NCSN++ and DDPM++ (Song 2021, appendix H): one U-Net with the options of the reference's `ncsnpp`. Parameters are
+//! numbered as in its `all_modules`, so that its checkpoints can be read by name.
+
+use super::layers::{Attention, Conv, Norm, Pass, ResBlock, Resample, Resampler, Style, TIME_WIDTH};
+use super::parameters::{Init, Layout, ParameterSpec, Registry};
+use crate::autodiff::Engine;
+use crate::config::{Combine, Config, ConfigError, EmbeddingType, Progressive, ProgressiveInput, ResblockType};
+use crate::gpu::Gpu;
+use crate::kernels::{Result, embedding};
+use crate::tensor::{Shape, Tensor};
+
+type Built<T> = std::result::Result<T, ConfigError>;
+
+/// The network. [`Ncsnpp::build`] registers its parameters; [`Ncsnpp::forward`] runs it on any engine.
+#[derive(Debug, Clone)]
+pub struct Ncsnpp {
+    time: Time,
+    conv_in: Conv,
+    down: Vec<DownLevel>,
+    middle: (ResBlock, Attention, ResBlock),
+    up: Vec<UpLevel>,
+    /// Normalisation and convolution at the end, unless the output is a pyramid of images.
+    end: Option<(Norm, Conv)>,
+    progressive: Progressive,
+    centered: bool,
+    scale_by_sigma: bool,
+    skip: f32,
+    channels: usize,
+}
+
+/// How the time gets in.
+#[derive(Debug, Clone)]
+struct Time {
+    fourier: bool,
+    features: usize,
+    /// The two dense layers; without them the network is not told the time.
+    dense: Option<(Conv, Conv)>,
+    act: crate::kernels::elementwise::Activation,
+}
+
+#[derive(Debug, Clone)]
+struct DownLevel {
+    blocks: Vec<(ResBlock, Option<Attention>)>,
+    /// Absent in the last level.
+    down: Option<Down>,
+}
+
+#[derive(Debug, Clone)]
+struct Down {
+    step: Step,
+    pyramid: InputPyramid,
+}
+
+/// From one level to the next.
+#[derive(Debug, Clone)]
+enum Step {
+    Block(ResBlock),
+    Plain(Resampler),
+}
+
+#[derive(Debug, Clone)]
+enum InputPyramid {
+    None,
+    /// Downsamples the image; a 1 × 1 convolution of it is joined to the features.
+    Skip { down: Resampler, conv: Conv, combine: Combine },
+    /// Downsamples features, which are added and become the features.
+    Residual { down: Resampler },
+}
+
+#[derive(Debug, Clone)]
+struct UpLevel {
+    blocks: Vec<ResBlock>,
+    attention: Option<Attention>,
+    pyramid: OutputPyramid,
+    /// Absent in the last level.
+    up: Option<Step>,
+}
+
+#[derive(Debug, Clone)]
+enum OutputPyramid {
+    None,
+    /// Makes features (`residual`) or an image (`output_skip`) of the features, for the pyramid to start with …
+    Start { norm: Norm, conv: Conv },
+    /// … or an image to add to the upsampled one …
+    Skip { up: Resampler, norm: Norm, conv: Conv },
+    /// … or upsamples features, which are added and become the features.
+    Residual { up: Resampler },
+}
+
+/// What a network is told of each sample's time.
+#[derive(Clone)]
+pub struct Conditioning {
+    /// What the embedding takes: log of the label for Fourier features, the label for sinusoids; `[n, 1, 1, 1]`.
+    embedded: Tensor,
+    /// Frequencies of the embedding.
+    frequencies: Tensor,
+    /// 1 / σ `[n, 1, 1, 1]`, if the output is divided by it.
+    inverse_sigma: Option<Tensor>,
+}
+
+/// Builds the network module by module.
+struct Builder<'a> {
+    config: &'a Config,
+    style: Style,
+    registry: Registry,
+    modules: usize,
+    blocks: u16,
+}
+
+impl Builder<'_> {
+    /// The name of the next module.
+    fn module(&mut self) -> String {
+        self.modules += 1;
+        format!("all_modules.{}", self.modules - 1)
+    }
+
+    fn block(&mut self, c_in: usize, c_out: usize, resample: Resample) -> Built<ResBlock> {
+        let name = self.module();
+        self.blocks += 1;
+        ResBlock::new(&mut self.registry, &name, [c_in, c_out], resample, &self.style, self.blocks - 1)
+    }
+
+    fn attention(&mut self, channels: usize) -> Built<Attention> {
+        let name = self.module();
+        Attention::new(&mut self.registry, &name, channels, &self.style)
+    }
+
+    fn attention_at(&mut self, level: usize, channels: usize) -> Built<Option<Attention>> {
+        let wanted = self.config.model.attn_resolutions.contains(&(self.config.data.image_size >> level));
+        wanted.then(|| self.attention(channels)).transpose()
+    }
+
+    fn norm(&mut self, channels: usize) -> Built<Norm> {
+        let name = self.module();
+        Norm::new(&mut self.registry, &name, channels, self.style.act)
+    }
+
+    fn conv(&mut self, c_in: usize, c_out: usize, scale: f64) -> Conv {
+        let name = self.module();
+        Conv::three(&mut self.registry, &name, c_in, c_out, scale)
+    }
+
+    fn resampler_with_conv(&mut self, c_in: usize, c_out: usize, up: bool) -> Resampler {
+        let name = self.module();
+        Resampler::with_conv(&mut self.registry, &name, [c_in, c_out], up, &self.style)
+    }
+
+    /// DDPM's resampling between levels, a block that resamples for BigGAN.
+    fn step(&mut self, channels: usize, up: bool) -> Built<Step> {
+        match self.style.block {
+            ResblockType::Biggan => {
+                let resample = if up { Resample::Up } else { Resample::Down };
+                Ok(Step::Block(self.block(channels, channels, resample)?))
+            }
+            ResblockType::Ddpm if self.config.model.resamp_with_conv => {
+                Ok(Step::Plain(self.resampler_with_conv(channels, channels, up)))
+            }
+            ResblockType::Ddpm => {
+                self.module();
+                Ok(Step::Plain(Resampler::plain(up, &self.style)))
+            }
+        }
+    }
+
+    fn time(&mut self) -> Time {
+        let model = &self.config.model;
+        let (nf, fourier) = (model.nf, model.embedding_type == EmbeddingType::Fourier);
+        if fourier {
+            let (layout, init) = (Layout::Vector(nf), Init::Normal(model.fourier_scale));
+            let name = format!("{}.W", self.module());
+            self.registry.frozen.push(ParameterSpec { name, layout, init });
+        }
+        let features = if fourier { 2 * nf } else { nf };
+        let width = TIME_WIDTH * nf;
+        let dense = model.conditional.then(|| {
+            let names = [self.module(), self.module()];
+            let mut dense = |i: usize, c_in| Conv::dense(&mut self.registry, &names[i], c_in, width);
+            (dense(0, features), dense(1, width))
+        });
+        Time { fourier, features, dense, act: self.style.act }
+    }
+
+    /// The way down, and the channels of every feature map that the way up takes in.
+    fn down(&mut self) -> Built<(Vec<DownLevel>, Vec<usize>)> {
+        let model = &self.config.model;
+        let mut channels = model.nf;
+        let mut pyramid_channels = self.config.data.num_channels;
+        let mut skips = vec![channels];
+        let mut levels = Vec::new();
+        for (level, mult) in model.ch_mult.iter().enumerate() {
+            let mut blocks = Vec::new();
+            for _ in 0..model.num_res_blocks {
+                let block = self.block(channels, model.nf * mult, Resample::Keep)?;
+                channels = model.nf * mult;
+                blocks.push((block, self.attention_at(level, channels)?));
+                skips.push(channels);
+            }
+            let mut down = None;
+            if level + 1 < model.ch_mult.len() {
+                let step = self.step(channels, false)?;
+                let pyramid = match model.progressive_input {
+                    ProgressiveInput::None => InputPyramid::None,
+                    ProgressiveInput::InputSkip => {
+                        let name = format!("{}.Conv_0", self.module());
+                        let conv = Conv::one(&mut self.registry, &name, pyramid_channels, channels);
+                        let combine = model.progressive_combine;
+                        if combine == Combine::Cat {
+                            channels *= 2;
+                        }
+                        InputPyramid::Skip { down: Resampler::plain(false, &self.style), conv, combine }
+                    }
+                    ProgressiveInput::Residual => {
+                        let down = self.resampler_with_conv(pyramid_channels, channels, false);
+                        pyramid_channels = channels;
+                        InputPyramid::Residual { down }
+                    }
+                };
+                down = Some(Down { step, pyramid });
+                skips.push(channels);
+            }
+            levels.push(DownLevel { blocks, down });
+        }
+        Ok((levels, skips))
+    }
+
+    /// The way up, and the channels it ends with.
+    fn up(&mut self, mut skips: Vec<usize>) -> Built<(Vec<UpLevel>, usize)> {
+        let model = &self.config.model;
+        let mut channels = *skips.last().unwrap_or(&model.nf);
+        let mut pyramid_channels = 0;
+        let mut levels = Vec::new();
+        for (level, mult) in model.ch_mult.iter().enumerate().rev() {
+            let mut blocks = Vec::new();
+            for _ in 0..=model.num_res_blocks {
+                let skip = skips.pop().unwrap_or_default();
+                blocks.push(self.block(channels + skip, model.nf * mult, Resample::Keep)?);
+                channels = model.nf * mult;
+            }
+            let attention = self.attention_at(level, channels)?;
+            let first = level + 1 == model.ch_mult.len();
+            let pyramid = self.output_pyramid(first, channels, &mut pyramid_channels)?;
+            let up = (level > 0).then(|| self.step(channels, true)).transpose()?;
+            levels.push(UpLevel { blocks, attention, pyramid, up });
+        }
+        Ok((levels, channels))
+    }
+
+    fn output_pyramid(&mut self, first: bool, channels: usize, pyramid: &mut usize) -> Built<OutputPyramid> {
+        let image = self.config.data.num_channels;
+        let init_scale = self.style.init_scale;
+        let made = match (self.config.model.progressive, first) {
+            (Progressive::None, _) => return Ok(OutputPyramid::None),
+            (Progressive::OutputSkip, true) => {
+                OutputPyramid::Start { norm: self.norm(channels)?, conv: self.conv(channels, image, init_scale) }
+            }
+            (Progressive::OutputSkip, false) => {
+                let up = Resampler::plain(true, &self.style);
+                OutputPyramid::Skip { up, norm: self.norm(channels)?, conv: self.conv(channels, image, init_scale) }
+            }
+            (Progressive::Residual, true) => {
+                OutputPyramid::Start { norm: self.norm(channels)?, conv: self.conv(channels, channels, 1.0) }
+            }
+            (Progressive::Residual, false) => {
+                OutputPyramid::Residual { up: self.resampler_with_conv(*pyramid, channels, true) }
+            }
+        };
+        *pyramid = channels;
+        Ok(made)
+    }
+}
+
+impl Ncsnpp {
+    /// The network that a configuration describes, and its parameters.
+    ///
+    /// # Errors
+    /// If channels do not divide into groups.
+    pub fn build(config: &Config) -> Built<(Ncsnpp, Registry)> {
+        let style = Style::new(&config.model);
+        let mut b = Builder { config, style, registry: Registry::default(), modules: 0, blocks: 0 };
+        let channels = config.data.num_channels;
+        let time = b.time();
+        let conv_in = b.conv(channels, config.model.nf, 1.0);
+        let (down, skips) = b.down()?;
+        let deepest = *skips.last().unwrap_or(&config.model.nf);
+        let middle = (
+            b.block(deepest, deepest, Resample::Keep)?,
+            b.attention(deepest)?,
+            b.block(deepest, deepest, Resample::Keep)?,
+        );
+        let (up, last) = b.up(skips)?;
+        let progressive = config.model.progressive;
+        let end = match progressive {
+            Progressive::OutputSkip => None,
+            _ => Some((b.norm(last)?, b.conv(last, channels, b.style.init_scale))),
+        };
+        let network = Ncsnpp {
+            time,
+            conv_in,
+            down,
+            middle,
+            up,
+            end,
+            progressive,
+            centered: config.data.centered,
+            scale_by_sigma: config.model.scale_by_sigma,
+            skip: b.style.skip,
+            channels,
+        };
+        Ok((network, b.registry))
+    }
+
+    /// Channels of the images it takes and gives.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// The frequencies of the time embedding: those given (Fourier features have them in their checkpoint), else those
+    /// of sinusoids.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn frequencies(&self, gpu: &Gpu, fourier: Option<&[f32]>) -> Result<Tensor> {
+        let table = match fourier {
+            Some(fourier) => fourier.to_vec(),
+            None => embedding::sinusoidal_frequencies(self.time.features),
+        };
+        Ok(Tensor::from_slice(gpu, Shape::vector(table.len()), &table)?)
+    }
+
+    /// Uploads what the network is told of each sample's time: its label, and σ if the output is divided by it.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn condition(&self, gpu: &Gpu, frequencies: &Tensor, labels: &[f64], sigmas: &[f64]) -> Result<Conditioning> {
+        let column = |values: Vec<f32>| Tensor::from_slice(gpu, Shape::new(values.len(), 1, 1, 1), &values);
+        let embedded = match self.time.fourier {
+            // The reference takes the logarithm in f32.
+            true => labels.iter().map(|label| (*label as f32).ln()).collect(),
+            false => labels.iter().map(|label| *label as f32).collect(),
+        };
+        let inverse = || column(sigmas.iter().map(|sigma| (1.0 / sigma) as f32).collect());
+        let inverse_sigma = self.scale_by_sigma.then(inverse).transpose()?;
+        Ok(Conditioning { embedded: column(embedded)?, frequencies: frequencies.clone(), inverse_sigma })
+    }
+
+    /// The network's output for `x` `[n, h, w, c]` in the data's range.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn forward<E: Engine>(
+        &self,
+        pass: &mut Pass<'_, E>,
+        x: &E::Value,
+        conditioning: &Conditioning,
+    ) -> Result<E::Value> {
+        let time = self.time.forward(pass, conditioning)?;
+        let time = time.as_ref();
+        let x = match self.centered {
+            true => x.clone(),
+            false => pass.engine.affine(x, 2.0, -1.0)?,
+        };
+        let mut skips = self.descend(pass, x, time)?;
+        let (first, attention, second) = &self.middle;
+        // What is on top is used twice: here, and on the way up.
+        let mut h = skips.last().expect("the way down leaves a feature map").clone();
+        h = first.forward(pass, &h, time)?;
+        h = attention.forward(pass, &h)?;
+        h = second.forward(pass, &h, time)?;
+        h = self.ascend(pass, h, &mut skips, time)?;
+        if let Some((norm, conv)) = &self.end {
+            h = norm.forward(pass, &h)?;
+            h = conv.forward(pass, &h)?;
+        }
+        match &conditioning.inverse_sigma {
+            Some(inverse) => pass.engine.scale_samples(&h, inverse),
+            None => Ok(h),
+        }
+    }
+
+    /// The way down: every feature map that the way up takes in.
+    fn descend<E: Engine>(&self, pass: &mut Pass<'_, E>, x: E::Value, time: Option<&E::Value>) -> Result<Vec<E::Value>> {
+        let mut h = self.conv_in.forward(pass, &x)?;
+        let mut skips = vec![h.clone()];
+        let mut pyramid = x;
+        for level in &self.down {
+            for (block, attention) in &level.blocks {
+                h = block.forward(pass, &h, time)?;
+                if let Some(attention) = attention {
+                    h = attention.forward(pass, &h)?;
+                }
+                skips.push(h.clone());
+            }
+            let Some(Down { step, pyramid: input }) = &level.down else { continue };
+            h = step.forward(pass, &h, time)?;
+            match input {
+                InputPyramid::None => {}
+                InputPyramid::Skip { down, conv, combine } => {
+                    pyramid = down.forward(pass, &pyramid)?;
+                    let image = conv.forward(pass, &pyramid)?;
+                    h = match combine {
+                        Combine::Cat => pass.engine.concat(&image, &h)?,
+                        Combine::Sum => pass.engine.blend(&image, 1.0, &h, 1.0)?,
+                    };
+                }
+                InputPyramid::Residual { down } => {
+                    pyramid = down.forward(pass, &pyramid)?;
+                    pyramid = pass.engine.blend(&pyramid, self.skip, &h, self.skip)?;
+                    h = pyramid.clone();
+                }
+            }
+            skips.push(h.clone());
+        }
+        Ok(skips)
+    }
+
+    /// The way up: features, or the image if the output is a pyramid of images.
+    fn ascend<E: Engine>(
+        &self,
+        pass: &mut Pass<'_, E>,
+        mut h: E::Value,
+        skips: &mut Vec<E::Value>,
+        time: Option<&E::Value>,
+    ) -> Result<E::Value> {
+        let mut pyramid: Option<E::Value> = None;
+        for level in &self.up {
+            for block in &level.blocks {
+                let skip = skips.pop().expect("as many feature maps as blocks take in");
+                h = pass.engine.concat(&h, &skip)?;
+                drop(skip);
+                h = block.forward(pass, &h, time)?;
+            }
+            if let Some(attention) = &level.attention {
+                h = attention.forward(pass, &h)?;
+            }
+            pyramid = match (&level.pyramid, pyramid) {
+                (OutputPyramid::None, _) => None,
+                (OutputPyramid::Start { norm, conv }, _) => {
+                    let active = norm.forward(pass, &h)?;
+                    Some(conv.forward(pass, &active)?)
+                }
+                (OutputPyramid::Skip { up, norm, conv }, below) => {
+                    let active = norm.forward(pass, &h)?;
+                    let image = conv.forward(pass, &active)?;
+                    match below {
+                        Some(below) => {
+                            let below = up.forward(pass, &below)?;
+                            Some(pass.engine.blend(&below, 1.0, &image, 1.0)?)
+                        }
+                        None => Some(image),
+                    }
+                }
+                (OutputPyramid::Residual { up }, below) => {
+                    if let Some(below) = below {
+                        let below = up.forward(pass, &below)?;
+                        h = pass.engine.blend(&below, self.skip, &h, self.skip)?;
+                    }
+                    Some(h.clone())
+                }
+            };
+            if let Some(step) = &level.up {
+                h = step.forward(pass, &h, time)?;
+            }
+        }
+        Ok(match (self.progressive, pyramid) {
+            (Progressive::OutputSkip, Some(image)) => image,
+            _ => h,
+        })
+    }
+}
+
+impl Step {
+    fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, x: &E::Value, time: Option<&E::Value>) -> Result<E::Value> {
+        match self {
+            Step::Block(block) => block.forward(pass, x, time),
+            Step::Plain(resampler) => resampler.forward(pass, x),
+        }
+    }
+}
+
+impl Time {
+    /// The embedding `[n, 1, 1, 4 nf]`, if the network is told the time.
+    fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, c: &Conditioning) -> Result<Option<E::Value>> {
+        let Some((first, second)) = &self.dense else { return Ok(None) };
+        let features = match self.fourier {
+            true => embedding::fourier(&c.embedded, &c.frequencies)?,
+            false => embedding::sinusoidal(&c.embedded, &c.frequencies, self.features)?,
+        };
+        let features = pass.engine.constant(&features);
+        let h = first.forward(pass, &features)?;
+        let h = pass.engine.activation(&h, self.act)?;
+        Ok(Some(second.forward(pass, &h)?))
+    }
+}
