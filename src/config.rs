@@ -479,16 +479,15 @@ impl Config {
     /// # Errors
     /// If the text cannot be read, or a value cannot be; the message names the key and what it must be.
     pub fn from_toml(text: &str, assignments: &[String]) -> Result<Config, ConfigError> {
-        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| ConfigError::Text(e.to_string()))?;
+        let mut table: toml::Table = text.parse().map_err(|e| in_line(text, &e))?;
         for assignment in assignments {
             assign(&mut table, assignment)?;
         }
-        let config = match assignments.is_empty() {
-            // From the text itself, so that a message can point at the line.
-            true => toml::from_str::<Config>(text),
-            false => table.try_into(),
+        let config: Config = match assignments.is_empty() {
+            // From the text itself, so that a message can name the line.
+            true => toml::from_str(text).map_err(|e| in_line(text, &e))?,
+            false => table.try_into().map_err(|e: toml::de::Error| in_line("", &e))?,
         };
-        let config = config.map_err(|e| ConfigError::Text(e.to_string().trim_end().to_string()))?;
         config.check()?;
         Ok(config)
     }
@@ -599,6 +598,16 @@ fn positive(key: &'static str, value: usize) -> Result<(), ConfigError> {
 
 fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str) -> Result<(), ConfigError> {
     if range.contains(&value) { Ok(()) } else { Err(refuse(key, value, format!("it must be {what}"))) }
+}
+
+/// A parser's message in one line, with the line it is about.
+fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
+    let message = error.message().replace('\n', " ");
+    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.lines().count().max(1));
+    match line {
+        Some(line) if !text.is_empty() => ConfigError::Text(format!("line {line}: {message}")),
+        _ => ConfigError::Text(message),
+    }
 }
 
 /// Applies `section.key=value` to a table.

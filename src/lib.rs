@@ -11,7 +11,10 @@
 #![warn(missing_docs)]
 
 pub mod autodiff;
+pub mod cli;
 pub mod config;
+pub mod data;
+pub mod eval;
 pub mod gpu;
 pub mod kernels;
 pub mod nn;
@@ -19,3 +22,4 @@ pub mod random;
 pub mod sample;
 pub mod sde;
 pub mod tensor;
+pub mod train;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `tweedie` program: see [`tweedie::cli`].
+
+fn main() -> std::process::ExitCode {
+    tweedie::cli::main()
+}

@@ -121,7 +121,8 @@ fn the_loss_and_every_gradient_are_the_references() {
 
         let mut tape = Tape::new();
         let input = tape.variable(&x);
-        let out = scorer.network(&mut tape, &input, &labels, None).expect("an output");
+        let conditioning = scorer.condition(&labels).expect("an upload");
+        let out = scorer.network(&mut tape, &input, &conditioning, None).expect("an output");
         let (loss, seed) = score_matching::loss(out.tensor(), Noise::Given(&z), &coefficients).expect("a loss");
         let loss: f64 = loss.read().expect("a download").iter().map(|v| f64::from(*v)).sum();
         let expected = fixture.expected["dsm_loss"].values[0];

@@ -41,6 +41,11 @@ impl Adapter {
         self.info.device_type == DeviceType::Cpu
     }
 
+    /// Whether it can store tensors as f16.
+    pub fn has_f16(&self) -> bool {
+        self.raw.features().contains(wgpu::Features::SHADER_F16)
+    }
+
     /// The most bytes one storage binding can span.
     pub fn max_binding(&self) -> u64 {
         self.raw.limits().max_storage_buffer_binding_size

@@ -261,13 +261,17 @@ impl Arena {
         &self.views[id.0]
     }
 
+    /// Every parameter with its values on the device.
+    pub fn named<'a>(&'a self, registry: &'a Registry) -> impl Iterator<Item = (&'a ParameterSpec, &'a Tensor)> {
+        registry.trainable.iter().zip(&self.views)
+    }
+
     /// Every parameter's values in file order, read back.
     ///
     /// # Errors
     /// If the device is lost.
     pub fn read(&self, registry: &Registry) -> std::result::Result<Vec<Vec<f32>>, GpuError> {
-        let both = registry.trainable.iter().zip(&self.views);
-        both.map(|(spec, view)| Ok(spec.layout.to_file(&view.read()?))).collect()
+        self.named(registry).map(|(spec, view)| Ok(spec.layout.to_file(&view.read()?))).collect()
     }
 }
 

@@ -96,16 +96,6 @@ impl ScoreModel {
         }
     }
 
-    /// What the network itself is told, for a label of each sample.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn condition(&self, parameters: &Parameters, labels: &[Label]) -> Result<Conditioning> {
-        let of = |f: fn(&Label) -> f64| labels.iter().map(f).collect::<Vec<f64>>();
-        let gpu = parameters.frequencies.gpu();
-        self.network.condition(gpu, &parameters.frequencies, &of(|l| l.label), &of(|l| l.sigma))
-    }
-
     /// The σ that a label stands for.
     fn sigma(&self, label: f64) -> f64 {
         let index = (label.max(0.0) as usize).min(self.ladder.len().saturating_sub(1));
@@ -123,7 +113,17 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// The network's output on any engine, for `x` `[n, h, w, c]` in the data's range and a label of each sample.
+    /// Uploads what the network is told, for a label of each sample.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn condition(&self, labels: &[Label]) -> Result<Conditioning> {
+        let of = |f: fn(&Label) -> f64| labels.iter().map(f).collect::<Vec<f64>>();
+        let frequencies = &self.parameters.frequencies;
+        self.model.network.condition(frequencies.gpu(), frequencies, &of(|l| l.label), &of(|l| l.sigma))
+    }
+
+    /// The network's output on any engine, for `x` `[n, h, w, c]` in the data's range.
     ///
     /// # Errors
     /// If the device refuses.
@@ -131,12 +131,11 @@ impl Scorer {
         &self,
         engine: &mut E,
         x: &E::Value,
-        labels: &[Label],
+        conditioning: &Conditioning,
         dropout: Option<Dropout>,
     ) -> Result<E::Value> {
-        let conditioning = self.model.condition(&self.parameters, labels)?;
         let mut pass = Pass { engine, parameters: &self.parameters, dropout };
-        self.model.network.forward(&mut pass, x, &conditioning)
+        self.model.network.forward(&mut pass, x, conditioning)
     }
 
     /// The labels of times in (0, 1].
@@ -150,7 +149,7 @@ impl Scorer {
     /// If the device refuses.
     pub fn score(&self, x: &Tensor, times: &[f64]) -> Result<Tensor> {
         let labels = self.labels(times);
-        let out = self.network(&mut Eager, x, &labels, None)?;
+        let out = self.network(&mut Eager, x, &self.condition(&labels)?, None)?;
         let scales: Vec<f32> = labels.iter().map(|label| label.score_scale as f32).collect();
         let scales = Tensor::from_slice(x.gpu(), Shape::new(scales.len(), 1, 1, 1), &scales)?;
         elementwise::scale_samples(&out, &scales)

@@ -3,7 +3,7 @@
 use crate::autodiff::{Dual, Eager};
 use crate::kernels::hutchinson::{self, Probes};
 use crate::kernels::{Result, concat, elementwise};
-use crate::nn::{Label, Scorer};
+use crate::nn::Scorer;
 use crate::tensor::{Shape, Tensor};
 
 /// The flow at a point of each sample.
@@ -33,20 +33,16 @@ pub fn probability_flow(scorer: &Scorer, x: &Tensor, times: &[f64], probes: Opti
         let net = elementwise::scale_samples(net, &of_net)?;
         elementwise::blend(&elementwise::scale_samples(x, &of_x)?, 1.0, &net, 1.0)
     };
+    let conditioning = scorer.condition(&labels)?;
     let Some(probes) = probes else {
-        let net = scorer.network(&mut Eager, x, &labels, None)?;
+        let net = scorer.network(&mut Eager, x, &conditioning, None)?;
         return Ok(Flow { drift: drift(x, &net)?, divergence: None });
     };
     let stack = hutchinson::seed(x, probes)?;
-    let net = tangents(scorer, &stack, &labels, probes.count)?;
-    let image = drift(&stack, &net)?;
+    let mut dual = Dual::new(Eager, probes.count);
+    let variable = dual.variable(stack.clone());
+    let net = scorer.network(&mut dual, &variable, &conditioning, None)?;
+    let image = drift(&stack, net.stack())?;
     let divergence = hutchinson::contract(&image, probes)?;
     Ok(Flow { drift: concat::samples(&image, 0, x.shape().n())?, divergence: Some(divergence) })
-}
-
-/// The network's output for a stack `[x; ẋ₁; …; ẋ_K]`.
-fn tangents(scorer: &Scorer, stack: &Tensor, labels: &[Label], probes: usize) -> Result<Tensor> {
-    let mut dual = Dual::new(Eager, probes);
-    let x = dual.variable(stack.clone());
-    Ok(scorer.network(&mut dual, &x, labels, None)?.stack().clone())
 }

@@ -1,0 +1,98 @@
+//! `tweedie evaluate`.
+
+use super::{Common, print};
+use crate::data::{Dataset, Split};
+use crate::eval::{Moments, copies, frechet_distance};
+use anyhow::{Context, ensure};
+use std::path::{Path, PathBuf};
+
+/// Compare samples with data: the Fréchet distance of their pixels, and whether they are copies.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  \
+    tweedie sample runs/digits -n 400 --out samples.npz\n  \
+    tweedie evaluate samples.npz --data digits")]
+pub(super) struct Args {
+    /// Samples as `tweedie sample` writes them: F.npz
+    samples: PathBuf,
+    /// The data: `digits`, or the path of an IDX file of test images
+    #[arg(long, value_name = "digits|FILE", default_value = "digits")]
+    data: String,
+    /// The IDX file of training images that copies are looked for in, where --data is a file
+    #[arg(long, value_name = "FILE")]
+    train: Option<PathBuf>,
+}
+
+pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    let (samples, shape) = read_npz(&args.samples)?;
+    let dimensions = shape[1..].iter().product::<u64>() as usize;
+    let (test, train) = match args.data.as_str() {
+        "digits" => (Dataset::digits(Split::Test)?, Some(Dataset::digits(Split::Train)?)),
+        file => {
+            let train = args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?;
+            (Dataset::from_idx(Path::new(file), None)?, train)
+        }
+    };
+    for set in [Some(&test), train.as_ref()].into_iter().flatten() {
+        let expected = [set.size as u64, set.size as u64, set.channels as u64];
+        ensure!(
+            shape[1..] == expected,
+            "{} holds images of {:?}, the data are {expected:?}; name the data they were trained on with --data",
+            args.samples.display(),
+            &shape[1..]
+        );
+    }
+    let unit = |set: &Dataset| set.pixels.iter().map(|level| f64::from(*level) / 255.0).collect::<Vec<f64>>();
+    let reference = unit(&test);
+    let moments = |values: &[f64], what: &str| {
+        Moments::of(values, dimensions).with_context(|| format!("{what}: at least two images are needed"))
+    };
+    let distance = frechet_distance(
+        &moments(&samples, &args.samples.display().to_string())?,
+        &moments(&reference, "the data")?,
+    );
+    let count = |set: &[f64]| set.len() / dimensions;
+    let copied = train.as_ref().map(|set| {
+        let training = unit(set);
+        (copies(&samples, &training, dimensions), copies(&reference, &training, dimensions))
+    });
+    if common.json {
+        return print(serde_json::json!({
+            "samples": count(&samples),
+            "frechet_distance": distance,
+            "copies": copied.map(|(ours, _)| ours),
+            "copies_among_test": copied.map(|(_, theirs)| theirs),
+            "test": count(&reference),
+        }));
+    }
+    print(format!(
+        "Fréchet distance on pixels, {} samples against {} test images: {distance:.3}",
+        count(&samples),
+        count(&reference)
+    ))?;
+    if let Some((ours, theirs)) = copied {
+        let share = |copies: usize, of: usize| 100.0 * copies as f64 / of as f64;
+        print(format!(
+            "copies of training images: {ours} of {} samples ({:.1} %), {theirs} of {} test images ({:.1} %)",
+            count(&samples),
+            share(ours, count(&samples)),
+            count(&reference),
+            share(theirs, count(&reference))
+        ))?;
+    }
+    Ok(())
+}
+
+/// `samples` of a file, and its shape `[n, h, w, c]`.
+fn read_npz(path: &Path) -> anyhow::Result<(Vec<f64>, Vec<u64>)> {
+    let read = || -> anyhow::Result<(Vec<f64>, Vec<u64>)> {
+        let file = std::io::BufReader::new(std::fs::File::open(path)?);
+        let mut npz = npyz::npz::NpzArchive::new(file)?;
+        let array = npz.by_name("samples")?.context("it holds no array `samples`")?;
+        let shape = array.shape().to_vec();
+        ensure!(shape.len() == 4, "`samples` has {} axes, not 4", shape.len());
+        let values = array.into_vec::<f32>()?;
+        ensure!(values.iter().all(|v| v.is_finite()), "some samples are not finite");
+        Ok((values.into_iter().map(f64::from).collect(), shape))
+    };
+    read().with_context(|| format!("{} cannot be read; it should be written by `tweedie sample --out F.npz`", path.display()))
+}

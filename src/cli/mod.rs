@@ -1,0 +1,113 @@
+//! The command line: one file per subcommand. Nothing else in this crate prints.
+
+mod bench;
+mod devices;
+mod evaluate;
+mod output;
+mod plot;
+mod sample;
+mod train;
+
+use crate::gpu::Gpu;
+use crate::train::{Checkpoint, Run};
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Train score-based generative models and sample from them on any GPU.
+///
+/// Everything runs in compute shaders through Vulkan, Metal or DX12; without a GPU a software driver will do.
+#[derive(Parser)]
+#[command(
+    name = "tweedie",
+    version,
+    after_help = "A first run, with nothing to download:\n  \
+        tweedie train configs/digits_ve.toml --out runs/digits\n  \
+        tweedie sample runs/digits -n 64 --out samples.png"
+)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every subcommand takes.
+#[derive(clap::Args)]
+struct Common {
+    /// The adapter, by its index in `tweedie devices` or a part of its name [default: WGPU_ADAPTER_NAME, else the best]
+    #[arg(long, global = true, value_name = "NAME|INDEX")]
+    adapter: Option<String>,
+    /// Print JSON, for machines
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Common {
+    fn open(&self) -> anyhow::Result<Gpu> {
+        Ok(Gpu::open(self.adapter.as_deref())?)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Devices(devices::Args),
+    Train(train::Args),
+    Sample(sample::Args),
+    Evaluate(evaluate::Args),
+    Bench(bench::Args),
+}
+
+/// Runs the program; errors are one line on standard error and a status of 1.
+pub fn main() -> ExitCode {
+    quiet_the_driver();
+    std::panic::set_hook(Box::new(|panic| eprintln!("error: this should not have happened; please report it: {panic}")));
+    let cli = Cli::parse();
+    match std::panic::catch_unwind(|| run(&cli)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            // A closed pipe is how `| head` says that it has seen enough.
+            let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+            if !error.downcast_ref::<std::io::Error>().is_some_and(closed) {
+                eprintln!("error: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let common = &cli.common;
+    match &cli.command {
+        Command::Devices(args) => devices::run(common, args),
+        Command::Train(args) => train::run(common, args),
+        Command::Sample(args) => sample::run(common, args),
+        Command::Evaluate(args) => evaluate::run(common, args),
+        Command::Bench(args) => bench::run(common, args),
+    }
+}
+
+/// Mesa's device-selection layer complains on standard error where there is no display; we show nothing on one.
+fn quiet_the_driver() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os("WAYLAND_DISPLAY").is_none() {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
+/// Reads a model: a run folder, whose newest checkpoint is taken, or a checkpoint.
+fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
+    let file = if path.is_dir() { Run::at(path).latest()? } else { path.to_path_buf() };
+    if !file.exists() {
+        anyhow::bail!("{} does not exist; a model is a run folder or one of its checkpoints", file.display());
+    }
+    Checkpoint::read(&file).context("the model cannot be read")
+}
+
+/// Prints a line; an error if nobody reads it any more.
+fn print(line: impl std::fmt::Display) -> anyhow::Result<()> {
+    use std::io::Write;
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}

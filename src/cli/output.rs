@@ -1,0 +1,138 @@
+//! Pictures and arrays in files.
+
+use crate::tensor::Shape;
+use anyhow::{Context, bail};
+use image::codecs::gif::{GifEncoder, Repeat};
+use image::{Delay, Frame, Rgb, RgbImage};
+use npyz::WriterBuilder;
+use std::path::Path;
+use std::time::Duration;
+
+/// Images with values in [0, 1], `[n, h, w, c]`.
+pub(super) struct Images {
+    shape: Shape,
+    values: Vec<f32>,
+}
+
+/// Pixels between the images of a grid.
+const GAP: u32 = 2;
+/// Smaller images are shown enlarged, to at least this.
+const SMALLEST: u32 = 32;
+/// What is between them.
+const BACKGROUND: Rgb<u8> = Rgb([128, 128, 128]);
+
+impl Images {
+    /// From values in a model's range, [−1, 1] if centred: scaled, and cut off to [0, 1].
+    pub fn new(shape: Shape, values: Vec<f32>, centered: bool) -> Images {
+        let unit = |v: f32| if centered { (v + 1.0) / 2.0 } else { v };
+        Images { shape, values: values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect() }
+    }
+
+    /// Writes a grid, an array or a folder of pictures, by the path's ending. Pictures in a folder are numbered from `first`.
+    pub fn write(&self, path: &Path, first: u32) -> anyhow::Result<()> {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("png") => self.write_grid(path),
+            Some("npz") => self.write_npz(path),
+            _ => self.write_folder(path, first),
+        }
+    }
+
+    /// One picture of all images, in rows, with gaps between them.
+    pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
+        create_parent(path)?;
+        self.grid().save(path).with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    fn write_npz(&self, path: &Path) -> anyhow::Result<()> {
+        create_parent(path)?;
+        let write = || -> std::io::Result<()> {
+            let file = std::io::BufWriter::new(std::fs::File::create(path)?);
+            let mut npz = npyz::npz::NpzWriter::new(file);
+            // No time of writing in the file: the same samples are the same bytes.
+            let options = npyz::zip::write::FileOptions::default().last_modified_time(npyz::zip::DateTime::default());
+            let mut array = npz
+                .array("samples", options)?
+                .default_dtype()
+                .shape(&self.shape.0.map(|extent| extent as u64))
+                .begin_nd()?;
+            array.extend(self.values.iter().copied())?;
+            array.finish()
+        };
+        write().with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    fn write_folder(&self, folder: &Path, first: u32) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        for i in 0..self.shape.n() {
+            let path = folder.join(format!("{:05}.png", first as usize + i));
+            let (h, w) = (self.shape.h() as u32, self.shape.w() as u32);
+            let image = RgbImage::from_fn(w, h, |x, y| self.pixel(i, x, y));
+            image.save(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn grid(&self) -> RgbImage {
+        let (n, h, w) = (self.shape.n() as u32, self.shape.h() as u32, self.shape.w() as u32);
+        let columns = (f64::from(n).sqrt().ceil() as u32).max(1);
+        let zoom = SMALLEST.div_ceil(w.min(h)).max(1);
+        let tile = (w * zoom + GAP, h * zoom + GAP);
+        let mut grid =
+            RgbImage::from_pixel(columns * tile.0 + GAP, n.div_ceil(columns) * tile.1 + GAP, BACKGROUND);
+        for i in 0..n {
+            let (left, top) = (i % columns * tile.0 + GAP, i / columns * tile.1 + GAP);
+            for y in 0..h * zoom {
+                for x in 0..w * zoom {
+                    grid.put_pixel(left + x, top + y, self.pixel(i as usize, x / zoom, y / zoom));
+                }
+            }
+        }
+        grid
+    }
+
+    /// Grey for one channel, colour for three; of any other number the first.
+    fn pixel(&self, i: usize, x: u32, y: u32) -> Rgb<u8> {
+        let c = self.shape.c();
+        let at = ((i * self.shape.h() + y as usize) * self.shape.w() + x as usize) * c;
+        let level = |k: usize| (self.values[at + k] * 255.0).round() as u8;
+        if c == 3 { Rgb([level(0), level(1), level(2)]) } else { Rgb([level(0); 3]) }
+    }
+}
+
+/// Writes grids as an animation that repeats, the last one shown longer.
+pub(super) fn write_gif(path: &Path, frames: &[Images]) -> anyhow::Result<()> {
+    create_parent(path)?;
+    let context = || format!("{} cannot be written", path.display());
+    let file = std::fs::File::create(path).with_context(context)?;
+    let mut encoder = GifEncoder::new_with_speed(std::io::BufWriter::new(file), 10);
+    encoder.set_repeat(Repeat::Infinite).with_context(context)?;
+    for (i, images) in frames.iter().enumerate() {
+        let shown = if i + 1 == frames.len() { Duration::from_millis(1500) } else { Duration::from_millis(60) };
+        let picture = image::DynamicImage::ImageRgb8(images.grid()).into_rgba8();
+        let frame = Frame::from_parts(picture, 0, 0, Delay::from_saturating_duration(shown));
+        encoder.encode_frame(frame).with_context(context)?;
+    }
+    Ok(())
+}
+
+/// Refuses a path that cannot be written to, before anything is computed for it.
+pub(super) fn check(path: &Path) -> anyhow::Result<()> {
+    let known = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
+    match known.as_deref() {
+        Some("jpg" | "jpeg" | "npy" | "webp" | "bmp" | "tiff") => {
+            bail!("{}: samples are written as .png, .npz, or a folder of .png", path.display())
+        }
+        Some("png" | "npz" | "gif") if path.is_dir() => bail!("{} is a folder", path.display()),
+        None if path.is_file() => bail!("{} is a file; name a folder, or F.png or F.npz", path.display()),
+        _ => Ok(()),
+    }
+}
+
+fn create_parent(path: &Path) -> anyhow::Result<()> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => {
+            std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,203 @@
+//! Data sets: bytes into arrays, and the order in which training sees them.
+
+mod idx;
+mod loader;
+
+pub use loader::Loader;
+
+use crate::config::Data;
+use std::path::Path;
+
+/// Why a data set cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file cannot be read.
+    #[error("{path}: {reason}; check the path in the configuration's [data] section")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A file does not hold what it should.
+    #[error("{path}: {what}; bring the file again")]
+    Format {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The data are not what the configuration says.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+/// Which part of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// What is trained on.
+    Train,
+    /// What is only tested on.
+    Test,
+}
+
+/// Images of one size in memory, bytes `[n, h, w, c]`, with a label each if there are any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// Grey or colour levels, 0..=255.
+    pub pixels: Vec<u8>,
+    /// The class of each image.
+    pub labels: Option<Vec<u8>>,
+    /// Height and width.
+    pub size: usize,
+    /// Channels.
+    pub channels: usize,
+}
+
+impl Dataset {
+    /// The data set that a configuration names.
+    ///
+    /// # Errors
+    /// If it is unknown, if its files cannot be read, or if its images are not of the configured size.
+    pub fn load(config: &Data, split: Split) -> Result<Dataset, DataError> {
+        let set = match config.dataset.as_str() {
+            "digits" => Dataset::digits(split)?,
+            "idx" => {
+                let (images, labels, key) = match split {
+                    Split::Train => (&config.images, &config.labels, "data.images"),
+                    Split::Test => (&config.test_images, &config.test_labels, "data.test_images"),
+                };
+                let images = images.as_ref().ok_or_else(|| {
+                    DataError::Mismatch(format!("data.dataset = idx needs {key}, the path of an IDX file"))
+                })?;
+                Dataset::from_idx(images, labels.as_deref())?
+            }
+            other => {
+                return Err(DataError::Mismatch(format!(
+                    "data.dataset = {other} is not built in (digits is); bring it as IDX files: data.dataset = idx \
+                     and data.images = PATH"
+                )));
+            }
+        };
+        let (size, channels) = (config.image_size, config.num_channels);
+        if (set.size, set.channels) != (size, channels) {
+            return Err(DataError::Mismatch(format!(
+                "the images of {} are {}x{} with {} channel(s), the configuration says data.image_size = {size} and \
+                 data.num_channels = {channels}",
+                config.dataset, set.size, set.size, set.channels
+            )));
+        }
+        Ok(set)
+    }
+
+    /// The handwritten digits that are built in: 1,437 to train on, 360 to test on, 8 × 8 grey. UCI "Optical Recognition
+    /// of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), CC BY 4.0.
+    ///
+    /// # Errors
+    /// None, unless the program's file is damaged.
+    pub fn digits(split: Split) -> Result<Dataset, DataError> {
+        macro_rules! file {
+            ($name:literal) => {
+                idx::read(&include_bytes!(concat!("../../assets/digits/", $name, ".gz"))[..], concat!("built-in ", $name))
+            };
+        }
+        let (images, labels) = match split {
+            Split::Train => (file!("train-images-idx3-ubyte")?, file!("train-labels-idx1-ubyte")?),
+            Split::Test => (file!("test-images-idx3-ubyte")?, file!("test-labels-idx1-ubyte")?),
+        };
+        Dataset::new(images, "digits", Some((labels, "digits' labels")))
+    }
+
+    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, h, w]` or `[n, h, w, c]` bytes, and `[n]`.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or they do not belong together.
+    pub fn from_idx(images: &Path, labels: Option<&Path>) -> Result<Dataset, DataError> {
+        let names = (images.display().to_string(), labels.map(|path| path.display().to_string()));
+        let images = idx::read_file(images)?;
+        let labels = labels.map(idx::read_file).transpose()?;
+        Dataset::new(images, &names.0, labels.zip(names.1.as_deref()))
+    }
+
+    /// How many images there are.
+    pub fn len(&self) -> usize {
+        self.pixels.len() / self.image_len().max(1)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.pixels.is_empty()
+    }
+
+    /// Bytes of one image.
+    pub fn image_len(&self) -> usize {
+        self.size * self.size * self.channels
+    }
+
+    /// One image's bytes.
+    pub fn image(&self, index: usize) -> &[u8] {
+        &self.pixels[index * self.image_len()..][..self.image_len()]
+    }
+
+    fn new(images: idx::Idx, name: &str, labels: Option<(idx::Idx, &str)>) -> Result<Dataset, DataError> {
+        let wrong = |what: String| DataError::Format { path: name.to_string(), what };
+        let (n, size, channels) = match images.shape[..] {
+            [n, h, w] if h == w => (n, h, 1),
+            [n, h, w, c] if h == w => (n, h, c),
+            _ => return Err(wrong(format!("its shape {:?} is not [n, size, size] or [n, size, size, c]", images.shape))),
+        };
+        if n == 0 || size == 0 || channels == 0 {
+            return Err(wrong("it holds no image".into()));
+        }
+        if let Some((labels, labels_name)) = &labels
+            && labels.shape != [n]
+        {
+            let what = format!("labels of shape {:?} do not match the {n} images of {name}", labels.shape);
+            return Err(DataError::Format { path: labels_name.to_string(), what });
+        }
+        let labels = labels.map(|(labels, _)| labels.bytes);
+        Ok(Dataset { pixels: images.bytes, labels, size, channels })
+    }
+}
+
+/// A level 0..=255 in the range that models take: [0, 1], or [−1, 1] if centred (the reference's `get_data_scaler`).
+pub fn scale(level: f64, centered: bool) -> f64 {
+    let unit = level / 255.0;
+    if centered { 2.0 * unit - 1.0 } else { unit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idx(shape: &[usize]) -> idx::Idx {
+        idx::Idx { shape: shape.to_vec(), bytes: vec![7; shape.iter().product()] }
+    }
+
+    #[test]
+    fn the_digits_are_1437_and_360_images_of_ten_classes() {
+        for (split, count) in [(Split::Train, 1437), (Split::Test, 360)] {
+            let set = Dataset::digits(split).unwrap();
+            assert_eq!((set.len(), set.size, set.channels), (count, 8, 1));
+            let labels = set.labels.unwrap();
+            assert_eq!(labels.len(), count);
+            assert!((0..10).all(|class| labels.contains(&class)) && labels.iter().all(|class| *class < 10));
+        }
+    }
+
+    #[test]
+    fn labels_that_do_not_match_are_refused() {
+        let refused = |images: &[usize], labels: &[usize]| {
+            Dataset::new(idx(images), "images", Some((idx(labels), "labels"))).unwrap_err().to_string()
+        };
+        assert!(refused(&[3, 2, 2], &[4]).contains("labels: labels of shape [4] do not match the 3 images"));
+        assert!(refused(&[3, 2, 4], &[3]).contains("[n, size, size]"));
+        assert!(refused(&[0, 2, 2], &[0]).contains("no image"));
+    }
+
+    #[test]
+    fn levels_are_scaled_to_the_models_range() {
+        assert_eq!((scale(0.0, false), scale(255.0, false)), (0.0, 1.0));
+        assert_eq!((scale(0.0, true), scale(255.0, true)), (-1.0, 1.0));
+    }
+}

@@ -1,0 +1,227 @@
+//! Checkpoints: one safetensors file each, with the reference's names and layouts, written so that there is never a broken
+//! one.
+//!
+//! | tensor | what |
+//! | --- | --- |
+//! | `raw/NAME`, `ema/NAME` | the weights and their moving average |
+//! | `fixed/NAME` | what is not trained |
+//! | `adam.m/NAME`, `adam.v/NAME` | the optimiser's moments |
+//!
+//! The file's metadata hold one entry, `tweedie`: JSON with the number of steps made and the configuration, from which
+//! all randomness and the order of the data follow.
+
+use super::trainer::Trainer;
+use super::{TrainError, file_error};
+use crate::config::Config;
+use crate::gpu::{Gpu, GpuError};
+use crate::nn::{Arena, Parameters, ScoreModel, Scorer};
+use crate::tensor::Tensor;
+use safetensors::tensor::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Which weights of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Weights {
+    /// Those that are trained.
+    Raw,
+    /// Their moving average.
+    Ema,
+}
+
+impl Weights {
+    fn prefix(self) -> &'static str {
+        match self {
+            Weights::Raw => "raw",
+            Weights::Ema => "ema",
+        }
+    }
+}
+
+/// What a checkpoint says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    step: u64,
+    config: Config,
+}
+
+/// The format that this program writes.
+const FORMAT: u32 = 1;
+
+/// A checkpoint in host memory, read and checked.
+pub struct Checkpoint {
+    path: PathBuf,
+    header: Header,
+    bytes: Vec<u8>,
+}
+
+impl Checkpoint {
+    /// Writes a trainer's state: aside, flushed to disk, and then renamed into place.
+    ///
+    /// # Errors
+    /// If the device is lost, or the file cannot be written; whatever was there before is untouched.
+    pub fn write(trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
+        let header = Header { format: FORMAT, step: trainer.step, config: trainer.config.clone() };
+        let header = serde_json::to_string(&header).map_err(|e| checkpoint_error(path, e.to_string()))?;
+        // One entry only: a map of several would be written in any order.
+        let metadata = HashMap::from([("tweedie".to_string(), header)]);
+        let failure = RefCell::new(None);
+        let tensors = views(trainer, &failure);
+        super::atomically(path, |file| {
+            safetensors::serialize_to_file(tensors, Some(metadata), file)
+                .map_err(|e| checkpoint_error(path, e.to_string()))?;
+            match failure.take() {
+                Some(error) => Err(TrainError::from(error)),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Reads a file and checks that it holds what its header says.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no checkpoint.
+    pub fn read(path: &Path) -> Result<Checkpoint, TrainError> {
+        let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes)
+            .map_err(|e| checkpoint_error(path, format!("it is truncated or no safetensors file ({e})")))?;
+        let header = metadata.metadata().as_ref().and_then(|entries| entries.get("tweedie"));
+        let header = header.ok_or_else(|| checkpoint_error(path, "it is no checkpoint of this program".into()))?;
+        let header: Header = serde_json::from_str(header)
+            .map_err(|e| checkpoint_error(path, format!("its header cannot be read ({e})")))?;
+        if header.format != FORMAT {
+            let what = format!("its format is {}, this program reads {FORMAT}", header.format);
+            return Err(checkpoint_error(path, what));
+        }
+        Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
+    }
+
+    /// Steps that had been made.
+    pub fn step(&self) -> u64 {
+        self.header.step
+    }
+
+    /// The configuration that it was trained with.
+    pub fn config(&self) -> &Config {
+        &self.header.config
+    }
+
+    /// The model with one kind of weights, for sampling.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of another shape, or the device has no room.
+    pub fn scorer(&self, gpu: &Gpu, weights: Weights) -> Result<Scorer, TrainError> {
+        let model = ScoreModel::build(&self.header.config)?;
+        let values = self.arena(gpu, &model, weights.prefix())?;
+        let frequencies = self.frequencies(gpu, &model)?;
+        Ok(Scorer { model, parameters: Parameters { values, gradients: None, frequencies } })
+    }
+
+    /// The trainer that goes on from here.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of another shape, or the device has no room.
+    pub fn trainer(&self, gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
+        let model = ScoreModel::build(&self.header.config)?;
+        let arena = |prefix: &str| self.arena(gpu, &model, prefix);
+        let (values, average) = (arena("raw")?, arena("ema")?);
+        let moments = [arena("adam.m")?, arena("adam.v")?];
+        let frequencies = self.frequencies(gpu, &model)?;
+        Trainer::assemble(config, model, values, frequencies, average, moments, self.header.step)
+    }
+
+    fn arena(&self, gpu: &Gpu, model: &ScoreModel, prefix: &str) -> Result<Arena, TrainError> {
+        let file = self.tensors()?;
+        let specs = &model.registry.trainable;
+        let values = specs
+            .iter()
+            .map(|spec| self.values(&file, &format!("{prefix}/{}", spec.name), &spec.layout.file_shape()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut values = values.into_iter();
+        Ok(Arena::with(gpu, &model.registry, |_| values.next().unwrap_or_default())?)
+    }
+
+    fn frequencies(&self, gpu: &Gpu, model: &ScoreModel) -> Result<Tensor, TrainError> {
+        let file = self.tensors()?;
+        let fourier = model.registry.frozen.first();
+        let fourier = fourier
+            .map(|spec| self.values(&file, &format!("fixed/{}", spec.name), &spec.layout.file_shape()))
+            .transpose()?;
+        Ok(model.network.frequencies(gpu, fourier.as_deref())?)
+    }
+
+    fn tensors(&self) -> Result<SafeTensors<'_>, TrainError> {
+        SafeTensors::deserialize(&self.bytes)
+            .map_err(|e| checkpoint_error(&self.path, format!("it is truncated or damaged ({e})")))
+    }
+
+    fn values(&self, file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>, TrainError> {
+        let wrong = |what: String| checkpoint_error(&self.path, what);
+        let view = file.tensor(name).map_err(|_| wrong(format!("it holds no tensor {name}")))?;
+        if view.dtype() != Dtype::F32 || view.shape() != shape {
+            let what = format!("{name} is {:?} {:?}, expected F32 {shape:?}", view.dtype(), view.shape());
+            return Err(wrong(what));
+        }
+        Ok(bytemuck::pod_collect_to_vec(view.data()))
+    }
+}
+
+fn checkpoint_error(path: &Path, what: String) -> TrainError {
+    TrainError::Checkpoint { path: path.display().to_string(), what }
+}
+
+/// A tensor of a trainer, read off the device when the file gets to it: no second copy of the model in host memory.
+struct Lazy<'a> {
+    shape: Vec<usize>,
+    values: Box<dyn Fn() -> Result<Vec<f32>, GpuError> + 'a>,
+    failure: &'a RefCell<Option<GpuError>>,
+}
+
+impl View for Lazy<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        // There is no error to return here: it is kept, and the file discarded.
+        let values = (self.values)().unwrap_or_else(|error| {
+            self.failure.borrow_mut().get_or_insert(error);
+            vec![0.0; self.shape.iter().product()]
+        });
+        Cow::Owned(bytemuck::cast_slice(&values).to_vec())
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.shape.iter().product::<usize>()
+    }
+}
+
+fn views<'a>(trainer: &'a Trainer, failure: &'a RefCell<Option<GpuError>>) -> Vec<(String, Lazy<'a>)> {
+    let registry = &trainer.scorer.model.registry;
+    let kinds = [
+        ("raw", &trainer.scorer.parameters.values),
+        ("ema", &trainer.average),
+        ("adam.m", &trainer.moments[0]),
+        ("adam.v", &trainer.moments[1]),
+    ];
+    let mut all = Vec::new();
+    for (prefix, arena) in kinds {
+        for (spec, view) in arena.named(registry) {
+            let values = Box::new(move || Ok(spec.layout.to_file(&view.read()?)));
+            all.push((format!("{prefix}/{}", spec.name), Lazy { shape: spec.layout.file_shape(), values, failure }));
+        }
+    }
+    for spec in &registry.frozen {
+        let values = Box::new(|| trainer.scorer.parameters.frequencies.read());
+        all.push((format!("fixed/{}", spec.name), Lazy { shape: spec.layout.file_shape(), values, failure }));
+    }
+    all
+}

@@ -1,0 +1,70 @@
+//! Training: the objective, the optimiser's step, checkpoints, and the run folder.
+
+mod checkpoint;
+mod objective;
+mod run;
+mod trainer;
+
+pub use checkpoint::{Checkpoint, Weights};
+pub use run::{Event, Metrics, Run, RunOptions, atomically};
+pub use trainer::{StepReport, Trainer};
+
+use crate::config::ConfigError;
+use crate::data::DataError;
+use crate::gpu::GpuError;
+use crate::kernels::KernelError;
+use std::path::Path;
+
+/// Why training stopped, or a checkpoint could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A kernel or the device.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file cannot be read or written.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A file is not a checkpoint of ours.
+    #[error("{path}: {what}")]
+    Checkpoint {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The run folder is not in a state to train in.
+    #[error("{0}")]
+    Run(String),
+    /// The loss is not a number any more.
+    #[error(
+        "the loss is not finite at step {0}: training has diverged; lower optim.lr or optim.grad_clip and resume from \
+         the last checkpoint, which is whole"
+    )]
+    Diverged(u64),
+}
+
+impl From<GpuError> for TrainError {
+    fn from(error: GpuError) -> Self {
+        TrainError::Kernel(error.into())
+    }
+}
+
+/// A file error with its path, and a word on full disks.
+fn file_error(path: &Path, error: std::io::Error) -> TrainError {
+    let hint = match error.kind() {
+        std::io::ErrorKind::StorageFull => "; make room and resume with --resume, what was written before is whole",
+        _ => "",
+    };
+    TrainError::File { path: path.display().to_string(), reason: format!("{error}{hint}") }
+}

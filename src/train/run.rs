@@ -1,0 +1,291 @@
+//! The run folder, and the loop that fills it.
+//!
+//! ```text
+//! config.toml               the configuration, every key written out
+//! metrics.csv               a row every `training.log_freq` steps and at every checkpoint
+//! checkpoints/step-….safetensors, and latest, which names the newest
+//! ```
+
+use super::checkpoint::Checkpoint;
+use super::trainer::Trainer;
+use super::{TrainError, file_error};
+use crate::config::Config;
+use crate::data::{Dataset, Loader, Split};
+use crate::gpu::Gpu;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A run folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    folder: PathBuf,
+}
+
+/// How to train.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// Go on from the newest checkpoint.
+    pub resume: bool,
+    /// Stop after so many steps in all, instead of `training.n_iters`.
+    pub steps: Option<u64>,
+}
+
+/// One row of `metrics.csv`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Metrics {
+    /// Steps made.
+    pub step: u64,
+    /// The loss, averaged since the last row.
+    pub loss: f64,
+    /// The last gradient's norm before clipping.
+    pub grad_norm: f64,
+    /// The last step's learning rate.
+    pub learning_rate: f64,
+    /// Images a second since the last row.
+    pub images_per_second: f64,
+    /// Bytes allocated on the device.
+    pub device_bytes: u64,
+    /// Bytes of this process in memory.
+    pub process_bytes: u64,
+}
+
+/// What the loop tells whoever watches it.
+pub enum Event<'a> {
+    /// The loop begins at a step, of so many in all.
+    Start {
+        /// Steps made before.
+        step: u64,
+        /// Steps to be made in all.
+        steps: u64,
+    },
+    /// A step has been recorded.
+    Step(u64),
+    /// A row has been written.
+    Row(Metrics),
+    /// A checkpoint has been written.
+    Saved {
+        /// The trainer, for drawing samples.
+        trainer: &'a Trainer,
+        /// The file.
+        path: &'a Path,
+    },
+}
+
+impl Run {
+    /// A folder, whether it exists or not.
+    pub fn at(folder: impl Into<PathBuf>) -> Run {
+        Run { folder: folder.into() }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// `metrics.csv`.
+    pub fn metrics(&self) -> PathBuf {
+        self.folder.join("metrics.csv")
+    }
+
+    /// The newest checkpoint.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn latest(&self) -> Result<PathBuf, TrainError> {
+        let pointer = self.checkpoints().join("latest");
+        let name = std::fs::read_to_string(&pointer).map_err(|_| {
+            TrainError::Run(format!("{} holds no checkpoint: {} is missing", self.folder.display(), pointer.display()))
+        })?;
+        Ok(self.checkpoints().join(name.trim()))
+    }
+
+    /// Trains. The folder must not hold a run, unless it is resumed with the configuration it was begun with.
+    ///
+    /// # Errors
+    /// Whatever ends training before its last step; the last checkpoint is whole then.
+    pub fn train(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        options: RunOptions,
+        watch: &mut dyn FnMut(Event<'_>) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let mut trainer = if options.resume { self.reopen(gpu, config)? } else { self.begin(gpu, config)? };
+        let set = Dataset::load(&config.data, Split::Train)?;
+        let mut loader = Loader::new(set, &config.data, config.training.batch_size, config.seed);
+        let steps = options.steps.unwrap_or(config.training.n_iters);
+        watch(Event::Start { step: trainer.step, steps })?;
+        let mut since = (Instant::now(), trainer.step);
+        while trainer.step < steps {
+            let batch = loader.batch(trainer.step as u32);
+            trainer.step(&batch)?;
+            watch(Event::Step(trainer.step))?;
+            let save = trainer.step % config.training.snapshot_freq == 0 || trainer.step == steps;
+            if save || trainer.step % config.training.log_freq == 0 {
+                let row = self.log(gpu, &mut trainer, &mut since)?;
+                watch(Event::Row(row))?;
+            }
+            if save {
+                let path = self.save(&trainer)?;
+                watch(Event::Saved { trainer: &trainer, path: &path })?;
+                since = (Instant::now(), trainer.step);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
+        if self.folder.join("config.toml").exists() || self.checkpoints().exists() {
+            let folder = self.folder.display();
+            return Err(TrainError::Run(format!(
+                "{folder} holds a run already; add --resume to go on with it, or choose another --out"
+            )));
+        }
+        // Everything that can fail is tried before the folder is made.
+        Dataset::load(&config.data, Split::Train)?;
+        let trainer = Trainer::new(gpu, config)?;
+        let checkpoints = self.checkpoints();
+        std::fs::create_dir_all(&checkpoints).map_err(|e| file_error(&checkpoints, e))?;
+        let text = config.to_toml();
+        write_whole(&self.folder.join("config.toml"), text.as_bytes())?;
+        write_whole(&self.metrics(), Metrics::HEADER.as_bytes())?;
+        Ok(trainer)
+    }
+
+    fn reopen(&self, gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
+        let checkpoint = Checkpoint::read(&self.latest()?)?;
+        if let Some(key) = difference(config, checkpoint.config()) {
+            let folder = self.folder.display();
+            return Err(TrainError::Run(format!(
+                "{folder} was begun with another {key}; resume with its own config.toml, or train to another --out"
+            )));
+        }
+        sweep(&self.folder);
+        sweep(&self.checkpoints());
+        self.forget_after(checkpoint.step())?;
+        checkpoint.trainer(gpu, config)
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.folder.join("checkpoints")
+    }
+
+    fn save(&self, trainer: &Trainer) -> Result<PathBuf, TrainError> {
+        let name = format!("step-{:08}.safetensors", trainer.step);
+        let path = self.checkpoints().join(&name);
+        Checkpoint::write(trainer, &path)?;
+        write_whole(&self.checkpoints().join("latest"), name.as_bytes())?;
+        Ok(path)
+    }
+
+    fn log(&self, gpu: &Gpu, trainer: &mut Trainer, since: &mut (Instant, u64)) -> Result<Metrics, TrainError> {
+        let report = trainer.report()?;
+        let report = report.ok_or_else(|| TrainError::Run("a row without a step".into()))?;
+        let images = (trainer.step - since.1) * trainer.config.training.batch_size as u64;
+        let row = Metrics {
+            step: trainer.step,
+            loss: report.loss,
+            grad_norm: report.grad_norm,
+            learning_rate: report.learning_rate,
+            images_per_second: images as f64 / since.0.elapsed().as_secs_f64(),
+            device_bytes: gpu.memory().allocated,
+            process_bytes: memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64),
+        };
+        let path = self.metrics();
+        let file = std::fs::OpenOptions::new().append(true).open(&path);
+        file.and_then(|mut file| file.write_all(row.line().as_bytes())).map_err(|e| file_error(&path, e))?;
+        *since = (Instant::now(), trainer.step);
+        Ok(row)
+    }
+
+    /// Drops the rows of steps that a resumed run will make again.
+    fn forget_after(&self, step: u64) -> Result<(), TrainError> {
+        let path = self.metrics();
+        let text = std::fs::read_to_string(&path).map_err(|e| file_error(&path, e))?;
+        let kept = text.lines().enumerate().filter(|(i, line)| {
+            let made = line.split(',').next().and_then(|step| step.parse::<u64>().ok());
+            *i == 0 || made.is_some_and(|made| made <= step)
+        });
+        let kept: String = kept.map(|(_, line)| format!("{line}\n")).collect();
+        write_whole(&path, kept.as_bytes())
+    }
+}
+
+impl Metrics {
+    const HEADER: &str = "step,loss,grad_norm,learning_rate,images_per_second,device_bytes,process_bytes\n";
+
+    fn line(&self) -> String {
+        let Metrics { step, loss, grad_norm, learning_rate, images_per_second, device_bytes, process_bytes } = self;
+        format!("{step},{loss},{grad_norm},{learning_rate},{images_per_second:.2},{device_bytes},{process_bytes}\n")
+    }
+}
+
+/// The first key in which two configurations differ that training's result depends on.
+fn difference(a: &Config, b: &Config) -> Option<String> {
+    let table = |config: &Config| {
+        let mut config = config.clone();
+        // What only says how long to train, and how often to look.
+        config.training.n_iters = 0;
+        config.training.snapshot_freq = 1;
+        config.training.log_freq = 1;
+        config.training.snapshot_sampling = false;
+        config.sampling = Default::default();
+        toml::Table::try_from(&config).unwrap_or_default()
+    };
+    let (a, b) = (table(a), table(b));
+    for (section, value) in &a {
+        let other = b.get(section);
+        match (value.as_table(), other.and_then(toml::Value::as_table)) {
+            (Some(keys), Some(others)) => {
+                let differs = |key: &&String| keys.get(*key) != others.get(*key);
+                if let Some(key) = keys.keys().chain(others.keys()).find(differs) {
+                    return Some(format!("{section}.{key}"));
+                }
+            }
+            _ if other != Some(value) => return Some(section.clone()),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// How the names of files begin that are being written.
+const ASIDE: &str = ".writing-";
+
+/// Removes what a process that was killed while it wrote has left behind.
+fn sweep(folder: &Path) {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for file in files.filter(|file| file.file_name().to_string_lossy().starts_with(ASIDE)) {
+        let _ = std::fs::remove_file(file.path());
+    }
+}
+
+/// Writes a file so that it is either the old one or the new one, whatever happens: aside, flushed to disk, renamed.
+/// `write` is given the path to write to.
+///
+/// # Errors
+/// Those of `write`, and of the file system; nothing is left behind then.
+pub fn atomically(path: &Path, write: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<(), TrainError> {
+    let failed = |e: std::io::Error| file_error(path, e);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(ASIDE);
+    // Readable by whom the user lets read, as any other file: temporary ones are private by default.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let aside = builder.tempfile_in(folder).map_err(failed)?;
+    write(aside.path())?;
+    // `write` may have replaced the file: flush what the path names now.
+    std::fs::File::open(aside.path()).and_then(|file| file.sync_all()).map_err(failed)?;
+    aside.persist(path).map_err(|e| failed(e.error))?;
+    // The rename itself is on disk when the folder is. Not every system lets one open a folder.
+    if let Ok(folder) = std::fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    atomically(path, |aside| std::fs::write(aside, bytes).map_err(|e| file_error(path, e)))
+}

@@ -1,0 +1,198 @@
+//! One optimisation step after the other.
+
+use super::TrainError;
+use super::objective;
+use crate::autodiff::{Engine, Tape};
+use crate::config::Config;
+use crate::gpu::{Bytes, Gpu, GpuError};
+use crate::kernels::adam::{self, Adam, Arenas};
+use crate::kernels::random::Noise;
+use crate::kernels::{elementwise, score_matching};
+use crate::nn::{Arena, Dropout, Parameters, ScoreModel, Scorer};
+use crate::random::{Key, Purpose};
+use crate::tensor::{Shape, Tensor};
+
+/// A model in training: weights, their average, the optimiser's moments, and how many steps have been made. All
+/// randomness and the order of the data follow from the seed and that number.
+pub struct Trainer {
+    /// The configuration.
+    pub config: Config,
+    /// The model with its raw weights.
+    pub scorer: Scorer,
+    /// The weights' exponential moving average.
+    pub average: Arena,
+    /// Adam's first and second moment.
+    pub moments: [Arena; 2],
+    /// Steps made.
+    pub step: u64,
+    /// The loss summed since it was last read, in four lanes, and over how many steps.
+    running: (Tensor, u64),
+    /// Norm and clipping factor of the last gradient.
+    norm: Option<Tensor>,
+}
+
+/// What happened since the last report.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// The loss, averaged over the steps since the last report.
+    pub loss: f64,
+    /// The last gradient's global norm, before clipping.
+    pub grad_norm: f64,
+    /// The last step's learning rate.
+    pub learning_rate: f64,
+}
+
+impl Trainer {
+    /// A freshly initialised model.
+    ///
+    /// # Errors
+    /// If the configuration describes no network, or the device has no room for it.
+    pub fn new(gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
+        let model = ScoreModel::build(config)?;
+        fits(gpu, &model)?;
+        let seed = config.seed;
+        let specs = model.registry.trainable.clone();
+        let initial = |i: usize| specs[i].initial(seed, i);
+        let fourier = model.registry.frozen.first().map(|spec| spec.initial(seed, specs.len()));
+        let frequencies = model.network.frequencies(gpu, fourier.as_deref())?;
+        let values = Arena::with(gpu, &model.registry, initial)?;
+        let average = Arena::with(gpu, &model.registry, initial)?;
+        let moments = [Arena::zeros(gpu, &model.registry)?, Arena::zeros(gpu, &model.registry)?];
+        Trainer::assemble(config, model, values, frequencies, average, moments, 0)
+    }
+
+    pub(super) fn assemble(
+        config: &Config,
+        model: ScoreModel,
+        values: Arena,
+        frequencies: Tensor,
+        average: Arena,
+        moments: [Arena; 2],
+        step: u64,
+    ) -> Result<Trainer, TrainError> {
+        let gpu = values.flat().gpu().clone();
+        let gradients = Some(Arena::zeros(&gpu, &model.registry)?);
+        let running = (Tensor::zeros(&gpu, Shape::vector(4))?, 0);
+        let scorer = Scorer { model, parameters: Parameters { values, gradients, frequencies } };
+        Ok(Trainer { config: config.clone(), scorer, average, moments, step, running, norm: None })
+    }
+
+    /// The model with the averaged weights, for sampling. It shares their memory: it changes as training goes on.
+    pub fn averaged(&self) -> Scorer {
+        let mut scorer = self.scorer.clone();
+        scorer.parameters.values = self.average.clone();
+        scorer.parameters.gradients = None;
+        scorer
+    }
+
+    /// One step on a batch in the model's range, `[batch, h, w, c]` flat. Nothing is read back.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn step(&mut self, batch: &[f32]) -> Result<(), TrainError> {
+        let (config, step) = (&self.config, self.step as u32);
+        let gpu = self.average.flat().gpu().clone();
+        let shape = self.batch_shape();
+        let x0 = Tensor::from_slice(&gpu, shape, batch)?;
+        let key = objective::time_key(config.seed, step);
+        let dimensions = shape.with_n(1).len();
+        let targets = objective::targets(&self.scorer.model, &config.training, key, shape.n(), dimensions);
+        let coefficients = score_matching::upload(&x0, &targets.coefficients)?;
+        let noise = Noise::Drawn(Key::new(config.seed, Purpose::Perturbation).at(step));
+        let x = score_matching::perturb(&x0, noise, &coefficients)?;
+
+        let gradients = self.scorer.parameters.gradients.as_ref().unwrap_or(&self.average);
+        gradients.clear()?;
+        let mut tape = Tape::new();
+        let input = tape.constant(&x);
+        let dropout = Some(Dropout { seed: config.seed, step });
+        let conditioning = self.scorer.condition(&targets.labels)?;
+        let out = self.scorer.network(&mut tape, &input, &conditioning, dropout)?;
+        let (loss, seed) = score_matching::loss(out.tensor(), noise, &coefficients)?;
+        tape.backward(&out, seed)?;
+
+        let norm = adam::clip(gradients.flat(), config.optim.grad_clip)?;
+        let arenas = Arenas {
+            weight: self.scorer.parameters.values.flat(),
+            gradient: gradients.flat(),
+            moment1: self.moments[0].flat(),
+            moment2: self.moments[1].flat(),
+            average: self.average.flat(),
+        };
+        adam::adam(arenas, &norm, self.adam())?;
+        elementwise::accumulate(&loss, 1.0, &self.running.0)?;
+        gpu.flush()?;
+        self.running.1 += 1;
+        self.norm = Some(norm);
+        self.step += 1;
+        Ok(())
+    }
+
+    /// `[batch, h, w, c]`.
+    pub fn batch_shape(&self) -> Shape {
+        let data = &self.config.data;
+        Shape::new(self.config.training.batch_size, data.image_size, data.image_size, data.num_channels)
+    }
+
+    /// The learning rate of the step after `step` others: it rises over the warm-up, from 0 in the first one, as the
+    /// reference's does.
+    fn learning_rate(&self, step: u64) -> f64 {
+        let optim = &self.config.optim;
+        let warm = if optim.warmup > 0 { (step as f64 / optim.warmup as f64).min(1.0) } else { 1.0 };
+        optim.lr * warm
+    }
+
+    fn adam(&self) -> Adam {
+        let optim = &self.config.optim;
+        let step = self.step + 1;
+        // The average's rate rises too: (1 + n) / (10 + n) after n updates (the reference's `ema.py`).
+        let rising = (1.0 + step as f64) / (10.0 + step as f64);
+        Adam {
+            rate: self.learning_rate(self.step),
+            beta1: optim.beta1,
+            beta2: optim.beta2,
+            eps: optim.eps,
+            weight_decay: optim.weight_decay,
+            grad_clip: optim.grad_clip,
+            ema: self.config.model.ema_rate.min(rising),
+            step,
+        }
+    }
+
+    /// What happened since the last report; waits for the device. `None` if no step was made since.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] if the loss is not finite.
+    pub fn report(&mut self) -> Result<Option<StepReport>, TrainError> {
+        let (running, steps) = &mut self.running;
+        let Some(norm) = self.norm.as_ref().filter(|_| *steps > 0) else { return Ok(None) };
+        let loss = running.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / *steps as f64;
+        let grad_norm = f64::from(norm.read()?[0]);
+        if !loss.is_finite() || !grad_norm.is_finite() {
+            return Err(TrainError::Diverged(self.step));
+        }
+        running.write(&[0.0; 4])?;
+        *steps = 0;
+        let learning_rate = self.learning_rate(self.step - 1);
+        Ok(Some(StepReport { loss, grad_norm, learning_rate }))
+    }
+}
+
+/// Five arenas must fit, before any of them is allocated.
+fn fits(gpu: &Gpu, model: &ScoreModel) -> Result<(), TrainError> {
+    let arena = model.registry.arena_bytes(gpu);
+    let adapter = gpu.adapter().name().to_string();
+    if arena > gpu.max_buffer() {
+        let what = format!("a model of {} parameters", model.registry.count());
+        let limit = Bytes(gpu.max_buffer());
+        return Err(GpuError::TooLarge { what, size: Bytes(arena), limit, adapter, verb: "allocate" }.into());
+    }
+    match gpu.adapter().memory() {
+        Some(memory) if 5 * arena > memory => {
+            let what = format!("training a model of {} parameters", model.registry.count());
+            let (size, limit) = (Bytes(5 * arena), Bytes(memory));
+            Err(GpuError::TooLarge { what, size, limit, adapter, verb: "hold" }.into())
+        }
+        _ => Ok(()),
+    }
+}
