@@ -529,10 +529,18 @@ impl Config {
         within("optim.eps", o.eps, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("optim.weight_decay", o.weight_decay, 0.0..f64::INFINITY, "a number from 0 up")?;
         if !o.grad_clip.is_finite() {
-            return Err(refuse("optim.grad_clip", o.grad_clip, "it must be a number; a negative one clips nothing"));
+            return Err(refuse(
+                "optim.grad_clip",
+                o.grad_clip,
+                "it must be a number; a negative one clips nothing",
+            ));
         }
         if !t.continuous && t.sde == SdeName::Subvpsde {
-            return Err(refuse("training.continuous", false, "sub-VP has no discrete chain; it must be true"));
+            return Err(refuse(
+                "training.continuous",
+                false,
+                "sub-VP has no discrete chain; it must be true",
+            ));
         }
         within("sampling.snr", self.sampling.snr, 0.0..f64::INFINITY, "a number from 0 up")
     }
@@ -582,10 +590,15 @@ impl Config {
         let taps = m.fir_kernel.len();
         let sum: f64 = m.fir_kernel.iter().sum();
         if !(2..=crate::kernels::upfirdn2d::MAX_TAPS).contains(&taps) || !sum.is_finite() || sum == 0.0 {
-            return Err(refuse("model.fir_kernel", &m.fir_kernel, "it needs 2 to 12 taps whose sum is not 0"));
+            return Err(refuse(
+                "model.fir_kernel",
+                &m.fir_kernel,
+                "it needs 2 to 12 taps whose sum is not 0",
+            ));
         }
         if m.embedding_type == EmbeddingType::Fourier && !self.training.continuous {
-            let why = "fourier embeds a continuous noise level; set training.continuous = true, or use positional";
+            let why =
+                "fourier embeds a continuous noise level; set training.continuous = true, or use positional";
             return Err(refuse("model.embedding_type", "fourier", why));
         }
         Ok(())
@@ -603,7 +616,8 @@ fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str
 /// A parser's message in one line, with the line it is about.
 fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
     let message = error.message().replace('\n', " ");
-    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.lines().count().max(1));
+    let line =
+        error.span().and_then(|span| text.get(..span.start)).map(|before| before.lines().count().max(1));
     match line {
         Some(line) if !text.is_empty() => ConfigError::Text(format!("line {line}: {message}")),
         _ => ConfigError::Text(message),

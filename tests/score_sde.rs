@@ -21,7 +21,8 @@ struct Fixture {
 
 /// The fixtures' `config.json` as a configuration of ours: the same keys, less what concerns other programs.
 fn config(path: &std::path::Path) -> Config {
-    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON");
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON");
     let mut table = toml::Table::try_from(&json).expect("a table");
     table.retain(|key, _| ["data", "model", "optim", "sampling", "seed", "training"].contains(&key));
     let mut section = |name: &str, drop: &[&str]| {
@@ -123,7 +124,8 @@ fn the_loss_and_every_gradient_are_the_references() {
         let input = tape.variable(&x);
         let conditioning = scorer.condition(&labels).expect("an upload");
         let out = scorer.network(&mut tape, &input, &conditioning, None).expect("an output");
-        let (loss, seed) = score_matching::loss(out.tensor(), Noise::Given(&z), &coefficients).expect("a loss");
+        let (loss, seed) =
+            score_matching::loss(out.tensor(), Noise::Given(&z), &coefficients).expect("a loss");
         let loss: f64 = loss.read().expect("a download").iter().map(|v| f64::from(*v)).sum();
         let expected = fixture.expected["dsm_loss"].values[0];
         assert!((loss - expected).abs() < 1e-3 * expected, "{loss} is not {expected}");
@@ -141,7 +143,10 @@ fn the_loss_and_every_gradient_are_the_references() {
             // what either side has there is rounding.
             if spec.name.ends_with("NIN_1.b") {
                 let (ours, theirs) = (gradient.iter().map(|v| f64::from(*v)), expected.iter().copied());
-                assert!(norm(&mut ours.into_iter()) < 1e-6 * total && norm(&mut theirs.into_iter()) < 1e-6 * total);
+                assert!(
+                    norm(&mut ours.into_iter()) < 1e-6 * total
+                        && norm(&mut theirs.into_iter()) < 1e-6 * total
+                );
                 continue;
             }
             let error = relative_error(&gradient, expected);
@@ -167,7 +172,10 @@ fn forward_mode_gives_the_references_probability_flow_and_divergence() {
             for (i, lanes) in lanes.chunks(4).enumerate() {
                 let divergence: f64 = lanes.iter().map(|v| f64::from(*v)).sum();
                 let expected = expected[i % n];
-                assert!((divergence - expected).abs() < 1e-3 * expected.abs(), "{divergence} is not {expected}");
+                assert!(
+                    (divergence - expected).abs() < 1e-3 * expected.abs(),
+                    "{divergence} is not {expected}"
+                );
             }
         }
         let plain = probability_flow(&scorer, &x, fixture.times(), None).expect("a flow");

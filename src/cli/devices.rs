@@ -39,7 +39,11 @@ pub(super) fn run(common: &Common, _: &Args) -> anyhow::Result<()> {
         let binding = Bytes(a.max_binding());
         let mark = if is_chosen(a) { "*" } else { " " };
         print(format!("{mark} {index}: {} ({}, {})", a.name(), a.kind(), a.backend()))?;
-        print(format!("     driver {}, memory {memory}, {binding} a binding, f16 {}", a.driver(), a.has_f16()))?;
+        print(format!(
+            "     driver {}, memory {memory}, {binding} a binding, f16 {}",
+            a.driver(),
+            a.has_f16()
+        ))?;
     }
     print("* is used; choose another with --adapter NAME|INDEX or WGPU_ADAPTER_NAME")
 }

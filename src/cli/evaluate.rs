@@ -94,5 +94,7 @@ fn read_npz(path: &Path) -> anyhow::Result<(Vec<f64>, Vec<u64>)> {
         ensure!(values.iter().all(|v| v.is_finite()), "some samples are not finite");
         Ok((values.into_iter().map(f64::from).collect(), shape))
     };
-    read().with_context(|| format!("{} cannot be read; it should be written by `tweedie sample --out F.npz`", path.display()))
+    read().with_context(|| {
+        format!("{} cannot be read; it should be written by `tweedie sample --out F.npz`", path.display())
+    })
 }

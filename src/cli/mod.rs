@@ -62,7 +62,9 @@ enum Command {
 /// Runs the program; errors are one line on standard error and a status of 1.
 pub fn main() -> ExitCode {
     quiet_the_driver();
-    std::panic::set_hook(Box::new(|panic| eprintln!("error: this should not have happened; please report it: {panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("error: this should not have happened; please report it: {panic}")
+    }));
     let cli = Cli::parse();
     match std::panic::catch_unwind(|| run(&cli)) {
         Ok(Ok(())) => ExitCode::SUCCESS,

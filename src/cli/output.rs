@@ -49,7 +49,8 @@ impl Images {
             let file = std::io::BufWriter::new(std::fs::File::create(path)?);
             let mut npz = npyz::npz::NpzWriter::new(file);
             // No time of writing in the file: the same samples are the same bytes.
-            let options = npyz::zip::write::FileOptions::default().last_modified_time(npyz::zip::DateTime::default());
+            let options =
+                npyz::zip::write::FileOptions::default().last_modified_time(npyz::zip::DateTime::default());
             let mut array = npz
                 .array("samples", options)?
                 .default_dtype()
@@ -107,7 +108,8 @@ pub(super) fn write_gif(path: &Path, frames: &[Images]) -> anyhow::Result<()> {
     let mut encoder = GifEncoder::new_with_speed(std::io::BufWriter::new(file), 10);
     encoder.set_repeat(Repeat::Infinite).with_context(context)?;
     for (i, images) in frames.iter().enumerate() {
-        let shown = if i + 1 == frames.len() { Duration::from_millis(1500) } else { Duration::from_millis(60) };
+        let shown =
+            if i + 1 == frames.len() { Duration::from_millis(1500) } else { Duration::from_millis(60) };
         let picture = image::DynamicImage::ImageRgb8(images.grid()).into_rgba8();
         let frame = Frame::from_parts(picture, 0, 0, Delay::from_saturating_duration(shown));
         encoder.encode_frame(frame).with_context(context)?;

@@ -16,18 +16,21 @@ pub(super) fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
         let mut cells = line.split(',').map(str::parse::<f64>);
         Some((cells.next()?.ok()?, cells.next()?.ok()?))
     };
-    let points: Vec<(f64, f64)> = text.lines().skip(1).filter_map(row).filter(|(_, loss)| *loss > 0.0).collect();
+    let points: Vec<(f64, f64)> =
+        text.lines().skip(1).filter_map(row).filter(|(_, loss)| *loss > 0.0).collect();
     if points.len() < 2 {
         return Ok(());
     }
     let mut pixels = vec![0; (3 * SIZE.0 * SIZE.1) as usize];
     draw(&mut pixels, &points).map_err(|e| anyhow::anyhow!("the loss cannot be drawn: {e}"))?;
-    let image = RgbImage::from_raw(SIZE.0, SIZE.1, pixels).context("a picture has as many pixels as it says")?;
+    let image =
+        RgbImage::from_raw(SIZE.0, SIZE.1, pixels).context("a picture has as many pixels as it says")?;
     image.save(picture).with_context(|| format!("{} cannot be written", picture.display()))
 }
 
 fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {
-    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).map_err(|_| "no font")?;
+    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| "no font")?;
     let failed = |e: &dyn std::fmt::Display| e.to_string();
     let area = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
     area.fill(&WHITE).map_err(|e| failed(&e))?;

@@ -84,7 +84,9 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let gpu = common.open()?;
     let scorer = checkpoint.scorer(&gpu, args.weights)?;
     let sampler = match args.sampler {
-        Sampler::Pc => PredictorCorrector::new(scorer.model.sde, &config.sampling, steps(&config, args.steps))?,
+        Sampler::Pc => {
+            PredictorCorrector::new(scorer.model.sde, &config.sampling, steps(&config, args.steps))?
+        }
     };
     let started = Instant::now();
     let drawn = draw(&gpu, &scorer, &sampler, &config, args)?;
@@ -95,7 +97,8 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         output::write_gif(path, &drawn.frames)?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let written: Vec<String> = args.out.iter().chain(&args.animate).map(|p| p.display().to_string()).collect();
+    let written: Vec<String> =
+        args.out.iter().chain(&args.animate).map(|p| p.display().to_string()).collect();
     if common.json {
         let report = serde_json::json!({
             "n": args.n, "evaluations": sampler.evaluations(), "seconds": seconds, "written": written,
@@ -113,7 +116,11 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 fn check(args: &Args) -> anyhow::Result<()> {
     anyhow::ensure!(args.n > 0, "-n 0: ask for at least one sample");
     anyhow::ensure!(args.batch > 0, "--batch 0: at least one sample has to be drawn at once");
-    anyhow::ensure!(args.first.checked_add(args.n).is_some(), "--first {}: there are no such samples", args.first);
+    anyhow::ensure!(
+        args.first.checked_add(args.n).is_some(),
+        "--first {}: there are no such samples",
+        args.first
+    );
     if let Some(snr) = args.snr {
         anyhow::ensure!(snr.is_finite() && snr >= 0.0, "--snr {snr}: it must be a number from 0 up");
     }
@@ -136,7 +143,13 @@ const FRAMES: usize = 60;
 /// Samples that an animation shows, at most.
 const SHOWN: u32 = 64;
 
-fn draw(gpu: &Gpu, scorer: &Scorer, sampler: &PredictorCorrector, config: &Config, args: &Args) -> anyhow::Result<Drawn> {
+fn draw(
+    gpu: &Gpu,
+    scorer: &Scorer,
+    sampler: &PredictorCorrector,
+    config: &Config,
+    args: &Args,
+) -> anyhow::Result<Drawn> {
     let (size, channels) = (config.data.image_size, config.data.num_channels);
     let shape = |n: u32| Shape::new(n as usize, size, size, channels);
     let seed = args.seed.unwrap_or(config.seed);

@@ -58,8 +58,9 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
         (None, true) => args.out.join("config.toml"),
         (None, false) => anyhow::bail!("name a configuration, for example configs/digits_ve.toml"),
     };
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("{} cannot be read; name a TOML file, for example configs/digits_ve.toml", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("{} cannot be read; name a TOML file, for example configs/digits_ve.toml", path.display())
+    })?;
     let mut set = args.set.clone();
     set.extend(args.seed.map(|seed| format!("seed={seed}")));
     Config::from_toml(&text, &set).with_context(|| path.display().to_string())
@@ -106,7 +107,8 @@ impl<'a> Watcher<'a> {
         if self.terminal {
             let template = "{bar:30} {pos}/{len} {msg} ETA {eta}";
             let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
-            self.bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr()).with_style(style);
+            self.bar =
+                ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr()).with_style(style);
             self.bar.set_position(step);
             self.bar.reset_eta();
         }
@@ -127,7 +129,8 @@ impl<'a> Watcher<'a> {
             );
         } else if !self.terminal && self.spoken.is_none_or(|spoken| spoken.elapsed() > QUIET) {
             self.spoken = Some(Instant::now());
-            let left = self.started.elapsed().as_secs_f64() / row.step.max(1) as f64 * (self.steps - row.step) as f64;
+            let left = self.started.elapsed().as_secs_f64() / row.step.max(1) as f64
+                * (self.steps - row.step) as f64;
             eprintln!("step {}/{} {shown} ETA {left:.0}s", row.step, self.steps);
         }
     }
@@ -162,7 +165,8 @@ const SNAPSHOT: usize = 16;
 fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
     let config = &trainer.config;
     let scorer = trainer.averaged();
-    let sampler = PredictorCorrector::new(scorer.model.sde, &config.sampling, super::sample::steps(config, None))?;
+    let sampler =
+        PredictorCorrector::new(scorer.model.sde, &config.sampling, super::sample::steps(config, None))?;
     let shape = trainer.batch_shape().with_n(SNAPSHOT);
     let x = sampler.sample(&scorer, shape, config.seed, 0, &mut |_| Ok(()))?;
     let images = output::Images::new(shape, x.read()?, config.data.centered);

@@ -13,7 +13,8 @@ pub(super) struct Idx {
 /// Reads a file.
 pub(super) fn read_file(path: &Path) -> Result<Idx, DataError> {
     let name = path.display().to_string();
-    let file = std::fs::File::open(path).map_err(|e| DataError::Read { path: name.clone(), reason: e.to_string() })?;
+    let file = std::fs::File::open(path)
+        .map_err(|e| DataError::Read { path: name.clone(), reason: e.to_string() })?;
     read(std::io::BufReader::new(file), &name)
 }
 
@@ -43,10 +44,14 @@ pub(super) fn read(mut source: impl Read, name: &str) -> Result<Idx, DataError> 
         return Err(wrong("it ends inside its header".into()));
     }
     let expected = shape.iter().try_fold(1u64, |product, size| product.checked_mul(*size as u64));
-    let expected = expected.filter(|len| *len < 1 << 40).ok_or_else(|| wrong(format!("it claims {shape:?} values")))?;
+    let expected =
+        expected.filter(|len| *len < 1 << 40).ok_or_else(|| wrong(format!("it claims {shape:?} values")))?;
     let bytes = read(expected)?;
     if (bytes.len() as u64) < expected {
-        return Err(wrong(format!("it is truncated: it holds {} of the {expected} values its header says", bytes.len())));
+        return Err(wrong(format!(
+            "it is truncated: it holds {} of the {expected} values its header says",
+            bytes.len()
+        )));
     }
     if !read(1)?.is_empty() {
         return Err(wrong(format!("it goes on after the {expected} values its header says")));

@@ -46,7 +46,9 @@ impl Loader {
         let (len, batch) = (self.set.len(), self.batch);
         let first = u64::from(step) * batch as u64;
         (first..first + batch as u64)
-            .map(|position| self.order((position / len as u64) as u32)[(position % len as u64) as usize] as usize)
+            .map(|position| {
+                self.order((position / len as u64) as u32)[(position % len as u64) as usize] as usize
+            })
             .collect()
     }
 
@@ -65,12 +67,14 @@ impl Loader {
         let flipped = self.flip && key(Purpose::Flip).bits(sample, 0)[0] & 1 == 1;
         for (i, pixel) in image.chunks(channels).enumerate() {
             let (y, x) = (i / size, i % size);
-            let pixel = if flipped { &image[(y * size + size - 1 - x) * channels..][..channels] } else { pixel };
+            let pixel =
+                if flipped { &image[(y * size + size - 1 - x) * channels..][..channels] } else { pixel };
             for (c, level) in pixel.iter().enumerate() {
                 let mut level = f64::from(*level);
                 if self.dequantize {
                     let element = (i * channels + c) as u32;
-                    let noise = key(Purpose::Dequantisation).uniform(sample, element / 4)[element as usize % 4];
+                    let noise =
+                        key(Purpose::Dequantisation).uniform(sample, element / 4)[element as usize % 4];
                     level = (level + f64::from(noise)) * 255.0 / 256.0;
                 }
                 values.push(scale(level, self.centered) as f32);

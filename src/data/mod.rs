@@ -98,7 +98,10 @@ impl Dataset {
     pub fn digits(split: Split) -> Result<Dataset, DataError> {
         macro_rules! file {
             ($name:literal) => {
-                idx::read(&include_bytes!(concat!("../../assets/digits/", $name, ".gz"))[..], concat!("built-in ", $name))
+                idx::read(
+                    &include_bytes!(concat!("../../assets/digits/", $name, ".gz"))[..],
+                    concat!("built-in ", $name),
+                )
             };
         }
         let (images, labels) = match split {
@@ -144,7 +147,12 @@ impl Dataset {
         let (n, size, channels) = match images.shape[..] {
             [n, h, w] if h == w => (n, h, 1),
             [n, h, w, c] if h == w => (n, h, c),
-            _ => return Err(wrong(format!("its shape {:?} is not [n, size, size] or [n, size, size, c]", images.shape))),
+            _ => {
+                return Err(wrong(format!(
+                    "its shape {:?} is not [n, size, size] or [n, size, size, c]",
+                    images.shape
+                )));
+            }
         };
         if n == 0 || size == 0 || channels == 0 {
             return Err(wrong("it holds no image".into()));

@@ -60,10 +60,12 @@ mod tests {
         assert!((d - 5.0).abs() < 1e-12);
         // Commuting covariances: the same, axis by axis, in any rotated frame.
         let (c, s) = (0.6, 0.8);
-        let rotated = |x: f64, y: f64| {
-            [c * c * x + s * s * y, c * s * (x - y), c * s * (x - y), s * s * x + c * c * y]
-        };
-        let d = frechet_distance(&moments(&[0.0; 2], &rotated(4.0, 1.0)), &moments(&[0.0; 2], &rotated(9.0, 16.0)));
+        let rotated =
+            |x: f64, y: f64| [c * c * x + s * s * y, c * s * (x - y), c * s * (x - y), s * s * x + c * c * y];
+        let d = frechet_distance(
+            &moments(&[0.0; 2], &rotated(4.0, 1.0)),
+            &moments(&[0.0; 2], &rotated(9.0, 16.0)),
+        );
         assert!((d - (1.0 + 9.0)).abs() < 1e-9, "{d}");
         let same = moments(&[1.0, 2.0], &rotated(4.0, 0.0));
         assert!(frechet_distance(&same, &same).abs() < 1e-9);

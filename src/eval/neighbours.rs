@@ -4,8 +4,11 @@
 /// one in a hundred training images is to its nearest neighbour among the others.
 pub fn copies(samples: &[f64], training: &[f64], dimensions: usize) -> usize {
     let set: Vec<&[f64]> = training.chunks_exact(dimensions).collect();
-    let mut spacing: Vec<f64> =
-        set.iter().enumerate().map(|(i, image)| nearest(image, &set[..i]).min(nearest(image, &set[i + 1..]))).collect();
+    let mut spacing: Vec<f64> = set
+        .iter()
+        .enumerate()
+        .map(|(i, image)| nearest(image, &set[..i]).min(nearest(image, &set[i + 1..])))
+        .collect();
     spacing.sort_by(f64::total_cmp);
     let Some(threshold) = spacing.get(spacing.len() / 100) else { return 0 };
     samples.chunks_exact(dimensions).filter(|sample| nearest(sample, &set) < *threshold).count()

@@ -51,11 +51,11 @@ impl Adapter {
         self.raw.limits().max_storage_buffer_binding_size
     }
 
-    /// The device's memory in bytes where it can be learnt: the largest device-local heap; for a software
-    /// driver no more than what the machine has available now.
+    /// The device's memory in bytes where it can be learnt: the largest device-local heap; for a software driver,
+    /// whose heap is a number it made up, what the machine has available now.
     pub fn memory(&self) -> Option<u64> {
-        let heap = largest_device_local_heap(&self.raw);
-        if self.is_cpu() { heap.into_iter().chain(available_host_memory()).min() } else { heap }
+        let host = self.is_cpu().then(available_host_memory).flatten();
+        host.or_else(|| largest_device_local_heap(&self.raw))
     }
 }
 

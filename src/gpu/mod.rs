@@ -20,6 +20,7 @@ pub use adapter::{Adapter, adapters, choose};
 pub use error::{Bytes, GpuError};
 pub use pool::{Buffer, MemoryUse};
 pub use shader::{Element, Shader, Variant};
+pub use timing::KernelTime;
 
 use pipeline::Pipelines;
 use pool::Pool;

@@ -65,6 +65,16 @@ pub(super) struct Stream {
     work: u64,
     max_work: u64,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
+    /// Set while dispatches are timed one by one.
+    pub(super) profile: Option<Profile>,
+}
+
+/// Timestamps before and after each dispatch.
+pub(super) struct Profile {
+    pub queries: wgpu::QuerySet,
+    /// The pipeline's label of each dispatch; dispatches beyond the queries go untimed.
+    pub labels: Vec<String>,
+    pub capacity: usize,
 }
 
 impl Stream {
@@ -82,6 +92,7 @@ impl Stream {
             work: 0,
             max_work,
             in_flight: VecDeque::new(),
+            profile: None,
         }
     }
 
@@ -96,6 +107,7 @@ impl Stream {
         if self.dispatches > 0 && (self.work + work > self.max_work || self.dispatches >= MAX_DISPATCHES) {
             self.flush()?;
         }
+        let query = self.begin_timing(pipeline);
         let encoder =
             self.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
         let pass = self
@@ -113,7 +125,24 @@ impl Stream {
         pass.dispatch_workgroups(groups[0], groups[1], 1);
         self.dispatches += 1;
         self.work += work;
+        if let Some(query) = query {
+            self.timestamp(query + 1);
+        }
         Ok(())
+    }
+
+    /// While profiling, the first of the two queries of a dispatch.
+    fn begin_timing(&mut self, pipeline: &Pipeline) -> Option<u32> {
+        let profile = self.profile.as_mut().filter(|profile| profile.labels.len() < profile.capacity)?;
+        profile.labels.push(pipeline.label.clone());
+        let query = 2 * (profile.labels.len() as u32 - 1);
+        self.timestamp(query);
+        Some(query)
+    }
+
+    fn timestamp(&mut self, query: u32) {
+        let Some(queries) = self.profile.as_ref().map(|profile| profile.queries.clone()) else { return };
+        self.encode(|encoder| encoder.write_timestamp(&queries, query));
     }
 
     /// Records something other than a dispatch: a copy, a timestamp.

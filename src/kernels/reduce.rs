@@ -17,7 +17,7 @@ struct Params {
 }
 
 /// An axis that is longer is summed in two passes.
-const LONGEST: usize = 256;
+const LONGEST: usize = 128;
 
 /// What is summed: `x` seen as `[outer, length, inner]` from its `vec4` number `first` on, `inner` in `vec4`s.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,8 @@ pub fn sum_axis(x: &Tensor, axis: Axis, y: &Tensor, accumulate: bool) -> Result<
     if length <= LONGEST {
         return pass(x, axis, length, y, accumulate);
     }
-    let run = LONGEST.max(length.div_ceil(4096));
+    // As many runs as a run is long: both passes are short, and the first has invocations enough.
+    let run = length.isqrt();
     let runs = length.div_ceil(run);
     let partial = Tensor::empty(x.gpu(), Shape::vector(4 * outer * runs * inner), Default::default())?;
     pass(x, axis, run, &partial, false)?;

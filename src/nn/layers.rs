@@ -146,7 +146,12 @@ pub(super) struct Norm {
 
 impl Norm {
     /// As many groups of at least four channels as there are, 32 at most.
-    pub fn new(r: &mut Registry, name: &str, channels: usize, act: Activation) -> std::result::Result<Norm, ConfigError> {
+    pub fn new(
+        r: &mut Registry,
+        name: &str,
+        channels: usize,
+        act: Activation,
+    ) -> std::result::Result<Norm, ConfigError> {
         let groups = (channels / 4).min(32);
         if groups == 0 || channels % groups != 0 {
             let why = format!(
@@ -182,7 +187,12 @@ pub(super) struct Attention {
 }
 
 impl Attention {
-    pub fn new(r: &mut Registry, name: &str, channels: usize, style: &Style) -> std::result::Result<Self, ConfigError> {
+    pub fn new(
+        r: &mut Registry,
+        name: &str,
+        channels: usize,
+        style: &Style,
+    ) -> std::result::Result<Self, ConfigError> {
         let norm = Norm::new(r, &format!("{name}.GroupNorm_0"), channels, Activation::Identity)?;
         let mut nin = |i: usize, scale| Conv::nin(r, &format!("{name}.NIN_{i}"), channels, channels, scale);
         let [query, key, value] = [0, 1, 2].map(|i| nin(i, 0.1));
@@ -202,7 +212,11 @@ impl Attention {
         let scores = pass.engine.matmul(&q, &k, Matmul { a_transposed: false, b_transposed: true, alpha })?;
         let weights = pass.engine.softmax(&scores)?;
         drop(scores);
-        let h = pass.engine.matmul(&weights, &v, Matmul { a_transposed: false, b_transposed: false, alpha: 1.0 })?;
+        let h = pass.engine.matmul(
+            &weights,
+            &v,
+            Matmul { a_transposed: false, b_transposed: false, alpha: 1.0 },
+        )?;
         let h = pass.engine.reshape(&h, shape)?;
         let h = self.out.forward(pass, &h)?;
         pass.engine.blend(x, self.skip, &h, self.skip)
@@ -311,7 +325,13 @@ impl Resampler {
     }
 
     /// With a convolution.
-    pub fn with_conv(r: &mut Registry, name: &str, [c_in, c_out]: [usize; 2], up: bool, style: &Style) -> Resampler {
+    pub fn with_conv(
+        r: &mut Registry,
+        name: &str,
+        [c_in, c_out]: [usize; 2],
+        up: bool,
+        style: &Style,
+    ) -> Resampler {
         let strided = Conv2d { stride: 2, ..Conv2d::padded(0) };
         let (name, filter, spec) = match (up, &style.fir) {
             (true, None) => (format!("{name}.Conv_0"), Some(Upfirdn2d::nearest()), Conv2d::padded(1)),

@@ -4,7 +4,9 @@
 use super::layers::{Attention, Conv, Norm, Pass, ResBlock, Resample, Resampler, Style, TIME_WIDTH};
 use super::parameters::{Init, Layout, ParameterSpec, Registry};
 use crate::autodiff::Engine;
-use crate::config::{Combine, Config, ConfigError, EmbeddingType, Progressive, ProgressiveInput, ResblockType};
+use crate::config::{
+    Combine, Config, ConfigError, EmbeddingType, Progressive, ProgressiveInput, ResblockType,
+};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, embedding};
 use crate::tensor::{Shape, Tensor};
@@ -62,9 +64,15 @@ enum Step {
 enum InputPyramid {
     None,
     /// Downsamples the image; a 1 × 1 convolution of it is joined to the features.
-    Skip { down: Resampler, conv: Conv, combine: Combine },
+    Skip {
+        down: Resampler,
+        conv: Conv,
+        combine: Combine,
+    },
     /// Downsamples features, which are added and become the features.
-    Residual { down: Resampler },
+    Residual {
+        down: Resampler,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -80,11 +88,20 @@ struct UpLevel {
 enum OutputPyramid {
     None,
     /// Makes features (`residual`) or an image (`output_skip`) of the features, for the pyramid to start with …
-    Start { norm: Norm, conv: Conv },
+    Start {
+        norm: Norm,
+        conv: Conv,
+    },
     /// … or an image to add to the upsampled one …
-    Skip { up: Resampler, norm: Norm, conv: Conv },
+    Skip {
+        up: Resampler,
+        norm: Norm,
+        conv: Conv,
+    },
     /// … or upsamples features, which are added and become the features.
-    Residual { up: Resampler },
+    Residual {
+        up: Resampler,
+    },
 }
 
 /// What a network is told of each sample's time.
@@ -250,12 +267,17 @@ impl Builder<'_> {
         let init_scale = self.style.init_scale;
         let made = match (self.config.model.progressive, first) {
             (Progressive::None, _) => return Ok(OutputPyramid::None),
-            (Progressive::OutputSkip, true) => {
-                OutputPyramid::Start { norm: self.norm(channels)?, conv: self.conv(channels, image, init_scale) }
-            }
+            (Progressive::OutputSkip, true) => OutputPyramid::Start {
+                norm: self.norm(channels)?,
+                conv: self.conv(channels, image, init_scale),
+            },
             (Progressive::OutputSkip, false) => {
                 let up = Resampler::plain(true, &self.style);
-                OutputPyramid::Skip { up, norm: self.norm(channels)?, conv: self.conv(channels, image, init_scale) }
+                OutputPyramid::Skip {
+                    up,
+                    norm: self.norm(channels)?,
+                    conv: self.conv(channels, image, init_scale),
+                }
             }
             (Progressive::Residual, true) => {
                 OutputPyramid::Start { norm: self.norm(channels)?, conv: self.conv(channels, channels, 1.0) }
@@ -331,7 +353,13 @@ impl Ncsnpp {
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn condition(&self, gpu: &Gpu, frequencies: &Tensor, labels: &[f64], sigmas: &[f64]) -> Result<Conditioning> {
+    pub fn condition(
+        &self,
+        gpu: &Gpu,
+        frequencies: &Tensor,
+        labels: &[f64],
+        sigmas: &[f64],
+    ) -> Result<Conditioning> {
         let column = |values: Vec<f32>| Tensor::from_slice(gpu, Shape::new(values.len(), 1, 1, 1), &values);
         let embedded = match self.time.fourier {
             // The reference takes the logarithm in f32.
@@ -378,7 +406,12 @@ impl Ncsnpp {
     }
 
     /// The way down: every feature map that the way up takes in.
-    fn descend<E: Engine>(&self, pass: &mut Pass<'_, E>, x: E::Value, time: Option<&E::Value>) -> Result<Vec<E::Value>> {
+    fn descend<E: Engine>(
+        &self,
+        pass: &mut Pass<'_, E>,
+        x: E::Value,
+        time: Option<&E::Value>,
+    ) -> Result<Vec<E::Value>> {
         let mut h = self.conv_in.forward(pass, &x)?;
         let mut skips = vec![h.clone()];
         let mut pyramid = x;
@@ -469,7 +502,12 @@ impl Ncsnpp {
 }
 
 impl Step {
-    fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, x: &E::Value, time: Option<&E::Value>) -> Result<E::Value> {
+    fn forward<E: Engine>(
+        &self,
+        pass: &mut Pass<'_, E>,
+        x: &E::Value,
+        time: Option<&E::Value>,
+    ) -> Result<E::Value> {
         match self {
             Step::Block(block) => block.forward(pass, x, time),
             Step::Plain(resampler) => resampler.forward(pass, x),

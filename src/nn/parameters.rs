@@ -262,7 +262,10 @@ impl Arena {
     }
 
     /// Every parameter with its values on the device.
-    pub fn named<'a>(&'a self, registry: &'a Registry) -> impl Iterator<Item = (&'a ParameterSpec, &'a Tensor)> {
+    pub fn named<'a>(
+        &'a self,
+        registry: &'a Registry,
+    ) -> impl Iterator<Item = (&'a ParameterSpec, &'a Tensor)> {
         registry.trainable.iter().zip(&self.views)
     }
 

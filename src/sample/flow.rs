@@ -19,7 +19,12 @@ pub struct Flow {
 ///
 /// # Errors
 /// If the device refuses.
-pub fn probability_flow(scorer: &Scorer, x: &Tensor, times: &[f64], probes: Option<Probes<'_>>) -> Result<Flow> {
+pub fn probability_flow(
+    scorer: &Scorer,
+    x: &Tensor,
+    times: &[f64],
+    probes: Option<Probes<'_>>,
+) -> Result<Flow> {
     let sde = &scorer.model.sde;
     let labels = scorer.labels(times);
     let column = |f: &dyn Fn(usize) -> f64| {

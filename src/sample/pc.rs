@@ -92,7 +92,12 @@ impl PredictorCorrector {
             let number = step as u32;
             for inner in 0..self.corrector_steps {
                 let net = scorer.network(&mut Eager, &x, &conditioning, None)?;
-                x = langevin::langevin(&x, &net, self.correct(t, label.score_scale), key(Purpose::Corrector(inner)).at(number))?;
+                x = langevin::langevin(
+                    &x,
+                    &net,
+                    self.correct(t, label.score_scale),
+                    key(Purpose::Corrector(inner)).at(number),
+                )?;
             }
             if let Some(mut update) = self.predict(t, label.score_scale) {
                 if self.noise_removal && step + 1 == self.sde.n {
@@ -210,9 +215,11 @@ mod tests {
     #[test]
     fn every_predictor_converges_to_a_gaussian_on_every_process() {
         for kind in KINDS {
-            for predictor in
-                [PredictorName::EulerMaruyama, PredictorName::ReverseDiffusion, PredictorName::AncestralSampling]
-            {
+            for predictor in [
+                PredictorName::EulerMaruyama,
+                PredictorName::ReverseDiffusion,
+                PredictorName::AncestralSampling,
+            ] {
                 let error = |n| {
                     let (mean, std) = moments(&sampler(kind, n, predictor), 0.7, 0.3);
                     (mean - 0.7).abs().max((std - 0.3).abs())
@@ -231,7 +238,10 @@ mod tests {
                 let flow = PredictorCorrector { probability_flow: true, ..sampler(kind, 4000, predictor) };
                 assert_eq!(flow.predict(0.5, 1.0).unwrap().c, 0.0);
                 let (mean, std) = moments(&flow, 0.7, 0.3);
-                assert!((mean - 0.7).abs() < 0.02 && (std - 0.3).abs() < 0.02, "{kind:?} {predictor:?}: {mean} {std}");
+                assert!(
+                    (mean - 0.7).abs() < 0.02 && (std - 0.3).abs() < 0.02,
+                    "{kind:?} {predictor:?}: {mean} {std}"
+                );
             }
         }
     }

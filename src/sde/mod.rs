@@ -227,7 +227,10 @@ mod tests {
                 let at = |t: f64| sde.marginal_prob(t);
                 let variance_rate = (at(t + h).std.powi(2) - at(t - h).std.powi(2)) / (2.0 * h);
                 let expected = 2.0 * sde.drift(t) * at(t).std.powi(2) + sde.diffusion(t).powi(2);
-                assert!((variance_rate - expected).abs() < 1e-5 * (1.0 + sde.diffusion(t).powi(2)), "{sde:?} at {t}");
+                assert!(
+                    (variance_rate - expected).abs() < 1e-5 * (1.0 + sde.diffusion(t).powi(2)),
+                    "{sde:?} at {t}"
+                );
                 let mean_rate = (at(t + h).mean.ln() - at(t - h).mean.ln()) / (2.0 * h);
                 assert!((mean_rate - sde.drift(t)).abs() < 1e-5, "{sde:?} at {t}");
             }
@@ -251,7 +254,11 @@ mod tests {
     fn the_ve_ladder_is_geometric_and_its_steps_add_up() {
         close(VE.discrete_sigma(0), 0.01, 1e-12);
         close(VE.discrete_sigma(999), 50.0, 1e-12);
-        close(VE.discrete_sigma(500) / VE.discrete_sigma(499), VE.discrete_sigma(2) / VE.discrete_sigma(1), 1e-9);
+        close(
+            VE.discrete_sigma(500) / VE.discrete_sigma(499),
+            VE.discrete_sigma(2) / VE.discrete_sigma(1),
+            1e-9,
+        );
         let total: f64 = (0..1000).map(|i| VE.discretize(i).diffusion.powi(2)).sum();
         close(total, 2500.0, 1e-9);
     }
@@ -282,7 +289,8 @@ mod tests {
     fn the_prior_is_a_normalised_gaussian() {
         let one = Sde { kind: SdeKind::Ve { sigma_min: 0.1, sigma_max: 2.0 }, n: 10 };
         let step = 0.001;
-        let mass: f64 = (-20_000..20_000).map(|i| one.prior_logp(1, (f64::from(i) * step).powi(2)).exp() * step).sum();
+        let mass: f64 =
+            (-20_000..20_000).map(|i| one.prior_logp(1, (f64::from(i) * step).powi(2)).exp() * step).sum();
         close(mass, 1.0, 1e-6);
         close(bits_per_dim(LN_2 * 3.0, 3), 1.0, 1e-12);
     }

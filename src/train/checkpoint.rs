@@ -90,7 +90,8 @@ impl Checkpoint {
         let (_, metadata) = SafeTensors::read_metadata(&bytes)
             .map_err(|e| checkpoint_error(path, format!("it is truncated or no safetensors file ({e})")))?;
         let header = metadata.metadata().as_ref().and_then(|entries| entries.get("tweedie"));
-        let header = header.ok_or_else(|| checkpoint_error(path, "it is no checkpoint of this program".into()))?;
+        let header =
+            header.ok_or_else(|| checkpoint_error(path, "it is no checkpoint of this program".into()))?;
         let header: Header = serde_json::from_str(header)
             .map_err(|e| checkpoint_error(path, format!("its header cannot be read ({e})")))?;
         if header.format != FORMAT {
@@ -216,7 +217,10 @@ fn views<'a>(trainer: &'a Trainer, failure: &'a RefCell<Option<GpuError>>) -> Ve
     for (prefix, arena) in kinds {
         for (spec, view) in arena.named(registry) {
             let values = Box::new(move || Ok(spec.layout.to_file(&view.read()?)));
-            all.push((format!("{prefix}/{}", spec.name), Lazy { shape: spec.layout.file_shape(), values, failure }));
+            all.push((
+                format!("{prefix}/{}", spec.name),
+                Lazy { shape: spec.layout.file_shape(), values, failure },
+            ));
         }
     }
     for spec in &registry.frozen {

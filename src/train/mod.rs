@@ -63,7 +63,9 @@ impl From<GpuError> for TrainError {
 /// A file error with its path, and a word on full disks.
 fn file_error(path: &Path, error: std::io::Error) -> TrainError {
     let hint = match error.kind() {
-        std::io::ErrorKind::StorageFull => "; make room and resume with --resume, what was written before is whole",
+        std::io::ErrorKind::StorageFull => {
+            "; make room and resume with --resume, what was written before is whole"
+        }
         _ => "",
     };
     TrainError::File { path: path.display().to_string(), reason: format!("{error}{hint}") }

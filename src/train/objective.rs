@@ -36,8 +36,7 @@ pub(super) fn targets(
             (model.step_label(step), model.step_marginal(step), 1.0)
         };
         // λ = g² instead of s²: the residual is s (score + z / s).
-        let weighting =
-            if config.likelihood_weighting { (diffusion / marginal.std).powi(2) } else { 1.0 };
+        let weighting = if config.likelihood_weighting { (diffusion / marginal.std).powi(2) } else { 1.0 };
         (label, coefficients(marginal, label, reduction * weighting))
     };
     let (labels, coefficients) = (0..batch as u32).map(target).unzip();

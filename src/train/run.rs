@@ -95,7 +95,11 @@ impl Run {
     pub fn latest(&self) -> Result<PathBuf, TrainError> {
         let pointer = self.checkpoints().join("latest");
         let name = std::fs::read_to_string(&pointer).map_err(|_| {
-            TrainError::Run(format!("{} holds no checkpoint: {} is missing", self.folder.display(), pointer.display()))
+            TrainError::Run(format!(
+                "{} holds no checkpoint: {} is missing",
+                self.folder.display(),
+                pointer.display()
+            ))
         })?;
         Ok(self.checkpoints().join(name.trim()))
     }
@@ -179,7 +183,12 @@ impl Run {
         Ok(path)
     }
 
-    fn log(&self, gpu: &Gpu, trainer: &mut Trainer, since: &mut (Instant, u64)) -> Result<Metrics, TrainError> {
+    fn log(
+        &self,
+        gpu: &Gpu,
+        trainer: &mut Trainer,
+        since: &mut (Instant, u64),
+    ) -> Result<Metrics, TrainError> {
         let report = trainer.report()?;
         let report = report.ok_or_else(|| TrainError::Run("a row without a step".into()))?;
         let images = (trainer.step - since.1) * trainer.config.training.batch_size as u64;
@@ -216,8 +225,11 @@ impl Metrics {
     const HEADER: &str = "step,loss,grad_norm,learning_rate,images_per_second,device_bytes,process_bytes\n";
 
     fn line(&self) -> String {
-        let Metrics { step, loss, grad_norm, learning_rate, images_per_second, device_bytes, process_bytes } = self;
-        format!("{step},{loss},{grad_norm},{learning_rate},{images_per_second:.2},{device_bytes},{process_bytes}\n")
+        let Metrics { step, loss, grad_norm, learning_rate, images_per_second, device_bytes, process_bytes } =
+            self;
+        format!(
+            "{step},{loss},{grad_norm},{learning_rate},{images_per_second:.2},{device_bytes},{process_bytes}\n"
+        )
     }
 }
 
@@ -266,7 +278,10 @@ fn sweep(folder: &Path) {
 ///
 /// # Errors
 /// Those of `write`, and of the file system; nothing is left behind then.
-pub fn atomically(path: &Path, write: impl FnOnce(&Path) -> Result<(), TrainError>) -> Result<(), TrainError> {
+pub fn atomically(
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
     let failed = |e: std::io::Error| file_error(path, e);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
