@@ -27,17 +27,17 @@ fn concat(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     let index = flat_index(id, groups);
     let blocks = blocks_of(p.a + p.b);
     if (index >= p.rows * blocks) { return; }
-    let row = index / blocks;
-    let from_a = row * blocks_of(p.a);
-    let from_b = row * blocks_of(p.b);
+    let at = divide(index, blocks); // row, block of it
+    let block = at.y;
+    let from_a = at.x * blocks_of(p.a);
+    let from_b = at.x * blocks_of(p.b);
     if (ALIGNED == 1u) {
-        let block = index % blocks;
         if (block < p.a / 4u) { y[index] = a[from_a + block]; } else { y[index] = b[from_b + block - p.a / 4u]; }
         return;
     }
     var value = Element4();
     for (var i = 0u; i < 4u; i++) {
-        let channel = index % blocks * 4u + i;
+        let channel = block * 4u + i;
         if (channel < p.a) {
             value[i] = a[from_a + channel / 4u][channel % 4u];
         } else if (channel < p.a + p.b) {
@@ -55,14 +55,15 @@ fn slice(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     let index = flat_index(id, groups);
     let blocks = blocks_of(p.b);
     if (index >= p.rows * blocks) { return; }
-    let start = index / blocks * blocks_of(p.a);
+    let at = divide(index, blocks); // row, block of it
+    let start = at.x * blocks_of(p.a);
     if (ALIGNED == 1u) {
-        part[index] = a[start + p.first / 4u + index % blocks];
+        part[index] = a[start + p.first / 4u + at.y];
         return;
     }
     var value = Element4();
     for (var i = 0u; i < 4u; i++) {
-        let channel = p.first + index % blocks * 4u + i;
+        let channel = p.first + at.y * 4u + i;
         if (channel < p.first + p.b) { value[i] = a[start + channel / 4u][channel % 4u]; }
     }
     part[index] = value;

@@ -22,7 +22,8 @@ var<immediate> p: Params;
 fn dropout(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
     if (i >= p.blocks) { return; }
-    let u = uniform_from(noise_bits(p.noise, i / p.sample % p.period, i % p.sample));
+    let at = unravel(i, p.period, p.sample);
+    let u = uniform_from(noise_bits(p.noise, at.y, at.z));
     let kept = select(vec4(0.0), vec4(1.0 / (1.0 - p.rate)), u >= vec4(p.rate));
     y[i] = Element4(vec4<f32>(x[i]) * kept);
 }

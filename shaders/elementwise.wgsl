@@ -31,7 +31,7 @@ fn activate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
 @compute @workgroup_size(WORKGROUP)
 fn activation_slope(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    if (i < p.blocks) { y[i] = Element4(act_slope(vec4<f32>(a[i % p.other])) * vec4<f32>(b[i])); }
+    if (i < p.blocks) { y[i] = Element4(act_slope(vec4<f32>(a[divide(i, p.other).y])) * vec4<f32>(b[i])); }
 }
 
 // y = act'(a) c + sum over tangents of act''(a) b_k c_k, for stacks b = [x; tangents], c = [cotangents of both].
@@ -70,7 +70,7 @@ fn accumulate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
 fn affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
     if (i >= p.blocks) { return; }
-    let channel = i % ((p.channels + 3u) / 4u) * 4u + vec4(0u, 1u, 2u, 3u);
+    let channel = 4u * divide(i, (p.channels + 3u) / 4u).y + vec4(0u, 1u, 2u, 3u);
     let shift = select(vec4(0.0), vec4(p.beta), channel < vec4(p.channels));
     y1[i] = Element4(p.alpha * vec4<f32>(a[i]) + select(vec4(0.0), shift, i < p.other));
 }
@@ -80,7 +80,7 @@ fn affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
 @compute @workgroup_size(WORKGROUP)
 fn scale_samples(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    if (i < p.blocks) { y[i] = Element4(vec4<f32>(a[i]) * s[i / p.sample % p.other * 4u]); }
+    if (i < p.blocks) { y[i] = Element4(vec4<f32>(a[i]) * s[4u * unravel(i, p.other, p.sample).y]); }
 }
 
 // y = a + b[sample, channel], for samples before `other`.
@@ -90,6 +90,7 @@ fn add_channels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     if (i >= p.blocks) { return; }
     let c4 = (p.channels + 3u) / 4u;
     var sum = vec4<f32>(a[i]);
-    if (i / p.sample < p.other) { sum += vec4<f32>(b[i / p.sample * c4 + i % c4]); }
+    let sample = divide(i, p.sample).x;
+    if (sample < p.other) { sum += vec4<f32>(b[sample * c4 + divide(i, c4).y]); }
     y[i] = Element4(sum);
 }

@@ -29,13 +29,14 @@ fn embedding(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
     let index = flat_index(id, groups);
     let blocks = (p.width + 3u) / 4u;
     if (index >= p.samples * blocks) { return; }
-    let value = values[index / blocks * 4u];
+    let at = divide(index, blocks); // sample, block of it
+    let value = values[4u * at.x];
     var out = vec4<f32>();
     for (var i = 0u; i < 4u; i++) {
-        let c = index % blocks * 4u + i;
+        let c = 4u * at.y + i;
         if (c >= 2u * p.half) { continue; }
         // The reference's order of rounding: (value * W) * 2 * pi.
-        var angle = value * frequencies[c % p.half];
+        var angle = value * frequencies[select(c, c - p.half, c >= p.half)];
         if (p.fourier == 1u) { angle = angle * 2.0 * 3.141592653589793; }
         let rest = reduced(angle);
         out[i] = select(cos(rest), sin(rest), c < p.half);

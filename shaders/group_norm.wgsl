@@ -47,9 +47,10 @@ fn moments(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let index = flat_index(id, groups);
     let c4 = blocks();
     if (index >= p.samples * p.chunks * c4) { return; }
-    let block = index % c4;
-    let chunk = index / c4 % p.chunks;
-    let sample = index / c4 / p.chunks;
+    let at = unravel(index, p.chunks, c4);
+    let sample = at.x;
+    let chunk = at.y;
+    let block = at.z;
     let first = chunk * p.chunk;
     let last = min(first + p.chunk, p.pixels);
     let base = sample * p.pixels * c4 + block;
@@ -62,9 +63,9 @@ fn moments(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
         squares += d * d;
     }
     let count = f32(last - first);
-    let at = (sample * p.chunks + chunk) * 2u * c4 + block;
-    moments_out[at] = shift + sum / count;
-    moments_out[at + c4] = max(squares - sum * sum / count, vec4(0.0));
+    let to = (sample * p.chunks + chunk) * 2u * c4 + block;
+    moments_out[to] = shift + sum / count;
+    moments_out[to + c4] = max(squares - sum * sum / count, vec4(0.0));
 }
 
 // ---- combine: a group's mean and 1 / standard deviation, for each of its channels ---------------------------------
@@ -76,9 +77,10 @@ fn moments(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
     if (index >= p.samples * p.groups) { return; }
-    let sample = index / p.groups;
+    let owned = divide(index, p.groups);
+    let sample = owned.x;
     let width = p.channels / p.groups;
-    let first = index % p.groups * width;
+    let first = owned.y * width;
     let stride = 4u * blocks();
     let total = f32(p.pixels * width);
     // About the first mean, for the same reason as in `moments`.
@@ -144,9 +146,10 @@ fn apply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     let c4 = blocks();
     let runs = (p.pixels + RUN - 1u) / RUN;
     if (index >= p.samples * runs * c4) { return; }
-    let block = index % c4;
-    let sample = index / c4 / runs;
-    let first = index / c4 % runs * RUN;
+    let owned = unravel(index, runs, c4);
+    let sample = owned.x;
+    let first = owned.y * RUN;
+    let block = owned.z;
     let norm = norm_of(sample, block);
     let scale = norm.weight * norm.rstd;
     let shift = norm.bias - scale * norm.mean;
@@ -174,10 +177,11 @@ fn project_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     let index = flat_index(id, groups);
     let c4 = blocks();
     if (index >= p.rows * p.chunks * c4) { return; }
-    let block = index % c4;
-    let chunk = index / c4 % p.chunks;
-    let row = index / c4 / p.chunks;
-    let sample = row % p.samples;
+    let at = unravel(index, p.chunks, c4);
+    let row = at.x;
+    let chunk = at.y;
+    let block = at.z;
+    let sample = divide(row, p.samples).y;
     let norm = norm_of(sample, block);
     var sum = vec4<f32>();
     var moment = vec4<f32>();
@@ -200,9 +204,10 @@ fn project_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
 fn project_combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
     if (index >= p.rows * p.groups) { return; }
-    let row = index / p.groups;
+    let owned = divide(index, p.groups);
+    let row = owned.x;
     let width = p.channels / p.groups;
-    let first = index % p.groups * width;
+    let first = owned.y * width;
     let stride = 4u * blocks();
     var sums = vec2<f32>();
     for (var c = first; c < first + width; c++) {
@@ -225,10 +230,11 @@ fn project(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let c4 = blocks();
     let runs = (p.pixels + RUN - 1u) / RUN;
     if (index >= p.rows * runs * c4) { return; }
-    let block = index % c4;
-    let row = index / c4 / runs;
-    let sample = row % p.samples;
-    let first = index / c4 % runs * RUN;
+    let owned = unravel(index, runs, c4);
+    let row = owned.x;
+    let sample = divide(row, p.samples).y;
+    let first = owned.y * RUN;
+    let block = owned.z;
     let norm = norm_of(sample, block);
     let mean = means[row * 2u * c4 + block];
     let moment = means[row * 2u * c4 + c4 + block];
@@ -262,9 +268,10 @@ fn curvature_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
     let index = flat_index(id, groups);
     let c4 = blocks();
     if (index >= p.rows * p.chunks * c4) { return; }
-    let block = index % c4;
-    let chunk = index / c4 % p.chunks;
-    let row = index / c4 / p.chunks;
+    let at = unravel(index, p.chunks, c4);
+    let row = at.x;
+    let chunk = at.y;
+    let block = at.z;
     var sum = vec4<f32>();
     for (var pixel = chunk * p.chunk; pixel < min((chunk + 1u) * p.chunk, p.pixels); pixel++) {
         let u = vec4<f32>(cotangent[((p.y_first + row) * p.pixels + pixel) * c4 + block]);
@@ -286,8 +293,9 @@ fn curvature(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
     let index = flat_index(id, groups);
     let c4 = blocks();
     if (index >= p.samples * p.pixels * c4) { return; }
-    let block = index % c4;
-    let sample = index / c4 / p.pixels;
+    let owned = unravel(index, p.pixels, c4);
+    let sample = owned.x;
+    let block = owned.z;
     let within = index - sample * p.pixels * c4;
     let at = sample * 2u * c4 + block;
     let rstd = curved_statistics[at + c4];

@@ -26,11 +26,11 @@ var<immediate> p: Params;
 // The i-th vec4 of all probes.
 fn probe_at(i: u32) -> vec4<f32> {
     if (p.noise.given == 1u) { return given[i]; }
-    let row = i / p.sample;
+    let at = unravel(i, p.samples, p.sample); // probe, sample, vec4 of it
     var noise = p.noise;
-    noise.step += row / p.samples;
-    let words = noise_bits(noise, row % p.samples, i % p.sample);
-    let mask = channel_mask(i % ((p.channels + 3u) / 4u), p.channels);
+    noise.step += at.x;
+    let words = noise_bits(noise, at.y, at.z);
+    let mask = channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
     if (RADEMACHER == 1u) { return rademacher_from(words) * mask; }
     return normal_from(words) * mask;
 }
@@ -52,8 +52,9 @@ fn seed(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 fn contract(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
     if (index >= p.probes * p.samples * p.chunks) { return; }
-    let base = index / p.chunks * p.sample;
-    let first = index % p.chunks * p.run;
+    let at = divide(index, p.chunks);
+    let base = at.x * p.sample;
+    let first = at.y * p.run;
     var sum = vec4<f32>();
     for (var k = first; k < min(first + p.run, p.sample); k++) {
         sum += probe_at(base + k) * vec4<f32>(tangents[p.samples * p.sample + base + k]);

@@ -25,8 +25,9 @@ struct Params {
 var<immediate> p: Params;
 
 fn noise_at(i: u32) -> vec4<f32> {
-    let drawn = normal_from(noise_bits(p.noise, i / p.sample, i % p.sample));
-    return drawn * channel_mask(i % ((p.channels + 3u) / 4u), p.channels);
+    let at = divide(i, p.sample); // sample, vec4 of it
+    let drawn = normal_from(noise_bits(p.noise, at.x, at.y));
+    return drawn * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
 }
 
 @group(0) @binding(0) var<storage, read> net: array<Element4>;                 // [n, h, w, c]
@@ -37,8 +38,9 @@ fn noise_at(i: u32) -> vec4<f32> {
 fn norms(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
     if (index >= p.samples * p.chunks) { return; }
-    let base = index / p.chunks * p.sample;
-    let first = index % p.chunks * p.run;
+    let at = divide(index, p.chunks);
+    let base = at.x * p.sample;
+    let first = at.y * p.run;
     var sum = vec2<f32>();
     for (var k = first; k < min(first + p.run, p.sample); k++) {
         let g = p.score_scale * vec4<f32>(net[base + k]);
@@ -90,6 +92,6 @@ fn step_size(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
 fn langevin(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
     if (i >= p.samples * p.sample) { return; }
-    let eps = steps[i / p.sample];
+    let eps = steps[divide(i, p.sample).x];
     y[i] = x[i] + eps * p.score_scale * vec4<f32>(g_net[i]) + sqrt(2.0 * eps) * noise_at(i);
 }

@@ -25,12 +25,13 @@ var<immediate> p: Params;
 fn random(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
     if (i >= p.blocks) { return; }
-    let words = noise_bits(p.noise, i / p.sample, i % p.sample);
+    let at = divide(i, p.sample); // sample, vec4 of it
+    let words = noise_bits(p.noise, at.x, at.y);
     var value: vec4<f32>;
     if (p.kind == UNIFORM) { value = uniform_from(words); }
     if (p.kind == NORMAL) { value = normal_from(words); }
     if (p.kind == RADEMACHER) { value = rademacher_from(words); }
-    y[i] = (p.scale * value + p.shift) * channel_mask(i % ((p.channels + 3u) / 4u), p.channels);
+    y[i] = (p.scale * value + p.shift) * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
 }
 
 @group(0) @binding(0) var<storage, read_write> words_out: array<vec4<u32>>;
@@ -39,5 +40,6 @@ fn random(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
 @compute @workgroup_size(WORKGROUP)
 fn bits(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    if (i < p.blocks) { words_out[i] = noise_bits(p.noise, i / p.sample, i % p.sample); }
+    let at = divide(i, p.sample);
+    if (i < p.blocks) { words_out[i] = noise_bits(p.noise, at.x, at.y); }
 }

@@ -23,9 +23,10 @@ fn sum_axis(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let index = flat_index(id, groups);
     let runs = (p.length + p.run - 1u) / p.run;
     if (index >= p.outer * runs * p.inner) { return; }
-    let i = index % p.inner;
-    let run = index / p.inner % runs;
-    let o = index / p.inner / runs;
+    let at = unravel(index, runs, p.inner);
+    let o = at.x;
+    let run = at.y;
+    let i = at.z;
     var sum = vec4<f32>();
     for (var l = run * p.run; l < min((run + 1u) * p.run, p.length); l++) {
         sum += vec4<f32>(x[p.first + (o * p.length + l) * p.inner + i]);

@@ -25,8 +25,9 @@ var<immediate> p: Params;
 
 fn noise_at(i: u32) -> vec4<f32> {
     if (p.noise.given == 1u) { return z[i]; }
-    let drawn = normal_from(noise_bits(p.noise, i / p.sample, i % p.sample));
-    return drawn * channel_mask(i % ((p.channels + 3u) / 4u), p.channels);
+    let at = divide(i, p.sample); // sample, vec4 of it
+    let drawn = normal_from(noise_bits(p.noise, at.x, at.y));
+    return drawn * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
 }
 
 // An invocation owns one vec4.
@@ -34,7 +35,7 @@ fn noise_at(i: u32) -> vec4<f32> {
 fn perturb(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
     if (i >= p.samples * p.sample) { return; }
-    let c = coefficients[i / p.sample];
+    let c = coefficients[divide(i, p.sample).x];
     x[i] = c.x * x0[i] + c.y * noise_at(i);
 }
 
@@ -47,8 +48,9 @@ fn perturb(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 fn loss(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
     if (index >= p.samples * p.chunks) { return; }
-    let sample = index / p.chunks;
-    let first = index % p.chunks * p.run;
+    let owned = divide(index, p.chunks);
+    let sample = owned.x;
+    let first = owned.y * p.run;
     let c = coefficients[sample];
     var sum = vec4<f32>();
     for (var k = first; k < min(first + p.run, p.sample); k++) {

@@ -27,8 +27,9 @@ fn sde_step(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     if (i >= p.blocks) { return; }
     var value = p.a * x[i] + p.b * vec4<f32>(net[i]);
     if (p.c != 0.0) {
-        let z = normal_from(noise_bits(p.noise, i / p.sample, i % p.sample));
-        value += p.c * z * channel_mask(i % ((p.channels + 3u) / 4u), p.channels);
+        let at = divide(i, p.sample); // sample, vec4 of it
+        let z = normal_from(noise_bits(p.noise, at.x, at.y));
+        value += p.c * z * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
     }
     y[i] = value;
 }

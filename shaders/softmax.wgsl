@@ -90,7 +90,7 @@ fn project(
     let c4 = (p.columns + 3u) / 4u;
     let row = min(index / LANES, p.rows - 1u);
     let lane = index % LANES;
-    let base = row % p.period * c4;
+    let base = divide(row, p.period).y * c4;
     let at = (p.first + row) * c4;
     var sum = vec4<f32>();
     for (var block = lane; block < c4; block += LANES) {

@@ -52,10 +52,12 @@ fn upfirdn2d(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
     let columns = (p.ow + B - 1u) / B;
     let rows = (p.oh + B - 1u) / B;
     if (index >= p.n * rows * columns * p.c4) { return; }
-    let block = index % p.c4;
-    let ox = index / p.c4 % columns * B;
-    let oy = index / p.c4 / columns % rows * B;
-    let sample = index / p.c4 / columns / rows;
+    let square = unravel(index, columns, p.c4);
+    let line = divide(square.x, rows);
+    let sample = line.x;
+    let oy = line.y * B;
+    let ox = square.y * B;
+    let block = square.z;
     let qy = first_input(oy, p.pad_y);
     let qx = first_input(ox, p.pad_x);
 

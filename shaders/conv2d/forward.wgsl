@@ -32,8 +32,9 @@ fn a_origin(layer: u32, row: u32) -> AOrigin {
 }
 
 fn a_seek(p: AOrigin, segment: u32) -> ACursor {
-    let y = p.y + i32(segment / g.kw * g.dilation);
-    let x = p.x + i32(segment % g.kw * g.dilation);
+    let tap = vec2<i32>(divide(segment, g.kw) * g.dilation);
+    let y = p.y + tap.x;
+    let x = p.x + tap.y;
     let h = i32(g.h);
     let w = i32(g.w);
     let inside = (y >= vec4(0)) & (y < vec4(h)) & (x >= vec4(0)) & (x < vec4(w));

@@ -1,6 +1,8 @@
 // What the three passes of a convolution share: y[n, oy, ox, o] = b[o] + sum over ky, kx, c of
 // x[n, oy * stride + ky * dilation - pad_y, ox * stride + kx * dilation - pad_x, c] * w[ky, kx, c, o].
 
+// include lib/index.wgsl
+
 struct Geometry {
     n: u32,
     h: u32, // input
@@ -33,8 +35,12 @@ struct Pixels {
 }
 
 fn pixels(first: u32, h: u32, w: u32) -> Pixels {
-    let index = vec4(first) + vec4(0u, 1u, 2u, 3u);
-    let line = index / w;
-    let sample = line / h;
-    return Pixels(vec4<i32>(sample), vec4<i32>(line - sample * h), vec4<i32>(index - line * w));
+    var p: Pixels;
+    for (var i = 0u; i < 4u; i++) {
+        let at = vec3<i32>(unravel(first + i, h, w));
+        p.sample[i] = at.x;
+        p.y[i] = at.y;
+        p.x[i] = at.z;
+    }
+    return p;
 }

@@ -32,8 +32,9 @@ fn a_origin(layer: u32, row: u32) -> AOrigin {
 
 fn a_seek(p: AOrigin, segment: u32) -> ACursor {
     let stride = vec4(i32(g.stride));
-    let ty = p.y - i32(segment / g.kw * g.dilation);
-    let tx = p.x - i32(segment % g.kw * g.dilation);
+    let tap = vec2<i32>(divide(segment, g.kw) * g.dilation);
+    let ty = p.y - tap.x;
+    let tx = p.x - tap.y;
     let oy = ty / stride;
     let ox = tx / stride;
     let meets = (oy * stride == ty) & (ox * stride == tx) & (ty >= vec4(0)) & (tx >= vec4(0));

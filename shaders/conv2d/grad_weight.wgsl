@@ -34,16 +34,15 @@ struct ACursor {
 }
 
 fn a_origin(layer: u32, row: u32) -> AOrigin {
-    let channel = row / 4u % g.c4;
-    let tap = min(row / 4u / g.c4, g.kh * g.kw - 1u);
-    return AOrigin(
-        i32(tap / g.kw * g.dilation) - g.pad_y, i32(tap % g.kw * g.dilation) - g.pad_x, i32(channel));
+    let at = divide(min(row / 4u, g.kh * g.kw * g.c4 - 1u), g.c4);
+    let tap = divide(at.x, g.kw);
+    return AOrigin(i32(tap.x * g.dilation) - g.pad_y, i32(tap.y * g.dilation) - g.pad_x, i32(at.y));
 }
 
 fn a_seek(origin: AOrigin, segment: u32) -> ACursor {
-    let sample = segment / g.oh;
-    let y = i32((segment - sample * g.oh) * g.stride) + origin.y;
-    let start = (i32(sample * g.h) + y) * i32(g.w * g.c4) + origin.channel;
+    let line = divide(segment, g.oh);
+    let y = i32(line.y * g.stride) + origin.y;
+    let start = (i32(line.x * g.h) + y) * i32(g.w * g.c4) + origin.channel;
     return ACursor(select(-1, start, y >= 0 && y < i32(g.h)), origin.x);
 }
 

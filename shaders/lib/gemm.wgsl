@@ -63,9 +63,10 @@ fn direct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     let columns = (extent.columns + TN - 1u) / TN;
     let rows = (extent.rows + 4u * TM - 1u) / (4u * TM);
     let index = flat_index(id, groups);
-    let column = index % columns * TN;
-    let row = index / columns % rows * 4u * TM;
-    let layer = index / (columns * rows);
+    let at = unravel(index, rows, columns);
+    let layer = at.x;
+    let row = at.y * 4u * TM;
+    let column = at.z * TN;
     if (layer >= extent.layers) { return; }
 
     var a_origins: array<AOrigin, TM>;
@@ -111,9 +112,10 @@ fn tiled(
     let columns = (extent.columns + GN * TN - 1u) / (GN * TN);
     let rows = (extent.rows + 4u * GM * TM - 1u) / (4u * GM * TM);
     let index = group.x + group.y * groups.x;
-    let column = index % columns * GN * TN;
-    let row = index / columns % rows * 4u * GM * TM;
-    let layer = index / (columns * rows);
+    let at = unravel(index, rows, columns);
+    let layer = at.x;
+    let row = at.y * 4u * GM * TM;
+    let column = at.z * GN * TN;
     if (layer >= extent.layers) { return; }
     let m = local / GN;
     let n = local % GN;
@@ -128,8 +130,8 @@ fn tiled(
             let mb = t / GK;
             var block = mat4x4<f32>();
             if (first + kb < last) {
-                let cursor = a_seek(a_origin(layer, row + 4u * mb), (first + kb) / blocks);
-                block = a_block(cursor, (first + kb) % blocks * 4u);
+                let k = divide(first + kb, blocks); // segment, block of it
+                block = a_block(a_seek(a_origin(layer, row + 4u * mb), k.x), 4u * k.y);
             }
             for (var i = 0u; i < 4u; i++) { a_tile[kb * 4u * GM * TM + 4u * mb + i] = block[i]; }
         }
@@ -138,8 +140,8 @@ fn tiled(
             let kb = t / (GN * TN);
             var block = mat4x4<f32>();
             if (first + kb < last) {
-                let cursor = b_seek(b_origin(layer, column + nb), (first + kb) / blocks);
-                block = b_block(cursor, (first + kb) % blocks * 4u);
+                let k = divide(first + kb, blocks);
+                block = b_block(b_seek(b_origin(layer, column + nb), k.x), 4u * k.y);
             }
             for (var i = 0u; i < 4u; i++) { b_tile[(4u * kb + i) * GN * TN + nb] = block[i]; }
         }

@@ -1,0 +1,34 @@
+//! Convolution forward, and its gradients in the input and in the weights.
+
+use super::{Case, Size, Work, noise};
+use crate::gpu::Gpu;
+use crate::kernels::Result;
+use crate::kernels::conv2d::{self, Conv2d};
+use crate::tensor::Shape;
+
+pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+    let small = [(16, 32, 8, 32, 3), (4, 64, 32, 64, 3), (2, 128, 32, 128, 3), (4, 64, 32, 64, 1)];
+    let large = [(128, 128, 32, 128, 3), (128, 256, 16, 256, 3), (16, 128, 64, 128, 3), (128, 256, 16, 256, 1)];
+    let mut cases = Vec::new();
+    for (n, c, h, o, k) in size.pick(small, large) {
+        let spec = Conv2d::padded(k / 2);
+        let shape = Shape::new(n, h, h, c);
+        let (x, w) = (noise(gpu, shape)?, noise(gpu, conv2d::weight_shape(k, k, c, o))?);
+        let (dy, dw) = (noise(gpu, shape.with_c(o))?, noise(gpu, w.shape())?);
+        let name = format!("n{n}_c{c}_h{h}_w{h}_co{o}_k{k}");
+        let work = Work::Operations(2.0 * (n * h * h * c * o * k * k) as f64);
+        let forward = {
+            let (x, w) = (x.clone(), w.clone());
+            move || conv2d::forward(&x, &w, None, 0, &spec).map(drop)
+        };
+        cases.push(Case::new(format!("forward {name}"), work, forward));
+        let grad_input = {
+            let dy = dy.clone();
+            move || conv2d::grad_input(&dy, &w, shape, &spec).map(drop)
+        };
+        cases.push(Case::new(format!("grad_input {name}"), work, grad_input));
+        let grad_weight = move || conv2d::grad_weight(&x, &dy, &spec, &dw, false);
+        cases.push(Case::new(format!("grad_weight {name}"), work, grad_weight));
+    }
+    Ok(cases)
+}

@@ -1,0 +1,63 @@
+//! Whole models: a training step and an evaluation of the network.
+
+use crate::autodiff::Eager;
+use crate::config::Config;
+use crate::data::{Dataset, Loader, Split};
+use crate::gpu::Gpu;
+use crate::kernels::Result;
+use crate::nn::Conditioning;
+use crate::tensor::Tensor;
+use crate::train::{TrainError, Trainer};
+use std::cell::RefCell;
+
+/// The digits model, ready to step and to evaluate.
+pub struct Model {
+    trainer: RefCell<Trainer>,
+    batch: Vec<f32>,
+    x: Tensor,
+    conditioning: Conditioning,
+}
+
+/// The model of `configs/digits_ve.toml`.
+///
+/// # Errors
+/// If the device has no room for it.
+pub fn digits(gpu: &Gpu) -> std::result::Result<Model, TrainError> {
+    let config = Config::from_toml(include_str!("../../configs/digits_ve.toml"), &[])?;
+    let trainer = Trainer::new(gpu, &config)?;
+    let shape = trainer.batch_shape();
+    let set = Dataset::load(&config.data, Split::Train)?;
+    let batch = Loader::new(set, &config.data, shape.n(), config.seed).batch(0);
+    let x = Tensor::from_slice(gpu, shape, &batch)?;
+    let label = trainer.scorer.model.label(0.5);
+    let conditioning = trainer.scorer.condition(&vec![label; shape.n()])?;
+    Ok(Model { trainer: RefCell::new(trainer), batch, x, conditioning })
+}
+
+impl Model {
+    /// Images in a step and in an evaluation.
+    pub fn images(&self) -> usize {
+        self.x.shape().n()
+    }
+
+    /// Numbers that are trained.
+    pub fn parameters(&self) -> usize {
+        self.trainer.borrow().scorer.model.registry.count()
+    }
+
+    /// One training step.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn step(&self) -> std::result::Result<(), TrainError> {
+        self.trainer.borrow_mut().step(&self.batch)
+    }
+
+    /// One evaluation of the network.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn evaluate(&self) -> Result<()> {
+        self.trainer.borrow().scorer.network(&mut Eager, &self.x, &self.conditioning, None).map(drop)
+    }
+}
