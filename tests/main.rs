@@ -7,4 +7,5 @@ mod support;
 mod engines;
 mod networks;
 mod ops;
+mod portability;
 mod score_sde;

@@ -9,6 +9,9 @@ use crate::gpu::{Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
+/// The three passes.
+pub(super) const SHADERS: [Shader; 3] = [Shader::Conv2d, Shader::Conv2dGradInput, Shader::Conv2dGradWeight];
+
 /// Stride, dilation and zero padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2d {

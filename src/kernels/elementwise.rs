@@ -24,6 +24,10 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// All of them.
+    pub(super) const ALL: [Activation; 5] =
+        [Activation::Identity, Activation::Swish, Activation::Elu, Activation::Relu, Activation::LeakyRelu];
+
     /// The value of `ACT` in `shaders/lib/activation.wgsl`.
     pub(super) fn code(self) -> u32 {
         self as u32
@@ -57,6 +61,11 @@ fn run(entry: &'static str, act: Activation, tensors: &[&Tensor], params: Params
     let variant = Variant::new(Shader::Elementwise).with("ACT", act.code()).stored(x.element());
     let owned = params.blocks as usize;
     launch(x.gpu(), variant, entry, tensors, &params, Extent::Invocations(owned), 16 * owned as u64)
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    let variant = |act: Activation| Variant::new(Shader::Elementwise).with("ACT", act.code());
+    Activation::ALL.map(variant).into()
 }
 
 /// `act(x)`; for a stack with `probes` tangents also `act′(x) ẋ`.

@@ -89,10 +89,7 @@ impl Pass {
     }
 
     fn run(&self, entry: &'static str, adjoint: bool, tensors: &[&Tensor], owned: usize) -> Result<()> {
-        let variant = Variant::new(Shader::GroupNorm)
-            .with("ACT", self.act.code())
-            .with("ADJOINT", adjoint.into())
-            .stored(self.element);
+        let variant = variant(self.act, adjoint).stored(self.element);
         let work =
             64 * (self.params.samples.max(self.params.rows) * self.params.pixels) as u64 * self.c4 as u64;
         launch(tensors[0].gpu(), variant, entry, tensors, &self.params, Extent::Invocations(owned), work)
@@ -162,6 +159,14 @@ impl Pass {
         let operands = [x, &s.0, affine.weight, affine.bias, v, means, out];
         self.run("project", adjoint, &operands, self.runs_of(self.params.rows))
     }
+}
+
+fn variant(act: Activation, adjoint: bool) -> Variant {
+    Variant::new(Shader::GroupNorm).with("ACT", act.code()).with("ADJOINT", adjoint.into())
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    Activation::ALL.into_iter().flat_map(|act| [false, true].map(|adjoint| variant(act, adjoint))).collect()
 }
 
 struct Means {

@@ -42,13 +42,20 @@ pub fn matmul(a: &Tensor, b: &Tensor, spec: Matmul) -> Result<Tensor> {
     check("matmul", fits, || format!("{} and {} have no product {spec:?}", a.shape(), b.shape()))?;
     let c = Tensor::empty(a.gpu(), Shape::new(layers, 1, m, n), a.element())?;
     let params = Params { layers: layers as u32, m: m as u32, n: n as u32, k: k as u32, alpha: spec.alpha };
-    let variant = Variant::new(Shader::Matmul)
-        .with("A_TRANSPOSED", spec.a_transposed.into())
-        .with("B_TRANSPOSED", spec.b_transposed.into())
-        .stored(a.element());
+    let variant = variant(spec.a_transposed, spec.b_transposed).stored(a.element());
     let product = Product { layers, rows: m, columns: n.div_ceil(4), depth: k.next_multiple_of(4) };
     gemm::run(a.gpu(), variant, &[a, b, &c], &params, product)?;
     Ok(c)
+}
+
+fn variant(a_transposed: bool, b_transposed: bool) -> Variant {
+    let shader = Variant::new(Shader::Matmul);
+    shader.with("A_TRANSPOSED", a_transposed.into()).with("B_TRANSPOSED", b_transposed.into())
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    let forms = [(false, false), (false, true), (true, false), (true, true)];
+    forms.into_iter().flat_map(|(a, b)| gemm::variants(&variant(a, b))).collect()
 }
 
 /// The adjoints of [`matmul`] in its operands: `(da, db)` from `dc`.

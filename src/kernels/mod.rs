@@ -20,8 +20,10 @@ pub mod sde_step;
 pub mod softmax;
 pub mod upfirdn2d;
 
-use crate::gpu::{Binding, Dispatch, Extent, Gpu, GpuError, Variant};
+use crate::gpu::{Binding, Dispatch, Element, Extent, Gpu, GpuError, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
+use std::collections::HashSet;
+use std::sync::OnceLock;
 
 /// Why a kernel was not launched.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,44 @@ fn check_shape(kernel: &'static str, name: &str, tensor: &Tensor, expected: Shap
     check(kernel, tensor.shape() == expected, || format!("{name} is {}, expected {expected}", tensor.shape()))
 }
 
+/// Every variant of every shader that a kernel may ask for, with the storage types it may have. A variant that is not
+/// listed here is a mistake, which debug builds catch when it is launched.
+///
+/// Resampling filters are free: those of the published networks stand for all.
+pub fn variants() -> Vec<Variant> {
+    let conv2d = conv2d::SHADERS.iter().flat_map(|shader| gemm::variants(&Variant::new(*shader)));
+    let mut all: Vec<Variant> = conv2d.collect();
+    all.extend(matmul::variants());
+    all.extend(elementwise::variants());
+    all.extend(group_norm::variants());
+    all.extend(softmax::variants());
+    all.extend(upfirdn2d::variants());
+    for aligned in [0, 1] {
+        all.push(Variant::new(Shader::Concat).with("ALIGNED", aligned));
+        all.push(Variant::new(Shader::Hutchinson).with("RADEMACHER", aligned));
+    }
+    let plain = [
+        Shader::Adam,
+        Shader::Dropout,
+        Shader::Embedding,
+        Shader::Langevin,
+        Shader::Random,
+        Shader::Reduce,
+        Shader::Roofline,
+        Shader::ScoreMatching,
+        Shader::SdeStep,
+    ];
+    all.extend(plain.map(Variant::new));
+    all.into_iter().flat_map(|v| [v.clone(), v.stored(Element::F16)]).collect()
+}
+
+/// In debug builds, whether [`variants`] lists a variant.
+fn is_listed(variant: &Variant) -> bool {
+    static LISTED: OnceLock<HashSet<Variant>> = OnceLock::new();
+    variant.shader == Shader::Upfirdn2d
+        || LISTED.get_or_init(|| variants().into_iter().collect()).contains(variant)
+}
+
 /// Launches an entry point with tensors at its bindings 0, 1, …
 fn launch<P: bytemuck::Pod>(
     gpu: &Gpu,
@@ -62,6 +102,7 @@ fn launch<P: bytemuck::Pod>(
     extent: Extent,
     work: u64,
 ) -> Result<()> {
+    debug_assert!(is_listed(&variant), "{variant:?} is not listed in kernels::variants");
     let bindings: Vec<Binding<'_>> = tensors.iter().map(|t| t.binding()).collect();
     let immediates = bytemuck::bytes_of(params);
     Ok(gpu.dispatch(Dispatch { variant, entry, bindings: &bindings, immediates, extent, work })?)

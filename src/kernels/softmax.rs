@@ -23,9 +23,17 @@ fn run(tensors: &[&Tensor], entry: &'static str, rows: usize, params: Params) ->
     let (gpu, element) = (tensors[0].gpu(), tensors[0].element());
     let columns = params.columns as usize;
     let lanes = lanes(gpu, columns);
-    let variant = Variant::new(Shader::Softmax).with("LANES", lanes as u32).stored(element);
+    let variant = variant(lanes).stored(element);
     let work = 16 * (params.rows as usize * columns) as u64;
     launch(gpu, variant, entry, tensors, &params, Extent::Invocations(rows * lanes), work)
+}
+
+fn variant(lanes: usize) -> Variant {
+    Variant::new(Shader::Softmax).with("LANES", lanes as u32)
+}
+
+pub(super) fn variants() -> Vec<Variant> {
+    (0..=WORKGROUP.ilog2()).map(|log| variant(1 << log)).collect()
 }
 
 /// How many invocations share a row: by its length, never by how many rows there are.

@@ -106,14 +106,7 @@ struct Params {
 /// # Errors
 /// If the filter does not fit, or the device refuses.
 pub fn forward(x: &Tensor, spec: &Upfirdn2d) -> Result<Tensor> {
-    let reversed = |taps: &Vec<f32>| taps.iter().rev().copied().collect();
-    let correlation = Correlation {
-        taps: [reversed(&spec.kernel[0]), reversed(&spec.kernel[1])],
-        up: spec.up,
-        down: spec.down,
-        pad: [spec.pad[0], spec.pad[2]],
-    };
-    correlation.run(x, spec.output(x.shape())?)
+    Correlation::forward(spec).run(x, spec.output(x.shape())?)
 }
 
 /// The adjoint: the gradient in an input of shape `x` from that of the output.
@@ -122,16 +115,27 @@ pub fn forward(x: &Tensor, spec: &Upfirdn2d) -> Result<Tensor> {
 /// If the shapes do not fit, or the device refuses.
 pub fn backward(dy: &Tensor, x: Shape, spec: &Upfirdn2d) -> Result<Tensor> {
     check_shape("upfirdn2d", "the output's gradient", dy, spec.output(x)?)?;
-    // y[o] = Σᵢ fᵢ z[o down + i − pad] with f = kernel reversed; hence dx[q] = Σⱼ kernelⱼ dy[(q up + j − pad′) / down]
-    // with pad′ = taps − 1 − pad.
-    let last = spec.kernel.each_ref().map(|taps| taps.len() as isize - 1);
-    let correlation = Correlation {
-        taps: spec.kernel.clone(),
-        up: spec.down,
-        down: spec.up,
-        pad: [last[0] - spec.pad[0], last[1] - spec.pad[2]],
-    };
-    correlation.run(dy, x)
+    Correlation::adjoint(spec).run(dy, x)
+}
+
+/// Those of the published networks, and a general one.
+pub(super) fn variants() -> Vec<Variant> {
+    let fir = [1.0, 3.0, 3.0, 1.0];
+    let general =
+        Upfirdn2d { kernel: [vec![1.0; MAX_TAPS], vec![1.0; MAX_TAPS]], up: 3, down: 2, pad: [2, 3, 1, 4] };
+    let specs = [
+        Upfirdn2d::upsample(&fir),
+        Upfirdn2d::upsample_before_conv(&fir),
+        Upfirdn2d::downsample(&fir),
+        Upfirdn2d::blur(&fir, 4),
+        Upfirdn2d::nearest(),
+        Upfirdn2d::mean(),
+        general,
+    ];
+    specs
+        .iter()
+        .flat_map(|spec| [Correlation::forward(spec), Correlation::adjoint(spec)].map(|c| c.variant()))
+        .collect()
 }
 
 /// What the shader computes: `y[o] = Σᵢ tapsᵢ z[o down + i − pad]`.
@@ -143,6 +147,28 @@ struct Correlation {
 }
 
 impl Correlation {
+    fn forward(spec: &Upfirdn2d) -> Self {
+        let reversed = |taps: &Vec<f32>| taps.iter().rev().copied().collect();
+        Correlation {
+            taps: [reversed(&spec.kernel[0]), reversed(&spec.kernel[1])],
+            up: spec.up,
+            down: spec.down,
+            pad: [spec.pad[0], spec.pad[2]],
+        }
+    }
+
+    /// y[o] = Σᵢ fᵢ z[o down + i − pad] with f = kernel reversed; hence dx[q] = Σⱼ kernelⱼ dy[(q up + j − pad′) / down] with
+    /// pad′ = taps − 1 − pad.
+    fn adjoint(spec: &Upfirdn2d) -> Self {
+        let last = spec.kernel.each_ref().map(|taps| taps.len() as isize - 1);
+        Correlation {
+            taps: spec.kernel.clone(),
+            up: spec.down,
+            down: spec.up,
+            pad: [last[0] - spec.pad[0], last[1] - spec.pad[2]],
+        }
+    }
+
     fn run(&self, x: &Tensor, output: Shape) -> Result<Tensor> {
         let len = self.taps[0].len();
         check("upfirdn2d", len == self.taps[1].len() && (1..=MAX_TAPS).contains(&len), || {
@@ -161,21 +187,28 @@ impl Correlation {
             taps_y: padded(&self.taps[0]),
             taps_x: padded(&self.taps[1]),
         };
-        let square = self.square();
-        let span = ((square - 1) * self.down + len).div_ceil(self.up);
-        let variant = Variant::new(Shader::Upfirdn2d)
-            .with("UP", self.up as u32)
-            .with("DOWN", self.down as u32)
-            .with("LEN", len as u32)
-            .with("PHASE_Y", self.phase(0))
-            .with("PHASE_X", self.phase(1))
-            .with("B", square as u32)
-            .with("SPAN", span as u32)
-            .stored(x.element());
+        let (square, span) = (self.square(), self.span());
+        let variant = self.variant().stored(x.element());
         let owned = output.n() * output.h().div_ceil(square) * output.w().div_ceil(square) * output.c4();
         let work = 8 * (owned * span * span * square) as u64;
         launch(x.gpu(), variant, "upfirdn2d", &[x, &y], &params, Extent::Invocations(owned), work)?;
         Ok(y)
+    }
+
+    fn variant(&self) -> Variant {
+        Variant::new(Shader::Upfirdn2d)
+            .with("UP", self.up as u32)
+            .with("DOWN", self.down as u32)
+            .with("LEN", self.taps[0].len() as u32)
+            .with("PHASE_Y", self.phase(0))
+            .with("PHASE_X", self.phase(1))
+            .with("B", self.square() as u32)
+            .with("SPAN", self.span() as u32)
+    }
+
+    /// Inputs along an axis that a square may need.
+    fn span(&self) -> usize {
+        ((self.square() - 1) * self.down + self.taps[0].len()).div_ceil(self.up)
     }
 
     /// The side of the square of outputs that an invocation owns: `square · down` is a multiple of `up`.
