@@ -617,7 +617,7 @@ fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str
 fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
     let message = error.message().replace('\n', " ");
     let line =
-        error.span().and_then(|span| text.get(..span.start)).map(|before| before.lines().count().max(1));
+        error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
     match line {
         Some(line) if !text.is_empty() => ConfigError::Text(format!("line {line}: {message}")),
         _ => ConfigError::Text(message),

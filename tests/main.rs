@@ -4,6 +4,7 @@
 
 mod support;
 
+mod cli;
 mod engines;
 mod networks;
 mod ops;

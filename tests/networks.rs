@@ -1,16 +1,23 @@
-//! Every shipped configuration's network, against the parameter counts of the reference.
+//! Networks: every shipped configuration against the parameter counts of the reference, and every option on every engine.
 
+use crate::support::gpu;
 use std::path::{Path, PathBuf};
+use tweedie::autodiff::{Dual, Eager, Tape};
 use tweedie::config::Config;
-use tweedie::nn::ScoreModel;
+use tweedie::kernels::concat;
+use tweedie::kernels::random::{Distribution, fill};
+use tweedie::nn::{Arena, Parameters, ScoreModel, Scorer};
+use tweedie::random::{Key, Purpose};
+use tweedie::tensor::{Shape, Tensor};
 
 fn configs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
 }
 
-fn load(name: &str) -> Config {
+fn load(name: &str, set: &[&str]) -> Config {
     let text = std::fs::read_to_string(configs().join(format!("{name}.toml"))).expect(name);
-    Config::from_toml(&text, &[]).expect(name)
+    let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
+    Config::from_toml(&text, &set).expect(name)
 }
 
 #[test]
@@ -28,8 +35,138 @@ fn published_networks_have_the_published_number_of_parameters() {
         ("ve/ffhq_ncsnpp_continuous", 105_785_880, 552),
         ("ve/celebahq_ncsnpp_continuous", 105_785_880, 552),
     ] {
-        let registry = ScoreModel::build(&load(name)).expect(name).registry;
+        let registry = ScoreModel::build(&load(name, &[])).expect(name).registry;
         assert_eq!(registry.count(), parameters, "{name}");
         assert_eq!(registry.trainable.len(), tensors, "{name}");
     }
+}
+
+#[test]
+fn every_shipped_configuration_describes_a_network_and_survives_being_written() {
+    let mut count = 0;
+    let folders = ["", "ve", "vp", "subvp"].map(|folder| configs().join(folder));
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("a folder").flatten());
+    for path in files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "toml")) {
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let config = Config::from_toml(&text, &[]).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        ScoreModel::build(&config).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        assert_eq!(Config::from_toml(&config.to_toml(), &[]).expect("its own words"), config);
+        count += 1;
+    }
+    assert!(count >= 22, "{count}");
+}
+
+/// A model whose weights are all noise, so that a path that is skipped shows.
+fn noisy(config: &Config) -> Scorer {
+    let model = ScoreModel::build(config).expect("a model");
+    let specs = model.registry.trainable.clone();
+    let values = Arena::with(gpu(), &model.registry, |i| {
+        let len = specs[i].layout.len();
+        let scale = 0.5 / (len as f32 / specs[i].layout.file_shape()[0] as f32).sqrt();
+        let key = Key::new(9, Purpose::Other(i as u16));
+        (0..len.div_ceil(4) as u32)
+            .flat_map(|b| key.normal(0, b))
+            .map(|v| scale * v + 0.05)
+            .take(len)
+            .collect()
+    });
+    let fourier = model.registry.frozen.first().map(|spec| spec.initial(1, 0));
+    let frequencies = model.network.frequencies(gpu(), fourier.as_deref()).expect("memory");
+    let gradients = Some(Arena::zeros(gpu(), &model.registry).expect("memory"));
+    Scorer { model, parameters: Parameters { values: values.expect("memory"), gradients, frequencies } }
+}
+
+fn random(shape: Shape, seed: u64) -> Tensor {
+    fill(gpu(), shape, Key::new(seed, Purpose::Other(0)), Distribution::Normal { std: 0.5 }).expect("noise")
+}
+
+fn dot(a: &Tensor, b: &Tensor) -> f64 {
+    let (a, b) = (a.read().expect("a download"), b.read().expect("a download"));
+    a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+/// Every option of `ncsnpp`, one or a few at a time, on top of a small network.
+const OPTIONS: &[&[&str]] = &[
+    &[],
+    &["model.resblock_type=ddpm"],
+    &["model.resblock_type=ddpm", "model.fir=false"],
+    &["model.resblock_type=ddpm", "model.fir=false", "model.resamp_with_conv=false"],
+    &["model.resblock_type=ddpm", "model.resamp_with_conv=false"],
+    &["model.progressive=output_skip", "model.progressive_input=input_skip"],
+    &["model.progressive=output_skip", "model.progressive_input=none", "model.fir=false"],
+    &["model.progressive=residual"],
+    &["model.progressive=residual", "model.fir=false", "model.progressive_input=none"],
+    &["model.progressive_input=input_skip", "model.progressive_combine=cat"],
+    &[
+        "model.embedding_type=positional",
+        "training.sde=vpsde",
+        "model.scale_by_sigma=false",
+        "data.centered=true",
+    ],
+    &["model.conditional=false"],
+    &["model.skip_rescale=false", "model.nonlinearity=elu"],
+    &["model.nonlinearity=lrelu", "model.fir_kernel=[1, 2, 1]"],
+    &["data.num_channels=2", "model.nf=20", "model.ch_mult=[1, 2, 2]"],
+];
+
+#[test]
+fn every_option_runs_alike_on_every_engine_and_its_adjoint_is_adjoint_to_its_tangent() {
+    for options in OPTIONS {
+        let small = ["model.nf=8", "model.num_res_blocks=1", "data.image_size=8"];
+        let config = load("digits_ve", &[&small, *options].concat());
+        let scorer = noisy(&config);
+        let shape = Shape::new(2, 8, 8, config.data.num_channels);
+        let (x, v, u) = (random(shape, 1), random(shape, 2), random(shape, 3));
+        let conditioning = scorer.condition(&scorer.labels(&[0.3, 0.7])).expect("an upload");
+        let eager = scorer.network(&mut Eager, &x, &conditioning, None).expect("an output");
+        let values = eager.read().expect("a download");
+        assert!(values.iter().all(|v| v.is_finite()) && values.iter().any(|v| v.abs() > 1e-3), "{options:?}");
+
+        let mut tape = Tape::new();
+        let input = tape.variable(&x);
+        let taped = scorer.network(&mut tape, &input, &conditioning, None).expect("an output");
+        assert_eq!(taped.tensor().read().expect("a download"), values, "{options:?}");
+        let jtu = tape.backward(&taped, u.clone()).expect("gradients").take(&input).expect("a gradient");
+
+        let mut dual = Dual::new(Eager, 1);
+        let input = dual.variable(concat::stack(&[&x, &v]).expect("a stack"));
+        let out = scorer.network(&mut dual, &input, &conditioning, None).expect("an output");
+        let part = |k: usize| concat::samples(out.stack(), k * 2, 2).expect("a part");
+        assert_eq!(part(0).read().expect("a download"), values, "{options:?}");
+        let jv = part(1);
+        let (left, right) = (dot(&jv, &u), dot(&v, &jtu));
+        let scale = (dot(&jv, &jv) * dot(&u, &u)).sqrt();
+        assert!((left - right).abs() <= 1e-4 * scale, "{options:?}: {left} is not {right}");
+    }
+}
+
+#[test]
+fn a_network_is_initialised_as_the_reference_says() {
+    let config = load("ve/cifar10_ncsnpp_continuous", &["model.nf=16", "model.num_res_blocks=1"]);
+    let registry = ScoreModel::build(&config).expect("a model").registry;
+    let largest = |name: &str| {
+        let i = registry.trainable.iter().position(|spec| spec.name == name).expect(name);
+        let values = registry.trainable[i].initial(1, i);
+        values.iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())))
+    };
+    // a = √(3 scale / mean fan): default scale 1, 0 for what ends a residual branch, 0.1 for queries.
+    let bound = |scale: f64, fan: f64| (3.0 * scale / fan).sqrt();
+    let close = |name: &str, bound: f64| {
+        assert!(
+            largest(name) <= bound && largest(name) > 0.8 * bound,
+            "{name}: {} of {bound}",
+            largest(name)
+        );
+    };
+    close("all_modules.4.Conv_0.weight", bound(1.0, 9.0 * 16.0));
+    close("all_modules.4.Conv_1.weight", bound(1e-10, 9.0 * 16.0));
+    close("all_modules.4.Dense_0.weight", bound(1.0, (64.0 + 16.0) / 2.0));
+    let attention = registry.trainable.iter().find(|spec| spec.name.contains("NIN_0")).expect("attention");
+    close(&attention.name, bound(0.1, 32.0));
+    close(&attention.name.replace("NIN_0", "NIN_3"), bound(1e-10, 32.0));
+    assert_eq!(largest("all_modules.4.Conv_0.bias"), 0.0);
+    assert_eq!(largest("all_modules.4.GroupNorm_0.weight"), 1.0);
+    let frozen = registry.frozen[0].initial(1, 0);
+    let std = (frozen.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / frozen.len() as f64).sqrt();
+    assert!((8.0..24.0).contains(&std), "Fourier frequencies have standard deviation 16, not {std}");
 }

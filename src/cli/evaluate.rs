@@ -86,8 +86,9 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 fn read_npz(path: &Path) -> anyhow::Result<(Vec<f64>, Vec<u64>)> {
     let read = || -> anyhow::Result<(Vec<f64>, Vec<u64>)> {
         let file = std::io::BufReader::new(std::fs::File::open(path)?);
-        let mut npz = npyz::npz::NpzArchive::new(file)?;
-        let array = npz.by_name("samples")?.context("it holds no array `samples`")?;
+        let mut archive = zip::ZipArchive::new(file)?;
+        let entry = archive.by_name("samples.npy").context("it holds no array `samples`")?;
+        let array = npyz::NpyFile::new(entry)?;
         let shape = array.shape().to_vec();
         ensure!(shape.len() == 4, "`samples` has {} axes, not 4", shape.len());
         let values = array.into_vec::<f32>()?;

@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, Rgb, RgbImage};
 use npyz::WriterBuilder;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -45,19 +46,20 @@ impl Images {
 
     fn write_npz(&self, path: &Path) -> anyhow::Result<()> {
         create_parent(path)?;
-        let write = || -> std::io::Result<()> {
-            let file = std::io::BufWriter::new(std::fs::File::create(path)?);
-            let mut npz = npyz::npz::NpzWriter::new(file);
+        let write = || -> anyhow::Result<()> {
+            let mut archive = zip::ZipWriter::new(BufWriter::new(std::fs::File::create(path)?));
             // No time of writing in the file: the same samples are the same bytes.
-            let options =
-                npyz::zip::write::FileOptions::default().last_modified_time(npyz::zip::DateTime::default());
-            let mut array = npz
-                .array("samples", options)?
-                .default_dtype()
-                .shape(&self.shape.0.map(|extent| extent as u64))
-                .begin_nd()?;
+            let options = zip::write::SimpleFileOptions::default()
+                .compression_method(zip::CompressionMethod::Stored)
+                .last_modified_time(zip::DateTime::default());
+            archive.start_file("samples.npy", options)?;
+            let shape = self.shape.0.map(|extent| extent as u64);
+            let mut array =
+                npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
             array.extend(self.values.iter().copied())?;
-            array.finish()
+            array.finish()?;
+            archive.finish()?.flush()?;
+            Ok(())
         };
         write().with_context(|| format!("{} cannot be written", path.display()))
     }
@@ -105,7 +107,7 @@ pub(super) fn write_gif(path: &Path, frames: &[Images]) -> anyhow::Result<()> {
     create_parent(path)?;
     let context = || format!("{} cannot be written", path.display());
     let file = std::fs::File::create(path).with_context(context)?;
-    let mut encoder = GifEncoder::new_with_speed(std::io::BufWriter::new(file), 10);
+    let mut encoder = GifEncoder::new_with_speed(BufWriter::new(file), 10);
     encoder.set_repeat(Repeat::Infinite).with_context(context)?;
     for (i, images) in frames.iter().enumerate() {
         let shown =

@@ -49,7 +49,7 @@ pub(super) struct Args {
     #[arg(long, value_enum)]
     corrector: Option<CorrectorName>,
     /// The corrector's signal-to-noise ratio [default: the model's]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     snr: Option<f64>,
     /// Which weights
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
@@ -163,7 +163,7 @@ fn draw(
         let n = args.batch.min(args.n - start);
         let mut watch = |progress: Progress<'_>| {
             bar.inc(1);
-            let wanted = progress.step % every == 0 || progress.step == sampler.sde.n;
+            let wanted = progress.step.is_multiple_of(every) || progress.step == sampler.sde.n;
             if args.animate.is_some() && start == 0 && wanted {
                 let shown = shape(n.min(SHOWN));
                 let state = progress.state.read().map_err(KernelError::from)?;

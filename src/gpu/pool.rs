@@ -151,7 +151,7 @@ mod tests {
     fn a_size_class_fits_and_wastes_less_than_a_quarter() {
         for bytes in (1..5000).chain([1 << 20, (1 << 20) + 1, 3 << 27, (1 << 31) - 1]) {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % 4 == 0);
+            assert!(class >= bytes && class.is_multiple_of(4));
             assert!(bytes < 256 || class < bytes + bytes / 4 + 1, "{bytes} -> {class}");
             assert_eq!(size_class(class), class);
         }

@@ -61,7 +61,7 @@ pub fn slice(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
     };
     let owned = y.shape().vec4s();
     // A slice that ends inside a block must leave the rest of it zero.
-    let aligned = first % 4 == 0 && (count % 4 == 0 || first + count == shape.c());
+    let aligned = first.is_multiple_of(4) && (count.is_multiple_of(4) || first + count == shape.c());
     launch(
         x.gpu(),
         variant(x, aligned),

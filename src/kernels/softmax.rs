@@ -106,7 +106,7 @@ pub fn backward_stack(x: &Tensor, y: &Tensor, dy: &Tensor, probes: usize) -> Res
 /// Samples of the primal in a stack with `probes` tangents.
 pub(super) fn primal_samples(kernel: &'static str, x: &Tensor, probes: usize) -> Result<usize> {
     let n = x.shape().n();
-    let fits = n % (1 + probes) == 0;
+    let fits = n.is_multiple_of(1 + probes);
     check(kernel, fits, || format!("{n} samples are no stack of a primal and {probes} tangents"))?;
     Ok(n / (1 + probes))
 }

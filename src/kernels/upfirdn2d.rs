@@ -213,7 +213,7 @@ impl Correlation {
 
     /// The side of the square of outputs that an invocation owns: `square · down` is a multiple of `up`.
     fn square(&self) -> usize {
-        let smallest = (1..=self.up).find(|b| (b * self.down) % self.up == 0).unwrap_or(self.up);
+        let smallest = (1..=self.up).find(|b| (b * self.down).is_multiple_of(self.up)).unwrap_or(self.up);
         if self.up > self.down { smallest.max(2) } else { smallest * (2 / smallest).max(1) }
     }
 

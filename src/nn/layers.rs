@@ -153,7 +153,7 @@ impl Norm {
         act: Activation,
     ) -> std::result::Result<Norm, ConfigError> {
         let groups = (channels / 4).min(32);
-        if groups == 0 || channels % groups != 0 {
+        if groups == 0 || !channels.is_multiple_of(groups) {
             let why = format!(
                 "a layer of {channels} channels cannot be split into {groups} groups of the same size for group \
                  norm; choose model.nf and model.ch_mult so that every level has a multiple of 4 channels, and of \

@@ -56,7 +56,7 @@ struct Down {
 /// From one level to the next.
 #[derive(Debug, Clone)]
 enum Step {
-    Block(ResBlock),
+    Block(Box<ResBlock>),
     Plain(Resampler),
 }
 
@@ -167,7 +167,7 @@ impl Builder<'_> {
         match self.style.block {
             ResblockType::Biggan => {
                 let resample = if up { Resample::Up } else { Resample::Down };
-                Ok(Step::Block(self.block(channels, channels, resample)?))
+                Ok(Step::Block(Box::new(self.block(channels, channels, resample)?)))
             }
             ResblockType::Ddpm if self.config.model.resamp_with_conv => {
                 Ok(Step::Plain(self.resampler_with_conv(channels, channels, up)))

@@ -126,7 +126,9 @@ impl Tensor {
     /// If the extents hold another number of elements, padding included.
     pub fn reshape(&self, shape: Shape) -> Tensor {
         assert_eq!(shape.vec4s(), self.shape.vec4s(), "{} cannot be seen as {shape}", self.shape);
-        assert!(shape.c() == self.shape.c() || (shape.c() % 4 == 0 && self.shape.c() % 4 == 0));
+        assert!(
+            shape.c() == self.shape.c() || (shape.c().is_multiple_of(4) && self.shape.c().is_multiple_of(4))
+        );
         Tensor { shape, ..self.clone() }
     }
 

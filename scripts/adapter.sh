@@ -1,0 +1,29 @@
+#!/bin/sh
+# Makes sure that there is a Vulkan, Metal or DX12 adapter: installs Mesa's software Vulkan driver where none is found.
+# Takes --release if that is how the program was built.
+set -eu
+cd "$(dirname "$0")/.."
+
+program=target/debug/tweedie
+[ "${1:-}" = --release ] && program=target/release/tweedie
+
+"$program" devices >/dev/null 2>&1 && exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "no Vulkan, Metal or DX12 adapter was found; install your GPU's driver, or a software one:" >&2
+    echo "  Fedora: dnf install mesa-vulkan-drivers    Arch: pacman -S vulkan-swrast    Alpine: apk add mesa-vulkan-swrast" >&2
+    exit 1
+fi
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || {
+        echo "no adapter was found; as root: apt-get install mesa-vulkan-drivers" >&2
+        exit 1
+    }
+    as_root=sudo
+fi
+echo "no adapter was found: installing the software Vulkan driver (mesa-vulkan-drivers)"
+$as_root apt-get update -qq
+DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1
+"$program" devices

@@ -1,0 +1,345 @@
+//! The program as a user meets it: runs of a tiny model, and input that cannot be.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The smallest model that has every kind of layer.
+const TINY: [&str; 8] = [
+    "model.nf=4",
+    "model.num_res_blocks=1",
+    "model.dropout=0.1",
+    "training.batch_size=8",
+    "training.snapshot_freq=10",
+    "training.log_freq=5",
+    "sampling.steps=5",
+    "optim.warmup=0",
+];
+
+fn tweedie() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tweedie"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command
+}
+
+fn train(out: &Path, set: &[&str]) -> Command {
+    let mut command = tweedie();
+    command.args(["train", "configs/digits_ve.toml", "--out"]).arg(out);
+    for assignment in TINY.iter().chain(set) {
+        command.args(["--set", assignment]);
+    }
+    command
+}
+
+fn succeed(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).expect("text")
+}
+
+/// Runs what must fail and returns its message, which must be one line on standard error.
+fn refuse(command: &mut Command) -> String {
+    let Output { status, stderr, .. } = command.output().expect("the program starts");
+    let text = String::from_utf8(stderr).expect("text");
+    assert_eq!(status.code(), Some(1), "{command:?}: {text}");
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    lines[0].to_string()
+}
+
+fn checkpoint(run: &Path, step: u32) -> PathBuf {
+    run.join(format!("checkpoints/step-{step:08}.safetensors"))
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// A trained run that several tests look at.
+fn trained() -> &'static Path {
+    static RUN: std::sync::OnceLock<(tempfile::TempDir, PathBuf)> = std::sync::OnceLock::new();
+    let (_, run) = RUN.get_or_init(|| {
+        let folder = folder();
+        let run = folder.path().join("run");
+        succeed(train(&run, &[]).args(["--steps", "20"]));
+        (folder, run)
+    });
+    run
+}
+
+#[test]
+fn a_run_that_was_killed_in_mid_step_goes_on_bit_for_bit() {
+    let folder = folder();
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    succeed(train(&whole, &[]).args(["--steps", "60"]));
+
+    let mut child = train(&broken, &[]).args(["--steps", "60"]).spawn().expect("the program starts");
+    let started = Instant::now();
+    while !checkpoint(&broken, 30).exists() {
+        assert!(started.elapsed() < Duration::from_secs(120), "training does not get to step 30");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // SIGKILL, some steps after the checkpoint.
+    std::thread::sleep(Duration::from_millis(20));
+    child.kill().expect("a signal");
+    child.wait().expect("an end");
+    assert!(!checkpoint(&broken, 60).exists(), "it was killed too late");
+
+    let mut resume = tweedie();
+    succeed(resume.args(["train", "--resume", "--steps", "60", "--out"]).arg(&broken));
+    let read = |run: &Path| std::fs::read(checkpoint(run, 60)).expect("a checkpoint");
+    assert!(read(&whole) == read(&broken), "the checkpoints differ");
+    // The rows of both runs tell of the same steps and losses, once each.
+    let rows = |run: &Path| -> Vec<String> {
+        let text = std::fs::read_to_string(run.join("metrics.csv")).expect("metrics");
+        text.lines().map(|line| line.split(',').take(4).collect::<Vec<_>>().join(",")).collect()
+    };
+    assert_eq!(rows(&whole), rows(&broken));
+    let left = std::fs::read_dir(broken.join("checkpoints")).expect("a folder").flatten();
+    assert!(left.into_iter().all(|file| !file.file_name().to_string_lossy().starts_with('.')));
+}
+
+#[test]
+fn a_run_folder_holds_what_the_design_says_and_is_not_overwritten() {
+    let run = trained();
+    for file in ["config.toml", "metrics.csv", "loss.png", "checkpoints/latest"] {
+        assert!(run.join(file).exists(), "{file}");
+    }
+    assert_eq!(
+        std::fs::read_to_string(run.join("checkpoints/latest")).expect("text"),
+        "step-00000020.safetensors"
+    );
+    assert!(checkpoint(run, 10).exists() && checkpoint(run, 20).exists());
+    let before = std::fs::read(checkpoint(run, 20)).expect("a checkpoint");
+    let message = refuse(&mut train(run, &[]));
+    assert!(message.contains("holds a run already; add --resume"), "{message}");
+    assert!(std::fs::read(checkpoint(run, 20)).expect("a checkpoint") == before);
+    // A run goes on with the configuration it was begun with.
+    let message = refuse(train(run, &["optim.lr=0.5"]).arg("--resume"));
+    assert!(message.contains("another optim.lr"), "{message}");
+}
+
+#[test]
+fn one_seed_is_one_picture_and_a_sample_is_its_number() {
+    let (run, folder) = (trained(), folder());
+    let sample = |name: &str, extra: &[&str]| {
+        let out = folder.path().join(name);
+        succeed(tweedie().arg("sample").arg(run).args(extra).arg("--out").arg(&out));
+        std::fs::read(&out).expect("samples")
+    };
+    let first = sample("a.npz", &["-n", "16"]);
+    assert!(first == sample("b.npz", &["-n", "16"]));
+    assert!(first != sample("c.npz", &["-n", "16", "--seed", "7"]));
+    assert!(first == sample("d.npz", &["-n", "16", "--batch", "5"]), "a sample depends on its batch");
+
+    let values = |name: &str| {
+        let file = std::fs::File::open(folder.path().join(name)).expect("a file");
+        let mut archive = zip::ZipArchive::new(file).expect("an archive");
+        let array = npyz::NpyFile::new(archive.by_name("samples.npy").expect("samples")).expect("an array");
+        (array.shape().to_vec(), array.into_vec::<f32>().expect("float32"))
+    };
+    sample("tail.npz", &["-n", "8", "--first", "8"]);
+    let ((shape, whole), (_, tail)) = (values("a.npz"), values("tail.npz"));
+    assert_eq!(shape, [16, 8, 8, 1]);
+    assert_eq!(whole[whole.len() / 2..], tail);
+    assert!(whole.iter().all(|v| (0.0..=1.0).contains(v)));
+}
+
+#[test]
+fn samples_are_written_as_a_grid_a_folder_and_an_animation() {
+    let (run, folder) = (trained(), folder());
+    let at = |name: &str| folder.path().join(name);
+    let mut command = tweedie();
+    command.arg("sample").arg(run).args(["-n", "6", "--first", "3", "--json", "--out"]).arg(at("grid.png"));
+    command.arg("--out").arg(at("pictures")).arg("--animate").arg(at("film.gif"));
+    let report: serde_json::Value = serde_json::from_str(&succeed(&mut command)).expect("JSON");
+    assert_eq!(report["evaluations"], 10);
+    let grid = image::open(at("grid.png")).expect("a picture");
+    // Three columns and two rows of 8 × 8, enlarged four times, with gaps of two.
+    assert_eq!((grid.width(), grid.height()), (3 * 34 + 2, 2 * 34 + 2));
+    for number in 3..9 {
+        let picture = image::open(at("pictures").join(format!("{number:05}.png"))).expect("a picture");
+        assert_eq!((picture.width(), picture.height()), (8, 8));
+    }
+    assert!(std::fs::read(at("film.gif")).expect("a film").starts_with(b"GIF89a"));
+}
+
+#[test]
+fn memory_is_flat_from_step_20_to_step_500() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    succeed(train(&run, &["training.snapshot_freq=100", "training.log_freq=20"]).args(["--steps", "500"]));
+    let text = std::fs::read_to_string(run.join("metrics.csv")).expect("metrics");
+    let column = |i: usize| -> Vec<f64> {
+        text.lines()
+            .skip(1)
+            .map(|line| line.split(',').nth(i).expect("a cell").parse().expect("a number"))
+            .collect()
+    };
+    let (device, process) = (column(5), column(6));
+    assert_eq!(device.len(), 25);
+    assert!(device.iter().all(|bytes| *bytes == device[0]), "{device:?}");
+    // The allocator's own slack, and the file that a checkpoint is written from.
+    let growth = process[24] - process[0];
+    assert!(growth < 8e6, "the process grew by {growth} bytes: {process:?}");
+}
+
+#[test]
+fn devices_lists_the_adapter_that_is_used() {
+    let text = succeed(tweedie().arg("devices"));
+    assert!(text.contains("* 0: "), "{text}");
+    let list: serde_json::Value =
+        serde_json::from_str(&succeed(tweedie().args(["devices", "--json"]))).expect("JSON");
+    assert_eq!(list[0]["index"], 0);
+    assert_eq!(list[0]["chosen"], true);
+    let message = refuse(tweedie().args(["devices", "--adapter", "no such card"]));
+    assert!(message.contains("no adapter matches `no such card`") && message.contains("0: "), "{message}");
+    let message = refuse(tweedie().arg("devices").env("WGPU_ADAPTER_NAME", "nor this one"));
+    assert!(message.contains("nor this one"), "{message}");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
+    let folder = folder();
+    let out = folder.path().join("run");
+    for (set, expected) in [
+        ("model.nff=4", "unknown field `nff`"),
+        ("model.nf=2", "group norm"),
+        ("model.nf=150", "group norm"),
+        ("model.nf=0", "model.nf = 0: it must be at least 1"),
+        ("model.ch_mult=[]", "model.ch_mult = []"),
+        ("model.ch_mult=[1, 2, 2, 2, 2]", "data.image_size = 8: model.ch_mult has 5 levels"),
+        ("data.image_size=28", "the images of digits are 8x8"),
+        ("data.num_channels=3", "the configuration says data.image_size = 8 and data.num_channels = 3"),
+        ("data.dataset=lsun", "data.dataset = lsun is not built in"),
+        ("model.sigma_max=0.001", "model.sigma_max = 0.001: it must be a number above model.sigma_min"),
+        ("model.dropout=1.0", "model.dropout = 1.0"),
+        ("model.nonlinearity=tanh", "unknown variant `tanh`"),
+        ("training.continuous=false", "fourier embeds a continuous noise level"),
+        ("training.batch_size=many", "invalid type"),
+        ("model", "write it as section.key=value"),
+        ("model.nf=100000", "parameters takes"),
+    ] {
+        let message = refuse(&mut train(&out, &[set]));
+        assert!(message.contains(expected), "{set}: {message}");
+        assert!(!out.exists(), "{set} left {} behind", out.display());
+    }
+    let message = refuse(tweedie().args(["train", "no-such.toml", "--out"]).arg(&out));
+    assert!(message.contains("no-such.toml cannot be read"), "{message}");
+    let message = refuse(tweedie().args(["train", "--resume", "--out"]).arg(&out));
+    assert!(message.contains("config.toml cannot be read"), "{message}");
+}
+
+#[test]
+fn a_line_of_a_configuration_is_named() {
+    let folder = folder();
+    let path = folder.path().join("bad.toml");
+    let text = std::fs::read_to_string("configs/digits_ve.toml").expect("a file");
+    std::fs::write(&path, text.replace("lr = 1e-3", "lrr = 1e-3")).expect("a file");
+    let line = text.lines().position(|line| line.starts_with("lr = ")).expect("a line") + 1;
+    let message = refuse(tweedie().arg("train").arg(&path).arg("--out").arg(folder.path().join("run")));
+    assert!(message.contains(&format!("line {line}: unknown field `lrr`")), "{message}");
+}
+
+#[test]
+fn idx_files_that_are_missing_cut_or_do_not_match_are_refused() {
+    let folder = folder();
+    let out = folder.path().join("run");
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/digits");
+    let images = assets.join("train-images-idx3-ubyte.gz");
+    let labels = assets.join("test-labels-idx1-ubyte.gz");
+    let cut = folder.path().join("cut.gz");
+    std::fs::write(&cut, &std::fs::read(&images).expect("a file")[..20_000]).expect("a file");
+    let idx = |images: &Path, labels: Option<&Path>| {
+        let images = format!("data.images={}", images.display());
+        let labels = labels.map(|path| format!("data.labels={}", path.display()));
+        let set: Vec<&str> = ["data.dataset=idx", &images].into_iter().chain(labels.as_deref()).collect();
+        refuse(&mut train(&out, &set))
+    };
+    let message = idx(Path::new("no-such-file"), None);
+    assert!(message.contains("no-such-file: ") && message.contains("check the path"), "{message}");
+    let message = idx(&cut, None);
+    assert!(message.contains("cut.gz: it is truncated"), "{message}");
+    let message = idx(&images, Some(&labels));
+    assert!(message.contains("labels of shape [360] do not match the 1437 images"), "{message}");
+    assert!(!out.exists());
+    // And a good one trains.
+    let images = format!("data.images={}", images.display());
+    succeed(train(&out, &["data.dataset=idx", &images]).args(["--steps", "2"]));
+}
+
+#[test]
+fn samples_that_cannot_be_drawn_or_written_are_refused() {
+    let (run, folder) = (trained(), folder());
+    let sample = |model: &Path, args: &[&str]| refuse(tweedie().arg("sample").arg(model).args(args));
+    let out = folder.path().join("s.png");
+    let out = out.to_str().expect("a path");
+    for (args, expected) in [
+        (vec!["--out", out, "-n", "0"], "at least one sample"),
+        (vec!["--out", out, "--steps", "1"], "at least 2"),
+        (vec!["--out", out, "--snr", "-1"], "--snr -1"),
+        (vec!["--out", "samples.jpg"], "written as .png, .npz"),
+        (vec!["--out", out, "--animate", "film.mp4"], "ends in .gif"),
+        (vec!["--out", "/dev/null/x/s.png"], "cannot be made"),
+    ] {
+        let message = sample(run, &args);
+        assert!(message.contains(expected), "{args:?}: {message}");
+    }
+    assert!(sample(Path::new("no-such-run"), &["--out", out]).contains("does not exist"));
+    assert!(sample(folder.path(), &["--out", out]).contains("holds no checkpoint"));
+    let bytes = std::fs::read(checkpoint(run, 20)).expect("a checkpoint");
+    for (name, bytes) in
+        [("empty", &bytes[..0]), ("header", &bytes[..100]), ("cut", &bytes[..bytes.len() - 1])]
+    {
+        let path = folder.path().join(format!("{name}.safetensors"));
+        std::fs::write(&path, bytes).expect("a file");
+        let message = sample(&path, &["--out", out]);
+        assert!(message.contains("truncated"), "{name}: {message}");
+    }
+}
+
+#[test]
+fn real_digits_are_as_far_apart_as_the_reference_measured() {
+    // 1,437 training digits against 360 test digits: 0.27.
+    let folder = folder();
+    let path = folder.path().join("train.npz");
+    let set = tweedie::data::Dataset::digits(tweedie::data::Split::Train).expect("digits");
+    let values: Vec<f32> = set.pixels.iter().map(|level| f32::from(*level) / 255.0).collect();
+    use npyz::WriterBuilder;
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).expect("a file"));
+    archive.start_file("samples.npy", zip::write::SimpleFileOptions::default()).expect("an entry");
+    let options = npyz::WriteOptions::new().default_dtype().shape(&[1437, 8, 8, 1]);
+    let mut array = options.writer(&mut archive).begin_nd().expect("a header");
+    array.extend(values).expect("values");
+    array.finish().expect("an array");
+    archive.finish().expect("an archive");
+    let text = succeed(tweedie().arg("evaluate").arg(&path).arg("--json"));
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let distance = report["frechet_distance"].as_f64().expect("a number");
+    assert!((distance - 0.27).abs() < 0.005, "{distance}");
+    assert_eq!(report["copies"], 1437);
+    let message = refuse(tweedie().args(["evaluate", "Cargo.toml"]));
+    assert!(message.contains("tweedie sample --out F.npz"), "{message}");
+}
+
+#[test]
+fn help_teaches_every_subcommand() {
+    for subcommand in ["devices", "train", "sample", "evaluate", "bench"] {
+        let text = succeed(tweedie().args([subcommand, "--help"]));
+        assert!(text.contains("Usage: tweedie"), "{text}");
+    }
+    let message = succeed(tweedie().arg("--help"));
+    assert!(message.contains("tweedie train configs/digits_ve.toml --out runs/digits"), "{message}");
+}
+
+#[test]
+fn bench_measures_the_ceilings_and_kernels() {
+    let text = succeed(tweedie().args(["bench", "roofline", "--json"]));
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert!(report["gflops"].as_f64().is_some_and(|v| v > 0.1));
+    assert!(report["gbps"].as_f64().is_some_and(|v| v > 0.1));
+    let text = succeed(tweedie().args(["bench", "kernels", "--only", "embedding", "--json"]));
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(refuse(tweedie().args(["bench", "kernels", "--only", "nothing"])).contains("no case contains"));
+}
