@@ -75,6 +75,6 @@ fn an_arena_is_cut_into_windows_that_the_adapter_binds() {
         assert_eq!(first + count, *next);
     }
     for (first, count) in windows {
-        assert!(count <= largest && first as u64 * 16 % gpu.alignment() == 0);
+        assert!(count <= largest && (first as u64 * 16).is_multiple_of(gpu.alignment()));
     }
 }

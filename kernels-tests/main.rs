@@ -1,6 +1,9 @@
 //! The WGSL kernels against plain float64 twins, one file per kernel family. A twin says in some fifteen lines what
 //! the kernel computes and shares no code with it. Each test runs on every way to open the adapter.
 
+// A twin indexes as its formula does.
+#![allow(clippy::needless_range_loop)]
+
 mod support;
 
 mod adam;

@@ -128,7 +128,7 @@ pub fn assert_slice_close(what: &str, values: &[f32], expected: &Array, terms: u
 /// Kernels may read padding: whoever writes a tensor must have written zeros there.
 fn assert_padding_is_zero(what: &str, tensor: &Tensor) {
     let shape = tensor.shape();
-    if shape.c() % 4 == 0 {
+    if shape.c().is_multiple_of(4) {
         return;
     }
     let whole = tensor.binding();

@@ -518,6 +518,7 @@ impl Config {
     fn check_training(&self) -> Result<(), ConfigError> {
         let (t, o) = (&self.training, &self.optim);
         positive("training.batch_size", t.batch_size)?;
+        positive("training.n_iters", t.n_iters as usize)?;
         positive("training.snapshot_freq", t.snapshot_freq as usize)?;
         positive("training.log_freq", t.log_freq as usize)?;
         if o.optimizer != "Adam" {

@@ -228,7 +228,21 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
     let message = refuse(tweedie().args(["train", "no-such.toml", "--out"]).arg(&out));
     assert!(message.contains("no-such.toml cannot be read"), "{message}");
     let message = refuse(tweedie().args(["train", "--resume", "--out"]).arg(&out));
-    assert!(message.contains("config.toml cannot be read"), "{message}");
+    assert!(message.contains("holds no run to resume"), "{message}");
+}
+
+#[test]
+fn what_is_too_large_for_the_device_is_refused_and_leaves_nothing() {
+    let folder = folder();
+    let out = folder.path().join("run");
+    let list: serde_json::Value =
+        serde_json::from_str(&succeed(tweedie().args(["devices", "--json"]))).expect("JSON");
+    let binding = list[0]["max_binding_bytes"].as_u64().expect("a number");
+    // An 8 × 8 image of one channel takes 1,024 bytes with its padding.
+    let batch = format!("training.batch_size={}", binding / 1024 + 1);
+    let message = refuse(&mut train(&out, &[&batch]));
+    assert!(message.contains("a tensor of shape [") && message.contains("smaller batch"), "{message}");
+    assert!(!out.exists());
 }
 
 #[test]

@@ -55,7 +55,15 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 fn configuration(args: &Args) -> anyhow::Result<Config> {
     let path = match (&args.config, args.resume) {
         (Some(path), _) => path.clone(),
-        (None, true) => args.out.join("config.toml"),
+        (None, true) => {
+            let path = args.out.join("config.toml");
+            anyhow::ensure!(
+                path.exists(),
+                "{} holds no run to resume; leave --resume out",
+                args.out.display()
+            );
+            path
+        }
         (None, false) => anyhow::bail!("name a configuration, for example configs/digits_ve.toml"),
     };
     let text = std::fs::read_to_string(&path).with_context(|| {

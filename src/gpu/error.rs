@@ -63,7 +63,7 @@ pub enum GpuError {
         limit: Bytes,
         /// The adapter's name.
         adapter: String,
-        /// What the limit is about: `allocate` or `bind` at once.
+        /// What the limit is about: `allocate`, `hold` or `bind at once`.
         verb: &'static str,
     },
     /// A shader failed to assemble, validate or compile. A bug of ours or of the driver's.
@@ -80,6 +80,18 @@ pub enum GpuError {
     /// The device is gone: reset, unplugged, or hung.
     #[error("the device was lost ({0}); training continues from its last checkpoint with --resume")]
     Lost(String),
+}
+
+impl GpuError {
+    /// The same, with what was too large by a name that users know.
+    pub(crate) fn about(self, name: String) -> GpuError {
+        match self {
+            GpuError::TooLarge { size, limit, adapter, verb, .. } => {
+                GpuError::TooLarge { what: name, size, limit, adapter, verb }
+            }
+            other => other,
+        }
+    }
 }
 
 /// A number of bytes, printed with a unit.

@@ -225,7 +225,7 @@ impl Gpu {
                     size: Bytes(binding.size),
                     limit: Bytes(self.max_binding()),
                     adapter: self.adapter().name().into(),
-                    verb: "bind",
+                    verb: "bind at once",
                 });
             }
         }

@@ -20,7 +20,7 @@ pub mod sde_step;
 pub mod softmax;
 pub mod upfirdn2d;
 
-use crate::gpu::{Binding, Dispatch, Element, Extent, Gpu, GpuError, Shader, Variant};
+use crate::gpu::{Binding, Bytes, Dispatch, Element, Extent, Gpu, GpuError, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use std::collections::HashSet;
 use std::sync::OnceLock;
@@ -103,6 +103,15 @@ fn launch<P: bytemuck::Pod>(
     work: u64,
 ) -> Result<()> {
     debug_assert!(is_listed(&variant), "{variant:?} is not listed in kernels::variants");
+    if let Some(tensor) = tensors.iter().find(|tensor| tensor.size() > gpu.max_binding()) {
+        return Err(KernelError::Gpu(GpuError::TooLarge {
+            what: format!("a tensor of shape {} in {}", tensor.shape(), variant.shader.name()),
+            size: Bytes(tensor.size()),
+            limit: Bytes(gpu.max_binding()),
+            adapter: gpu.adapter().name().into(),
+            verb: "bind at once",
+        }));
+    }
     let bindings: Vec<Binding<'_>> = tensors.iter().map(|t| t.binding()).collect();
     let immediates = bytemuck::bytes_of(params);
     Ok(gpu.dispatch(Dispatch { variant, entry, bindings: &bindings, immediates, extent, work })?)

@@ -24,7 +24,8 @@ impl Tensor {
     /// # Errors
     /// If the device has no room for it.
     pub fn empty(gpu: &Gpu, shape: Shape, element: Element) -> Result<Tensor, GpuError> {
-        let buffer = Arc::new(gpu.allocate(shape.vec4s() as u64 * 4 * element.bytes())?);
+        let buffer = gpu.allocate(shape.vec4s() as u64 * 4 * element.bytes());
+        let buffer = Arc::new(buffer.map_err(|error| error.about(format!("a tensor of shape {shape}")))?);
         Ok(Tensor { gpu: gpu.clone(), buffer, offset: 0, shape, element })
     }
 

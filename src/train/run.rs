@@ -115,15 +115,25 @@ impl Run {
         options: RunOptions,
         watch: &mut dyn FnMut(Event<'_>) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
-        let mut trainer = if options.resume { self.reopen(gpu, config)? } else { self.begin(gpu, config)? };
+        self.check(options)?;
         let set = Dataset::load(&config.data, Split::Train)?;
         let mut loader = Loader::new(set, &config.data, config.training.batch_size, config.seed);
+        let newest = options.resume.then(|| self.latest().ok()).flatten();
+        let mut trainer = match newest {
+            Some(path) => self.reopen(gpu, config, &path)?,
+            None => Trainer::new(gpu, config)?,
+        };
         let steps = options.steps.unwrap_or(config.training.n_iters);
         watch(Event::Start { step: trainer.step, steps })?;
         let mut since = (Instant::now(), trainer.step);
         while trainer.step < steps {
             let batch = loader.batch(trainer.step as u32);
             trainer.step(&batch)?;
+            if trainer.step == 1 {
+                // What cannot run has failed by now: nothing is left of it.
+                gpu.synchronize()?;
+                self.found(config)?;
+            }
             watch(Event::Step(trainer.step))?;
             let save = trainer.step % config.training.snapshot_freq == 0 || trainer.step == steps;
             if save || trainer.step % config.training.log_freq == 0 {
@@ -139,26 +149,33 @@ impl Run {
         Ok(())
     }
 
-    fn begin(&self, gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
-        if self.folder.join("config.toml").exists() || self.checkpoints().exists() {
-            let folder = self.folder.display();
-            return Err(TrainError::Run(format!(
+    /// Whether training may begin here, or go on.
+    fn check(&self, options: RunOptions) -> Result<(), TrainError> {
+        let exists = self.folder.join("config.toml").exists();
+        let folder = self.folder.display();
+        match (exists, options.resume) {
+            (true, false) => Err(TrainError::Run(format!(
                 "{folder} holds a run already; add --resume to go on with it, or choose another --out"
-            )));
+            ))),
+            (false, true) => {
+                Err(TrainError::Run(format!("{folder} holds no run to resume; leave --resume out")))
+            }
+            _ if options.steps == Some(0) => Err(TrainError::Run("--steps 0: there is nothing to do".into())),
+            _ => Ok(()),
         }
-        // Everything that can fail is tried before the folder is made.
-        Dataset::load(&config.data, Split::Train)?;
-        let trainer = Trainer::new(gpu, config)?;
+    }
+
+    /// Makes the folder, with the configuration and no row yet.
+    fn found(&self, config: &Config) -> Result<(), TrainError> {
         let checkpoints = self.checkpoints();
         std::fs::create_dir_all(&checkpoints).map_err(|e| file_error(&checkpoints, e))?;
         let text = config.to_toml();
         write_whole(&self.folder.join("config.toml"), text.as_bytes())?;
-        write_whole(&self.metrics(), Metrics::HEADER.as_bytes())?;
-        Ok(trainer)
+        write_whole(&self.metrics(), Metrics::HEADER.as_bytes())
     }
 
-    fn reopen(&self, gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
-        let checkpoint = Checkpoint::read(&self.latest()?)?;
+    fn reopen(&self, gpu: &Gpu, config: &Config, newest: &Path) -> Result<Trainer, TrainError> {
+        let checkpoint = Checkpoint::read(newest)?;
         if let Some(key) = difference(config, checkpoint.config()) {
             let folder = self.folder.display();
             return Err(TrainError::Run(format!(
