@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 pub mod data;
 pub mod eval;
+pub mod files;
 pub mod gpu;
 pub mod kernels;
 pub mod nn;

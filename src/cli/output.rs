@@ -1,5 +1,6 @@
 //! Pictures and arrays in files.
 
+use crate::files::atomically;
 use crate::tensor::Shape;
 use anyhow::{Context, bail};
 use image::codecs::gif::{GifEncoder, Repeat};
@@ -40,14 +41,12 @@ impl Images {
 
     /// One picture of all images, in rows, with gaps between them.
     pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
-        create_parent(path)?;
-        self.grid().save(path).with_context(|| format!("{} cannot be written", path.display()))
+        written(path, |aside| Ok(self.grid().save(aside)?))
     }
 
     fn write_npz(&self, path: &Path) -> anyhow::Result<()> {
-        create_parent(path)?;
-        let write = || -> anyhow::Result<()> {
-            let mut archive = zip::ZipWriter::new(BufWriter::new(std::fs::File::create(path)?));
+        written(path, |aside| {
+            let mut archive = zip::ZipWriter::new(BufWriter::new(std::fs::File::create(aside)?));
             // No time of writing in the file: the same samples are the same bytes.
             let options = zip::write::SimpleFileOptions::default()
                 .compression_method(zip::CompressionMethod::Stored)
@@ -58,10 +57,8 @@ impl Images {
                 npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
             array.extend(self.values.iter().copied())?;
             array.finish()?;
-            archive.finish()?.flush()?;
-            Ok(())
-        };
-        write().with_context(|| format!("{} cannot be written", path.display()))
+            Ok(archive.finish()?.flush()?)
+        })
     }
 
     fn write_folder(&self, folder: &Path, first: u32) -> anyhow::Result<()> {
@@ -104,19 +101,18 @@ impl Images {
 
 /// Writes grids as an animation that repeats, the last one shown longer.
 pub(super) fn write_gif(path: &Path, frames: &[Images]) -> anyhow::Result<()> {
-    create_parent(path)?;
-    let context = || format!("{} cannot be written", path.display());
-    let file = std::fs::File::create(path).with_context(context)?;
-    let mut encoder = GifEncoder::new_with_speed(BufWriter::new(file), 10);
-    encoder.set_repeat(Repeat::Infinite).with_context(context)?;
-    for (i, images) in frames.iter().enumerate() {
-        let shown =
-            if i + 1 == frames.len() { Duration::from_millis(1500) } else { Duration::from_millis(60) };
-        let picture = image::DynamicImage::ImageRgb8(images.grid()).into_rgba8();
-        let frame = Frame::from_parts(picture, 0, 0, Delay::from_saturating_duration(shown));
-        encoder.encode_frame(frame).with_context(context)?;
-    }
-    Ok(())
+    written(path, |aside| {
+        let mut encoder = GifEncoder::new_with_speed(BufWriter::new(std::fs::File::create(aside)?), 10);
+        encoder.set_repeat(Repeat::Infinite)?;
+        for (i, images) in frames.iter().enumerate() {
+            let last = i + 1 == frames.len();
+            let shown = Duration::from_millis(if last { 1500 } else { 60 });
+            let picture = image::DynamicImage::ImageRgb8(images.grid()).into_rgba8();
+            let delay = Delay::from_saturating_duration(shown);
+            encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
+        }
+        Ok(())
+    })
 }
 
 /// Refuses a path that cannot be written to, before anything is computed for it.
@@ -132,11 +128,10 @@ pub(super) fn check(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn create_parent(path: &Path) -> anyhow::Result<()> {
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => {
-            std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))
-        }
-        None => Ok(()),
+/// Writes a whole file or none, in a folder that is made if need be.
+fn written(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
     }
+    atomically(path, write).with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -13,10 +13,11 @@
 use super::trainer::Trainer;
 use super::{TrainError, file_error};
 use crate::config::Config;
+use crate::files::atomically;
 use crate::gpu::{Gpu, GpuError};
 use crate::nn::{Arena, Parameters, ScoreModel, Scorer};
 use crate::tensor::Tensor;
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -71,14 +72,18 @@ impl Checkpoint {
         let metadata = HashMap::from([("tweedie".to_string(), header)]);
         let failure = RefCell::new(None);
         let tensors = views(trainer, &failure);
-        super::atomically(path, |file| {
-            safetensors::serialize_to_file(tensors, Some(metadata), file)
-                .map_err(|e| checkpoint_error(path, e.to_string()))?;
-            match failure.take() {
-                Some(error) => Err(TrainError::from(error)),
-                None => Ok(()),
-            }
-        })
+        let written = atomically(path, |aside| {
+            safetensors::serialize_to_file(tensors, Some(metadata), aside).map_err(|error| match error {
+                SafeTensorError::IoError(error) => error,
+                other => std::io::Error::other(other),
+            })?;
+            // A file of which a part could not be read off the device must not replace a good one.
+            if failure.borrow().is_some() { Err(std::io::Error::other("the device failed")) } else { Ok(()) }
+        });
+        match failure.take() {
+            Some(error) => Err(error.into()),
+            None => written.map_err(|e| file_error(path, e)),
+        }
     }
 
     /// Reads a file and checks that it holds what its header says.

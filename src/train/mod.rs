@@ -6,7 +6,7 @@ mod run;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, Weights};
-pub use run::{Event, Metrics, Run, RunOptions, atomically};
+pub use run::{Event, Metrics, Run, RunOptions};
 pub use trainer::{StepReport, Trainer};
 
 use crate::config::ConfigError;

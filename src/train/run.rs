@@ -11,6 +11,7 @@ use super::trainer::Trainer;
 use super::{TrainError, file_error};
 use crate::config::Config;
 use crate::data::{Dataset, Loader, Split};
+use crate::files::{atomically, sweep};
 use crate::gpu::Gpu;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -279,45 +280,6 @@ fn difference(a: &Config, b: &Config) -> Option<String> {
     None
 }
 
-/// How the names of files begin that are being written.
-const ASIDE: &str = ".writing-";
-
-/// Removes what a process that was killed while it wrote has left behind.
-fn sweep(folder: &Path) {
-    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for file in files.filter(|file| file.file_name().to_string_lossy().starts_with(ASIDE)) {
-        let _ = std::fs::remove_file(file.path());
-    }
-}
-
-/// Writes a file so that it is either the old one or the new one, whatever happens: aside, flushed to disk, renamed.
-/// `write` is given the path to write to.
-///
-/// # Errors
-/// Those of `write`, and of the file system; nothing is left behind then.
-pub fn atomically(
-    path: &Path,
-    write: impl FnOnce(&Path) -> Result<(), TrainError>,
-) -> Result<(), TrainError> {
-    let failed = |e: std::io::Error| file_error(path, e);
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(ASIDE);
-    // Readable by whom the user lets read, as any other file: temporary ones are private by default.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let aside = builder.tempfile_in(folder).map_err(failed)?;
-    write(aside.path())?;
-    // `write` may have replaced the file: flush what the path names now.
-    std::fs::File::open(aside.path()).and_then(|file| file.sync_all()).map_err(failed)?;
-    aside.persist(path).map_err(|e| failed(e.error))?;
-    // The rename itself is on disk when the folder is. Not every system lets one open a folder.
-    if let Ok(folder) = std::fs::File::open(folder) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
-}
-
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    atomically(path, |aside| std::fs::write(aside, bytes).map_err(|e| file_error(path, e)))
+    atomically(path, |aside| std::fs::write(aside, bytes)).map_err(|e| file_error(path, e))
 }
