@@ -1,0 +1,44 @@
+//! `data`: the images.
+
+use super::{ConfigError, positive};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// `data`: the images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// `digits`, which is built in; `idx`, from files; or the name of one that has to be brought as files.
+    pub dataset: String,
+    /// Height and width.
+    pub image_size: usize,
+    /// Channels.
+    pub num_channels: usize,
+    /// Whether images are scaled to [−1, 1] instead of [0, 1].
+    pub centered: bool,
+    /// Flip half of the training images left to right.
+    #[serde(default)]
+    pub random_flip: bool,
+    /// Add uniform noise of one grey level.
+    #[serde(default)]
+    pub uniform_dequantization: bool,
+    /// `idx`: the training images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<PathBuf>,
+    /// `idx`: their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// `idx`: the test images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_images: Option<PathBuf>,
+    /// `idx`: their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_labels: Option<PathBuf>,
+}
+
+impl Data {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        positive("data.image_size", self.image_size)?;
+        positive("data.num_channels", self.num_channels)
+    }
+}

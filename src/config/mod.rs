@@ -1,0 +1,154 @@
+//! Configurations: TOML with the reference implementation's keys.
+
+mod data;
+mod model;
+mod optim;
+mod sampling;
+mod training;
+
+pub use data::Data;
+pub use model::{
+    Combine, EmbeddingType, Model, ModelName, Nonlinearity, Progressive, ProgressiveInput, ResblockType,
+};
+pub use optim::Optim;
+pub use sampling::{CorrectorName, LangevinNorms, Method, PredictorName, Sampling};
+pub use training::{SdeName, Training};
+
+use crate::sde::{Sde, SdeKind};
+use serde::{Deserialize, Serialize};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The text is not TOML, or a key is unknown, missing or of another type.
+    #[error("{0}")]
+    Text(String),
+    /// A value that cannot be.
+    #[error("{key} = {value}: {why}")]
+    Value {
+        /// The key, as `section.key`.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        why: String,
+    },
+}
+
+/// An error about one key.
+pub(crate) fn refuse(key: &'static str, value: impl std::fmt::Debug, why: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key, value: format!("{value:?}").replace('"', ""), why: why.into() }
+}
+
+/// A whole configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// All randomness derives from it.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// How to train.
+    pub training: Training,
+    /// How to sample.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// What to train on.
+    pub data: Data,
+    /// The network and the process.
+    pub model: Model,
+    /// The optimiser.
+    #[serde(default)]
+    pub optim: Optim,
+}
+
+fn seed() -> u64 {
+    42
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Config {
+    /// A configuration from TOML with `section.key=value` assignments on top, checked.
+    ///
+    /// # Errors
+    /// If the text cannot be read, or a value cannot be; the message names the key and what it must be.
+    pub fn from_toml(text: &str, assignments: &[String]) -> Result<Config, ConfigError> {
+        let mut table: toml::Table = text.parse().map_err(|e| in_line(text, &e))?;
+        for assignment in assignments {
+            assign(&mut table, assignment)?;
+        }
+        let config: Config = match assignments.is_empty() {
+            // From the text itself, so that a message can name the line.
+            true => toml::from_str(text).map_err(|e| in_line(text, &e))?,
+            false => table.try_into().map_err(|e: toml::de::Error| in_line("", &e))?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The configuration as TOML, every key written out.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is made of what TOML can say")
+    }
+
+    /// The forward process.
+    pub fn sde(&self) -> Sde {
+        let Model { sigma_min, sigma_max, beta_min, beta_max, num_scales, .. } = self.model;
+        let kind = match self.training.sde {
+            SdeName::Vesde => SdeKind::Ve { sigma_min, sigma_max },
+            SdeName::Vpsde => SdeKind::Vp { beta_min, beta_max },
+            SdeName::Subvpsde => SdeKind::SubVp { beta_min, beta_max },
+        };
+        Sde { kind, n: num_scales }
+    }
+
+    /// Checks every value that some other part would trip over.
+    fn check(&self) -> Result<(), ConfigError> {
+        self.training.check()?;
+        self.optim.check()?;
+        self.sampling.check()?;
+        self.data.check()?;
+        self.model.check(&self.training, &self.data)
+    }
+}
+
+fn positive(key: &'static str, value: usize) -> Result<(), ConfigError> {
+    if value > 0 { Ok(()) } else { Err(refuse(key, value, "it must be at least 1")) }
+}
+
+fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str) -> Result<(), ConfigError> {
+    if range.contains(&value) { Ok(()) } else { Err(refuse(key, value, format!("it must be {what}"))) }
+}
+
+/// A parser's message in one line, with the line it is about.
+fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
+    let message = error.message().replace('\n', " ");
+    let line =
+        error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+    match line {
+        Some(line) if !text.is_empty() => ConfigError::Text(format!("line {line}: {message}")),
+        _ => ConfigError::Text(message),
+    }
+}
+
+/// Applies `section.key=value` to a table.
+fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> {
+    let wrong = |why: &str| ConfigError::Text(format!("--set {assignment}: {why}"));
+    let (path, value) = assignment.split_once('=').ok_or_else(|| wrong("write it as section.key=value"))?;
+    // A bare word is a string: nobody wants to quote in a shell.
+    let value = format!("v = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("v"))
+        .unwrap_or_else(|| toml::Value::String(value.to_string()));
+    let (sections, key) = path.trim().rsplit_once('.').map_or((None, path.trim()), |(s, k)| (Some(s), k));
+    let mut place = table;
+    for section in sections.into_iter().flat_map(|s| s.split('.')) {
+        let entry = place.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        place = entry.as_table_mut().ok_or_else(|| wrong("the part before the last dot is no section"))?;
+    }
+    place.insert(key.to_string(), value);
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! `model`: the network and the process's parameters.
+
+use super::{ConfigError, Data, Training, positive, refuse, within};
+use crate::kernels::upfirdn2d::MAX_TAPS;
+use serde::{Deserialize, Serialize};
+
+/// `model`: the network and the process's parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The architecture.
+    pub name: ModelName,
+    /// VE: the smallest standard deviation.
+    #[serde(default = "defaults::sigma_min")]
+    pub sigma_min: f64,
+    /// VE: the largest.
+    #[serde(default = "defaults::sigma_max")]
+    pub sigma_max: f64,
+    /// Steps of the discretisation.
+    #[serde(default = "defaults::num_scales")]
+    pub num_scales: usize,
+    /// VP, sub-VP: β(0).
+    #[serde(default = "defaults::beta_min")]
+    pub beta_min: f64,
+    /// VP, sub-VP: β(1).
+    #[serde(default = "defaults::beta_max")]
+    pub beta_max: f64,
+    /// Dropout in the residual blocks.
+    #[serde(default)]
+    pub dropout: f64,
+    /// The kind of normalisation: `ncsnpp` always has group norm.
+    #[serde(default = "defaults::normalization")]
+    pub normalization: String,
+    /// The nonlinearity.
+    #[serde(default = "defaults::nonlinearity")]
+    pub nonlinearity: Nonlinearity,
+    /// Channels of the first level.
+    pub nf: usize,
+    /// Multiplies `nf`, level by level.
+    pub ch_mult: Vec<usize>,
+    /// Residual blocks in a level.
+    pub num_res_blocks: usize,
+    /// Image sizes at which there is attention.
+    #[serde(default)]
+    pub attn_resolutions: Vec<usize>,
+    /// Whether DDPM's resampling has a convolution.
+    #[serde(default = "super::yes")]
+    pub resamp_with_conv: bool,
+    /// Whether the network is told the time.
+    #[serde(default = "super::yes")]
+    pub conditional: bool,
+    /// FIR resampling instead of nearest neighbour and mean.
+    #[serde(default)]
+    pub fir: bool,
+    /// Its filter.
+    #[serde(default = "defaults::fir_kernel")]
+    pub fir_kernel: Vec<f64>,
+    /// Divide the sum of a skip connection by √2.
+    #[serde(default = "super::yes")]
+    pub skip_rescale: bool,
+    /// The residual block.
+    #[serde(default = "defaults::resblock_type")]
+    pub resblock_type: ResblockType,
+    /// The output's pyramid.
+    #[serde(default = "defaults::progressive")]
+    pub progressive: Progressive,
+    /// The input's pyramid.
+    #[serde(default = "defaults::progressive_input")]
+    pub progressive_input: ProgressiveInput,
+    /// How the input's pyramid is joined.
+    #[serde(default = "defaults::progressive_combine")]
+    pub progressive_combine: Combine,
+    /// The only kind of attention there is: `ddpm`.
+    #[serde(default = "defaults::attention_type")]
+    pub attention_type: String,
+    /// How the network is told the time.
+    pub embedding_type: EmbeddingType,
+    /// Standard deviation of the Fourier frequencies.
+    #[serde(default = "defaults::fourier_scale")]
+    pub fourier_scale: f64,
+    /// Scale of the initial weights that end a residual branch; 0 means 1e-10.
+    #[serde(default)]
+    pub init_scale: f64,
+    /// The only window there is: 3.
+    #[serde(default = "defaults::conv_size")]
+    pub conv_size: usize,
+    /// Divide the output by σ.
+    #[serde(default)]
+    pub scale_by_sigma: bool,
+    /// The moving average's rate.
+    #[serde(default = "defaults::ema_rate")]
+    pub ema_rate: f64,
+}
+
+/// The architectures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelName {
+    /// NCSN++ and DDPM++.
+    Ncsnpp,
+}
+
+/// The nonlinearities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nonlinearity {
+    /// x σ(x)
+    Swish,
+    /// eˣ − 1 below 0
+    Elu,
+    /// 0 below 0
+    Relu,
+    /// 0.2 x below 0
+    Lrelu,
+}
+
+/// The residual blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResblockType {
+    /// DDPM's, with resampling between the blocks.
+    Ddpm,
+    /// BigGAN's, which resamples within.
+    Biggan,
+}
+
+/// The output's pyramids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progressive {
+    /// None.
+    None,
+    /// The image is a sum of upsampled images, one from each level.
+    OutputSkip,
+    /// Features are upsampled and added, level by level.
+    Residual,
+}
+
+/// The input's pyramids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgressiveInput {
+    /// None.
+    None,
+    /// Each level is shown the downsampled image.
+    InputSkip,
+    /// Features are downsampled and added, level by level.
+    Residual,
+}
+
+/// How a level takes the input's pyramid in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Combine {
+    /// As more channels.
+    Cat,
+    /// By adding.
+    Sum,
+}
+
+/// How the network is told the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmbeddingType {
+    /// Gaussian Fourier features of log σ.
+    Fourier,
+    /// Sinusoids of the label.
+    Positional,
+}
+
+impl Model {
+    pub(super) fn check(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
+        self.check_process()?;
+        self.check_network(training, data)
+    }
+
+    fn check_process(&self) -> Result<(), ConfigError> {
+        within("model.sigma_min", self.sigma_min, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
+        within(
+            "model.sigma_max",
+            self.sigma_max,
+            self.sigma_min..f64::INFINITY,
+            "a number above model.sigma_min",
+        )?;
+        within("model.beta_min", self.beta_min, 0.0..f64::INFINITY, "a number from 0 up")?;
+        within(
+            "model.beta_max",
+            self.beta_max,
+            self.beta_min..f64::INFINITY,
+            "a number above model.beta_min",
+        )?;
+        within("model.ema_rate", self.ema_rate, 0.0..1.0, "a number from 0 to below 1")?;
+        within("model.dropout", self.dropout, 0.0..1.0, "a number from 0 to below 1")?;
+        within("model.init_scale", self.init_scale, 0.0..f64::INFINITY, "a number from 0 up")?;
+        if self.num_scales < 2 {
+            return Err(refuse(
+                "model.num_scales",
+                self.num_scales,
+                "a discretisation needs at least 2 steps",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_network(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
+        positive("model.nf", self.nf)?;
+        positive("model.num_res_blocks", self.num_res_blocks)?;
+        if self.ch_mult.is_empty() || self.ch_mult.contains(&0) {
+            return Err(refuse(
+                "model.ch_mult",
+                &self.ch_mult,
+                "it needs one number from 1 up for each level",
+            ));
+        }
+        let halvings = self.ch_mult.len() - 1;
+        if halvings >= usize::BITS as usize || data.image_size % (1 << halvings) != 0 {
+            let why = format!(
+                "model.ch_mult has {} levels, so the size must divide by 2 {halvings} times; \
+                 change it or the number of levels",
+                self.ch_mult.len()
+            );
+            return Err(refuse("data.image_size", data.image_size, why));
+        }
+        if self.attention_type != "ddpm" {
+            return Err(refuse("model.attention_type", &self.attention_type, "the only attention is ddpm"));
+        }
+        if self.conv_size != 3 {
+            return Err(refuse("model.conv_size", self.conv_size, "the only window is 3"));
+        }
+        if self.normalization != "GroupNorm" {
+            return Err(refuse("model.normalization", &self.normalization, "ncsnpp has GroupNorm"));
+        }
+        let taps = self.fir_kernel.len();
+        let sum: f64 = self.fir_kernel.iter().sum();
+        if !(2..=MAX_TAPS).contains(&taps) || !sum.is_finite() || sum == 0.0 {
+            return Err(refuse(
+                "model.fir_kernel",
+                &self.fir_kernel,
+                "it needs 2 to 12 taps whose sum is not 0",
+            ));
+        }
+        if self.embedding_type == EmbeddingType::Fourier && !training.continuous {
+            let why =
+                "fourier embeds a continuous noise level; set training.continuous = true, or use positional";
+            return Err(refuse("model.embedding_type", "fourier", why));
+        }
+        Ok(())
+    }
+}
+
+/// The reference's defaults (`configs/default_*_configs.py`).
+mod defaults {
+    use super::*;
+
+    pub fn sigma_min() -> f64 {
+        0.01
+    }
+    pub fn sigma_max() -> f64 {
+        50.0
+    }
+    pub fn num_scales() -> usize {
+        1000
+    }
+    pub fn beta_min() -> f64 {
+        0.1
+    }
+    pub fn beta_max() -> f64 {
+        20.0
+    }
+    pub fn normalization() -> String {
+        "GroupNorm".into()
+    }
+    pub fn nonlinearity() -> Nonlinearity {
+        Nonlinearity::Swish
+    }
+    pub fn fir_kernel() -> Vec<f64> {
+        vec![1.0, 3.0, 3.0, 1.0]
+    }
+    pub fn resblock_type() -> ResblockType {
+        ResblockType::Biggan
+    }
+    pub fn progressive() -> Progressive {
+        Progressive::None
+    }
+    pub fn progressive_input() -> ProgressiveInput {
+        ProgressiveInput::None
+    }
+    pub fn progressive_combine() -> Combine {
+        Combine::Sum
+    }
+    pub fn attention_type() -> String {
+        "ddpm".into()
+    }
+    pub fn fourier_scale() -> f64 {
+        16.0
+    }
+    pub fn conv_size() -> usize {
+        3
+    }
+    pub fn ema_rate() -> f64 {
+        0.999
+    }
+}
