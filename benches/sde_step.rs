@@ -3,7 +3,7 @@
 use super::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
-use crate::kernels::sde_step::{self, Step};
+use crate::kernels::sde_step;
 use crate::random::{Key, Purpose};
 use crate::tensor::Shape;
 
@@ -11,6 +11,6 @@ pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(128, 1024), 32, 32, 3);
     let (x, net) = (noise(gpu, shape)?, noise(gpu, shape)?);
     let key = Key::new(1, Purpose::Predictor);
-    let run = move || sde_step::sde_step(&x, &net, Step { a: 1.0, b: 0.1, c: 0.1 }, key).map(drop);
+    let run = move || sde_step::sde_step(&[(&x, 1.0), (&net, 0.1)], Some((0.1, key))).map(drop);
     Ok(vec![Case::new(format!("n{}_c3_h32_w32", shape.n()), bytes(shape, 3), run)])
 }

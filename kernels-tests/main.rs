@@ -14,6 +14,7 @@ mod elementwise;
 mod embedding;
 mod group_norm;
 mod hutchinson;
+mod inner_product;
 mod langevin;
 mod matmul;
 mod random;

@@ -1,35 +1,60 @@
-// One step of a reverse-time SDE, fused: y = a x + b net + c z, with z drawn here. Every predictor is such a step, the
-// network's output standing for the score up to a factor that b holds. An invocation owns one vec4.
+// One step of a solver, fused: y = sum over j of a[j] * x[j] + c * z, of up to eight tensors, with z drawn here.
+// Predictors, multistep and Runge-Kutta steps are all this; the network's output stands for the score up to a factor.
+// An invocation owns one vec4.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
 // include lib/noise.wgsl
+
+const TERMS: u32 = 2u; // the first so many tensors count
+const EACH: u32 = 0u;  // 1: every sample has factors of its own
+
+const WIDTH: u32 = 12u; // factors of a sample: a[0 .. 8], c, and padding
 
 struct Params {
     noise: Noise,
     blocks: u32,
     sample: u32, // vec4s of a sample
     channels: u32,
-    a: f32,
-    b: f32,
-    c: f32,      // 0: no noise is drawn
+    factors: array<f32, 9>, // a[0 .. 8], c; with c = 0 nothing is drawn
 }
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;              // [n, h, w, c]
-@group(0) @binding(1) var<storage, read> net: array<Element4>;             // [n, h, w, c]
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;        // [n, h, w, c]
+@group(0) @binding(0) var<storage, read> x0: array<vec4<f32>>;             // [n, h, w, c]: the state
+@group(0) @binding(1) var<storage, read> x1: array<Element4>;              // [n, h, w, c], and so on
+@group(0) @binding(2) var<storage, read> x2: array<Element4>;
+@group(0) @binding(3) var<storage, read> x3: array<Element4>;
+@group(0) @binding(4) var<storage, read> x4: array<Element4>;
+@group(0) @binding(5) var<storage, read> x5: array<Element4>;
+@group(0) @binding(6) var<storage, read> x6: array<Element4>;
+@group(0) @binding(7) var<storage, read> x7: array<Element4>;
+@group(0) @binding(8) var<storage, read_write> y: array<vec4<f32>>;        // [n, h, w, c]
+@group(0) @binding(9) var<storage, read> factors: array<f32>;              // [n, 12], if EACH
+
+fn factor(sample: u32, j: u32) -> f32 {
+    if (EACH == 1u) { return factors[sample * WIDTH + j]; }
+    return p.factors[j];
+}
 
 @compute @workgroup_size(WORKGROUP)
 fn sde_step(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
     if (i >= p.blocks) { return; }
-    var value = p.a * x[i] + p.b * vec4<f32>(net[i]);
-    if (p.c != 0.0) {
-        let at = divide(i, p.sample); // sample, vec4 of it
-        let z = normal_from(noise_bits(p.noise, at.x, at.y));
-        value += p.c * z * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
+    let at = divide(i, p.sample); // sample, vec4 of it
+    let n = at.x;
+    var value = factor(n, 0u) * x0[i];
+    if (TERMS > 1u) { value += factor(n, 1u) * vec4<f32>(x1[i]); }
+    if (TERMS > 2u) { value += factor(n, 2u) * vec4<f32>(x2[i]); }
+    if (TERMS > 3u) { value += factor(n, 3u) * vec4<f32>(x3[i]); }
+    if (TERMS > 4u) { value += factor(n, 4u) * vec4<f32>(x4[i]); }
+    if (TERMS > 5u) { value += factor(n, 5u) * vec4<f32>(x5[i]); }
+    if (TERMS > 6u) { value += factor(n, 6u) * vec4<f32>(x6[i]); }
+    if (TERMS > 7u) { value += factor(n, 7u) * vec4<f32>(x7[i]); }
+    let c = factor(n, 8u);
+    if (c != 0.0) {
+        let z = normal_from(noise_bits(p.noise, n, at.y));
+        value += c * z * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
     }
     y[i] = value;
 }

@@ -29,6 +29,8 @@ pub enum Purpose {
     Flip,
     /// Uniform dequantisation of the data.
     Dequantisation,
+    /// What a constraint draws after part of a sampler's step.
+    Constraint(u16),
     /// Tests, benchmarks and whatever else only has to be random.
     Other(u16),
 }
@@ -47,6 +49,7 @@ impl Purpose {
             Purpose::Order => (9, 0),
             Purpose::Flip => (10, 0),
             Purpose::Dequantisation => (11, 0),
+            Purpose::Constraint(part) => (12, part),
             Purpose::Other(index) => (255, index),
         };
         kind | u32::from(index) << 8

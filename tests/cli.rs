@@ -154,7 +154,7 @@ fn samples_are_written_as_a_grid_a_folder_and_an_animation() {
     command.arg("sample").arg(run).args(["-n", "6", "--first", "3", "--json", "--out"]).arg(at("grid.png"));
     command.arg("--out").arg(at("pictures")).arg("--animate").arg(at("film.gif"));
     let report: serde_json::Value = serde_json::from_str(&succeed(&mut command)).expect("JSON");
-    assert_eq!(report["evaluations"], 10);
+    assert_eq!(report["evaluations"].as_f64(), Some(10.0));
     let grid = image::open(at("grid.png")).expect("a picture");
     // Three columns and two rows of 8 × 8, enlarged four times, with gaps of two.
     assert_eq!((grid.width(), grid.height()), (3 * 34 + 2, 2 * 34 + 2));

@@ -9,7 +9,7 @@ use tweedie::kernels::hutchinson::{Probe, Probes};
 use tweedie::kernels::random::Noise;
 use tweedie::kernels::score_matching::{self, Coefficients};
 use tweedie::nn::{Arena, Parameters, ScoreModel, Scorer};
-use tweedie::sample::probability_flow;
+use tweedie::sample::{Score, probability_flow};
 use tweedie::tensor::{Shape, Tensor};
 
 /// A fixture's model, weights and expected values.
@@ -100,7 +100,7 @@ fn the_loss_and_every_gradient_are_the_references() {
         let scorer = fixture.scorer("raw");
         let labels = scorer.labels(fixture.times());
         let n = labels.len();
-        // ½ Σ (score · std + z)², mean over the batch; the network gives the score up to `score_scale`.
+        // ½ Σ (score · std + z)², mean over the batch; the network gives the score up to a factor.
         let coefficients: Vec<Coefficients> = fixture
             .times()
             .iter()
@@ -110,7 +110,7 @@ fn the_loss_and_every_gradient_are_the_references() {
                 Coefficients {
                     mean: marginal.mean as f32,
                     std: marginal.std as f32,
-                    scale: (label.score_scale * marginal.std) as f32,
+                    scale: (label.score.net * marginal.std) as f32,
                     weight: 0.5 / n as f32,
                 }
             })

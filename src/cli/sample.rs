@@ -1,11 +1,11 @@
 //! `tweedie sample`.
 
 use super::{Common, open_model, output};
-use crate::config::{Config, CorrectorName, PredictorName};
+use crate::config::{Config, CorrectorName, Method, PredictorName};
 use crate::gpu::Gpu;
 use crate::kernels::KernelError;
 use crate::nn::Scorer;
-use crate::sample::{PredictorCorrector, Progress};
+use crate::sample::{self, Draw, Progress, Sampler};
 use crate::tensor::Shape;
 use crate::train::Weights;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -36,9 +36,9 @@ pub(super) struct Args {
     /// The seed [default: the model's]
     #[arg(long)]
     seed: Option<u64>,
-    /// The sampler: pc, predictor and corrector
-    #[arg(long, value_enum, default_value_t = Sampler::Pc)]
-    sampler: Sampler,
+    /// The sampler [default: the model's]
+    #[arg(long, value_enum)]
+    sampler: Option<Method>,
     /// Steps of the predictor [default: the model's sampling.steps]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
@@ -62,12 +62,6 @@ pub(super) struct Args {
     animate: Option<PathBuf>,
 }
 
-/// The samplers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Sampler {
-    Pc,
-}
-
 /// Steps of a sampler: those asked for, else the configuration's, else those of the process.
 pub(super) fn steps(config: &Config, asked: Option<usize>) -> usize {
     let configured = Some(config.sampling.steps).filter(|steps| *steps > 0);
@@ -78,18 +72,15 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     check(args)?;
     let checkpoint = open_model(&args.model)?;
     let mut config = checkpoint.config().clone();
+    config.sampling.method = args.sampler.unwrap_or(config.sampling.method);
     config.sampling.predictor = args.predictor.unwrap_or(config.sampling.predictor);
     config.sampling.corrector = args.corrector.unwrap_or(config.sampling.corrector);
     config.sampling.snr = args.snr.unwrap_or(config.sampling.snr);
     let gpu = common.open()?;
     let scorer = checkpoint.scorer(&gpu, args.weights)?;
-    let sampler = match args.sampler {
-        Sampler::Pc => {
-            PredictorCorrector::new(scorer.model.sde, &config.sampling, steps(&config, args.steps))?
-        }
-    };
+    let sampler = sample::sampler(&config.sampling, &scorer.model.sde, steps(&config, args.steps))?;
     let started = Instant::now();
-    let drawn = draw(&gpu, &scorer, &sampler, &config, args)?;
+    let drawn = draw(&gpu, &scorer, &*sampler, &config, args)?;
     for out in &args.out {
         drawn.images.write(out, args.first)?;
     }
@@ -101,14 +92,14 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.out.iter().chain(&args.animate).map(|p| p.display().to_string()).collect();
     if common.json {
         let report = serde_json::json!({
-            "n": args.n, "evaluations": sampler.evaluations(), "seconds": seconds, "written": written,
+            "n": args.n, "evaluations": drawn.evaluations, "seconds": seconds, "written": written,
         });
         return super::print(report);
     }
     super::print(format!(
         "{} samples, {} score evaluations each, {seconds:.1} s: {}",
         args.n,
-        sampler.evaluations(),
+        drawn.evaluations,
         written.join(", ")
     ))
 }
@@ -134,6 +125,8 @@ fn check(args: &Args) -> anyhow::Result<()> {
 
 struct Drawn {
     images: output::Images,
+    /// Evaluations of the score for one sample.
+    evaluations: f64,
     /// The state along the reverse process, if it is to be shown.
     frames: Vec<output::Images>,
 }
@@ -146,7 +139,7 @@ const SHOWN: u32 = 64;
 fn draw(
     gpu: &Gpu,
     scorer: &Scorer,
-    sampler: &PredictorCorrector,
+    sampler: &dyn Sampler,
     config: &Config,
     args: &Args,
 ) -> anyhow::Result<Drawn> {
@@ -155,15 +148,16 @@ fn draw(
     let seed = args.seed.unwrap_or(config.seed);
     let centered = config.data.centered;
     let batches = (0..args.n).step_by(args.batch as usize);
-    let bar = progress(sampler.sde.n as u64 * batches.len() as u64);
+    let bar = progress(sampler.steps().map(|steps| (steps * batches.len()) as u64));
     let mut values = Vec::new();
     let mut frames = Vec::new();
-    let every = sampler.sde.n.div_ceil(FRAMES);
+    let mut evaluations = 0.0;
+    let every = sampler.steps().map_or(1, |steps| steps.div_ceil(FRAMES));
     for start in batches {
         let n = args.batch.min(args.n - start);
         let mut watch = |progress: Progress<'_>| {
             bar.inc(1);
-            let wanted = progress.step.is_multiple_of(every) || progress.step == sampler.sde.n;
+            let wanted = progress.step.is_multiple_of(every) || Some(progress.step) == sampler.steps();
             if args.animate.is_some() && start == 0 && wanted {
                 let shown = shape(n.min(SHOWN));
                 let state = progress.state.read().map_err(KernelError::from)?;
@@ -171,8 +165,11 @@ fn draw(
             }
             Ok(())
         };
-        let x = sampler.sample(scorer, shape(n), seed, args.first + start, &mut watch)?;
-        values.extend(x.read()?);
+        let draw = Draw { seed, first: args.first + start };
+        let x = sample::prior(scorer, shape(n), draw)?;
+        let sampled = sampler.run(scorer, x, draw, &mut watch)?;
+        values.extend(sampled.x.read()?);
+        evaluations += sampled.evaluations * f64::from(n) / f64::from(args.n);
     }
     gpu.synchronize()?;
     bar.finish_and_clear();
@@ -180,13 +177,17 @@ fn draw(
         values.iter().all(|v| v.is_finite()),
         "the sampler has diverged: some samples are not finite; use more --steps or a smaller --snr"
     );
-    Ok(Drawn { images: output::Images::new(shape(args.n), values, centered), frames })
+    Ok(Drawn { images: output::Images::new(shape(args.n), values, centered), evaluations, frames })
 }
 
-fn progress(steps: u64) -> ProgressBar {
+fn progress(steps: Option<u64>) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
+    let Some(steps) = steps else {
+        let style = ProgressStyle::with_template("{spinner} {pos} steps, {elapsed}");
+        return ProgressBar::new_spinner().with_style(style.unwrap_or(ProgressStyle::default_spinner()));
+    };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, ETA {eta}");
     ProgressBar::new(steps).with_style(style.unwrap_or(ProgressStyle::default_bar()))
 }

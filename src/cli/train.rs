@@ -3,7 +3,7 @@
 use super::{Common, output, plot};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
-use crate::sample::PredictorCorrector;
+use crate::sample::{Draw, prior, sampler};
 use crate::train::{Event, Metrics, Run, RunOptions, TrainError, Trainer};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -173,10 +173,11 @@ const SNAPSHOT: usize = 16;
 fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
     let config = &trainer.config;
     let scorer = trainer.averaged();
-    let sampler =
-        PredictorCorrector::new(scorer.model.sde, &config.sampling, super::sample::steps(config, None))?;
+    let steps = super::sample::steps(config, None);
+    let sampler = sampler(&config.sampling, &scorer.model.sde, steps)?;
     let shape = trainer.batch_shape().with_n(SNAPSHOT);
-    let x = sampler.sample(&scorer, shape, config.seed, 0, &mut |_| Ok(()))?;
-    let images = output::Images::new(shape, x.read()?, config.data.centered);
+    let draw = Draw { seed: config.seed, first: 0 };
+    let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut |_| Ok(()))?;
+    let images = output::Images::new(shape, sampled.x.read()?, config.data.centered);
     images.write_grid(path)
 }

@@ -8,10 +8,11 @@ mod training;
 
 pub use data::Data;
 pub use model::{
-    Combine, EmbeddingType, Model, ModelName, Nonlinearity, Progressive, ProgressiveInput, ResblockType,
+    Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
+    ResblockType,
 };
 pub use optim::Optim;
-pub use sampling::{CorrectorName, LangevinNorms, Method, PredictorName, Sampling};
+pub use sampling::{CorrectorName, Method, Over, PredictorName, Sampling};
 pub use training::{SdeName, Training};
 
 use crate::sde::{Sde, SdeKind};
@@ -102,6 +103,14 @@ impl Config {
             SdeName::Subvpsde => SdeKind::SubVp { beta_min, beta_max },
         };
         Sde { kind, n: num_scales }
+    }
+
+    /// What the network's output stands for.
+    pub fn prediction(&self) -> Prediction {
+        self.model.prediction.unwrap_or(match self.training.sde {
+            SdeName::Vesde => Prediction::Score,
+            SdeName::Vpsde | SdeName::Subvpsde => Prediction::Eps,
+        })
     }
 
     /// Checks every value that some other part would trip over.

@@ -84,6 +84,12 @@ pub struct Model {
     /// The only window there is: 3.
     #[serde(default = "defaults::conv_size")]
     pub conv_size: usize,
+    /// What the network's output stands for; by default the score for VE, the noise for VP and sub-VP, as in the reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
+    /// `prediction = edm`: standard deviation of the data.
+    #[serde(default = "defaults::sigma_data")]
+    pub sigma_data: f64,
     /// Divide the output by σ.
     #[serde(default)]
     pub scale_by_sigma: bool,
@@ -98,6 +104,22 @@ pub struct Model {
 pub enum ModelName {
     /// NCSN++ and DDPM++.
     Ncsnpp,
+}
+
+/// What a network's output stands for, with x = m x₀ + s z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prediction {
+    /// ∇ log p(x).
+    Score,
+    /// z (Ho 2020).
+    Eps,
+    /// x₀.
+    X0,
+    /// m z − s x₀ (Salimans and Ho 2022).
+    V,
+    /// x₀ through EDM's preconditioning (Karras 2022, eq. 7).
+    Edm,
 }
 
 /// The nonlinearities.
@@ -191,6 +213,7 @@ impl Model {
         )?;
         within("model.ema_rate", self.ema_rate, 0.0..1.0, "a number from 0 to below 1")?;
         within("model.dropout", self.dropout, 0.0..1.0, "a number from 0 to below 1")?;
+        within("model.sigma_data", self.sigma_data, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("model.init_scale", self.init_scale, 0.0..f64::INFINITY, "a number from 0 up")?;
         if self.num_scales < 2 {
             return Err(refuse(
@@ -296,6 +319,9 @@ mod defaults {
     }
     pub fn conv_size() -> usize {
         3
+    }
+    pub fn sigma_data() -> f64 {
+        0.5
     }
     pub fn ema_rate() -> f64 {
         0.999

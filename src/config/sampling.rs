@@ -24,7 +24,13 @@ pub struct Sampling {
     /// Steps of the predictor; 0 means `model.num_scales`.
     pub steps: usize,
     /// Whether the Langevin step's norms are those of a sample or, as in the reference, means over the batch.
-    pub langevin_norms: LangevinNorms,
+    pub langevin_norms: Over,
+    /// Relative tolerance of adaptive solvers.
+    pub rtol: f64,
+    /// Absolute tolerance of adaptive solvers, in the model's range.
+    pub atol: f64,
+    /// Whether adaptive solvers control each sample by its own error or, as in the reference, the batch jointly.
+    pub error_norm: Over,
 }
 
 impl Default for Sampling {
@@ -38,14 +44,18 @@ impl Default for Sampling {
             noise_removal: true,
             probability_flow: false,
             steps: 0,
-            langevin_norms: LangevinNorms::Sample,
+            langevin_norms: Over::Sample,
+            rtol: 1e-5,
+            atol: 1e-5,
+            error_norm: Over::Sample,
         }
     }
 }
 
 /// Families of samplers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[clap(rename_all = "snake_case")]
 pub enum Method {
     /// Predictor and corrector.
     Pc,
@@ -77,18 +87,21 @@ pub enum CorrectorName {
     None,
 }
 
-/// Over what the Langevin step's norms are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Over what a norm is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum LangevinNorms {
+#[clap(rename_all = "snake_case")]
+pub enum Over {
     /// Each sample: it does not depend on its batch.
     Sample,
-    /// Mean over the batch, as in the reference.
+    /// The batch, as in the reference.
     Batch,
 }
 
 impl Sampling {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        within("sampling.snr", self.snr, 0.0..f64::INFINITY, "a number from 0 up")
+        within("sampling.snr", self.snr, 0.0..f64::INFINITY, "a number from 0 up")?;
+        within("sampling.rtol", self.rtol, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
+        within("sampling.atol", self.atol, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")
     }
 }

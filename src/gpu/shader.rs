@@ -52,6 +52,8 @@ shaders! {
     GroupNorm = "group_norm",
     /// Probes and the contraction of the trace estimator.
     Hutchinson = "hutchinson",
+    /// Inner products and errors of samples.
+    InnerProduct = "inner_product",
     /// The Langevin step.
     Langevin = "langevin",
     /// Batched matrix product.

@@ -10,6 +10,7 @@ pub mod embedding;
 mod gemm;
 pub mod group_norm;
 pub mod hutchinson;
+pub mod inner_product;
 pub mod langevin;
 pub mod matmul;
 pub mod random;
@@ -66,6 +67,7 @@ pub fn variants() -> Vec<Variant> {
     all.extend(group_norm::variants());
     all.extend(softmax::variants());
     all.extend(upfirdn2d::variants());
+    all.extend(sde_step::variants());
     for aligned in [0, 1] {
         all.push(Variant::new(Shader::Concat).with("ALIGNED", aligned));
         all.push(Variant::new(Shader::Hutchinson).with("RADEMACHER", aligned));
@@ -74,12 +76,12 @@ pub fn variants() -> Vec<Variant> {
         Shader::Adam,
         Shader::Dropout,
         Shader::Embedding,
+        Shader::InnerProduct,
         Shader::Langevin,
         Shader::Random,
         Shader::Reduce,
         Shader::Roofline,
         Shader::ScoreMatching,
-        Shader::SdeStep,
     ];
     all.extend(plain.map(Variant::new));
     all.into_iter().flat_map(|v| [v.clone(), v.stored(Element::F16)]).collect()

@@ -3,6 +3,7 @@
 
 use super::layers::{Attention, Conv, Norm, Pass, ResBlock, Resample, Resampler, Style, TIME_WIDTH};
 use super::parameters::{Init, Layout, ParameterSpec, Registry};
+use super::score::Label;
 use crate::autodiff::Engine;
 use crate::config::{
     Combine, Config, ConfigError, EmbeddingType, Progressive, ProgressiveInput, ResblockType,
@@ -109,6 +110,8 @@ enum OutputPyramid {
 pub struct Conditioning {
     /// What the embedding takes: log of the label for Fourier features, the label for sinusoids; `[n, 1, 1, 1]`.
     embedded: Tensor,
+    /// Factors of the input `[n, 1, 1, 1]`, if it is scaled.
+    input: Option<Tensor>,
     /// Frequencies of the embedding.
     frequencies: Tensor,
     /// 1 / σ `[n, 1, 1, 1]`, if the output is divided by it.
@@ -349,26 +352,24 @@ impl Ncsnpp {
         Ok(Tensor::from_slice(gpu, Shape::vector(table.len()), &table)?)
     }
 
-    /// Uploads what the network is told of each sample's time: its label, and σ if the output is divided by it.
+    /// Uploads what the network is told of each sample's time: its label, and the factors of input and output.
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn condition(
-        &self,
-        gpu: &Gpu,
-        frequencies: &Tensor,
-        labels: &[f64],
-        sigmas: &[f64],
-    ) -> Result<Conditioning> {
+    pub fn condition(&self, gpu: &Gpu, frequencies: &Tensor, labels: &[Label]) -> Result<Conditioning> {
         let column = |values: Vec<f32>| Tensor::from_slice(gpu, Shape::new(values.len(), 1, 1, 1), &values);
         let embedded = match self.time.fourier {
             // The reference takes the logarithm in f32.
-            true => labels.iter().map(|label| (*label as f32).ln()).collect(),
-            false => labels.iter().map(|label| *label as f32).collect(),
+            true => labels.iter().map(|label| (label.label as f32).ln()).collect(),
+            false => labels.iter().map(|label| label.label as f32).collect(),
         };
-        let inverse = || column(sigmas.iter().map(|sigma| (1.0 / sigma) as f32).collect());
+        let inverse = || column(labels.iter().map(|label| (1.0 / label.sigma) as f32).collect());
         let inverse_sigma = self.scale_by_sigma.then(inverse).transpose()?;
-        Ok(Conditioning { embedded: column(embedded)?, frequencies: frequencies.clone(), inverse_sigma })
+        let scaled = labels.iter().any(|label| label.input != 1.0);
+        let input = || column(labels.iter().map(|label| label.input as f32).collect());
+        let input = scaled.then(input).transpose()?;
+        let frequencies = frequencies.clone();
+        Ok(Conditioning { embedded: column(embedded)?, input, frequencies, inverse_sigma })
     }
 
     /// The network's output for `x` `[n, h, w, c]` in the data's range.
@@ -383,9 +384,13 @@ impl Ncsnpp {
     ) -> Result<E::Value> {
         let time = self.time.forward(pass, conditioning)?;
         let time = time.as_ref();
+        let x = match &conditioning.input {
+            Some(factors) => pass.engine.scale_samples(x, factors)?,
+            None => x.clone(),
+        };
         let x = match self.centered {
-            true => x.clone(),
-            false => pass.engine.affine(x, 2.0, -1.0)?,
+            true => x,
+            false => pass.engine.affine(&x, 2.0, -1.0)?,
         };
         let mut skips = self.descend(pass, x, time)?;
         let (first, attention, second) = &self.middle;

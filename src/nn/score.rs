@@ -4,11 +4,10 @@
 use super::layers::{Dropout, Pass};
 use super::ncsnpp::{Conditioning, Ncsnpp};
 use super::parameters::{Parameters, Registry};
-use crate::autodiff::{Eager, Engine};
-use crate::config::{Config, ConfigError, EmbeddingType, Model};
-use crate::kernels::{Result, elementwise};
+use crate::autodiff::Engine;
+use crate::config::{Config, ConfigError, EmbeddingType, Model, Prediction};
+use crate::kernels::Result;
 use crate::sde::{Marginal, Sde, SdeKind};
-use crate::tensor::{Shape, Tensor};
 
 /// A network with the process whose score it has learnt.
 #[derive(Debug, Clone)]
@@ -25,6 +24,9 @@ pub struct ScoreModel {
     ladder: Vec<f64>,
     /// DDPM's chain, for models trained on it.
     chain: Vec<Marginal>,
+    prediction: Prediction,
+    sigma_data: f64,
+    embedding: EmbeddingType,
 }
 
 /// What belongs to a time.
@@ -34,8 +36,59 @@ pub struct Label {
     pub label: f64,
     /// The σ that the network's output is divided by, if it is.
     pub sigma: f64,
-    /// The score is the network's output times this.
-    pub score_scale: f64,
+    /// The network's input is x times this.
+    pub input: f64,
+    /// What makes the score of the network's output.
+    pub score: Combination,
+}
+
+/// `x` times the state plus `net` times the network's output.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Combination {
+    /// Factor of the state.
+    pub x: f64,
+    /// Factor of the network's output.
+    pub net: f64,
+}
+
+impl Combination {
+    /// The score of what a network predicts at x = m x₀ + s z, given the marginal.
+    fn score(prediction: Prediction, Marginal { mean: m, std: s }: Marginal, edm: &Edm) -> Combination {
+        match prediction {
+            Prediction::Score => Combination { x: 0.0, net: 1.0 },
+            // score = −z / s, the mean of z given x.
+            Prediction::Eps => Combination { x: 0.0, net: -1.0 / s },
+            // Tweedie: score = (m x₀ − x) / s².
+            Prediction::X0 => Combination { x: -1.0 / (s * s), net: m / (s * s) },
+            // (m² + s²) z = m v + s x.
+            Prediction::V => {
+                let total = m * m + s * s;
+                Combination { x: -1.0 / total, net: -m / (s * total) }
+            }
+            Prediction::Edm => Combination { x: (edm.skip - 1.0) / (s * s), net: m * edm.out / (s * s) },
+        }
+    }
+}
+
+/// EDM's preconditioning at σ = s / m, of x / m (Karras 2022, table 1): x₀ = skip · x / m + out · F(input · x; noise).
+struct Edm {
+    skip: f64,
+    out: f64,
+    input: f64,
+    noise: f64,
+}
+
+impl Edm {
+    fn new(marginal: Marginal, sigma_data: f64) -> Edm {
+        let sigma = marginal.std / marginal.mean;
+        let total = sigma * sigma + sigma_data * sigma_data;
+        Edm {
+            skip: sigma_data * sigma_data / total,
+            out: sigma * sigma_data / total.sqrt(),
+            input: 1.0 / (total.sqrt() * marginal.mean),
+            noise: sigma.ln() / 4.0,
+        }
+    }
 }
 
 impl ScoreModel {
@@ -56,6 +109,9 @@ impl ScoreModel {
             continuous: config.training.continuous,
             ladder: if positional { (0..num_scales).map(sigma).collect() } else { Vec::new() },
             chain: if discrete_vp { sde.discrete_marginals() } else { Vec::new() },
+            prediction: config.prediction(),
+            sigma_data: config.model.sigma_data,
+            embedding: config.model.embedding_type,
             sde,
         })
     }
@@ -63,15 +119,15 @@ impl ScoreModel {
     /// The label of a time in (0, 1].
     pub fn label(&self, t: f64) -> Label {
         let last = (self.sde.n - 1) as f64;
-        let std = self.sde.marginal_prob(t).std;
+        let marginal = self.sde.marginal_prob(t);
         match (self.sde.kind, self.continuous) {
-            (SdeKind::Ve { .. }, true) => Label { label: std, sigma: std, score_scale: 1.0 },
+            (SdeKind::Ve { .. }, true) => self.label_of(marginal.std, marginal.std, marginal),
             (SdeKind::Ve { .. }, false) => self.step_label(((1.0 - t) * last).round() as usize),
-            (_, true) => Label { label: 999.0 * t, sigma: self.sigma(999.0 * t), score_scale: -1.0 / std },
+            (_, true) => self.label_of(999.0 * t, self.sigma(999.0 * t), marginal),
             (_, false) => {
                 let label = t * last;
-                let std = self.chain[(label.floor() as usize).min(self.sde.n - 1)].std;
-                Label { label, sigma: self.sigma(label), score_scale: -1.0 / std }
+                let step = (label.floor() as usize).min(self.sde.n - 1);
+                self.label_of(label, self.sigma(label), self.chain[step])
             }
         }
     }
@@ -79,13 +135,22 @@ impl ScoreModel {
     /// The label of a step of the discrete chain, as training on it has it: of VE's descending ladder, of VP's chain.
     pub fn step_label(&self, step: usize) -> Label {
         let label = step as f64;
-        match self.sde.kind {
-            SdeKind::Ve { .. } => {
-                let sigma = self.sigma(label);
-                Label { label, sigma, score_scale: 1.0 }
-            }
-            _ => Label { label, sigma: self.sigma(label), score_scale: -1.0 / self.chain[step].std },
+        self.label_of(label, self.sigma(label), self.step_marginal(step))
+    }
+
+    /// A label with what its marginal makes of the network's output.
+    fn label_of(&self, label: f64, sigma: f64, marginal: Marginal) -> Label {
+        let edm = Edm::new(marginal, self.sigma_data);
+        let score = Combination::score(self.prediction, marginal, &edm);
+        if self.prediction != Prediction::Edm {
+            return Label { label, sigma, input: 1.0, score };
         }
+        // Fourier features take the logarithm of their label.
+        let label = match self.embedding {
+            EmbeddingType::Fourier => edm.noise.exp(),
+            EmbeddingType::Positional => edm.noise,
+        };
+        Label { label, sigma, input: edm.input, score }
     }
 
     /// The perturbation kernel of a step of the discrete chain.
@@ -118,9 +183,8 @@ impl Scorer {
     /// # Errors
     /// If the device refuses.
     pub fn condition(&self, labels: &[Label]) -> Result<Conditioning> {
-        let of = |f: fn(&Label) -> f64| labels.iter().map(f).collect::<Vec<f64>>();
         let frequencies = &self.parameters.frequencies;
-        self.model.network.condition(frequencies.gpu(), frequencies, &of(|l| l.label), &of(|l| l.sigma))
+        self.model.network.condition(frequencies.gpu(), frequencies, labels)
     }
 
     /// The network's output on any engine, for `x` `[n, h, w, c]` in the data's range.
@@ -142,16 +206,49 @@ impl Scorer {
     pub fn labels(&self, times: &[f64]) -> Vec<Label> {
         times.iter().map(|t| self.model.label(*t)).collect()
     }
+}
 
-    /// The score at `x` `[n, h, w, c]` in the data's range and a time in (0, 1] of each sample.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn score(&self, x: &Tensor, times: &[f64]) -> Result<Tensor> {
-        let labels = self.labels(times);
-        let out = self.network(&mut Eager, x, &self.condition(&labels)?, None)?;
-        let scales: Vec<f32> = labels.iter().map(|label| label.score_scale as f32).collect();
-        let scales = Tensor::from_slice(x.gpu(), Shape::new(scales.len(), 1, 1, 1), &scales)?;
-        elementwise::scale_samples(&out, &scales)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// For a point mass at x₀ every prediction is known, and each must give the same score, −z / s.
+    #[test]
+    fn every_prediction_gives_the_same_score() {
+        let (x0, z) = (0.7, -1.3);
+        for marginal in [
+            Marginal { mean: 1.0, std: 3.0 },
+            Marginal { mean: 0.8, std: 0.6 },
+            Marginal { mean: 0.3, std: 0.2 },
+        ] {
+            let Marginal { mean: m, std: s } = marginal;
+            let x = m * x0 + s * z;
+            let edm = Edm::new(marginal, 0.5);
+            for (prediction, net) in [
+                (Prediction::Score, -z / s),
+                (Prediction::Eps, z),
+                (Prediction::X0, x0),
+                (Prediction::V, m * z - s * x0),
+                (Prediction::Edm, (x0 - edm.skip * x / m) / edm.out),
+            ] {
+                let c = Combination::score(prediction, marginal, &edm);
+                let score = c.x * x + c.net * net;
+                assert!((score + z / s).abs() < 1e-9, "{prediction:?} {marginal:?}: {score}");
+            }
+        }
+    }
+
+    /// EDM's network sees unit variance and is asked for unit variance, for data of σ_data.
+    #[test]
+    fn edm_keeps_variances_at_one() {
+        let sigma_data = 0.5;
+        for sigma in [0.01f64, 0.5, 80.0] {
+            let edm = Edm::new(Marginal { mean: 1.0, std: sigma }, sigma_data);
+            let total = sigma * sigma + sigma_data * sigma_data;
+            assert!((edm.input.powi(2) * total - 1.0).abs() < 1e-12);
+            // F = (x₀ − skip (x₀ + σ z)) / out.
+            let variance = ((1.0 - edm.skip) * sigma_data).powi(2) + (edm.skip * sigma).powi(2);
+            assert!((variance / edm.out.powi(2) - 1.0).abs() < 1e-12);
+        }
     }
 }

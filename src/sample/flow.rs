@@ -1,10 +1,11 @@
 //! The probability flow, the ODE with the marginals of the SDE (Song 2021, eq. 13), and its divergence.
 
-use crate::autodiff::{Dual, Eager};
+use super::score::Score;
 use crate::kernels::hutchinson::{self, Probes};
-use crate::kernels::{Result, concat, elementwise};
-use crate::nn::Scorer;
-use crate::tensor::{Shape, Tensor};
+use crate::kernels::sde_step::{Factors, sde_step_each};
+use crate::kernels::{Result, concat};
+use crate::nn::Label;
+use crate::tensor::Tensor;
 
 /// The flow at a point of each sample.
 pub struct Flow {
@@ -20,34 +21,26 @@ pub struct Flow {
 /// # Errors
 /// If the device refuses.
 pub fn probability_flow(
-    scorer: &Scorer,
+    score: &dyn Score,
     x: &Tensor,
     times: &[f64],
     probes: Option<Probes<'_>>,
 ) -> Result<Flow> {
-    let sde = &scorer.model.sde;
-    let labels = scorer.labels(times);
-    let column = |f: &dyn Fn(usize) -> f64| {
-        let values: Vec<f32> = (0..times.len()).map(|i| f(i) as f32).collect();
-        Tensor::from_slice(x.gpu(), Shape::new(values.len(), 1, 1, 1), &values)
+    let labels: Vec<Label> = times.iter().map(|t| score.label(*t)).collect();
+    let factors = |i: usize| {
+        let (t, label) = (times[i], labels[i]);
+        let half = -0.5 * score.sde().diffusion(t).powi(2);
+        Factors::new(&[score.sde().drift(t) + half * label.score.x, half * label.score.net], 0.0)
     };
-    let of_x = column(&|i| sde.drift(times[i]))?;
-    let of_net = column(&|i| -0.5 * sde.diffusion(times[i]).powi(2) * labels[i].score_scale)?;
-    // On a stack the factors repeat: tangents of the state and of the network add up like themselves.
-    let drift = |x: &Tensor, net: &Tensor| {
-        let net = elementwise::scale_samples(net, &of_net)?;
-        elementwise::blend(&elementwise::scale_samples(x, &of_x)?, 1.0, &net, 1.0)
-    };
-    let conditioning = scorer.condition(&labels)?;
+    let factors: Vec<Factors> = (0..times.len()).map(factors).collect();
     let Some(probes) = probes else {
-        let net = scorer.network(&mut Eager, x, &conditioning, None)?;
-        return Ok(Flow { drift: drift(x, &net)?, divergence: None });
+        let net = score.network(x, &labels)?;
+        return Ok(Flow { drift: sde_step_each(&[x, &net], &factors, None)?, divergence: None });
     };
     let stack = hutchinson::seed(x, probes)?;
-    let mut dual = Dual::new(Eager, probes.count);
-    let variable = dual.variable(stack.clone());
-    let net = scorer.network(&mut dual, &variable, &conditioning, None)?;
-    let image = drift(&stack, net.stack())?;
+    let net = score.tangents(&stack, probes.count, &labels)?;
+    // Tangents of the state and of the network add up like themselves.
+    let image = sde_step_each(&[&stack, &net], &factors.repeat(1 + probes.count), None)?;
     let divergence = hutchinson::contract(&image, probes)?;
     Ok(Flow { drift: concat::samples(&image, 0, x.shape().n())?, divergence: Some(divergence) })
 }

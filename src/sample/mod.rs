@@ -1,7 +1,105 @@
 //! Sampling: the probability flow, predictors and correctors.
 
+mod corrector;
 mod flow;
 mod pc;
+mod predictor;
+mod score;
 
 pub use flow::{Flow, probability_flow};
-pub use pc::{PredictorCorrector, Progress};
+pub use pc::{Constraint, PredictorCorrector};
+pub use score::{Counted, Score};
+
+use crate::config::{Method, Sampling};
+use crate::kernels::random::{Distribution, fill};
+use crate::kernels::{KernelError, Result};
+use crate::random::{Key, Purpose};
+use crate::sde::Sde;
+use crate::tensor::{Shape, Tensor};
+
+/// Which samples are drawn: the numbers `first …` of a seed. Whatever is random about a sample follows from its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    /// The seed.
+    pub seed: u64,
+    /// The number of the batch's first sample.
+    pub first: u32,
+}
+
+impl Draw {
+    /// The key of these samples' randomness for a purpose.
+    pub fn key(self, purpose: Purpose) -> Key {
+        Key::new(self.seed, purpose).from(self.first)
+    }
+}
+
+/// What a sampler shows after every step.
+pub struct Progress<'a> {
+    /// Steps made.
+    pub step: usize,
+    /// The time that the state has got to.
+    pub t: f64,
+    /// The state, `[n, h, w, c]` in the model's range.
+    pub state: &'a Tensor,
+}
+
+/// What looks on while a sampler runs.
+pub type Watch<'a> = dyn FnMut(Progress<'_>) -> Result<()> + 'a;
+
+/// What a sampler has drawn.
+pub struct Sampled {
+    /// The samples, `[n, h, w, c]` in the model's range.
+    pub x: Tensor,
+    /// Evaluations of the score; of each sample's own where a solver controls each by itself, then in the mean.
+    pub evaluations: f64,
+}
+
+/// A solver of the reverse-time process.
+pub trait Sampler {
+    /// Steps that it makes, if that is known beforehand.
+    fn steps(&self) -> Option<usize>;
+
+    /// Runs from states `x` `[n, h, w, c]` at time 1 to samples. A sample depends on its number alone, unless the solver is told
+    /// to average over the batch.
+    ///
+    /// # Errors
+    /// If the device refuses, or `watch` fails.
+    fn run(&self, score: &dyn Score, x: Tensor, draw: Draw, watch: &mut Watch<'_>) -> Result<Sampled>;
+}
+
+/// The sampler that a configuration describes, with `steps` steps.
+///
+/// # Errors
+/// If there cannot be such a sampler.
+pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sampler>> {
+    match config.method {
+        Method::Pc => Ok(Box::new(PredictorCorrector::new(*sde, config, steps)?)),
+    }
+}
+
+/// States from the prior, `shape` `[n, h, w, c]`.
+///
+/// # Errors
+/// If the device refuses.
+pub fn prior(score: &dyn Score, shape: Shape, draw: Draw) -> Result<Tensor> {
+    let prior = Distribution::Normal { std: score.sde().prior_std() as f32 };
+    fill(score.gpu(), shape, draw.key(Purpose::Prior), prior)
+}
+
+/// The mean of the data given the states `x` `[n, h, w, c]` at time `t`, by Tweedie's formula: E[x₀ | x] = (x + s² score) / m.
+///
+/// # Errors
+/// If the device refuses.
+pub fn denoise(score: &dyn Score, x: &Tensor, t: f64) -> Result<Tensor> {
+    let label = score.label(t);
+    let net = score.network(x, &vec![label; x.shape().n()])?;
+    let marginal = score.sde().marginal_prob(t);
+    let variance = marginal.std * marginal.std;
+    let (of_x, of_net) = (1.0 + variance * label.score.x, variance * label.score.net);
+    crate::kernels::sde_step::sde_step(&[(x, of_x / marginal.mean), (&net, of_net / marginal.mean)], None)
+}
+
+/// An error about how sampling was asked for.
+fn refuse(what: impl Into<String>) -> KernelError {
+    KernelError::Mismatch { kernel: "sampling", what: what.into() }
+}

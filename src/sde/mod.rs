@@ -140,6 +140,12 @@ impl Sde {
         }
     }
 
+    /// The times at which a sampler of `n` steps makes them: from 1 down to the process's ε, both included.
+    pub fn sampling_times(&self) -> impl Iterator<Item = f64> + use<> {
+        let (eps, n) = (self.sampling_eps(), self.n);
+        (0..n).map(move |i| 1.0 + (eps - 1.0) * i as f64 / (n - 1).max(1) as f64)
+    }
+
     /// The index that belongs to a time: ⌊t (n − 1)⌋, rounding forgiven.
     pub fn index(&self, t: f64) -> usize {
         ((t * (self.n - 1) as f64 + 1e-6).floor().max(0.0) as usize).min(self.n - 1)

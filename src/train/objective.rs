@@ -47,7 +47,7 @@ fn coefficients(marginal: Marginal, label: Label, weight: f64) -> Coefficients {
     Coefficients {
         mean: marginal.mean as f32,
         std: marginal.std as f32,
-        scale: (label.score_scale * marginal.std) as f32,
+        scale: (label.score.net * marginal.std) as f32,
         weight: weight as f32,
     }
 }

@@ -1,0 +1,52 @@
+// A number of each sample: the inner product of two tensors, and the square of an error in units of its tolerance.
+// Summed in two levels, runs of a sample here and then the runs (`reduce.wgsl`), so that no sample depends on its batch.
+// An invocation owns one run and its partial sum, lane by lane.
+
+// include lib/index.wgsl
+
+struct Params {
+    samples: u32,
+    sample: u32, // vec4s of a sample
+    chunks: u32,
+    run: u32,    // vec4s of a chunk
+    rtol: f32,
+    atol: f32,
+}
+
+var<immediate> p: Params;
+
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;                // [n, h, w, c]
+@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;                // [n, h, w, c]
+@group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;    // [n, chunks]
+
+@compute @workgroup_size(WORKGROUP)
+fn inner(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = flat_index(id, groups);
+    if (index >= p.samples * p.chunks) { return; }
+    let at = divide(index, p.chunks);
+    let base = at.x * p.sample;
+    let first = at.y * p.run;
+    var sum = vec4<f32>();
+    for (var k = first; k < min(first + p.run, p.sample); k++) { sum += a[base + k] * b[base + k]; }
+    partial[index] = sum;
+}
+
+@group(0) @binding(2) var<storage, read> e: array<vec4<f32>>;                // [n, h, w, c]: the error of a step from a to b
+@group(0) @binding(3) var<storage, read_write> partial_error: array<vec4<f32>>; // [n, chunks]
+
+// (e / (atol + rtol max(|a|, |b|)))^2.
+@compute @workgroup_size(WORKGROUP)
+fn scaled_error(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = flat_index(id, groups);
+    if (index >= p.samples * p.chunks) { return; }
+    let at = divide(index, p.chunks);
+    let base = at.x * p.sample;
+    let first = at.y * p.run;
+    var sum = vec4<f32>();
+    for (var k = first; k < min(first + p.run, p.sample); k++) {
+        let i = base + k;
+        let scaled = e[i] / (p.atol + p.rtol * max(abs(a[i]), abs(b[i])));
+        sum += scaled * scaled;
+    }
+    partial_error[index] = sum;
+}

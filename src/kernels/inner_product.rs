@@ -1,0 +1,74 @@
+//! A number of each sample: inner products, and errors in units of their tolerance.
+
+use super::reduce::{self, Axis};
+use super::{Result, check, check_shape, launch};
+use crate::gpu::{Element, Extent, Shader, Variant};
+use crate::tensor::{Shape, Tensor};
+use bytemuck::{Pod, Zeroable};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    samples: u32,
+    sample: u32,
+    chunks: u32,
+    run: u32,
+    rtol: f32,
+    atol: f32,
+}
+
+/// `vec4`s that one invocation sums.
+const RUN: usize = 16;
+
+/// Σ a b over each sample of `[n, h, w, c]`, `[n, 1, 1, 4]`: in four lanes that have yet to be added (see [`lanes`]).
+///
+/// # Errors
+/// If the shapes differ, or the device refuses.
+pub fn inner_product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    run("inner", &[a, b], 0.0, 0.0)
+}
+
+/// Σ (e / (atol + rtol max(|a|, |b|)))² over each sample of `[n, h, w, c]`, `[n, 1, 1, 4]` as in [`inner_product`]: the
+/// square of the error `e` of a step from `a` to `b`.
+///
+/// # Errors
+/// If the shapes differ, or the device refuses.
+pub fn scaled_error(a: &Tensor, b: &Tensor, e: &Tensor, rtol: f64, atol: f64) -> Result<Tensor> {
+    run("scaled_error", &[a, b, e], rtol, atol)
+}
+
+/// Reads numbers of samples back, their lanes added: one for each sample. Waits for the device.
+///
+/// # Errors
+/// What the device reported.
+pub fn lanes(sums: &Tensor) -> Result<Vec<f64>> {
+    let values = sums.read()?;
+    Ok(values.chunks(4).map(|lanes| lanes.iter().map(|v| f64::from(*v)).sum()).collect())
+}
+
+fn run(entry: &'static str, tensors: &[&Tensor], rtol: f64, atol: f64) -> Result<Tensor> {
+    let (gpu, shape) = (tensors[0].gpu(), tensors[0].shape());
+    for tensor in tensors {
+        check_shape("inner_product", "an operand", tensor, shape)?;
+        check("inner_product", tensor.element() == Element::F32, || "the operands are f32".into())?;
+    }
+    let chunks = shape.sample_vec4s().div_ceil(RUN);
+    let params = Params {
+        samples: shape.n() as u32,
+        sample: shape.sample_vec4s() as u32,
+        chunks: chunks as u32,
+        run: RUN as u32,
+        rtol: rtol as f32,
+        atol: atol as f32,
+    };
+    let owned = shape.n() * chunks;
+    let partial = Tensor::empty(gpu, Shape::vector(4 * owned), Element::F32)?;
+    let operands = [tensors, &[&partial]].concat();
+    let variant = Variant::new(Shader::InnerProduct);
+    let work = 32 * shape.vec4s() as u64;
+    launch(gpu, variant, entry, &operands, &params, Extent::Invocations(owned), work)?;
+    let sums = Tensor::empty(gpu, Shape::new(shape.n(), 1, 1, 4), Element::F32)?;
+    let axis = Axis { first: 0, outer: shape.n(), length: chunks, inner: 1 };
+    reduce::sum_axis(&partial, axis, &sums, false)?;
+    Ok(sums)
+}

@@ -1,0 +1,117 @@
+//! What samplers ask of a model.
+
+use crate::autodiff::{Dual, Eager};
+use crate::gpu::Gpu;
+use crate::kernels::{Result, sde_step};
+use crate::nn::{Label, Scorer};
+use crate::sde::Sde;
+use crate::tensor::Tensor;
+use std::cell::Cell;
+
+/// Something with a score at every time of a process: a network, a network with guidance, or a distribution whose score is
+/// known in closed form.
+///
+/// Samplers take the score as a combination of the state and what [`Score::network`] gives ([`Label::score`]), so that
+/// it costs no pass of its own.
+pub trait Score {
+    /// The device it is evaluated on.
+    fn gpu(&self) -> &Gpu;
+
+    /// The process.
+    fn sde(&self) -> &Sde;
+
+    /// What belongs to a time in (0, 1].
+    fn label(&self, t: f64) -> Label;
+
+    /// The network's output for `x` `[n, h, w, c]` and a label of each sample.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor>;
+
+    /// The network's output for a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]`, its tangents included; a label of each of
+    /// the n samples.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor>;
+
+    /// The score at `x` `[n, h, w, c]` and a time in (0, 1] of each sample.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn score(&self, x: &Tensor, times: &[f64]) -> Result<Tensor> {
+        let labels: Vec<Label> = times.iter().map(|t| self.label(*t)).collect();
+        let net = self.network(x, &labels)?;
+        let factors: Vec<sde_step::Factors> =
+            labels.iter().map(|l| sde_step::Factors::new(&[l.score.x, l.score.net], 0.0)).collect();
+        sde_step::sde_step_each(&[x, &net], &factors, None)
+    }
+}
+
+impl Score for Scorer {
+    fn gpu(&self) -> &Gpu {
+        self.parameters.values.flat().gpu()
+    }
+
+    fn sde(&self) -> &Sde {
+        &self.model.sde
+    }
+
+    fn label(&self, t: f64) -> Label {
+        self.model.label(t)
+    }
+
+    fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
+        Scorer::network(self, &mut Eager, x, &self.condition(labels)?, None)
+    }
+
+    fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor> {
+        let mut dual = Dual::new(Eager, probes);
+        let variable = dual.variable(stack.clone());
+        let image = Scorer::network(self, &mut dual, &variable, &self.condition(labels)?, None)?;
+        Ok(image.stack().clone())
+    }
+}
+
+/// A score whose evaluations are counted, one for each call.
+pub struct Counted<'a> {
+    score: &'a dyn Score,
+    count: Cell<usize>,
+}
+
+impl<'a> Counted<'a> {
+    /// None so far.
+    pub fn new(score: &'a dyn Score) -> Self {
+        Counted { score, count: Cell::new(0) }
+    }
+
+    /// Evaluations since it was made.
+    pub fn count(&self) -> usize {
+        self.count.get()
+    }
+}
+
+impl Score for Counted<'_> {
+    fn gpu(&self) -> &Gpu {
+        self.score.gpu()
+    }
+
+    fn sde(&self) -> &Sde {
+        self.score.sde()
+    }
+
+    fn label(&self, t: f64) -> Label {
+        self.score.label(t)
+    }
+
+    fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
+        self.count.set(self.count.get() + 1);
+        self.score.network(x, labels)
+    }
+
+    fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor> {
+        self.count.set(self.count.get() + 1);
+        self.score.tangents(stack, probes, labels)
+    }
+}
