@@ -5,6 +5,7 @@
 mod support;
 
 mod cli;
+mod distributions;
 mod engines;
 mod networks;
 mod ops;

@@ -236,7 +236,7 @@ impl Model {
             ));
         }
         let halvings = self.ch_mult.len() - 1;
-        if halvings >= usize::BITS as usize || data.image_size % (1 << halvings) != 0 {
+        if halvings >= usize::BITS as usize || !data.image_size.is_multiple_of(1 << halvings) {
             let why = format!(
                 "model.ch_mult has {} levels, so the size must divide by 2 {halvings} times; \
                  change it or the number of levels",
