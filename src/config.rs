@@ -31,7 +31,7 @@ pub(crate) fn refuse(key: &'static str, value: impl std::fmt::Debug, why: impl I
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// All randomness derives from it.
+    /// All randomness derives from it: 0 to 2⁶³ − 1.
     #[serde(default = "defaults::seed")]
     pub seed: u64,
     /// How to train.
@@ -517,10 +517,10 @@ impl Config {
 
     fn check_training(&self) -> Result<(), ConfigError> {
         let (t, o) = (&self.training, &self.optim);
-        positive("training.batch_size", t.batch_size)?;
-        positive("training.n_iters", t.n_iters as usize)?;
-        positive("training.snapshot_freq", t.snapshot_freq as usize)?;
-        positive("training.log_freq", t.log_freq as usize)?;
+        count("training.batch_size", t.batch_size as u64, MAX_STEPS)?;
+        count("training.n_iters", t.n_iters, MAX_STEPS)?;
+        count("training.snapshot_freq", t.snapshot_freq, u64::MAX)?;
+        count("training.log_freq", t.log_freq, u64::MAX)?;
         if o.optimizer != "Adam" {
             return Err(refuse("optim.optimizer", &o.optimizer, "the only optimiser is Adam"));
         }
@@ -529,12 +529,9 @@ impl Config {
         within("optim.beta2", o.beta2, 0.0..1.0, "a number from 0 to below 1")?;
         within("optim.eps", o.eps, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("optim.weight_decay", o.weight_decay, 0.0..f64::INFINITY, "a number from 0 up")?;
-        if !o.grad_clip.is_finite() {
-            return Err(refuse(
-                "optim.grad_clip",
-                o.grad_clip,
-                "it must be a number; a negative one clips nothing",
-            ));
+        if !o.grad_clip.is_finite() || o.grad_clip == 0.0 {
+            let why = "it must be a number above 0, or below 0 to clip nothing";
+            return Err(refuse("optim.grad_clip", o.grad_clip, why));
         }
         if !t.continuous && t.sde == SdeName::Subvpsde {
             return Err(refuse(
@@ -543,41 +540,63 @@ impl Config {
                 "sub-VP has no discrete chain; it must be true",
             ));
         }
+        if self.sampling.steps == 1 {
+            let why = "a sampler needs at least 2; 0 means model.num_scales";
+            return Err(refuse("sampling.steps", 1, why));
+        }
         within("sampling.snr", self.sampling.snr, 0.0..f64::INFINITY, "a number from 0 up")
     }
 
     fn check_process(&self) -> Result<(), ConfigError> {
         let m = &self.model;
         within("model.sigma_min", m.sigma_min, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
-        within("model.sigma_max", m.sigma_max, m.sigma_min..f64::INFINITY, "a number above model.sigma_min")?;
+        within(
+            "model.sigma_max",
+            m.sigma_max,
+            m.sigma_min.next_up()..f64::INFINITY,
+            "a number above model.sigma_min",
+        )?;
         within("model.beta_min", m.beta_min, 0.0..f64::INFINITY, "a number from 0 up")?;
-        within("model.beta_max", m.beta_max, m.beta_min..f64::INFINITY, "a number above model.beta_min")?;
+        within(
+            "model.beta_max",
+            m.beta_max,
+            m.beta_min.next_up()..f64::INFINITY,
+            "a number above model.beta_min",
+        )?;
         within("model.ema_rate", m.ema_rate, 0.0..1.0, "a number from 0 to below 1")?;
         within("model.dropout", m.dropout, 0.0..1.0, "a number from 0 to below 1")?;
         within("model.init_scale", m.init_scale, 0.0..f64::INFINITY, "a number from 0 up")?;
+        within("model.fourier_scale", m.fourier_scale, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         if m.num_scales < 2 {
             return Err(refuse("model.num_scales", m.num_scales, "a discretisation needs at least 2 steps"));
         }
-        Ok(())
+        count("model.num_scales", m.num_scales as u64, 1_000_000)
     }
 
     fn check_network(&self) -> Result<(), ConfigError> {
         let (m, d) = (&self.model, &self.data);
-        positive("data.image_size", d.image_size)?;
-        positive("data.num_channels", d.num_channels)?;
-        positive("model.nf", m.nf)?;
-        positive("model.num_res_blocks", m.num_res_blocks)?;
+        count("data.image_size", d.image_size as u64, 1 << 16)?;
+        count("data.num_channels", d.num_channels as u64, MAX_CHANNELS)?;
+        count("model.nf", m.nf as u64, MAX_CHANNELS)?;
+        count("model.num_res_blocks", m.num_res_blocks as u64, 1000)?;
         if m.ch_mult.is_empty() || m.ch_mult.contains(&0) {
             return Err(refuse("model.ch_mult", &m.ch_mult, "it needs one number from 1 up for each level"));
         }
+        let widest = m.ch_mult.iter().max().map_or(1, |mult| (*mult as u64).saturating_mul(m.nf as u64));
+        count("model.nf times model.ch_mult", widest, MAX_CHANNELS)?;
         let halvings = m.ch_mult.len() - 1;
         if halvings >= usize::BITS as usize || d.image_size % (1 << halvings) != 0 {
             let why = format!(
-                "model.ch_mult has {} levels, so the size must divide by 2 {halvings} times; \
+                "model.ch_mult has {} levels, so the size must divide by 2 to the power {halvings}; \
                  change it or the number of levels",
                 m.ch_mult.len()
             );
             return Err(refuse("data.image_size", d.image_size, why));
+        }
+        let levels: Vec<usize> = (0..=halvings).map(|level| d.image_size >> level).collect();
+        if !m.attn_resolutions.iter().all(|size| levels.contains(size)) {
+            let why = format!("the levels have the sizes {levels:?}; name some of them");
+            return Err(refuse("model.attn_resolutions", &m.attn_resolutions, why));
         }
         if m.attention_type != "ddpm" {
             return Err(refuse("model.attention_type", &m.attention_type, "the only attention is ddpm"));
@@ -594,7 +613,7 @@ impl Config {
             return Err(refuse(
                 "model.fir_kernel",
                 &m.fir_kernel,
-                "it needs 2 to 12 taps whose sum is not 0",
+                "it needs 2 to 12 numbers whose sum is not 0",
             ));
         }
         if m.embedding_type == EmbeddingType::Fourier && !self.training.continuous {
@@ -606,17 +625,40 @@ impl Config {
     }
 }
 
-fn positive(key: &'static str, value: usize) -> Result<(), ConfigError> {
-    if value > 0 { Ok(()) } else { Err(refuse(key, value, "it must be at least 1")) }
+/// Steps, and images in one, are counted in 32 bits by the random numbers.
+const MAX_STEPS: u64 = u32::MAX as u64;
+/// More channels than any device has room for, and few enough that no count of parameters overflows.
+const MAX_CHANNELS: u64 = 1 << 20;
+
+fn count(key: &'static str, value: u64, most: u64) -> Result<(), ConfigError> {
+    match value {
+        0 => Err(refuse(key, value, "it must be at least 1")),
+        _ if value > most => Err(refuse(key, value, format!("it must be at most {most}"))),
+        _ => Ok(()),
+    }
 }
 
 fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str) -> Result<(), ConfigError> {
     if range.contains(&value) { Ok(()) } else { Err(refuse(key, value, format!("it must be {what}"))) }
 }
 
-/// A parser's message in one line, with the line it is about.
+/// What Rust calls a type, and what anyone does.
+const TYPES: [(&str, &str); 5] = [
+    ("expected usize", "expected a whole number from 0 up"),
+    ("expected u64", "expected a whole number from 0 to 9223372036854775807"),
+    ("expected u16", "expected a whole number from 0 to 65535"),
+    ("expected f64", "expected a number"),
+    ("expected struct ", "expected section "),
+];
+
+/// A parser's message in one line, with the key or the line it is about.
 fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
     let message = error.message().replace('\n', " ");
+    let message = TYPES.iter().fold(message, |message, (theirs, ours)| message.replace(theirs, ours));
+    // The key stands only in the whole message: "…\nin `section.key`\n".
+    let whole = error.to_string();
+    let key = whole.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+    let message = key.map_or(message.clone(), |key| format!("{key}: {message}"));
     let line =
         error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
     match line {
@@ -628,7 +670,11 @@ fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
 /// Applies `section.key=value` to a table.
 fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> {
     let wrong = |why: &str| ConfigError::Text(format!("--set {assignment}: {why}"));
-    let (path, value) = assignment.split_once('=').ok_or_else(|| wrong("write it as section.key=value"))?;
+    let form = || wrong("write it as section.key=value");
+    let (path, value) = assignment.split_once('=').ok_or_else(form)?;
+    if path.split('.').any(|part| part.trim().is_empty()) {
+        return Err(form());
+    }
     // A bare word is a string: nobody wants to quote in a shell.
     let value = format!("v = {value}")
         .parse::<toml::Table>()
