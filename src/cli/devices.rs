@@ -4,7 +4,13 @@ use super::{Common, print};
 use crate::gpu::{Bytes, adapters, choose_among};
 
 /// List the adapters, best first, and say which one would be used.
+///
+/// Discrete GPUs come first, then integrated ones, then others, and software drivers last.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tweedie devices\n  \
+    tweedie devices --adapter 1\n  \
+    WGPU_ADAPTER_NAME=radeon tweedie train configs/digits_ve.toml --out runs/digits")]
 pub(super) struct Args {}
 
 pub(super) fn run(common: &Common, _: &Args) -> anyhow::Result<()> {

@@ -31,7 +31,7 @@ pub(super) struct Args {
     /// Stop after so many steps in all, instead of training.n_iters
     #[arg(long, value_name = "N", value_parser = whole::<u64>(), allow_negative_numbers = true)]
     steps: Option<u64>,
-    /// Set a key of the configuration
+    /// Set a key of the configuration, for example model.nf=64; may be repeated
     #[arg(long, value_name = "section.key=value")]
     set: Vec<String>,
     /// Set the seed
