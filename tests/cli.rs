@@ -117,7 +117,7 @@ fn a_run_folder_holds_what_the_design_says_and_is_not_overwritten() {
     assert!(std::fs::read(checkpoint(run, 20)).expect("a checkpoint") == before);
     // A run goes on with the configuration it was begun with.
     let message = refuse(train(run, &["optim.lr=0.5"]).arg("--resume"));
-    assert!(message.contains("another optim.lr"), "{message}");
+    assert!(message.contains("was begun with optim.lr = 0.001; resume with that"), "{message}");
 }
 
 #[test]
@@ -146,6 +146,35 @@ fn a_run_does_not_go_back_and_a_missing_or_broken_newest_checkpoint_costs_no_mor
     std::fs::remove_file(checkpoint(&run, 30)).expect("a file");
     succeed(&mut resume("30"));
     assert!(std::fs::read(checkpoint(&run, 30)).expect("a checkpoint") == newest);
+}
+
+/// The program where no byte can be written to any file.
+#[cfg(target_os = "linux")]
+fn without_room() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_tweedie")]);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_told_of_and_leaves_nothing() {
+    let (run, folder) = (trained(), folder());
+    // So small that an encoder's buffer holds all of it until it is closed.
+    for name in ["s.png", "s.npz", "pictures/"] {
+        let out = folder.path().join(name);
+        let message = refuse(without_room().arg("sample").arg(run).args(["-n", "1", "--out"]).arg(&out));
+        assert!(message.contains("cannot be written; make room there"), "{name}: {message}");
+    }
+    let pictures = folder.path().join("pictures");
+    assert_eq!(std::fs::read_dir(&pictures).expect("a folder").count(), 0);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    let out = folder.path().join("run");
+    let mut command = without_room();
+    command.args(["train", "configs/digits_ve.toml", "--out"]).arg(&out).args(["--steps", "1"]);
+    let message = refuse(command.args(TINY.iter().flat_map(|set| ["--set", set])));
+    assert!(message.contains("config.toml: ") && !out.join("config.toml").exists(), "{message}");
 }
 
 /// `/dev/full` is a disk that is always full.

@@ -176,10 +176,7 @@ impl Checkpoint {
 }
 
 fn damaged(error: SafeTensorError) -> String {
-    format!(
-        "it is truncated or no safetensors file ({error}); remove it to go on from the run's checkpoint before, \
-         or name another"
-    )
+    format!("it is truncated or no safetensors file ({error}); name another checkpoint")
 }
 
 fn checkpoint_error(path: &Path, what: String) -> TrainError {

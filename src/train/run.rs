@@ -201,11 +201,16 @@ impl Run {
     }
 
     fn reopen(&self, gpu: &Gpu, config: &Config, newest: &Path) -> Result<Trainer, TrainError> {
-        let checkpoint = Checkpoint::read(newest)?;
-        if let Some(key) = difference(config, checkpoint.config()) {
+        let checkpoint = Checkpoint::read(newest).map_err(|error| match error {
+            TrainError::Checkpoint { path, what } => {
+                TrainError::Run(format!("{path}: {what}, or remove it to go on from the one before"))
+            }
+            other => other,
+        })?;
+        if let Some(begun) = difference(config, checkpoint.config()) {
             let folder = self.folder.display();
             return Err(TrainError::Run(format!(
-                "{folder} was begun with another {key}; resume with its own config.toml, or train to another --out"
+                "{folder} was begun with {begun}; resume with that, or train to another --out"
             )));
         }
         sweep(&self.folder);
@@ -254,7 +259,10 @@ impl Run {
     /// Drops the rows of steps that a resumed run will make again.
     fn forget_after(&self, step: u64) -> Result<(), TrainError> {
         let path = self.metrics();
-        let text = std::fs::read_to_string(&path).map_err(|e| file_error(&path, e))?;
+        let text = match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Metrics::HEADER.to_string(),
+            read => read.map_err(|e| file_error(&path, e))?,
+        };
         let kept = text.lines().enumerate().filter(|(i, line)| {
             let made = line.split(',').next().and_then(|step| step.parse::<u64>().ok());
             // A row that a full disk cut off is none.
@@ -278,7 +286,7 @@ impl Metrics {
     }
 }
 
-/// The first key in which two configurations differ that training's result depends on.
+/// The first key in which `a` differs from `b` that training's result depends on, with its value in `b`.
 fn difference(a: &Config, b: &Config) -> Option<String> {
     let table = |config: &Config| {
         let mut config = config.clone();
@@ -291,16 +299,17 @@ fn difference(a: &Config, b: &Config) -> Option<String> {
         toml::Table::try_from(&config).unwrap_or_default()
     };
     let (a, b) = (table(a), table(b));
+    let shown = |value: Option<&toml::Value>| value.map_or("nothing".into(), toml::Value::to_string);
     for (section, value) in &a {
         let other = b.get(section);
         match (value.as_table(), other.and_then(toml::Value::as_table)) {
             (Some(keys), Some(others)) => {
                 let differs = |key: &&String| keys.get(*key) != others.get(*key);
                 if let Some(key) = keys.keys().chain(others.keys()).find(differs) {
-                    return Some(format!("{section}.{key}"));
+                    return Some(format!("{section}.{key} = {}", shown(others.get(key))));
                 }
             }
-            _ if other != Some(value) => return Some(section.clone()),
+            _ if other != Some(value) => return Some(format!("{section} = {}", shown(other))),
             _ => {}
         }
     }
