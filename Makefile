@@ -14,7 +14,7 @@ endif
 
 demo: export PROFILE := --release
 demo: adapter
-	./target/release/tweedie train configs/digits_ve.toml --out $(RUN) $(if $(wildcard $(RUN)/checkpoints/latest),--resume)
+	./target/release/tweedie train configs/digits_ve.toml --out $(RUN) $(if $(wildcard $(RUN)/config.toml),--resume)
 	./target/release/tweedie sample $(RUN) -n 400 --out $(RUN)/samples.npz --out $(RUN)/samples.png
 	./target/release/tweedie evaluate $(RUN)/samples.npz
 	@echo "the samples are in $(RUN)/samples.png"

@@ -133,6 +133,13 @@ fn a_run_does_not_go_back_and_a_missing_or_broken_newest_checkpoint_costs_no_mor
     let message = refuse(&mut resume("19"));
     assert!(message.contains("--steps 19") && message.contains("has made 20 steps already"), "{message}");
     succeed(&mut resume("20"));
+    // Killed before its first checkpoint, it begins again.
+    let begun = folder.path().join("begun");
+    std::fs::create_dir_all(begun.join("checkpoints")).expect("a folder");
+    std::fs::copy(run.join("config.toml"), begun.join("config.toml")).expect("a file");
+    succeed(tweedie().args(["train", "--resume", "--steps", "20", "--out"]).arg(&begun));
+    let read = |run: &Path| std::fs::read(checkpoint(run, 20)).expect("a checkpoint");
+    assert!(read(&begun) == read(&run));
     // The file that says which is the newest is missing.
     std::fs::remove_file(run.join("checkpoints/latest")).expect("a file");
     let whole = std::fs::read(checkpoint(&run, 20)).expect("a checkpoint");
