@@ -24,8 +24,7 @@ fn each_sample_is_chosen_as_its_twin_chooses() {
             let twin = Array::from_fn(shape, |n, h, w, c| if accepts(n) { &y } else { &x }.at(n, h, w, c));
             let accepted = count(gpu, shape.n());
             for _ in 0..2 {
-                let chosen =
-                    metropolis(&x.f32(gpu), &y.f32(gpu), &ratio.f32(gpu), &accepted, KEY).unwrap();
+                let chosen = metropolis(&x.f32(gpu), &y.f32(gpu), &ratio.f32(gpu), &accepted, KEY).unwrap();
                 assert_close(&format!("{shape}"), &chosen, &twin, 0);
             }
             let counts: Vec<f32> = (0..shape.n()).map(|n| if accepts(n) { 2.0 } else { 0.0 }).collect();

@@ -33,8 +33,8 @@ pub enum Purpose {
     Constraint(u16),
     /// Whether the corrector's proposal in its inner step of this number is accepted.
     Acceptance(u16),
-    /// Further noise of a predictor that draws more than once a step.
-    PredictorStage(u16),
+    /// What the Wiener increment of a Runge–Kutta predictor has beyond the increment's time integral.
+    Increment,
     /// Tests, benchmarks and whatever else only has to be random.
     Other(u16),
 }
@@ -55,7 +55,7 @@ impl Purpose {
             Purpose::Dequantisation => (11, 0),
             Purpose::Constraint(part) => (12, part),
             Purpose::Acceptance(index) => (30, index),
-            Purpose::PredictorStage(index) => (31, index),
+            Purpose::Increment => (31, 0),
             Purpose::Other(index) => (255, index),
         };
         kind | u32::from(index) << 8

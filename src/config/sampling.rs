@@ -72,6 +72,10 @@ pub enum PredictorName {
     ReverseDiffusion,
     /// Ancestral sampling: the posterior of the discrete chain.
     AncestralSampling,
+    /// The probability flow, discretised like the reverse diffusion: no noise.
+    ProbabilityFlow,
+    /// A Runge–Kutta method for additive noise of strong order 1.5 and weak order 2: two evaluations a step.
+    StochasticRungeKutta,
     /// No predictor.
     None,
 }

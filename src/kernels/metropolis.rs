@@ -30,11 +30,8 @@ pub fn metropolis(x: &Tensor, y: &Tensor, log_ratio: &Tensor, accepted: &Tensor,
     check("metropolis", wide, || "the operands are f32".into())?;
     let chosen = Tensor::empty(gpu, shape, Element::F32)?;
     let owned = shape.vec4s();
-    let params = Params {
-        noise: NoiseWords::drawn(key),
-        blocks: owned as u32,
-        sample: shape.sample_vec4s() as u32,
-    };
+    let params =
+        Params { noise: NoiseWords::drawn(key), blocks: owned as u32, sample: shape.sample_vec4s() as u32 };
     let operands = [x, y, log_ratio, &chosen, accepted];
     let variant = Variant::new(Shader::Metropolis);
     let extent = Extent::Invocations(owned);

@@ -4,6 +4,7 @@ mod corrector;
 mod flow;
 mod pc;
 mod predictor;
+mod runge_kutta;
 mod score;
 
 pub use flow::{Flow, probability_flow};

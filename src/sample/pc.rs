@@ -40,7 +40,7 @@ impl PredictorCorrector {
             return Err(refuse(format!("{steps} steps; a sampler needs at least 2")));
         }
         let sde = Sde { n: steps, ..sde };
-        let (predictor, corrector) = (Predictor::new(sde, config), Corrector::new(sde, config));
+        let (predictor, corrector) = (Predictor::new(sde, config)?, Corrector::new(sde, config));
         Ok(PredictorCorrector { sde, predictor, corrector, noise_removal: config.noise_removal })
     }
 

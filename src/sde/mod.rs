@@ -146,6 +146,13 @@ impl Sde {
         (0..n).map(move |i| 1.0 + (eps - 1.0) * i as f64 / (n - 1).max(1) as f64)
     }
 
+    /// The time after `t` on that grid; none after the last.
+    pub fn next_sampling_time(&self, t: f64) -> Option<f64> {
+        let (eps, n) = (self.sampling_eps(), self.n);
+        let step = (1.0 - eps) / (n - 1).max(1) as f64;
+        (t - eps > 0.5 * step).then(|| (t - step).max(eps))
+    }
+
     /// The index that belongs to a time: ⌊t (n − 1)⌋, rounding forgiven.
     pub fn index(&self, t: f64) -> usize {
         ((t * (self.n - 1) as f64 + 1e-6).floor().max(0.0) as usize).min(self.n - 1)
