@@ -2,9 +2,10 @@
 
 use super::runge_kutta::RungeKutta;
 use super::score::Score;
+use super::step::Step;
 use super::{denoise, refuse};
 use crate::config::{PredictorName, Sampling};
-use crate::kernels::{Result, sde_step::sde_step};
+use crate::kernels::Result;
 use crate::random::Key;
 use crate::sde::{Marginal, Sde, SdeKind};
 use crate::tensor::Tensor;
@@ -16,24 +17,6 @@ pub struct Predictor {
     name: PredictorName,
     /// Follow the probability flow instead of the reverse-time SDE.
     probability_flow: bool,
-}
-
-/// A step that is linear in the state, the score and the noise: a x + b score + c z.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Step {
-    pub(super) a: f64,
-    pub(super) b: f64,
-    pub(super) c: f64,
-}
-
-impl Step {
-    /// The step from states `[n, h, w, c]` at time `t`; without noise if there is no key.
-    fn run(self, score: &dyn Score, x: &Tensor, t: f64, key: Option<Key>) -> Result<Tensor> {
-        let label = score.label(t);
-        let net = score.network(x, &vec![label; x.shape().n()])?;
-        let noise = key.map(|key| (self.c, key)).filter(|(c, _)| *c != 0.0);
-        sde_step(&[(x, self.a + self.b * label.score.x), (&net, self.b * label.score.net)], noise)
-    }
 }
 
 impl Predictor {

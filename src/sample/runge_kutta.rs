@@ -11,8 +11,8 @@
 //! Δw and I are normal with variances h and h³/3 and covariance h²/2: I = √(h³/3) u and Δw = √h (√3 u + v) / 2 with
 //! independent standard normal u and v.
 
-use super::predictor::Step;
 use super::score::Score;
+use super::step::Step;
 use crate::kernels::{Result, sde_step::sde_step};
 use crate::random::{Key, Purpose};
 use crate::sde::Sde;

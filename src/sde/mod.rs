@@ -4,6 +4,8 @@
 //! Every one of them is dx = f(t) x dt + g(t) dw with x(t) | x(0) ~ N(m(t) x(0), s(t)² I): numbers for each time, no
 //! arrays.
 
+pub mod ladder;
+
 use std::f64::consts::LN_2;
 
 /// A forward process with its discretisation into `n` steps.
