@@ -17,6 +17,7 @@ mod hutchinson;
 mod inner_product;
 mod langevin;
 mod matmul;
+mod metropolis;
 mod random;
 mod reduce;
 mod roofline;

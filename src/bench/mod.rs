@@ -45,6 +45,7 @@ families! {
     inner_product = "../../benches/inner_product.rs",
     langevin = "../../benches/langevin.rs",
     matmul = "../../benches/matmul.rs",
+    metropolis = "../../benches/metropolis.rs",
     random = "../../benches/random.rs",
     reduce = "../../benches/reduce.rs",
     score_matching = "../../benches/score_matching.rs",

@@ -51,6 +51,9 @@ pub(super) struct Args {
     /// The corrector's signal-to-noise ratio [default: the model's]
     #[arg(long, allow_negative_numbers = true)]
     snr: Option<f64>,
+    /// Corrector steps at each time, Langevin steps at each level [default: the model's]
+    #[arg(long, value_name = "N")]
+    corrector_steps: Option<u16>,
     /// Which weights
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
     weights: Weights,
@@ -83,6 +86,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     config.sampling.predictor = args.predictor.unwrap_or(config.sampling.predictor);
     config.sampling.corrector = args.corrector.unwrap_or(config.sampling.corrector);
     config.sampling.snr = args.snr.unwrap_or(config.sampling.snr);
+    config.sampling.n_steps_each = args.corrector_steps.unwrap_or(config.sampling.n_steps_each);
     let gpu = common.open()?;
     let scorer = checkpoint.scorer(&gpu, args.weights)?;
     let sampler = sample::sampler(&config.sampling, &scorer.model.sde, steps(&config, args.steps))?;
@@ -99,14 +103,17 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.out.iter().chain(&args.animate).map(|p| p.display().to_string()).collect();
     if common.json {
         let report = serde_json::json!({
-            "n": args.n, "evaluations": drawn.evaluations, "seconds": seconds, "written": written,
+            "n": args.n, "evaluations": drawn.evaluations, "acceptance": drawn.acceptance, "seconds": seconds,
+            "written": written,
         });
         return super::print(report);
     }
+    let acceptance = drawn.acceptance.map(|share| format!(", {:.1} % accepted", 100.0 * share));
     super::print(format!(
-        "{} samples, {} score evaluations each, {seconds:.1} s: {}",
+        "{} samples, {} score evaluations each{}, {seconds:.1} s: {}",
         args.n,
         drawn.evaluations,
+        acceptance.unwrap_or_default(),
         written.join(", ")
     ))
 }
@@ -122,6 +129,10 @@ fn check(args: &Args) -> anyhow::Result<()> {
     if let Some(snr) = args.snr {
         anyhow::ensure!(snr.is_finite() && snr >= 0.0, "--snr {snr}: it must be a number from 0 up");
     }
+    anyhow::ensure!(
+        args.corrector_steps != Some(0),
+        "--corrector-steps 0: ask for at least one, or for --corrector none"
+    );
     for path in &args.out {
         output::check(path, &["png", "npz"])?;
     }
@@ -141,6 +152,8 @@ struct Drawn {
     images: output::Images,
     /// Evaluations of the score for one sample.
     evaluations: f64,
+    /// The share of the corrector's proposals that were accepted, if any could be rejected.
+    acceptance: Option<f64>,
     /// The state along the reverse process, if it is to be shown.
     frames: Vec<output::Images>,
 }
@@ -165,6 +178,7 @@ fn draw(
     let mut values = Vec::new();
     let mut frames = Vec::new();
     let mut evaluations = 0.0;
+    let mut acceptance: Option<f64> = None;
     let every = sampler.steps().map_or(1, |steps| steps.div_ceil(FRAMES));
     for start in batches {
         let n = args.batch.min(args.n - start);
@@ -182,7 +196,9 @@ fn draw(
         let x = sample::prior(scorer, shape(n), draw)?;
         let sampled = sampler.run(scorer, x, draw, &mut watch)?;
         values.extend(sampled.x.read()?);
-        evaluations += sampled.evaluations * f64::from(n) / f64::from(args.n);
+        let share = f64::from(n) / f64::from(args.n);
+        evaluations += sampled.evaluations * share;
+        acceptance = sampled.acceptance.map(|accepted| acceptance.unwrap_or(0.0) + accepted * share);
     }
     gpu.synchronize()?;
     bar.finish_and_clear();
@@ -190,7 +206,12 @@ fn draw(
         values.iter().all(|v| v.is_finite()),
         "the sampler has diverged: some samples are not finite; use more --steps or a smaller --snr"
     );
-    Ok(Drawn { images: output::Images::new(shape(args.n), values, centered), evaluations, frames })
+    Ok(Drawn {
+        images: output::Images::new(shape(args.n), values, centered),
+        evaluations,
+        acceptance,
+        frames,
+    })
 }
 
 fn progress(steps: Option<u64>) -> ProgressBar {

@@ -58,6 +58,8 @@ shaders! {
     Langevin = "langevin",
     /// Batched matrix product.
     Matmul = "matmul",
+    /// The Metropolis–Hastings test.
+    Metropolis = "metropolis",
     /// Noise into a tensor.
     Random = "random",
     /// Sums over an axis.

@@ -13,6 +13,7 @@ pub mod hutchinson;
 pub mod inner_product;
 pub mod langevin;
 pub mod matmul;
+pub mod metropolis;
 pub mod random;
 pub mod reduce;
 pub mod roofline;
@@ -78,6 +79,7 @@ pub fn variants() -> Vec<Variant> {
         Shader::Embedding,
         Shader::InnerProduct,
         Shader::Langevin,
+        Shader::Metropolis,
         Shader::Random,
         Shader::Reduce,
         Shader::Roofline,

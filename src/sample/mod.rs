@@ -1,11 +1,17 @@
-//! Sampling: the probability flow, predictors and correctors.
+//! Sampling: the probability flow, predictors and correctors, annealed Langevin dynamics.
 
+mod ald;
 mod corrector;
 mod flow;
+mod hamiltonian;
 mod pc;
 mod predictor;
+mod runge_kutta;
 mod score;
+mod step;
 
+pub use ald::AnnealedLangevin;
+pub use corrector::Corrector;
 pub use flow::{Flow, probability_flow};
 pub use pc::{Constraint, PredictorCorrector};
 pub use score::{Counted, Score};
@@ -52,6 +58,8 @@ pub struct Sampled {
     pub x: Tensor,
     /// Evaluations of the score; of each sample's own where a solver controls each by itself, then in the mean.
     pub evaluations: f64,
+    /// The share of proposals that were accepted, if any could be rejected.
+    pub acceptance: Option<f64>,
 }
 
 /// A solver of the reverse-time process.
@@ -74,6 +82,7 @@ pub trait Sampler {
 pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sampler>> {
     match config.method {
         Method::Pc => Ok(Box::new(PredictorCorrector::new(*sde, config, steps)?)),
+        Method::Ald => Ok(Box::new(AnnealedLangevin::new(*sde, config, steps)?)),
     }
 }
 
