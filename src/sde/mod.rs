@@ -4,6 +4,10 @@
 //! Every one of them is dx = f(t) x dt + g(t) dw with x(t) | x(0) ~ N(m(t) x(0), s(t)² I): numbers for each time, no
 //! arrays.
 
+mod level;
+
+pub use level::Level;
+
 use std::f64::consts::LN_2;
 
 /// A forward process with its discretisation into `n` steps.
