@@ -1,7 +1,7 @@
 //! `tweedie sample`.
 
 use super::{Common, open_model, output, whole};
-use crate::config::{Config, CorrectorName, Method, PredictorName};
+use crate::config::{Config, CorrectorName, Method, PredictorName, Sampling, Schedule};
 use crate::gpu::{Bytes, Gpu};
 use crate::kernels::KernelError;
 use crate::nn::Scorer;
@@ -39,7 +39,7 @@ pub(super) struct Args {
     /// The sampler [default: the model's]
     #[arg(long, value_enum)]
     sampler: Option<Method>,
-    /// Steps of the predictor [default: the model's sampling.steps]
+    /// Steps [default: the model's sampling.steps, or as many as another sampler than its own needs]
     #[arg(long, value_name = "N", value_parser = whole::<usize>(), allow_negative_numbers = true)]
     steps: Option<usize>,
     /// The predictor [default: the model's]
@@ -54,6 +54,21 @@ pub(super) struct Args {
     /// Corrector steps at each time, Langevin steps at each level [default: the model's]
     #[arg(long, value_name = "N")]
     corrector_steps: Option<u16>,
+    /// The noise levels of a solver with a grid [default: the model's, or the solver's own]
+    #[arg(long, value_enum)]
+    schedule: Option<Schedule>,
+    /// The relative tolerance of an adaptive solver [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    rtol: Option<f64>,
+    /// The absolute tolerance of an adaptive solver, in the model's range [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    atol: Option<f64>,
+    /// How much noise stochastic Heun adds anew: EDM's S_churn [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    churn: Option<f64>,
+    /// DDIM's η: 0 is deterministic, 1 ancestral sampling [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    eta: Option<f64>,
     /// Which weights
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
     weights: Weights,
@@ -65,17 +80,44 @@ pub(super) struct Args {
     animate: Option<PathBuf>,
 }
 
-/// Steps of a sampler: those asked for, else the configuration's, else those of the process.
+/// Steps of a sampler: those asked for, else the configuration's, else those of the method or of the process.
 pub(super) fn steps(config: &Config, asked: Option<usize>) -> usize {
     let configured = Some(config.sampling.steps).filter(|steps| *steps > 0);
-    asked.or(configured).unwrap_or(config.model.num_scales)
+    let usual = || config.sampling.method.default_steps().unwrap_or(config.model.num_scales);
+    asked.or(configured).unwrap_or_else(usual)
+}
+
+/// What is asked for in place of what the model's configuration says.
+fn override_sampling(sampling: &mut Sampling, args: &Args) {
+    fn set<T: Copy>(value: &mut T, asked: Option<T>) {
+        *value = asked.unwrap_or(*value);
+    }
+    if args.sampler.is_some_and(|method| method != sampling.method) {
+        // The configuration's steps are those of its own method.
+        sampling.steps = 0;
+    }
+    set(&mut sampling.method, args.sampler);
+    set(&mut sampling.predictor, args.predictor);
+    set(&mut sampling.corrector, args.corrector);
+    set(&mut sampling.snr, args.snr);
+    set(&mut sampling.n_steps_each, args.corrector_steps);
+    set(&mut sampling.s_churn, args.churn);
+    set(&mut sampling.eta, args.eta);
+    for rtol in [&mut sampling.rtol, &mut sampling.sde_rtol] {
+        set(rtol, args.rtol);
+    }
+    for atol in [&mut sampling.atol, &mut sampling.sde_atol] {
+        set(atol, args.atol);
+    }
+    sampling.schedule = args.schedule.or(sampling.schedule);
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     check(args)?;
     let checkpoint = open_model(&args.model)?;
     let mut config = checkpoint.config().clone();
-    config.sampling.method = args.sampler.unwrap_or(config.sampling.method);
+    override_sampling(&mut config.sampling, args);
+    config.sampling.check()?;
     let taken = output::Images::bytes(args.n, image_shape(&config));
     anyhow::ensure!(
         crate::memory::fits(taken),
@@ -83,10 +125,6 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.n,
         Bytes(taken)
     );
-    config.sampling.predictor = args.predictor.unwrap_or(config.sampling.predictor);
-    config.sampling.corrector = args.corrector.unwrap_or(config.sampling.corrector);
-    config.sampling.snr = args.snr.unwrap_or(config.sampling.snr);
-    config.sampling.n_steps_each = args.corrector_steps.unwrap_or(config.sampling.n_steps_each);
     let gpu = common.open()?;
     let scorer = checkpoint.scorer(&gpu, args.weights)?;
     let sampler = sample::sampler(&config.sampling, &scorer.model.sde, steps(&config, args.steps))?;
@@ -112,7 +150,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     super::print(format!(
         "{} samples, {} score evaluations each{}, {seconds:.1} s: {}",
         args.n,
-        drawn.evaluations,
+        (10.0 * drawn.evaluations).round() / 10.0,
         acceptance.unwrap_or_default(),
         written.join(", ")
     ))
@@ -133,6 +171,20 @@ fn check(args: &Args) -> anyhow::Result<()> {
         args.corrector_steps != Some(0),
         "--corrector-steps 0: ask for at least one, or for --corrector none"
     );
+    for (option, value) in [("rtol", args.rtol), ("atol", args.atol)] {
+        if let Some(value) = value {
+            anyhow::ensure!(
+                value.is_finite() && value > 0.0,
+                "--{option} {value}: it must be a number above 0"
+            );
+        }
+    }
+    if let Some(churn) = args.churn {
+        anyhow::ensure!(churn.is_finite() && churn >= 0.0, "--churn {churn}: it must be a number from 0 up");
+    }
+    if let Some(eta) = args.eta {
+        anyhow::ensure!((0.0..=1.0).contains(&eta), "--eta {eta}: it must be a number from 0 to 1");
+    }
     for path in &args.out {
         output::check(path, &["png", "npz"])?;
     }

@@ -12,7 +12,7 @@ pub use model::{
     ResblockType,
 };
 pub use optim::Optim;
-pub use sampling::{CorrectorName, Method, Over, PredictorName, Sampling};
+pub use sampling::{CorrectorName, Method, Over, PredictorName, Sampling, Schedule};
 pub use training::{SdeName, Training};
 
 use crate::sde::{Sde, SdeKind};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampling {
-    /// The family of samplers.
+    /// `pc`, `ald`, `euler`, `heun`, `stochastic_heun`, `ddim`, `dpmpp_2m`, `dpmpp_3m` or `adaptive_sde`.
     pub method: Method,
     /// The predictor.
     pub predictor: PredictorName,
@@ -36,6 +36,24 @@ pub struct Sampling {
     pub atol: f64,
     /// Whether adaptive solvers control each sample by its own error or, as in the reference, the batch jointly.
     pub error_norm: Over,
+    /// Relative tolerance of the adaptive SDE solver.
+    pub sde_rtol: f64,
+    /// Absolute tolerance of the adaptive SDE solver, in the model's range: a grey level or so.
+    pub sde_atol: f64,
+    /// The noise levels of solvers with a grid; the method's own if there is none.
+    pub schedule: Option<Schedule>,
+    /// ρ of the `edm` schedule: the larger, the shorter the steps at little noise.
+    pub rho: f64,
+    /// η of DDIM: 0 is deterministic, 1 ancestral sampling.
+    pub eta: f64,
+    /// Of stochastic Heun: how much noise all steps together add anew.
+    pub s_churn: f64,
+    /// Noise is added only at noise levels from this one,
+    pub s_tmin: f64,
+    /// up to this one,
+    pub s_tmax: f64,
+    /// and with this standard deviation.
+    pub s_noise: f64,
 }
 
 impl Default for Sampling {
@@ -55,6 +73,16 @@ impl Default for Sampling {
             rtol: 1e-5,
             atol: 1e-5,
             error_norm: Over::Sample,
+            sde_rtol: 0.02,
+            sde_atol: 0.0078,
+            schedule: None,
+            rho: 7.0,
+            eta: 0.0,
+            // EDM's for ImageNet (Karras 2022, table 5).
+            s_churn: 40.0,
+            s_tmin: 0.05,
+            s_tmax: 50.0,
+            s_noise: 1.003,
         }
     }
 }
@@ -68,6 +96,49 @@ pub enum Method {
     Pc,
     /// Annealed Langevin dynamics on the ladder of noise levels.
     Ald,
+    /// Euler's method on the probability flow in EDM's coordinates.
+    Euler,
+    /// Heun's method on the probability flow in EDM's coordinates.
+    Heun,
+    /// The same with noise added before every step.
+    StochasticHeun,
+    /// DDIM, deterministic or with η.
+    Ddim,
+    /// DPM-Solver++, multistep, of order 2.
+    #[serde(rename = "dpmpp_2m")]
+    #[value(name = "dpmpp_2m")]
+    Dpmpp2m,
+    /// DPM-Solver++, multistep, of order 3.
+    #[serde(rename = "dpmpp_3m")]
+    #[value(name = "dpmpp_3m")]
+    Dpmpp3m,
+    /// Stochastic improved Euler on the reverse-time SDE with steps as long as the tolerance allows.
+    AdaptiveSde,
+}
+
+impl Method {
+    /// Steps where nobody says how many; none if the process or the solver itself decides.
+    pub fn default_steps(self) -> Option<usize> {
+        match self {
+            Method::Pc | Method::Ald | Method::AdaptiveSde => None,
+            Method::Euler | Method::Ddim => Some(50),
+            Method::Heun | Method::StochasticHeun => Some(18),
+            Method::Dpmpp2m | Method::Dpmpp3m => Some(20),
+        }
+    }
+}
+
+/// How the noise levels σ = s / m of a grid lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[clap(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Uniform in time, as the reference's.
+    Time,
+    /// Uniform in σ^(1/ρ) (Karras 2022, eq. 5).
+    Edm,
+    /// Uniform in log σ.
+    LogSnr,
 }
 
 /// The predictors.
@@ -118,7 +189,11 @@ pub enum Over {
 }
 
 impl Sampling {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    /// Checks every value that a sampler would trip over.
+    ///
+    /// # Errors
+    /// If a value cannot be; the message names the key and what it must be.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if self.steps == 1 {
             let why = "a sampler needs at least 2; 0 means model.num_scales";
             return Err(refuse("sampling.steps", 1, why));
@@ -130,6 +205,22 @@ impl Sampling {
             count("sampling.n_steps_each", self.n_steps_each.into(), 65_535)?;
         }
         within("sampling.rtol", self.rtol, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
-        within("sampling.atol", self.atol, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")
+        for (key, value) in [
+            ("sampling.atol", self.atol),
+            ("sampling.sde_rtol", self.sde_rtol),
+            ("sampling.sde_atol", self.sde_atol),
+            ("sampling.rho", self.rho),
+        ] {
+            within(key, value, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
+        }
+        for (key, value) in [
+            ("sampling.s_churn", self.s_churn),
+            ("sampling.s_tmin", self.s_tmin),
+            ("sampling.s_tmax", self.s_tmax),
+            ("sampling.s_noise", self.s_noise),
+        ] {
+            within(key, value, 0.0..f64::INFINITY, "a number from 0 up")?;
+        }
+        within("sampling.eta", self.eta, 0.0..1.0 + f64::EPSILON, "a number from 0 to 1")
     }
 }

@@ -1,22 +1,30 @@
-//! Sampling: the probability flow, predictors and correctors, annealed Langevin dynamics.
+//! Sampling: the probability flow, predictors and correctors, annealed Langevin dynamics, and solvers that need few
+//! evaluations.
 
+mod adaptive;
 mod ald;
 mod corrector;
 mod flow;
+mod grid;
 mod hamiltonian;
+mod heun;
+mod multistep;
 mod pc;
 mod predictor;
 mod runge_kutta;
 mod score;
 mod step;
 
+pub use adaptive::Adaptive;
 pub use ald::AnnealedLangevin;
 pub use corrector::Corrector;
 pub use flow::{Flow, probability_flow};
+pub use heun::Heun;
+pub use multistep::Multistep;
 pub use pc::{Constraint, PredictorCorrector};
 pub use score::{Counted, Score};
 
-use crate::config::{Method, Sampling};
+use crate::config::{Method, Sampling, Schedule};
 use crate::kernels::random::{Distribution, fill};
 use crate::kernels::{KernelError, Result};
 use crate::random::{Key, Purpose};
@@ -80,9 +88,22 @@ pub trait Sampler {
 /// # Errors
 /// If there cannot be such a sampler.
 pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sampler>> {
+    let multistep = |order: usize, eta: f64, schedule: Schedule| -> Result<Box<dyn Sampler>> {
+        Ok(Box::new(Multistep::new(*sde, config, steps, (order, eta), schedule)?))
+    };
     match config.method {
+        Method::Pc | Method::Ald | Method::AdaptiveSde if config.schedule.is_some() => {
+            Err(refuse("this sampler has a schedule of its own; leave sampling.schedule out"))
+        }
         Method::Pc => Ok(Box::new(PredictorCorrector::new(*sde, config, steps)?)),
         Method::Ald => Ok(Box::new(AnnealedLangevin::new(*sde, config, steps)?)),
+        Method::Euler => multistep(1, 0.0, Schedule::Edm),
+        Method::Heun => Ok(Box::new(Heun::new(*sde, config, steps, false)?)),
+        Method::StochasticHeun => Ok(Box::new(Heun::new(*sde, config, steps, true)?)),
+        Method::Ddim => multistep(1, config.eta, Schedule::Time),
+        Method::Dpmpp2m => multistep(2, 0.0, Schedule::LogSnr),
+        Method::Dpmpp3m => multistep(3, 0.0, Schedule::LogSnr),
+        Method::AdaptiveSde => Ok(Box::new(Adaptive::new(*sde, config))),
     }
 }
 
@@ -100,12 +121,9 @@ pub fn prior(score: &dyn Score, shape: Shape, draw: Draw) -> Result<Tensor> {
 /// # Errors
 /// If the device refuses.
 pub fn denoise(score: &dyn Score, x: &Tensor, t: f64) -> Result<Tensor> {
-    let label = score.label(t);
-    let net = score.network(x, &vec![label; x.shape().n()])?;
-    let marginal = score.sde().marginal_prob(t);
-    let variance = marginal.std * marginal.std;
-    let (of_x, of_net) = (1.0 + variance * label.score.x, variance * label.score.net);
-    crate::kernels::sde_step::sde_step(&[(x, of_x / marginal.mean), (&net, of_net / marginal.mean)], None)
+    let net = score.network(x, &vec![score.label(t); x.shape().n()])?;
+    let of = grid::denoiser(score, score.sde().level(t));
+    crate::kernels::sde_step::sde_step(&[(x, of.x), (&net, of.net)], None)
 }
 
 /// An error about how sampling was asked for.

@@ -5,6 +5,9 @@
 //! arrays.
 
 pub mod ladder;
+mod level;
+
+pub use level::Level;
 
 use std::f64::consts::LN_2;
 

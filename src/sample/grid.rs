@@ -1,0 +1,92 @@
+//! The noise levels that a solver of a fixed number of steps stops at, and the denoiser there.
+
+use super::refuse;
+use super::score::Score;
+use crate::config::{Sampling, Schedule};
+use crate::kernels::Result;
+use crate::nn::Combination;
+use crate::sde::{Level, Sde};
+
+/// Noise levels from that of the prior down. The last is the data, σ = 0, or, where noise is left in, that of the
+/// process's ε.
+///
+/// # Errors
+/// If there are fewer than two steps.
+pub(super) fn levels(sde: &Sde, schedule: Schedule, config: &Sampling, steps: usize) -> Result<Vec<Level>> {
+    if steps < 2 {
+        return Err(refuse(format!("{steps} steps; a sampler needs at least 2")));
+    }
+    // The step to the data begins at the process's ε.
+    let last = if config.noise_removal { steps - 1 } else { steps };
+    let (first, end) = (sde.level(1.0), sde.level(sde.sampling_eps()));
+    let between = |i: usize| {
+        let part = i as f64 / last as f64;
+        let mix = |a: f64, b: f64| a + part * (b - a);
+        match schedule {
+            Schedule::Time => sde.level(mix(1.0, end.t)),
+            Schedule::Edm => {
+                let root = |level: Level| level.sigma.powf(1.0 / config.rho);
+                sde.level_of(mix(root(first), root(end)).powf(config.rho))
+            }
+            Schedule::LogSnr => sde.level_of(mix(first.sigma.ln(), end.sigma.ln()).exp()),
+        }
+    };
+    // The ends are exact whatever the inverse rounds to.
+    let mut levels = vec![first];
+    levels.extend((1..last).map(between));
+    levels.push(end);
+    levels.extend(config.noise_removal.then_some(Level::DATA));
+    Ok(levels)
+}
+
+/// What makes the denoised x₀ of the state and the network's output, by Tweedie's formula:
+/// E[x₀ | x] = (x + s² score) / m.
+pub(super) fn denoiser(score: &dyn Score, level: Level) -> Combination {
+    let of = score.label(level.t).score;
+    let gain = level.mean * level.sigma * level.sigma;
+    Combination { x: 1.0 / level.mean + gain * of.x, net: gain * of.net }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sde::SdeKind;
+
+    #[test]
+    fn every_schedule_falls_from_the_prior_to_the_data_in_as_many_steps_as_asked() {
+        for kind in [
+            SdeKind::Ve { sigma_min: 0.01, sigma_max: 50.0 },
+            SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 },
+            SdeKind::SubVp { beta_min: 0.1, beta_max: 20.0 },
+        ] {
+            let sde = Sde { kind, n: 1000 };
+            for schedule in [Schedule::Time, Schedule::Edm, Schedule::LogSnr] {
+                for noise_removal in [true, false] {
+                    let config = Sampling { noise_removal, ..Sampling::default() };
+                    for steps in [2, 3, 18] {
+                        let levels = levels(&sde, schedule, &config, steps).unwrap();
+                        assert_eq!(levels.len(), steps + 1);
+                        assert_eq!(levels[0], sde.level(1.0));
+                        assert_eq!(levels[steps - usize::from(noise_removal)], sde.level(sde.sampling_eps()));
+                        assert!(levels.windows(2).all(|pair| pair[0].sigma > pair[1].sigma), "{levels:?}");
+                        assert!(levels.iter().all(|level| (0.0..=1.0).contains(&level.t)), "{levels:?}");
+                        assert_eq!(levels[steps] == Level::DATA, noise_removal);
+                    }
+                    assert!(super::levels(&sde, schedule, &config, 1).is_err());
+                }
+            }
+        }
+    }
+
+    /// σ_i = (σ_max^(1/ρ) + i / (n − 1) (σ_min^(1/ρ) − σ_max^(1/ρ)))^ρ.
+    #[test]
+    fn edms_schedule_is_that_of_its_paper() {
+        let sde = Sde { kind: SdeKind::Ve { sigma_min: 0.002, sigma_max: 80.0 }, n: 1000 };
+        let levels = levels(&sde, Schedule::Edm, &Sampling::default(), 18).unwrap();
+        for (i, level) in levels[1..17].iter().enumerate() {
+            let (high, low) = (80f64.powf(1.0 / 7.0), 0.002f64.powf(1.0 / 7.0));
+            let sigma = (high + (i + 1) as f64 / 17.0 * (low - high)).powf(7.0);
+            assert!((level.sigma / sigma - 1.0).abs() < 1e-4, "{i}: {} {sigma}", level.sigma);
+        }
+    }
+}
