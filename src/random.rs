@@ -31,6 +31,8 @@ pub enum Purpose {
     Dequantisation,
     /// What a constraint draws after part of a sampler's step.
     Constraint(u16),
+    /// The directions of sliced score matching.
+    Projection,
     /// Tests, benchmarks and whatever else only has to be random.
     Other(u16),
 }
@@ -50,6 +52,7 @@ impl Purpose {
             Purpose::Flip => (10, 0),
             Purpose::Dequantisation => (11, 0),
             Purpose::Constraint(part) => (12, part),
+            Purpose::Projection => (20, 0),
             Purpose::Other(index) => (255, index),
         };
         kind | u32::from(index) << 8

@@ -37,6 +37,11 @@ pub struct Data {
 }
 
 impl Data {
+    /// The smallest grey level in the model's range; the largest is 1.
+    pub fn low(&self) -> f64 {
+        if self.centered { -1.0 } else { 0.0 }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         positive("data.image_size", self.image_size)?;
         positive("data.num_channels", self.num_channels)
