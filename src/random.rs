@@ -35,6 +35,8 @@ pub enum Purpose {
     Acceptance(u16),
     /// What the Wiener increment of a Runge–Kutta predictor has beyond the increment's time integral.
     Increment,
+    /// The directions of sliced score matching.
+    Projection,
     /// Tests, benchmarks and whatever else only has to be random.
     Other(u16),
 }
@@ -56,6 +58,7 @@ impl Purpose {
             Purpose::Constraint(part) => (12, part),
             Purpose::Acceptance(index) => (30, index),
             Purpose::Increment => (31, 0),
+            Purpose::Projection => (20, 0),
             Purpose::Other(index) => (255, index),
         };
         kind | u32::from(index) << 8

@@ -1,6 +1,7 @@
 //! Whole networks against the reference implementation: `../shared/fixtures/score_sde`.
 
 use crate::support::*;
+use bytemuck::Zeroable;
 use std::collections::HashMap;
 use tweedie::autodiff::Tape;
 use tweedie::config::{Config, SdeName};
@@ -111,12 +112,14 @@ fn the_loss_and_every_gradient_are_the_references() {
                     mean: marginal.mean as f32,
                     std: marginal.std as f32,
                     scale: (label.score.net * marginal.std) as f32,
+                    of_z: 1.0,
                     weight: 0.5 / n as f32,
+                    ..Zeroable::zeroed()
                 }
             })
             .collect();
         let (x0, z) = (fixture.image("x0"), fixture.image("z"));
-        let coefficients = score_matching::upload(&x0, &coefficients).expect("an upload");
+        let coefficients = score_matching::upload(gpu(), &coefficients).expect("an upload");
         let x = score_matching::perturb(&x0, Noise::Given(&z), &coefficients).expect("data");
         fixture.assert_image("x", &x, 1e-6);
 
@@ -125,7 +128,7 @@ fn the_loss_and_every_gradient_are_the_references() {
         let conditioning = scorer.condition(&labels).expect("an upload");
         let out = scorer.network(&mut tape, &input, &conditioning, None).expect("an output");
         let (loss, seed) =
-            score_matching::loss(out.tensor(), Noise::Given(&z), &coefficients).expect("a loss");
+            score_matching::denoising(out.tensor(), &x0, Noise::Given(&z), &coefficients).expect("a loss");
         let loss: f64 = loss.read().expect("a download").iter().map(|v| f64::from(*v)).sum();
         let expected = fixture.expected["dsm_loss"].values[0];
         assert!((loss - expected).abs() < 1e-3 * expected, "{loss} is not {expected}");

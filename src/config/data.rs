@@ -37,6 +37,11 @@ pub struct Data {
 }
 
 impl Data {
+    /// The smallest grey level in the model's range; the largest is 1.
+    pub fn low(&self) -> f64 {
+        if self.centered { -1.0 } else { 0.0 }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         count("data.image_size", self.image_size as u64, 1 << 16)?;
         count("data.num_channels", self.num_channels as u64, MAX_CHANNELS)

@@ -2,6 +2,7 @@
 
 mod data;
 mod model;
+mod objective;
 mod optim;
 mod sampling;
 mod training;
@@ -11,6 +12,7 @@ pub use model::{
     Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
     ResblockType,
 };
+pub use objective::{Objective, Projection};
 pub use optim::Optim;
 pub use sampling::{CorrectorName, Method, Over, PredictorName, Sampling, Schedule};
 pub use training::{SdeName, Training};
@@ -80,11 +82,15 @@ impl Config {
         for assignment in assignments {
             assign(&mut table, assignment)?;
         }
-        let config: Config = match assignments.is_empty() {
+        let mut config: Config = match assignments.is_empty() {
             // From the text itself, so that a message can name the line.
             true => toml::from_str(text).map_err(|e| in_line(text, &e))?,
-            false => table.try_into().map_err(|e: toml::de::Error| in_line("", &e))?,
+            false => table.clone().try_into().map_err(|e: toml::de::Error| in_line("", &e))?,
         };
+        let said = table.get("training").is_some_and(|training| training.get("continuous").is_some());
+        if let Some(continuous) = config.training.objective.continuous().filter(|_| !said) {
+            config.training.continuous = continuous;
+        }
         config.check()?;
         Ok(config)
     }
@@ -107,9 +113,10 @@ impl Config {
 
     /// What the network's output stands for.
     pub fn prediction(&self) -> Prediction {
-        self.model.prediction.unwrap_or(match self.training.sde {
-            SdeName::Vesde => Prediction::Score,
-            SdeName::Vpsde | SdeName::Subvpsde => Prediction::Eps,
+        self.model.prediction.unwrap_or(match (self.training.objective, self.training.sde) {
+            (Objective::Edm, _) => Prediction::Edm,
+            (_, SdeName::Vesde) => Prediction::Score,
+            (_, SdeName::Vpsde | SdeName::Subvpsde) => Prediction::Eps,
         })
     }
 
@@ -119,7 +126,8 @@ impl Config {
         self.optim.check()?;
         self.sampling.check()?;
         self.data.check()?;
-        self.model.check(&self.training, &self.data)
+        self.model.check(&self.training, &self.data)?;
+        objective::check(self)
     }
 }
 

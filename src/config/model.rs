@@ -84,7 +84,8 @@ pub struct Model {
     /// The only window there is: 3.
     #[serde(default = "defaults::conv_size")]
     pub conv_size: usize,
-    /// What the network's output stands for; by default the score for VE, the noise for VP and sub-VP, as in the reference.
+    /// What the network's output stands for; by default the score for VE, the noise for VP and sub-VP, as in the reference,
+    /// and with `training.objective = edm` that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,
     /// `prediction = edm`: standard deviation of the data.

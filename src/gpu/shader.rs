@@ -66,7 +66,7 @@ shaders! {
     Reduce = "reduce",
     /// Measures the device's ceilings.
     Roofline = "roofline",
-    /// Perturbation and denoising loss.
+    /// Perturbation, and the losses of score matching.
     ScoreMatching = "score_matching",
     /// The reverse-time step.
     SdeStep = "sde_step",
@@ -84,7 +84,8 @@ macro_rules! library {
 }
 
 library! {
-    "conv2d/geometry", "lib/activation", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/philox",
+    "conv2d/geometry", "lib/activation", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/normal",
+    "lib/philox",
 }
 
 /// How a tensor's elements are stored. Arithmetic and accumulation are f32 in either case.

@@ -138,6 +138,15 @@ impl ScoreModel {
         self.label_of(label, self.sigma(label), self.step_marginal(step))
     }
 
+    /// The label at a step of DDPM's chain: its own if the model is trained on the chain, else that of the time with the same
+    /// noise. For VP.
+    pub fn chain_label(&self, step: usize, marginal: Marginal) -> Label {
+        match self.continuous {
+            true => self.label(self.sde.time_of_sigma(marginal.std / marginal.mean)),
+            false => self.step_label(step),
+        }
+    }
+
     /// A label with what its marginal makes of the network's output.
     fn label_of(&self, label: f64, sigma: f64, marginal: Marginal) -> Label {
         let edm = Edm::new(marginal, self.sigma_data);

@@ -6,7 +6,7 @@ use super::{Constraint, Draw, Progress, Sampled, Sampler, Watch, denoise, refuse
 use crate::config::Sampling;
 use crate::kernels::Result;
 use crate::random::Purpose;
-use crate::sde::ladder::langevin_eps;
+use crate::sde::langevin_eps;
 use crate::sde::{Marginal, Sde, SdeKind};
 use crate::tensor::Tensor;
 

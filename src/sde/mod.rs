@@ -4,10 +4,18 @@
 //! Every one of them is dx = f(t) x dt + g(t) dw with x(t) | x(0) ~ N(m(t) x(0), s(t)² I): numbers for each time, no
 //! arrays.
 
-pub mod ladder;
+mod chain;
 mod level;
+mod noise_scales;
+mod normal;
+mod times;
 
+pub(crate) use chain::half_level;
+pub use chain::{Chain, PosteriorVariance};
 pub use level::Level;
+pub use noise_scales::{Ladder, OVERLAP, langevin_eps, langevin_variance};
+pub use normal::log_mass;
+pub use times::Importance;
 
 use std::f64::consts::LN_2;
 

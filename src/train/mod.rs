@@ -6,6 +6,7 @@ mod run;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, Weights};
+pub use objective::{Draw, Objective};
 pub use run::{Event, Metrics, Run, RunOptions};
 pub use trainer::{StepReport, Trainer};
 

@@ -1,15 +1,12 @@
 //! One optimisation step after the other.
 
 use super::TrainError;
-use super::objective;
-use crate::autodiff::{Engine, Tape};
+use super::objective::{Draw, Objective};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu, GpuError};
 use crate::kernels::adam::{self, Adam, Arenas};
-use crate::kernels::random::Noise;
-use crate::kernels::{elementwise, score_matching};
-use crate::nn::{Arena, Dropout, Parameters, ScoreModel, Scorer};
-use crate::random::{Key, Purpose};
+use crate::kernels::elementwise;
+use crate::nn::{Arena, Parameters, ScoreModel, Scorer};
 use crate::tensor::{Shape, Tensor};
 
 /// A model in training: weights, their average, the optimiser's moments, and how many steps have been made. All
@@ -25,6 +22,7 @@ pub struct Trainer {
     pub moments: [Arena; 2],
     /// Steps made.
     pub step: u64,
+    objective: Objective,
     /// The loss summed since it was last read, in four lanes, and over how many steps.
     running: (Tensor, u64),
     /// Norm and clipping factor of the last gradient.
@@ -75,7 +73,8 @@ impl Trainer {
         let gradients = Some(Arena::zeros(&gpu, &model.registry)?);
         let running = (Tensor::zeros(&gpu, Shape::vector(4))?, 0);
         let scorer = Scorer { model, parameters: Parameters { values, gradients, frequencies } };
-        Ok(Trainer { config: config.clone(), scorer, average, moments, step, running, norm: None })
+        let objective = Objective::new(config);
+        Ok(Trainer { config: config.clone(), scorer, average, moments, step, objective, running, norm: None })
     }
 
     /// The model with the averaged weights, for sampling. It shares their memory: it changes as training goes on.
@@ -93,24 +92,10 @@ impl Trainer {
     pub fn step(&mut self, batch: &[f32]) -> Result<(), TrainError> {
         let (config, step) = (&self.config, self.step as u32);
         let gpu = self.average.flat().gpu().clone();
-        let shape = self.batch_shape();
-        let x0 = Tensor::from_slice(&gpu, shape, batch)?;
-        let key = objective::time_key(config.seed, step);
-        let dimensions = shape.with_n(1).len();
-        let targets = objective::targets(&self.scorer.model, &config.training, key, shape.n(), dimensions);
-        let coefficients = score_matching::upload(&x0, &targets.coefficients)?;
-        let noise = Noise::Drawn(Key::new(config.seed, Purpose::Perturbation).at(step));
-        let x = score_matching::perturb(&x0, noise, &coefficients)?;
-
+        let x0 = Tensor::from_slice(&gpu, self.batch_shape(), batch)?;
         let gradients = self.scorer.parameters.gradients.as_ref().unwrap_or(&self.average);
         gradients.clear()?;
-        let mut tape = Tape::new();
-        let input = tape.constant(&x);
-        let dropout = Some(Dropout { seed: config.seed, step });
-        let conditioning = self.scorer.condition(&targets.labels)?;
-        let out = self.scorer.network(&mut tape, &input, &conditioning, dropout)?;
-        let (loss, seed) = score_matching::loss(out.tensor(), noise, &coefficients)?;
-        tape.backward(&out, seed)?;
+        let loss = self.objective.loss(&self.scorer, &x0, Draw { seed: config.seed, step })?;
 
         let norm = adam::clip(gradients.flat(), config.optim.grad_clip)?;
         let arenas = Arenas {
