@@ -1,8 +1,13 @@
 //! The command line: one file per subcommand. Nothing else in this crate prints.
 
 mod bench;
+mod colorize;
 mod devices;
+mod drawing;
 mod evaluate;
+mod film;
+mod image_input;
+mod inpaint;
 mod output;
 mod plot;
 mod sample;
@@ -55,6 +60,8 @@ enum Command {
     Devices(devices::Args),
     Train(train::Args),
     Sample(sample::Args),
+    Inpaint(inpaint::Args),
+    Colorize(colorize::Args),
     Evaluate(evaluate::Args),
     Bench(bench::Args),
 }
@@ -86,6 +93,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Devices(args) => devices::run(common, args),
         Command::Train(args) => train::run(common, args),
         Command::Sample(args) => sample::run(common, args),
+        Command::Inpaint(args) => inpaint::run(common, args),
+        Command::Colorize(args) => colorize::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Bench(args) => bench::run(common, args),
     }

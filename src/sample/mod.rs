@@ -2,11 +2,13 @@
 
 mod corrector;
 mod flow;
+mod impute;
 mod pc;
 mod predictor;
 mod score;
 
 pub use flow::{Flow, probability_flow};
+pub use impute::{Decoupling, Impute, Side};
 pub use pc::{Constraint, PredictorCorrector};
 pub use score::{Counted, Score};
 
