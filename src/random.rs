@@ -31,6 +31,10 @@ pub enum Purpose {
     Dequantisation,
     /// What a constraint draws after part of a sampler's step.
     Constraint(u16),
+    /// The directions of a random projection.
+    Projection,
+    /// The noise of a measurement.
+    Measurement,
     /// Tests, benchmarks and whatever else only has to be random.
     Other(u16),
 }
@@ -50,6 +54,8 @@ impl Purpose {
             Purpose::Flip => (10, 0),
             Purpose::Dequantisation => (11, 0),
             Purpose::Constraint(part) => (12, part),
+            Purpose::Projection => (40, 0),
+            Purpose::Measurement => (41, 0),
             Purpose::Other(index) => (255, index),
         };
         kind | u32::from(index) << 8

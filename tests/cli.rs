@@ -339,7 +339,7 @@ fn real_digits_are_as_far_apart_as_the_reference_measured() {
 
 #[test]
 fn help_teaches_every_subcommand() {
-    for subcommand in ["devices", "train", "sample", "inpaint", "colorize", "evaluate", "bench"] {
+    for subcommand in ["devices", "train", "sample", "inpaint", "colorize", "restore", "evaluate", "bench"] {
         let text = succeed(tweedie().args([subcommand, "--help"]));
         assert!(text.contains("Usage: tweedie"), "{text}");
     }

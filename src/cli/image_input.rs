@@ -91,7 +91,7 @@ impl Input {
 }
 
 /// A value in [0, 1] in the model's range.
-pub(super) fn model_range(unit: f32, centered: bool) -> f32 {
+fn model_range(unit: f32, centered: bool) -> f32 {
     if centered { 2.0 * unit - 1.0 } else { unit }
 }
 

@@ -10,6 +10,7 @@ mod image_input;
 mod inpaint;
 mod output;
 mod plot;
+mod restore;
 mod sample;
 mod train;
 
@@ -62,6 +63,7 @@ enum Command {
     Sample(sample::Args),
     Inpaint(inpaint::Args),
     Colorize(colorize::Args),
+    Restore(restore::Args),
     Evaluate(evaluate::Args),
     Bench(bench::Args),
 }
@@ -95,6 +97,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Sample(args) => sample::run(common, args),
         Command::Inpaint(args) => inpaint::run(common, args),
         Command::Colorize(args) => colorize::run(common, args),
+        Command::Restore(args) => restore::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Bench(args) => bench::run(common, args),
     }

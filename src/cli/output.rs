@@ -10,7 +10,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// Images with values in [0, 1], `[n, h, w, c]`.
+/// Images with values in [0, 1] as a rule, `[n, h, w, c]`.
 pub(super) struct Images {
     shape: Shape,
     values: Vec<f32>,
@@ -28,6 +28,11 @@ impl Images {
     pub fn new(shape: Shape, values: Vec<f32>, centered: bool) -> Images {
         let unit = |v: f32| if centered { (v + 1.0) / 2.0 } else { v };
         Images { shape, values: values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect() }
+    }
+
+    /// From values that are in [0, 1] but for noise, which is kept.
+    pub fn unclamped(shape: Shape, values: Vec<f32>) -> Images {
+        Images { shape, values }
     }
 
     /// Puts back the pixels where `mask` is 1: those of `images`, one for all or one each, are kept bit for bit.

@@ -3,6 +3,7 @@
 mod data;
 mod model;
 mod optim;
+mod problem;
 mod sampling;
 mod training;
 
@@ -12,6 +13,7 @@ pub use model::{
     ResblockType,
 };
 pub use optim::Optim;
+pub use problem::{Measure, Problem};
 pub use sampling::{CorrectorName, Method, Over, PredictorName, Sampling};
 pub use training::{SdeName, Training};
 

@@ -2,15 +2,19 @@
 
 mod corrector;
 mod flow;
+mod guided;
 mod impute;
+mod operator;
 mod pc;
 mod predictor;
 mod score;
 
 pub use flow::{Flow, probability_flow};
+pub use guided::{Guidance, Guided, Measurement};
 pub use impute::{Decoupling, Impute, Side};
+pub use operator::{Mask, Matrix, Operator, Resampling, System, solve};
 pub use pc::{Constraint, PredictorCorrector};
-pub use score::{Counted, Score};
+pub use score::{Counted, Pullback, Score};
 
 use crate::config::{Method, Sampling};
 use crate::kernels::random::{Distribution, fill};
