@@ -14,6 +14,7 @@ mod elementwise;
 mod embedding;
 mod group_norm;
 mod hutchinson;
+mod impute;
 mod inner_product;
 mod langevin;
 mod matmul;

@@ -37,6 +37,10 @@ pub enum Purpose {
     Increment,
     /// The directions of sliced score matching.
     Projection,
+    /// The rows of a random projection.
+    RandomProjection,
+    /// The noise of a measurement.
+    Measurement,
     /// Tests, benchmarks and whatever else only has to be random.
     Other(u16),
 }
@@ -59,6 +63,8 @@ impl Purpose {
             Purpose::Acceptance(index) => (30, index),
             Purpose::Increment => (31, 0),
             Purpose::Projection => (20, 0),
+            Purpose::RandomProjection => (40, 0),
+            Purpose::Measurement => (41, 0),
             Purpose::Other(index) => (255, index),
         };
         kind | u32::from(index) << 8

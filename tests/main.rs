@@ -5,6 +5,7 @@
 mod support;
 
 mod cli;
+mod cli_control;
 mod distributions;
 mod engines;
 mod networks;

@@ -42,6 +42,7 @@ families! {
     embedding = "../../benches/embedding.rs",
     group_norm = "../../benches/group_norm.rs",
     hutchinson = "../../benches/hutchinson.rs",
+    impute = "../../benches/impute.rs",
     inner_product = "../../benches/inner_product.rs",
     langevin = "../../benches/langevin.rs",
     matmul = "../../benches/matmul.rs",

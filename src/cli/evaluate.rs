@@ -83,7 +83,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 }
 
 /// `samples` of a file, and its shape `[n, h, w, c]`.
-fn read_npz(path: &Path) -> anyhow::Result<(Vec<f64>, Vec<u64>)> {
+pub(super) fn read_npz(path: &Path) -> anyhow::Result<(Vec<f64>, Vec<u64>)> {
     let read = || -> anyhow::Result<(Vec<f64>, Vec<u64>)> {
         let file = std::io::BufReader::new(std::fs::File::open(path)?);
         let mut archive = zip::ZipArchive::new(file)?;

@@ -1,10 +1,16 @@
 //! The command line: one file per subcommand. Nothing else in this crate prints.
 
 mod bench;
+mod colorize;
 mod devices;
+mod drawing;
 mod evaluate;
+mod film;
+mod image_input;
+mod inpaint;
 mod output;
 mod plot;
+mod restore;
 mod sample;
 mod train;
 
@@ -56,6 +62,9 @@ enum Command {
     Devices(devices::Args),
     Train(train::Args),
     Sample(sample::Args),
+    Inpaint(inpaint::Args),
+    Colorize(colorize::Args),
+    Restore(restore::Args),
     Evaluate(evaluate::Args),
     Bench(bench::Args),
 }
@@ -94,6 +103,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Devices(args) => devices::run(common, args),
         Command::Train(args) => train::run(common, args),
         Command::Sample(args) => sample::run(common, args),
+        Command::Inpaint(args) => inpaint::run(common, args),
+        Command::Colorize(args) => colorize::run(common, args),
+        Command::Restore(args) => restore::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Bench(args) => bench::run(common, args),
     }

@@ -10,7 +10,7 @@ use std::io::Cursor;
 use std::path::Path;
 use std::time::Duration;
 
-/// Images with values in [0, 1], `[n, h, w, c]`.
+/// Images with values in [0, 1] as a rule, `[n, h, w, c]`.
 pub(super) struct Images {
     shape: Shape,
     values: Vec<f32>,
@@ -30,6 +30,25 @@ impl Images {
         Images { shape, values: values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect() }
     }
 
+    /// From values that are in [0, 1] but for noise, which is kept.
+    pub fn unclamped(shape: Shape, values: Vec<f32>) -> Images {
+        Images { shape, values }
+    }
+
+    /// Puts back the pixels where `mask` is 1: those of `images`, one for all or one each, are kept bit for bit.
+    pub fn keep(&mut self, images: &[f32], mask: &[f32]) {
+        for (i, value) in self.values.iter_mut().enumerate() {
+            if mask[i % mask.len()] == 1.0 {
+                *value = images[i % images.len()];
+            }
+        }
+    }
+
+    /// The values in [0, 1].
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
     /// Writes a grid, an array or a folder of pictures, by the path's ending. Pictures in a folder are numbered from `first`.
     pub fn write(&self, path: &Path, first: u32) -> anyhow::Result<()> {
         match ending(path).as_deref() {
@@ -41,7 +60,7 @@ impl Images {
 
     /// One picture of all images, in rows, with gaps between them.
     pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
-        written(path, &png(&self.grid())?)
+        written(path, &png(&self.grid(self.columns(1)))?)
     }
 
     /// Bytes of host memory that `n` samples of a shape take, until they are written.
@@ -76,9 +95,14 @@ impl Images {
         Ok(())
     }
 
-    fn grid(&self) -> RgbImage {
+    /// Columns of a grid that is about square, where so many images stand for one sample.
+    fn columns(&self, each: usize) -> u32 {
+        let samples = self.shape.n() / each;
+        (each as u32 * (samples as f64).sqrt().ceil() as u32).max(1)
+    }
+
+    fn grid(&self, columns: u32) -> RgbImage {
         let (n, h, w) = (self.shape.n() as u32, self.shape.h() as u32, self.shape.w() as u32);
-        let columns = (f64::from(n).sqrt().ceil() as u32).max(1);
         let zoom = SMALLEST.div_ceil(w.min(h)).max(1);
         let tile = (w * zoom + GAP, h * zoom + GAP);
         let mut grid =
@@ -103,15 +127,26 @@ impl Images {
     }
 }
 
-/// Writes grids as an animation that repeats, the last one shown longer.
-pub(super) fn write_gif(path: &Path, frames: &[Images]) -> anyhow::Result<()> {
+/// Writes columns side by side, one image of each below another, `most` of each.
+pub(super) fn write_strip(path: &Path, columns: &[&Images], most: usize) -> anyhow::Result<()> {
+    let Some(first) = columns.first() else { return Ok(()) };
+    let (rows, sample) = (first.shape.n().min(most), first.shape.with_n(1).len());
+    let at = |row: usize| row * sample..(row + 1) * sample;
+    let values =
+        (0..rows).flat_map(|row| columns.iter().flat_map(move |c| c.values[at(row)].iter().copied()));
+    let strip = Images { shape: first.shape.with_n(rows * columns.len()), values: values.collect() };
+    written(path, &png(&strip.grid(columns.len() as u32))?)
+}
+
+/// Writes grids as an animation that repeats, the last one shown longer; `each` images stand for one sample.
+pub(super) fn write_gif(path: &Path, frames: &[Images], each: usize) -> anyhow::Result<()> {
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, 10);
     encoder.set_repeat(Repeat::Infinite)?;
     for (i, images) in frames.iter().enumerate() {
         let last = i + 1 == frames.len();
         let shown = Duration::from_millis(if last { 1500 } else { 60 });
-        let picture = image::DynamicImage::ImageRgb8(images.grid()).into_rgba8();
+        let picture = image::DynamicImage::ImageRgb8(images.grid(images.columns(each))).into_rgba8();
         let delay = Delay::from_saturating_duration(shown);
         encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
     }

@@ -184,7 +184,7 @@ const SNAPSHOT: usize = 16;
 fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
     let config = &trainer.config;
     let scorer = trainer.averaged();
-    let steps = super::sample::steps(config, None);
+    let steps = super::drawing::steps(config, None);
     let sampler = sampler(&config.sampling, &scorer.model.sde, steps)?;
     let shape = trainer.batch_shape().with_n(SNAPSHOT);
     let draw = Draw { seed: config.seed, first: 0 };

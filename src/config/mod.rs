@@ -4,6 +4,7 @@ mod data;
 mod model;
 mod objective;
 mod optim;
+mod problem;
 mod sampling;
 mod training;
 
@@ -14,6 +15,7 @@ pub use model::{
 };
 pub use objective::{Objective, Projection};
 pub use optim::Optim;
+pub use problem::{Measure, Problem};
 pub use sampling::{CorrectorName, Method, Over, PredictorName, Sampling, Schedule};
 pub use training::{SdeName, Training};
 

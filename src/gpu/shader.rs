@@ -52,6 +52,8 @@ shaders! {
     GroupNorm = "group_norm",
     /// Probes and the contraction of the trace estimator.
     Hutchinson = "hutchinson",
+    /// Known values put into a state.
+    Impute = "impute",
     /// Inner products and errors of samples.
     InnerProduct = "inner_product",
     /// The Langevin step.

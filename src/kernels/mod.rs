@@ -10,6 +10,7 @@ pub mod embedding;
 mod gemm;
 pub mod group_norm;
 pub mod hutchinson;
+pub mod impute;
 pub mod inner_product;
 pub mod langevin;
 pub mod matmul;
@@ -52,7 +53,7 @@ fn check(kernel: &'static str, fits: bool, what: impl FnOnce() -> String) -> Res
 }
 
 /// Checks that a tensor has the shape that its kernel expects.
-fn check_shape(kernel: &'static str, name: &str, tensor: &Tensor, expected: Shape) -> Result<()> {
+pub(crate) fn check_shape(kernel: &'static str, name: &str, tensor: &Tensor, expected: Shape) -> Result<()> {
     check(kernel, tensor.shape() == expected, || format!("{name} is {}, expected {expected}", tensor.shape()))
 }
 
@@ -77,6 +78,7 @@ pub fn variants() -> Vec<Variant> {
         Shader::Adam,
         Shader::Dropout,
         Shader::Embedding,
+        Shader::Impute,
         Shader::InnerProduct,
         Shader::Langevin,
         Shader::Metropolis,
