@@ -11,3 +11,4 @@ mod networks;
 mod ops;
 mod portability;
 mod score_sde;
+mod solvers_pc;
