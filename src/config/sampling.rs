@@ -1,6 +1,6 @@
 //! `sampling`: the defaults of `tweedie sample`.
 
-use super::{ConfigError, positive, within};
+use super::{ConfigError, positive, refuse, within};
 use serde::{Deserialize, Serialize};
 
 /// `sampling`: the defaults of `tweedie sample`.
@@ -124,6 +124,10 @@ impl Sampling {
         positive("sampling.hmc_leapfrog", self.hmc_leapfrog.into())?;
         if self.method == Method::Ald {
             positive("sampling.n_steps_each", self.n_steps_each.into())?;
+        }
+        if self.probability_flow && self.predictor == PredictorName::AncestralSampling {
+            let why = "ancestral sampling has no probability flow; name another sampling.predictor";
+            return Err(refuse("sampling.probability_flow", true, why));
         }
         within("sampling.rtol", self.rtol, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("sampling.atol", self.atol, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")
