@@ -264,6 +264,25 @@ fn samples_are_written_as_a_grid_a_folder_and_an_animation() {
 }
 
 #[test]
+fn predictors_correctors_and_samplers_are_asked_for_by_name() {
+    let (run, folder) = (trained(), folder());
+    let report = |args: &[&str]| -> serde_json::Value {
+        let mut command = tweedie();
+        command.arg("sample").arg(run).args(["-n", "2", "--json", "--out"]).arg(folder.path().join("s.png"));
+        serde_json::from_str(&succeed(command.args(args))).expect("JSON")
+    };
+    // Two evaluations for each of four intervals and one at the end; seven for each of ten trajectories.
+    let hmc = ["--predictor", "stochastic_runge_kutta", "--corrector", "hmc", "--corrector-steps", "2"];
+    let hmc = report(&hmc);
+    assert_eq!(hmc["evaluations"].as_f64(), Some(9.0 + 70.0));
+    assert!(hmc["acceptance"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)), "{hmc}");
+    let flow = report(&["--predictor", "probability_flow", "--corrector", "ald", "--snr", "0.1"]);
+    assert_eq!((flow["evaluations"].as_f64(), flow["acceptance"].as_f64()), (Some(10.0), None));
+    let annealed = report(&["--sampler", "ald", "--steps", "4", "--corrector-steps", "3"]);
+    assert_eq!(annealed["evaluations"].as_f64(), Some(13.0));
+}
+
+#[test]
 fn memory_is_flat_from_step_20_to_step_500() {
     let folder = folder();
     let run = folder.path().join("run");
@@ -417,6 +436,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "-n", "0"], "at least one sample"),
         (vec!["--out", out, "--steps", "1"], "at least 2"),
         (vec!["--out", out, "--snr", "-1"], "--snr -1"),
+        (vec!["--out", out, "--corrector-steps", "0"], "--corrector-steps 0"),
         (vec!["--out", "samples.jpg"], "written as .png, .npz"),
         (vec!["--out", out, "--animate", "film.mp4"], "ends in .gif"),
         (vec!["--out", "samples.pngg"], "written as .png, .npz"),

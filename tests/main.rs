@@ -12,3 +12,4 @@ mod networks;
 mod ops;
 mod portability;
 mod score_sde;
+mod solvers_pc;

@@ -127,6 +127,10 @@ impl Config {
         self.training.check()?;
         self.optim.check()?;
         self.sampling.check()?;
+        if self.sampling.method == Method::Ald && self.training.sde != SdeName::Vesde {
+            let why = "annealed Langevin dynamics runs on training.sde = vesde alone";
+            return Err(refuse("sampling.method", "ald", why));
+        }
         self.data.check()?;
         self.model.check(&self.training, &self.data)?;
         objective::check(self)

@@ -204,6 +204,10 @@ impl Sampling {
         if self.method == Method::Ald {
             count("sampling.n_steps_each", self.n_steps_each.into(), 65_535)?;
         }
+        if self.probability_flow && self.predictor == PredictorName::AncestralSampling {
+            let why = "ancestral sampling has no probability flow; name another sampling.predictor";
+            return Err(refuse("sampling.probability_flow", true, why));
+        }
         within("sampling.rtol", self.rtol, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         for (key, value) in [
             ("sampling.atol", self.atol),
