@@ -4,10 +4,12 @@
 
 mod support;
 
+mod bound;
 mod cli;
 mod distributions;
 mod engines;
 mod networks;
+mod objectives;
 mod ops;
 mod portability;
 mod score_sde;

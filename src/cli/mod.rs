@@ -1,8 +1,11 @@
 //! The command line: one file per subcommand. Nothing else in this crate prints.
 
 mod bench;
+mod bound;
+mod data;
 mod devices;
 mod evaluate;
+mod noise_scales;
 mod output;
 mod plot;
 mod sample;
@@ -56,6 +59,8 @@ enum Command {
     Train(train::Args),
     Sample(sample::Args),
     Evaluate(evaluate::Args),
+    Bound(bound::Args),
+    NoiseScales(noise_scales::Args),
     Bench(bench::Args),
 }
 
@@ -87,6 +92,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Train(args) => train::run(common, args),
         Command::Sample(args) => sample::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
+        Command::Bound(args) => bound::run(common, args),
+        Command::NoiseScales(args) => noise_scales::run(common, args),
         Command::Bench(args) => bench::run(common, args),
     }
 }

@@ -180,7 +180,8 @@ fn draw(
     Ok(Drawn { images: output::Images::new(shape(args.n), values, centered), evaluations, frames })
 }
 
-fn progress(steps: Option<u64>) -> ProgressBar {
+/// A bar of so many steps on a terminal, nothing elsewhere.
+pub(super) fn progress(steps: Option<u64>) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }

@@ -12,7 +12,7 @@ pub use model::{
     Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
     ResblockType,
 };
-pub use objective::{Objective, Projection};
+pub use objective::{ObjectiveName, Projection};
 pub use optim::Optim;
 pub use sampling::{CorrectorName, Method, Over, PredictorName, Sampling};
 pub use training::{SdeName, Training};
@@ -114,7 +114,7 @@ impl Config {
     /// What the network's output stands for.
     pub fn prediction(&self) -> Prediction {
         self.model.prediction.unwrap_or(match (self.training.objective, self.training.sde) {
-            (Objective::Edm, _) => Prediction::Edm,
+            (ObjectiveName::Edm, _) => Prediction::Edm,
             (_, SdeName::Vesde) => Prediction::Score,
             (_, SdeName::Vpsde | SdeName::Subvpsde) => Prediction::Eps,
         })
@@ -126,8 +126,8 @@ impl Config {
         self.optim.check()?;
         self.sampling.check()?;
         self.data.check()?;
-        self.model.check(&self.training, &self.data)?;
-        objective::check(self)
+        objective::check(self)?;
+        self.model.check(&self.training, &self.data)
     }
 }
 
