@@ -488,8 +488,79 @@ fn real_digits_are_as_far_apart_as_the_reference_measured() {
 }
 
 #[test]
+fn every_published_noise_scale_of_the_digits_can_be_pasted_into_a_configuration() {
+    let text = succeed(tweedie().args(["noise-scales", "--data", "digits"]));
+    let lines: toml::Table = text.parse().expect("TOML");
+    // The largest distance between two training digits; 64 dimensions need few levels.
+    let sigma_max = lines["model"]["sigma_max"].as_float().expect("a number");
+    assert!((5.0..6.0).contains(&sigma_max), "{text}");
+    assert!((10..40).contains(&lines["model"]["num_scales"].as_integer().expect("a number")), "{text}");
+    let json = succeed(tweedie().args(["noise-scales", "--data", "configs/digits_vp.toml", "--json"]));
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    // In [−1, 1] distances are twice as large.
+    assert!((report["sigma_max"].as_f64().expect("a number") - 2.0 * sigma_max).abs() < 1e-3);
+    assert_eq!(report["of"], 1437);
+    assert!(refuse(tweedie().args(["noise-scales", "--sigma-min", "7"])).contains("--sigma-min 7"));
+    assert!(refuse(tweedie().args(["noise-scales", "--data", "no-such.toml"])).contains("cannot be read"));
+}
+
+#[test]
+fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for config in ["configs/digits_ddpm.toml", "configs/digits_vp.toml"] {
+        let run = at(if config.ends_with("ddpm.toml") { "ddpm" } else { "vp" });
+        let mut command = tweedie();
+        command.args(["train", "--config", config, "--steps", "10", "--set", "model.num_scales=30", "--out"]);
+        command.arg(&run);
+        for assignment in TINY {
+            command.args(["--set", assignment]);
+        }
+        succeed(&mut command);
+        let (table, bound) = (at("terms.csv"), || {
+            let mut command = tweedie();
+            command.arg("bound").arg(&run).args(["-n", "6", "--batch", "4"]);
+            command
+        });
+        let text = succeed(bound().arg("--terms").arg(&table));
+        assert!(text.contains("the bound") && text.contains("grey levels"), "{text}");
+        let report: serde_json::Value = serde_json::from_str(&succeed(bound().arg("--json"))).expect("JSON");
+        let rows: Vec<Vec<f64>> = std::fs::read_to_string(&table)
+            .expect("a table")
+            .lines()
+            .skip(1)
+            .map(|line| line.split(',').map(|cell| cell.parse().expect("a number")).collect())
+            .collect();
+        assert_eq!(rows.len(), 30);
+        for (column, bound) in report["bounds"].as_array().expect("two").iter().enumerate() {
+            let number = |key: &str| bound[key].as_f64().expect("a number");
+            let total = number("prior") + number("steps") + number("decoder");
+            assert!((total - number("bits_per_dim")).abs() < 1e-9 && total > 0.0);
+            // Rates add up as the chain is run down.
+            let spent = number("prior") + rows.iter().map(|row| row[1 + column]).sum::<f64>();
+            assert!((spent - total).abs() < 1e-9, "{spent} is not {total}");
+            assert!((rows[29][3 + column] + rows[29][1 + column] - total).abs() < 1e-9);
+        }
+        assert!(refuse(bound().args(["--data", "Cargo.toml"])).contains("Cargo.toml"));
+        assert!(refuse(bound().args(["-n", "500"])).contains("there are only 360 images"));
+    }
+    assert!(refuse(tweedie().arg("bound").arg(trained())).contains("training.sde = vpsde"));
+}
+
+#[test]
 fn help_teaches_every_subcommand() {
-    for subcommand in ["devices", "train", "sample", "inpaint", "colorize", "restore", "evaluate", "bench"] {
+    for subcommand in [
+        "devices",
+        "train",
+        "sample",
+        "inpaint",
+        "colorize",
+        "restore",
+        "evaluate",
+        "bound",
+        "noise-scales",
+        "bench",
+    ] {
         let text = succeed(tweedie().args([subcommand, "--help"]));
         assert!(text.contains("Usage: tweedie"), "{text}");
     }

@@ -4,11 +4,13 @@
 
 mod support;
 
+mod bound;
 mod cli;
 mod cli_control;
 mod distributions;
 mod engines;
 mod networks;
+mod objectives;
 mod ops;
 mod portability;
 mod score_sde;

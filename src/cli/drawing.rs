@@ -283,7 +283,8 @@ fn override_sampling(sampling: &mut Sampling, asked: &Drawing) {
     sampling.schedule = asked.schedule.or(sampling.schedule);
 }
 
-fn progress(steps: Option<u64>) -> ProgressBar {
+/// A bar of so many steps on a terminal, nothing elsewhere.
+pub(super) fn progress(steps: Option<u64>) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }

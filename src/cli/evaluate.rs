@@ -1,6 +1,6 @@
 //! `tweedie evaluate`.
 
-use super::{Common, print};
+use super::{Common, data, print};
 use crate::data::{Dataset, Split};
 use crate::eval::{Moments, copies, frechet_distance};
 use anyhow::{Context, ensure};
@@ -25,12 +25,10 @@ pub(super) struct Args {
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let (samples, shape) = read_npz(&args.samples)?;
     let dimensions = shape[1..].iter().product::<u64>() as usize;
-    let (test, train) = match args.data.as_str() {
-        "digits" => (Dataset::digits(Split::Test)?, Some(Dataset::digits(Split::Train)?)),
-        file => {
-            let train = args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?;
-            (Dataset::from_idx(Path::new(file), None)?, train)
-        }
+    let test = data::named(&args.data, Split::Test)?;
+    let train = match args.data.as_str() {
+        "digits" => Some(data::named("digits", Split::Train)?),
+        _ => args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?,
     };
     for set in [Some(&test), train.as_ref()].into_iter().flatten() {
         let expected = [set.size as u64, set.size as u64, set.channels as u64];

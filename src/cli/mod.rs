@@ -1,13 +1,16 @@
 //! The command line: one file per subcommand. Nothing else in this crate prints.
 
 mod bench;
+mod bound;
 mod colorize;
+mod data;
 mod devices;
 mod drawing;
 mod evaluate;
 mod film;
 mod image_input;
 mod inpaint;
+mod noise_scales;
 mod output;
 mod plot;
 mod restore;
@@ -66,6 +69,8 @@ enum Command {
     Colorize(colorize::Args),
     Restore(restore::Args),
     Evaluate(evaluate::Args),
+    Bound(bound::Args),
+    NoiseScales(noise_scales::Args),
     Bench(bench::Args),
 }
 
@@ -107,6 +112,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Colorize(args) => colorize::run(common, args),
         Command::Restore(args) => restore::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
+        Command::Bound(args) => bound::run(common, args),
+        Command::NoiseScales(args) => noise_scales::run(common, args),
         Command::Bench(args) => bench::run(common, args),
     }
 }

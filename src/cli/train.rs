@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 pub(super) struct Args {
     /// The configuration; with --resume that of the run, if none is given
     config: Option<PathBuf>,
+    /// The same
+    #[arg(long = "config", value_name = "CONFIG", conflicts_with = "config")]
+    config_file: Option<PathBuf>,
     /// The run folder
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -53,7 +56,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 }
 
 fn configuration(args: &Args) -> anyhow::Result<Config> {
-    let path = match (&args.config, args.resume) {
+    let path = match (args.config.as_ref().or(args.config_file.as_ref()), args.resume) {
         (Some(path), _) => path.clone(),
         (None, true) => {
             let path = args.out.join("config.toml");

@@ -13,7 +13,7 @@ pub use model::{
     Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
     ResblockType,
 };
-pub use objective::{Objective, Projection};
+pub use objective::{ObjectiveName, Projection};
 pub use optim::Optim;
 pub use problem::{Measure, Problem};
 pub use sampling::{CorrectorName, Method, Over, PredictorName, Sampling, Schedule};
@@ -116,7 +116,7 @@ impl Config {
     /// What the network's output stands for.
     pub fn prediction(&self) -> Prediction {
         self.model.prediction.unwrap_or(match (self.training.objective, self.training.sde) {
-            (Objective::Edm, _) => Prediction::Edm,
+            (ObjectiveName::Edm, _) => Prediction::Edm,
             (_, SdeName::Vesde) => Prediction::Score,
             (_, SdeName::Vpsde | SdeName::Subvpsde) => Prediction::Eps,
         })
@@ -132,8 +132,8 @@ impl Config {
             return Err(refuse("sampling.method", "ald", why));
         }
         self.data.check()?;
-        self.model.check(&self.training, &self.data)?;
-        objective::check(self)
+        objective::check(self)?;
+        self.model.check(&self.training, &self.data)
     }
 }
 

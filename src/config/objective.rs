@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// What training minimises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Objective {
+pub enum ObjectiveName {
     /// Denoising score matching (Song 2021, eq. 7), in continuous time or on the discrete chain.
     #[default]
     Dsm,
@@ -35,34 +35,34 @@ pub enum Projection {
     Sphere,
 }
 
-impl Objective {
+impl ObjectiveName {
     /// Whether its times are continuous, where it leaves no choice.
     pub(super) fn continuous(self) -> Option<bool> {
         match self {
-            Objective::Dsm | Objective::Ssm | Objective::FdSsm => None,
-            Objective::Smld | Objective::Ddpm | Objective::Vlb => Some(false),
-            Objective::Edm => Some(true),
+            ObjectiveName::Dsm | ObjectiveName::Ssm | ObjectiveName::FdSsm => None,
+            ObjectiveName::Smld | ObjectiveName::Ddpm | ObjectiveName::Vlb => Some(false),
+            ObjectiveName::Edm => Some(true),
         }
     }
 
     /// The process it is made for, if it is made for one.
     fn sde(self) -> Option<(SdeName, &'static str)> {
         match self {
-            Objective::Smld => Some((SdeName::Vesde, "vesde")),
-            Objective::Ddpm | Objective::Vlb => Some((SdeName::Vpsde, "vpsde")),
-            Objective::Dsm | Objective::Ssm | Objective::FdSsm | Objective::Edm => None,
+            ObjectiveName::Smld => Some((SdeName::Vesde, "vesde")),
+            ObjectiveName::Ddpm | ObjectiveName::Vlb => Some((SdeName::Vpsde, "vpsde")),
+            ObjectiveName::Dsm | ObjectiveName::Ssm | ObjectiveName::FdSsm | ObjectiveName::Edm => None,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Objective::Dsm => "dsm",
-            Objective::Smld => "smld",
-            Objective::Ddpm => "ddpm",
-            Objective::Vlb => "vlb",
-            Objective::Ssm => "ssm",
-            Objective::FdSsm => "fd_ssm",
-            Objective::Edm => "edm",
+            ObjectiveName::Dsm => "dsm",
+            ObjectiveName::Smld => "smld",
+            ObjectiveName::Ddpm => "ddpm",
+            ObjectiveName::Vlb => "vlb",
+            ObjectiveName::Ssm => "ssm",
+            ObjectiveName::FdSsm => "fd_ssm",
+            ObjectiveName::Edm => "edm",
         }
     }
 }
@@ -77,6 +77,16 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     {
         return wrong(format!("it is a loss of that process's chain; set training.sde = {name}"));
     }
+    if !training.continuous
+        && training.sde == SdeName::Vpsde
+        && config.model.beta_max >= config.model.num_scales as f64
+    {
+        let why = format!(
+            "DDPM's chain ends with β = model.beta_max / num_scales, which must be below 1; set it to more than {}",
+            config.model.beta_max
+        );
+        return Err(refuse("model.num_scales", config.model.num_scales, why));
+    }
     match objective.continuous() {
         Some(continuous) if continuous != training.continuous => {
             let times = if continuous { "continuous" } else { "the chain's" };
@@ -86,22 +96,22 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         }
         _ => {}
     }
-    if objective == Objective::Edm && prediction != Prediction::Edm {
+    if objective == ObjectiveName::Edm && prediction != Prediction::Edm {
         return wrong(
             "it trains EDM's preconditioned network; set model.prediction = edm, or leave it out".into(),
         );
     }
-    if objective == Objective::Ddpm && prediction == Prediction::Score {
+    if objective == ObjectiveName::Ddpm && prediction == Prediction::Score {
         return wrong("a score has no bounded error; set model.prediction = eps, x0, v or edm".into());
     }
-    if objective == Objective::Vlb && config.data.uniform_dequantization {
+    if objective == ObjectiveName::Vlb && config.data.uniform_dequantization {
         return wrong("it decodes to grey levels; set data.uniform_dequantization = false".into());
     }
     if config.model.scale_by_sigma && prediction != Prediction::Score {
         let why = "only a score grows as 1 / σ; set it to false, or model.prediction = score";
         return Err(refuse("model.scale_by_sigma", true, why));
     }
-    let weighted = training.continuous && objective != Objective::Edm;
+    let weighted = training.continuous && objective != ObjectiveName::Edm;
     if training.likelihood_weighting && !weighted {
         let why = "g(t)² weights continuous times; set it to false, or train with training.objective = dsm, ssm or fd_ssm \
                    and training.continuous = true";

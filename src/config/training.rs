@@ -1,6 +1,6 @@
 //! `training`: the objective and the loop.
 
-use super::{ConfigError, MAX_STEPS, Objective, Projection, count, refuse, within};
+use super::{ConfigError, MAX_STEPS, ObjectiveName, Projection, count, refuse, within};
 use crate::sde::PosteriorVariance;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub struct Training {
     pub sde: SdeName,
     /// What is minimised.
     #[serde(default)]
-    pub objective: Objective,
+    pub objective: ObjectiveName,
     /// Continuous times, or the discretisation's; left out, whatever the objective is about, else continuous ones.
     #[serde(default = "super::yes")]
     pub continuous: bool,
@@ -87,7 +87,7 @@ impl Training {
 /// The reference's defaults (`configs/default_*_configs.py`), and EDM's (Karras 2022, table 1).
 mod defaults {
     pub fn fd_eps() -> f64 {
-        0.1
+        0.05
     }
     pub fn p_mean() -> f64 {
         -1.2

@@ -9,4 +9,4 @@ mod score;
 pub use layers::{Dropout, Pass};
 pub use ncsnpp::{Conditioning, Ncsnpp};
 pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry};
-pub use score::{Combination, Label, ScoreModel, Scorer};
+pub use score::{Combination, Label, Residual, ScoreModel, Scorer};

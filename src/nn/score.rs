@@ -70,6 +70,32 @@ impl Combination {
     }
 }
 
+/// z − ẑ, the noise less the one that follows from the network's output: `out` times the output, `z` times z and `x0`
+/// times x₀.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Residual {
+    /// Factor of the network's output.
+    pub out: f64,
+    /// Factor of the noise.
+    pub z: f64,
+    /// Factor of the data.
+    pub x0: f64,
+}
+
+impl Residual {
+    /// All of it times a factor.
+    pub fn times(self, factor: f64) -> Residual {
+        Residual { out: factor * self.out, z: factor * self.z, x0: factor * self.x0 }
+    }
+}
+
+impl Label {
+    /// s score + z at x = m x₀ + s z, given the marginal.
+    pub fn residual(&self, Marginal { mean: m, std: s }: Marginal) -> Residual {
+        Residual { out: s * self.score.net, z: 1.0 + s * s * self.score.x, x0: s * m * self.score.x }
+    }
+}
+
 /// EDM's preconditioning at σ = s / m, of x / m (Karras 2022, table 1): x₀ = skip · x / m + out · F(input · x; noise).
 struct Edm {
     skip: f64,

@@ -35,25 +35,6 @@ impl Error {
     }
 }
 
-/// z − ẑ as a sum of the network's output, z and x₀.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Residual {
-    out: f64,
-    z: f64,
-    x0: f64,
-}
-
-impl Residual {
-    /// s score + z, with the score of x = m x₀ + s z that the label makes of the output.
-    pub(super) fn new(Marginal { mean: m, std: s }: Marginal, Label { score, .. }: Label) -> Residual {
-        Residual { out: s * score.net, z: 1.0 + s * s * score.x, x0: s * m * score.x }
-    }
-
-    fn times(self, factor: f64) -> Residual {
-        Residual { out: factor * self.out, z: factor * self.z, x0: factor * self.x0 }
-    }
-}
-
 impl Denoising {
     pub(super) fn loss(
         &self,
@@ -78,7 +59,7 @@ impl Denoising {
 
     fn coefficients(&self, target: &Target, weight: f64) -> Coefficients {
         let Marginal { mean: m, std: s } = target.marginal;
-        let noise = Residual::new(target.marginal, target.label);
+        let noise = target.label.residual(target.marginal);
         let weight = weight * target.weight;
         let (residual, weight, bin) = match &self.error {
             Error::Noise => (noise, weight, 0.0),
@@ -139,7 +120,7 @@ mod tests {
                     "v" => (-m, s),
                     _ => (skip * sigma / out, (skip - 1.0) / out),
                 };
-                let noise = Residual::new(marginal, label);
+                let noise = label.residual(marginal);
                 let own = noise.times(1.0 / noise.out);
                 let close = |a: f64, b: f64| (a - b).abs() < 1e-9 * (1.0 + b.abs());
                 assert!(

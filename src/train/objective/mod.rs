@@ -58,20 +58,20 @@ impl Objective {
         let (sde, training) = (config.sde(), &config.training);
         let denoising = |error| Loss::Denoising(Denoising { error, low: config.data.low() });
         let loss = match training.objective {
-            config::Objective::Dsm | config::Objective::Smld => denoising(Error::Noise),
-            config::Objective::Ddpm | config::Objective::Edm => denoising(Error::Prediction),
-            config::Objective::Vlb => denoising(Error::bound(&sde, training.posterior_variance)),
-            config::Objective::Ssm => {
+            config::ObjectiveName::Dsm | config::ObjectiveName::Smld => denoising(Error::Noise),
+            config::ObjectiveName::Ddpm | config::ObjectiveName::Edm => denoising(Error::Prediction),
+            config::ObjectiveName::Vlb => denoising(Error::bound(&sde, training.posterior_variance)),
+            config::ObjectiveName::Ssm => {
                 Loss::Sliced(Sliced { derivative: Derivative::Forward, projection: training.projection })
             }
-            config::Objective::FdSsm => {
+            config::ObjectiveName::FdSsm => {
                 let derivative = Derivative::Difference { eps: training.fd_eps };
                 Loss::Sliced(Sliced { derivative, projection: training.projection })
             }
         };
         let dimensions = (config.data.image_size.pow(2) * config.data.num_channels) as f64;
         // The bound is a number of nats, whole or of each dimension.
-        let whole = if training.objective == config::Objective::Vlb { 1.0 } else { 0.5 };
+        let whole = if training.objective == config::ObjectiveName::Vlb { 1.0 } else { 0.5 };
         let reduction = if training.reduce_mean { 1.0 / dimensions } else { whole };
         Objective { times: Times::new(config), loss, reduction }
     }
