@@ -58,10 +58,14 @@ shaders! {
     Langevin = "langevin",
     /// Batched matrix product.
     Matmul = "matmul",
+    /// Max pooling.
+    MaxPool = "max_pool",
     /// Noise into a tensor.
     Random = "random",
     /// Sums over an axis.
     Reduce = "reduce",
+    /// Bilinear resampling.
+    Resize = "resize",
     /// Measures the device's ceilings.
     Roofline = "roofline",
     /// Perturbation and denoising loss.

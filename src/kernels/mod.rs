@@ -13,8 +13,10 @@ pub mod hutchinson;
 pub mod inner_product;
 pub mod langevin;
 pub mod matmul;
+pub mod max_pool;
 pub mod random;
 pub mod reduce;
+pub mod resize;
 pub mod roofline;
 pub mod score_matching;
 pub mod sde_step;
@@ -78,8 +80,10 @@ pub fn variants() -> Vec<Variant> {
         Shader::Embedding,
         Shader::InnerProduct,
         Shader::Langevin,
+        Shader::MaxPool,
         Shader::Random,
         Shader::Reduce,
+        Shader::Resize,
         Shader::Roofline,
         Shader::ScoreMatching,
     ];

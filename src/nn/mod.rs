@@ -1,10 +1,12 @@
 //! Networks: parameters, initialisation, layers, and the architectures, written once against
 //! [`Engine`](crate::autodiff::Engine).
 
+mod instance_norm;
 mod layers;
 mod ncsnpp;
 mod network;
 mod parameters;
+mod refinenet;
 mod score;
 
 pub use layers::{Dropout, Pass};

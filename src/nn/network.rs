@@ -3,9 +3,10 @@
 use super::layers::Pass;
 use super::ncsnpp::Ncsnpp;
 use super::parameters::Registry;
+use super::refinenet::RefineNet;
 use super::score::Label;
 use crate::autodiff::Engine;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ModelName};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::tensor::{Shape, Tensor};
@@ -24,6 +25,8 @@ pub struct Network {
 enum Architecture {
     /// NCSN++, DDPM++ and DDPM.
     Ncsnpp(Box<Ncsnpp>),
+    /// NCSN and NCSNv2.
+    RefineNet(RefineNet),
 }
 
 /// What a network is told of each sample's time.
@@ -45,14 +48,18 @@ impl Network {
     /// # Errors
     /// If channels do not divide into groups.
     pub fn build(config: &Config) -> std::result::Result<(Network, Registry), ConfigError> {
-        let (ncsnpp, registry) = Ncsnpp::build(config)?;
-        let network = Network {
-            architecture: Architecture::Ncsnpp(Box::new(ncsnpp)),
-            channels: config.data.num_channels,
-            centered: config.data.centered,
-            scale_by_sigma: config.model.scale_by_sigma,
+        let (architecture, registry, scale_by_sigma) = match config.model.name {
+            ModelName::Ncsnpp | ModelName::Ddpm => {
+                let (network, registry) = Ncsnpp::build(config)?;
+                (Architecture::Ncsnpp(Box::new(network)), registry, config.model.scale_by_sigma)
+            }
+            name => {
+                let (network, registry) = RefineNet::build(config);
+                (Architecture::RefineNet(network), registry, name != ModelName::Ncsn)
+            }
         };
-        Ok((network, registry))
+        let (channels, centered) = (config.data.num_channels, config.data.centered);
+        Ok((Network { architecture, channels, centered, scale_by_sigma }, registry))
     }
 
     /// Channels of the images it takes and gives.
@@ -61,13 +68,14 @@ impl Network {
     }
 
     /// The frequencies of the time embedding: those given (Fourier features have them in their checkpoint), else those
-    /// of sinusoids.
+    /// of sinusoids; a single 0 without an embedding.
     ///
     /// # Errors
     /// If the device refuses.
     pub fn frequencies(&self, gpu: &Gpu, fourier: Option<&[f32]>) -> Result<Tensor> {
         match &self.architecture {
             Architecture::Ncsnpp(network) => network.frequencies(gpu, fourier),
+            Architecture::RefineNet(_) => Ok(Tensor::zeros(gpu, Shape::vector(1))?),
         }
     }
 
@@ -86,6 +94,7 @@ impl Network {
         let input = scaled.then(input).transpose()?;
         let told = match &self.architecture {
             Architecture::Ncsnpp(network) => network.told(labels),
+            Architecture::RefineNet(network) => network.told(labels),
         };
         Ok(Conditioning { told: rows(told)?, frequencies: frequencies.clone(), input, inverse_sigma })
     }
@@ -110,6 +119,7 @@ impl Network {
         };
         let h = match &self.architecture {
             Architecture::Ncsnpp(network) => network.forward(pass, x, conditioning)?,
+            Architecture::RefineNet(network) => network.forward(pass, x, conditioning)?,
         };
         match &conditioning.inverse_sigma {
             Some(inverse) => pass.engine.scale_samples(&h, inverse),
