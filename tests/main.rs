@@ -10,4 +10,5 @@ mod engines;
 mod networks;
 mod ops;
 mod portability;
+mod refinenets;
 mod score_sde;
