@@ -73,11 +73,14 @@ fn noisy(config: &Config) -> Scorer {
     let specs = model.registry.trainable.clone();
     let values = Arena::with(gpu(), &model.registry, |i| {
         let len = specs[i].layout.len();
-        let scale = 0.5 / (len as f32 / specs[i].layout.file_shape()[0] as f32).sqrt();
+        let shape = specs[i].layout.file_shape();
+        let scale = 0.5 / (len as f32 / shape[0] as f32).sqrt();
+        // Weights of one sign would make a network without norms grow beyond f32.
+        let shift = if shape.len() == 1 { 0.05 } else { 0.0 };
         let key = Key::new(9, Purpose::Other(i as u16));
         (0..len.div_ceil(4) as u32)
             .flat_map(|b| key.normal(0, b))
-            .map(|v| scale * v + 0.05)
+            .map(|v| scale * v + shift)
             .take(len)
             .collect()
     });

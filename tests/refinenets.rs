@@ -303,6 +303,38 @@ fn published_networks_have_as_many_parameters_as_their_layers_add_up_to() {
 }
 
 #[test]
+fn they_are_initialised_as_the_reference_says() {
+    let initial = |config: &str, name: &str| {
+        let registry = ScoreModel::build(&load(config, &[])).expect("a model").registry;
+        let j = registry.trainable.iter().position(|spec| spec.name == name).expect(name);
+        registry.trainable[j].initial(1, j).into_iter().map(f64::from).collect::<Vec<_>>()
+    };
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let deviation = |values: &[f64]| {
+        let m = mean(values);
+        (values.iter().map(|v| (v - m).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+    };
+    // PyTorch's convolutions: uniform up to 1 / sqrt(fan-in), biases too.
+    for (part, name) in [(0.99, "begin_conv.weight"), (0.9, "begin_conv.bias")] {
+        let values = initial("ve/ncsn/cifar10", name);
+        let (largest, bound) = (values.iter().fold(0.0f64, |m, v| m.max(v.abs())), 27f64.sqrt().recip());
+        assert!((part * bound..=bound * (1.0 + 1e-6)).contains(&largest), "{name}: {largest} of {bound}");
+    }
+    // Normal of mean 1 and standard deviation 0.02, within five standard errors; shifts are 0.
+    let near_one = |values: &[f64]| {
+        let error = 0.02 / (values.len() as f64).sqrt();
+        assert!((mean(values) - 1.0).abs() < 5.0 * error && (deviation(values) - 0.02).abs() < 5.0 * error);
+    };
+    for row in initial("ve/ncsn/cifar10", "normalizer.embed.weight").chunks(3 * 128) {
+        near_one(&row[..256]);
+        assert!(row[256..].iter().all(|v| *v == 0.0));
+    }
+    near_one(&initial("ve/ncsnv2/cifar10", "normalizer.alpha"));
+    near_one(&initial("ve/ncsnv2/cifar10", "normalizer.gamma"));
+    assert!(initial("ve/ncsnv2/cifar10", "normalizer.beta").iter().all(|v| *v == 0.0));
+}
+
+#[test]
 fn what_these_networks_cannot_be_is_said() {
     let refuse = |set: &[&str]| {
         let text =

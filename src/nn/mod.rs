@@ -13,4 +13,5 @@ pub use layers::{Dropout, Pass};
 pub use ncsnpp::Ncsnpp;
 pub use network::{Conditioning, Network};
 pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry};
+pub use refinenet::RefineNet;
 pub use score::{Combination, Label, ScoreModel, Scorer};
