@@ -101,6 +101,34 @@ fn a_run_that_was_killed_in_mid_step_goes_on_bit_for_bit() {
 }
 
 #[test]
+fn every_network_trains_and_samples() {
+    let discrete = ["training.continuous=false", "model.num_scales=10", "model.nonlinearity=elu"];
+    for (name, set) in [
+        ("ddpm", &["model.nf=32"][..]),
+        ("ncsn", &discrete),
+        ("ncsnv2", &discrete),
+        ("ncsnv2_128", &["model.nonlinearity=elu"]),
+        ("ncsnv2_256", &["model.nonlinearity=elu"]),
+    ] {
+        let folder = folder();
+        let run = folder.path().join("run");
+        let name = format!("model.name={name}");
+        let set = [&[name.as_str(), "training.log_freq=1"], set].concat();
+        succeed(train(&run, &set).args(["--steps", "3"]));
+        let metrics = std::fs::read_to_string(run.join("metrics.csv")).expect("metrics");
+        let loss = |row: &str| row.split(',').nth(1).and_then(|loss| loss.parse::<f64>().ok());
+        let losses: Vec<Option<f64>> = metrics.lines().skip(1).map(loss).collect();
+        assert!(
+            losses.len() == 3 && losses.iter().all(|l| l.is_some_and(f64::is_finite)),
+            "{name}: {metrics}"
+        );
+        let out = folder.path().join("samples.npz");
+        succeed(tweedie().arg("sample").arg(&run).args(["-n", "2", "--steps", "4", "--out"]).arg(&out));
+        assert!(out.exists());
+    }
+}
+
+#[test]
 fn a_run_folder_holds_what_the_design_says_and_is_not_overwritten() {
     let run = trained();
     for file in ["config.toml", "metrics.csv", "loss.png", "checkpoints/latest"] {

@@ -13,5 +13,6 @@ mod networks;
 mod objectives;
 mod ops;
 mod portability;
+mod refinenets;
 mod score_sde;
 mod solvers_pc;

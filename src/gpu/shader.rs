@@ -60,12 +60,16 @@ shaders! {
     Langevin = "langevin",
     /// Batched matrix product.
     Matmul = "matmul",
+    /// Max pooling.
+    MaxPool = "max_pool",
     /// The Metropolis–Hastings test.
     Metropolis = "metropolis",
     /// Noise into a tensor.
     Random = "random",
     /// Sums over an axis.
     Reduce = "reduce",
+    /// Bilinear resampling.
+    Resize = "resize",
     /// Measures the device's ceilings.
     Roofline = "roofline",
     /// Perturbation, and the losses of score matching.

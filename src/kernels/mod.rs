@@ -14,9 +14,11 @@ pub mod impute;
 pub mod inner_product;
 pub mod langevin;
 pub mod matmul;
+pub mod max_pool;
 pub mod metropolis;
 pub mod random;
 pub mod reduce;
+pub mod resize;
 pub mod roofline;
 pub mod score_matching;
 pub mod sde_step;
@@ -81,9 +83,11 @@ pub fn variants() -> Vec<Variant> {
         Shader::Impute,
         Shader::InnerProduct,
         Shader::Langevin,
+        Shader::MaxPool,
         Shader::Metropolis,
         Shader::Random,
         Shader::Reduce,
+        Shader::Resize,
         Shader::Roofline,
         Shader::ScoreMatching,
     ];
