@@ -4,6 +4,7 @@ mod corrector;
 mod flow;
 mod pc;
 mod predictor;
+pub mod rk45;
 mod score;
 
 pub use flow::{Flow, probability_flow};
