@@ -3,9 +3,11 @@
 mod bench;
 mod devices;
 mod evaluate;
+mod input;
 mod output;
 mod plot;
 mod sample;
+mod tensors;
 mod train;
 
 use crate::gpu::Gpu;

@@ -1,7 +1,7 @@
 //! `tweedie sample`.
 
 use super::{Common, open_model, output};
-use crate::config::{Config, CorrectorName, Method, PredictorName};
+use crate::config::{Config, CorrectorName, Method, Over, PredictorName};
 use crate::gpu::Gpu;
 use crate::kernels::KernelError;
 use crate::nn::Scorer;
@@ -51,6 +51,15 @@ pub(super) struct Args {
     /// The corrector's signal-to-noise ratio [default: the model's]
     #[arg(long, allow_negative_numbers = true)]
     snr: Option<f64>,
+    /// Relative tolerance of adaptive samplers [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    rtol: Option<f64>,
+    /// Absolute tolerance of adaptive samplers, in the model's range [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    atol: Option<f64>,
+    /// Whether adaptive samplers control each sample by its own error, or the batch jointly [default: the model's]
+    #[arg(long, value_enum)]
+    error_norm: Option<Over>,
     /// Which weights
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
     weights: Weights,
@@ -76,6 +85,9 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     config.sampling.predictor = args.predictor.unwrap_or(config.sampling.predictor);
     config.sampling.corrector = args.corrector.unwrap_or(config.sampling.corrector);
     config.sampling.snr = args.snr.unwrap_or(config.sampling.snr);
+    config.sampling.rtol = args.rtol.unwrap_or(config.sampling.rtol);
+    config.sampling.atol = args.atol.unwrap_or(config.sampling.atol);
+    config.sampling.error_norm = args.error_norm.unwrap_or(config.sampling.error_norm);
     let gpu = common.open()?;
     let scorer = checkpoint.scorer(&gpu, args.weights)?;
     let sampler = sample::sampler(&config.sampling, &scorer.model.sde, steps(&config, args.steps))?;
@@ -99,7 +111,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     super::print(format!(
         "{} samples, {} score evaluations each, {seconds:.1} s: {}",
         args.n,
-        drawn.evaluations,
+        (10.0 * drawn.evaluations).round() / 10.0,
         written.join(", ")
     ))
 }

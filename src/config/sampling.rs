@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampling {
-    /// `pc`.
+    /// `pc` or `ode`.
     pub method: Method,
     /// The predictor.
     pub predictor: PredictorName,
@@ -59,6 +59,8 @@ impl Default for Sampling {
 pub enum Method {
     /// Predictor and corrector.
     Pc,
+    /// The probability flow by Dormand–Prince 5(4) with adaptive steps.
+    Ode,
 }
 
 /// The predictors.

@@ -2,12 +2,15 @@
 
 mod corrector;
 mod flow;
+pub mod likelihood;
+mod ode;
 mod pc;
 mod predictor;
 pub mod rk45;
 mod score;
 
 pub use flow::{Flow, probability_flow};
+pub use ode::{Ode, remove_noise};
 pub use pc::{Constraint, PredictorCorrector};
 pub use score::{Counted, Score};
 
@@ -75,6 +78,7 @@ pub trait Sampler {
 pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sampler>> {
     match config.method {
         Method::Pc => Ok(Box::new(PredictorCorrector::new(*sde, config, steps)?)),
+        Method::Ode => Ok(Box::new(Ode::new(config))),
     }
 }
 
