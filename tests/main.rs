@@ -5,9 +5,11 @@
 mod support;
 
 mod cli;
+mod cli_ode;
 mod distributions;
 mod engines;
 mod networks;
+mod ode;
 mod ops;
 mod portability;
 mod score_sde;

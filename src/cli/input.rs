@@ -7,10 +7,6 @@ use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 
-/// What [`images`] reads.
-pub(super) const IMAGES: &str = "F.png, a folder of them, F.npz with `samples` [n, h, w, c] in [0, 1], or \
-    F.safetensors with `x` [n, c, h, w] in the model's range";
-
 /// Images of a model's size in its range, from a picture, a folder of pictures, an array or a tensor `x`, by the path's
 /// ending.
 pub(super) fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
@@ -30,7 +26,7 @@ pub(super) fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
         }
         _ if path.is_dir() => folder(path, data),
         Some("png") => picture(path, data),
-        _ => bail!("{name} is none of {IMAGES}"),
+        _ => bail!("{name} is no .png, folder, .npz or .safetensors"),
     }
 }
 

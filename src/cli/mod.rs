@@ -1,9 +1,14 @@
 //! The command line: one file per subcommand. Nothing else in this crate prints.
 
 mod bench;
+mod decode;
 mod devices;
+mod encode;
 mod evaluate;
+mod flow;
 mod input;
+mod interpolate;
+mod likelihood;
 mod output;
 mod plot;
 mod sample;
@@ -57,6 +62,10 @@ enum Command {
     Devices(devices::Args),
     Train(train::Args),
     Sample(sample::Args),
+    Likelihood(likelihood::Args),
+    Encode(encode::Args),
+    Decode(decode::Args),
+    Interpolate(interpolate::Args),
     Evaluate(evaluate::Args),
     Bench(bench::Args),
 }
@@ -88,6 +97,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Devices(args) => devices::run(common, args),
         Command::Train(args) => train::run(common, args),
         Command::Sample(args) => sample::run(common, args),
+        Command::Likelihood(args) => likelihood::run(common, args),
+        Command::Encode(args) => encode::run(common, args),
+        Command::Decode(args) => decode::run(common, args),
+        Command::Interpolate(args) => interpolate::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Bench(args) => bench::run(common, args),
     }

@@ -2,7 +2,7 @@
 
 use crate::files::atomically;
 use crate::tensor::Shape;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, Rgb, RgbImage};
 use npyz::WriterBuilder;
@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(super) struct Images {
     shape: Shape,
     values: Vec<f32>,
+    /// Columns of a grid; about as many as rows if none are named.
+    columns: Option<usize>,
 }
 
 /// Pixels between the images of a grid.
@@ -27,7 +29,13 @@ impl Images {
     /// From values in a model's range, [−1, 1] if centred: scaled, and cut off to [0, 1].
     pub fn new(shape: Shape, values: Vec<f32>, centered: bool) -> Images {
         let unit = |v: f32| if centered { (v + 1.0) / 2.0 } else { v };
-        Images { shape, values: values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect() }
+        let values = values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect();
+        Images { shape, values, columns: None }
+    }
+
+    /// The same, to be shown in so many columns.
+    pub fn in_columns(self, columns: Option<usize>) -> Images {
+        Images { columns, ..self }
     }
 
     /// Writes a grid, an array or a folder of pictures, by the path's ending. Pictures in a folder are numbered from `first`.
@@ -74,7 +82,8 @@ impl Images {
 
     fn grid(&self) -> RgbImage {
         let (n, h, w) = (self.shape.n() as u32, self.shape.h() as u32, self.shape.w() as u32);
-        let columns = (f64::from(n).sqrt().ceil() as u32).max(1);
+        let square = (f64::from(n).sqrt().ceil() as u32).max(1);
+        let columns = self.columns.map_or(square, |columns| columns as u32);
         let zoom = SMALLEST.div_ceil(w.min(h)).max(1);
         let tile = (w * zoom + GAP, h * zoom + GAP);
         let mut grid =
@@ -122,10 +131,20 @@ pub(super) fn check(path: &Path) -> anyhow::Result<()> {
         Some("jpg" | "jpeg" | "npy" | "webp" | "bmp" | "tiff") => {
             bail!("{}: samples are written as .png, .npz, or a folder of .png", path.display())
         }
-        Some("png" | "npz" | "gif") if path.is_dir() => bail!("{} is a folder", path.display()),
+        Some("png" | "npz" | "gif" | "safetensors") if path.is_dir() => {
+            bail!("{} is a folder", path.display())
+        }
         None if path.is_file() => bail!("{} is a file; name a folder, or F.png or F.npz", path.display()),
         _ => Ok(()),
     }
+}
+
+/// Refuses a path that tensors cannot be written to.
+pub(super) fn check_tensors(path: &Path) -> anyhow::Result<()> {
+    let named = path.extension().is_some_and(|e| e == "safetensors");
+    ensure!(named, "{}: tensors are written as .safetensors", path.display());
+    ensure!(!path.is_dir(), "{} is a folder", path.display());
+    Ok(())
 }
 
 /// Writes a whole file or none, in a folder that is made if need be.

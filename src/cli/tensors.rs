@@ -34,11 +34,6 @@ impl Tensors {
         Ok(Tensors { path: path.to_path_buf(), bytes })
     }
 
-    /// Whether there is a tensor of this name.
-    pub fn has(&self, name: &str) -> bool {
-        SafeTensors::deserialize(&self.bytes).is_ok_and(|file| file.tensor(name).is_ok())
-    }
-
     /// A tensor's shape and values.
     pub fn tensor(&self, name: &str) -> anyhow::Result<(Vec<usize>, Vec<f32>)> {
         let path = self.path.display();
@@ -117,7 +112,6 @@ mod tests {
         let read = file.images("x").unwrap();
         assert_eq!((read.shape, &read.values), (shape, &batch.values));
         assert_eq!(read.part(1, 1).values, batch.values[12..]);
-        assert!(file.has("x") && !file.has("z"));
         assert!(file.tensor("z").unwrap_err().to_string().contains("holds no tensor `z`, only x"));
     }
 }
