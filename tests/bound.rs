@@ -35,7 +35,7 @@ fn with_the_exact_score_of_a_gaussian_the_bound_is_above_the_likelihood_by_what_
 
     // Levels 2 / 255 apart.
     let level = 2.0 * (2.0f64 / 255.0).ln();
-    let likelihood: Vec<f64> = draws.chunks(2).map(|x| -mixture.log_density(x) - level).collect();
+    let likelihood: Vec<f64> = draws.chunks(2).map(|x| -mixture.log_density(x, 0.0) - level).collect();
     let (likelihood, likelihood_error) = mean_and_error(&likelihood);
     for kind in [PosteriorVariance::Beta, PosteriorVariance::BetaTilde] {
         // The same in closed form, less the data's entropy: see `sde::chain`.

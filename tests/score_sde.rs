@@ -4,13 +4,15 @@ use crate::support::*;
 use bytemuck::Zeroable;
 use std::collections::HashMap;
 use tweedie::autodiff::Tape;
-use tweedie::config::{Config, SdeName};
+use tweedie::config::{Config, Over, SdeName};
 use tweedie::kernels::concat;
 use tweedie::kernels::hutchinson::{Probe, Probes};
 use tweedie::kernels::random::Noise;
 use tweedie::kernels::score_matching::{self, Coefficients};
 use tweedie::nn::{Arena, Parameters, ScoreModel, Scorer};
-use tweedie::sample::{Score, probability_flow};
+use tweedie::sample::likelihood::{Probing, log_likelihood};
+use tweedie::sample::rk45::Tolerance;
+use tweedie::sample::{Ode, Score, probability_flow};
 use tweedie::tensor::{Shape, Tensor};
 
 /// A fixture's model, weights and expected values.
@@ -185,6 +187,59 @@ fn forward_mode_gives_the_references_probability_flow_and_divergence() {
         }
         let plain = probability_flow(&scorer, &x, fixture.times(), None).expect("a flow");
         fixture.assert_image("pf_drift", &plain.drift, 1e-3);
+    }
+}
+
+/// Dormand–Prince as the reference runs it: one step for the whole batch.
+const ODE: Ode = Ode {
+    tolerance: Tolerance { relative: 1e-5, absolute: 1e-5 },
+    error_norm: Over::Batch,
+    noise_removal: false,
+};
+
+/// What a solver of the reference's kind has cost, against the fixture's count.
+fn assert_evaluations(name: &str, actual: &[usize], expected: f64) {
+    println!("{name}: {actual:?} evaluations, the reference {expected}");
+    assert_eq!(actual.len(), 1, "a batch takes its steps jointly");
+    assert!((actual[0] as f64 - expected).abs() <= 0.02 * expected, "{name}: {actual:?} is not {expected}");
+}
+
+#[test]
+fn the_probability_flow_samples_as_the_reference_does() {
+    for fixture in MODELS.iter().filter_map(|name| fixture(name)) {
+        let scorer = fixture.scorer("ema");
+        let span = (1.0, scorer.sde().sampling_eps());
+        let latent = fixture.image("ode_latent");
+        let solution = ODE.follow(&scorer, latent, span, &mut |_| Ok(())).expect("samples");
+        fixture.assert_image("ode_sample", &solution.state, 1e-3);
+        assert_evaluations("ode_nfev", &solution.evaluations, fixture.expected["ode_nfev"].values[0]);
+    }
+}
+
+#[test]
+fn the_likelihood_is_the_references() {
+    for fixture in MODELS.iter().filter_map(|name| fixture(name)) {
+        let scorer = fixture.scorer("ema");
+        let probes = Probing::Given { eps: fixture.image("eps"), count: 1 };
+        let likelihood = log_likelihood(&scorer, &fixture.image("x0"), probes, &ODE).expect("a likelihood");
+        let dimensions = likelihood.latent.shape().with_n(1).len();
+        let logs = &likelihood.samples;
+        let centered = fixture.config.data.centered;
+        let bits: Vec<f64> = logs.iter().map(|log| log.bits_per_dim(dimensions, centered)).collect();
+        let changes: Vec<f64> = logs.iter().map(|log| log.change()).collect();
+        for (name, actual) in [("likelihood_delta_logp", changes), ("likelihood_bpd", bits)] {
+            let expected = &fixture.expected[name].values;
+            println!("{name}: {actual:?}, the reference {expected:?}");
+            for (actual, expected) in actual.iter().zip(expected) {
+                assert!(
+                    (actual - expected).abs() < 1e-3 * expected.abs(),
+                    "{name}: {actual} is not {expected}"
+                );
+            }
+        }
+        let nfev = fixture.expected["likelihood_nfev"].values[0];
+        assert_evaluations("likelihood_nfev", &likelihood.evaluations, nfev);
+        fixture.assert_image("likelihood_latent", &likelihood.latent, 1e-3);
     }
 }
 

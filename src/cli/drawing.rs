@@ -3,7 +3,7 @@
 use super::film::{Film, FilmArgs};
 use super::output::{self, Images};
 use super::{open_model, whole};
-use crate::config::{Config, CorrectorName, Method, PredictorName, Sampling, Schedule};
+use crate::config::{Config, CorrectorName, Method, Over, PredictorName, Sampling, Schedule};
 use crate::gpu::{Bytes, Gpu};
 use crate::nn::Scorer;
 use crate::sample::{self, Draw, PredictorCorrector, Progress, Sampled, Sampler, Watch};
@@ -53,6 +53,9 @@ pub(super) struct Drawing {
     /// The absolute tolerance of an adaptive solver, in the model's range [default: the model's]
     #[arg(long, allow_negative_numbers = true)]
     pub atol: Option<f64>,
+    /// Whether adaptive samplers control each sample by its own error, or the batch jointly [default: the model's]
+    #[arg(long, value_enum)]
+    pub error_norm: Option<Over>,
     /// How much noise stochastic Heun adds anew: EDM's S_churn [default: the model's]
     #[arg(long, allow_negative_numbers = true)]
     pub churn: Option<f64>,
@@ -272,6 +275,7 @@ fn override_sampling(sampling: &mut Sampling, asked: &Drawing) {
     set(&mut sampling.corrector, asked.corrector);
     set(&mut sampling.snr, asked.snr);
     set(&mut sampling.n_steps_each, asked.corrector_steps);
+    set(&mut sampling.error_norm, asked.error_norm);
     set(&mut sampling.s_churn, asked.churn);
     set(&mut sampling.eta, asked.eta);
     for rtol in [&mut sampling.rtol, &mut sampling.sde_rtol] {

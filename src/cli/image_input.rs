@@ -1,6 +1,6 @@
 //! Images to begin with: from files, or from the data that are built in.
 
-use super::evaluate::read_npz;
+use super::input::read_npz;
 use crate::config::Config;
 use crate::data::{Dataset, Split, scale};
 use crate::gpu::Gpu;
@@ -108,9 +108,8 @@ fn read(path: &Path, config: &Config) -> anyhow::Result<Input> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("png") => read_png(path),
         Some("npz") => {
-            let (values, shape) = read_npz(path)?;
-            let shape = Shape(std::array::from_fn(|axis| shape[axis] as usize));
-            Ok(Input { values: values.into_iter().map(|v| v as f32).collect(), shape })
+            let (shape, values) = read_npz(path)?;
+            Ok(Input { values, shape })
         }
         Some("safetensors") => read_safetensors(path, config),
         _ => bail!("images are read from .png, .npz, .safetensors, or as data:digits:I"),

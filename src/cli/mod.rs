@@ -4,17 +4,24 @@ mod bench;
 mod bound;
 mod colorize;
 mod data;
+mod decode;
 mod devices;
 mod drawing;
+mod encode;
 mod evaluate;
 mod film;
+mod flow;
 mod image_input;
 mod inpaint;
+mod input;
+mod interpolate;
+mod likelihood;
 mod noise_scales;
 mod output;
 mod plot;
 mod restore;
 mod sample;
+mod tensors;
 mod train;
 
 use crate::gpu::Gpu;
@@ -68,6 +75,10 @@ enum Command {
     Inpaint(inpaint::Args),
     Colorize(colorize::Args),
     Restore(restore::Args),
+    Likelihood(likelihood::Args),
+    Encode(encode::Args),
+    Decode(decode::Args),
+    Interpolate(interpolate::Args),
     Evaluate(evaluate::Args),
     Bound(bound::Args),
     NoiseScales(noise_scales::Args),
@@ -111,6 +122,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Inpaint(args) => inpaint::run(common, args),
         Command::Colorize(args) => colorize::run(common, args),
         Command::Restore(args) => restore::run(common, args),
+        Command::Likelihood(args) => likelihood::run(common, args),
+        Command::Encode(args) => encode::run(common, args),
+        Command::Decode(args) => decode::run(common, args),
+        Command::Interpolate(args) => interpolate::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Bound(args) => bound::run(common, args),
         Command::NoiseScales(args) => noise_scales::run(common, args),

@@ -2,7 +2,7 @@
 
 use crate::files::atomically;
 use crate::tensor::Shape;
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, Rgb, RgbImage};
 use npyz::WriterBuilder;
@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(super) struct Images {
     shape: Shape,
     values: Vec<f32>,
+    /// Columns of a grid; about as many as rows if none are named.
+    columns: Option<usize>,
 }
 
 /// Pixels between the images of a grid.
@@ -27,12 +29,18 @@ impl Images {
     /// From values in a model's range, [−1, 1] if centred: scaled, and cut off to [0, 1].
     pub fn new(shape: Shape, values: Vec<f32>, centered: bool) -> Images {
         let unit = |v: f32| if centered { (v + 1.0) / 2.0 } else { v };
-        Images { shape, values: values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect() }
+        let values = values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect();
+        Images { shape, values, columns: None }
+    }
+
+    /// The same, to be shown in so many columns.
+    pub fn in_columns(self, columns: Option<usize>) -> Images {
+        Images { columns, ..self }
     }
 
     /// From values that are in [0, 1] but for noise, which is kept.
     pub fn unclamped(shape: Shape, values: Vec<f32>) -> Images {
-        Images { shape, values }
+        Images { shape, values, columns: None }
     }
 
     /// Puts back the pixels where `mask` is 1: those of `images`, one for all or one each, are kept bit for bit.
@@ -60,7 +68,7 @@ impl Images {
 
     /// One picture of all images, in rows, with gaps between them.
     pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
-        written(path, &png(&self.grid(self.columns(1)))?)
+        written(path, &png(&self.grid(1))?)
     }
 
     /// Bytes of host memory that `n` samples of a shape take, until they are written.
@@ -95,13 +103,16 @@ impl Images {
         Ok(())
     }
 
-    /// Columns of a grid that is about square, where so many images stand for one sample.
+    /// Columns of a grid: those that were asked for, else about as many as there are rows, where so many images stand
+    /// for one sample.
     fn columns(&self, each: usize) -> u32 {
         let samples = self.shape.n() / each;
-        (each as u32 * (samples as f64).sqrt().ceil() as u32).max(1)
+        let square = each * (samples as f64).sqrt().ceil() as usize;
+        self.columns.unwrap_or(square).max(1) as u32
     }
 
-    fn grid(&self, columns: u32) -> RgbImage {
+    fn grid(&self, each: usize) -> RgbImage {
+        let columns = self.columns(each);
         let (n, h, w) = (self.shape.n() as u32, self.shape.h() as u32, self.shape.w() as u32);
         let zoom = SMALLEST.div_ceil(w.min(h)).max(1);
         let tile = (w * zoom + GAP, h * zoom + GAP);
@@ -134,8 +145,9 @@ pub(super) fn write_strip(path: &Path, columns: &[&Images], most: usize) -> anyh
     let at = |row: usize| row * sample..(row + 1) * sample;
     let values =
         (0..rows).flat_map(|row| columns.iter().flat_map(move |c| c.values[at(row)].iter().copied()));
-    let strip = Images { shape: first.shape.with_n(rows * columns.len()), values: values.collect() };
-    written(path, &png(&strip.grid(columns.len() as u32))?)
+    let shape = first.shape.with_n(rows * columns.len());
+    let strip = Images { shape, values: values.collect(), columns: Some(columns.len()) };
+    written(path, &png(&strip.grid(1))?)
 }
 
 /// Writes grids as an animation that repeats, the last one shown longer; `each` images stand for one sample.
@@ -146,7 +158,7 @@ pub(super) fn write_gif(path: &Path, frames: &[Images], each: usize) -> anyhow::
     for (i, images) in frames.iter().enumerate() {
         let last = i + 1 == frames.len();
         let shown = Duration::from_millis(if last { 1500 } else { 60 });
-        let picture = image::DynamicImage::ImageRgb8(images.grid(images.columns(each))).into_rgba8();
+        let picture = image::DynamicImage::ImageRgb8(images.grid(each)).into_rgba8();
         let delay = Delay::from_saturating_duration(shown);
         encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
     }
@@ -192,6 +204,14 @@ pub(super) fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, image::ImageFormat::Png)?;
     Ok(bytes.into_inner())
+}
+
+/// Refuses a path that tensors cannot be written to.
+pub(super) fn check_tensors(path: &Path) -> anyhow::Result<()> {
+    let named = path.extension().is_some_and(|e| e == "safetensors");
+    ensure!(named, "{}: tensors are written as .safetensors", path.display());
+    ensure!(!path.is_dir(), "{} is a folder", path.display());
+    Ok(())
 }
 
 /// Writes a whole file or none, in a folder that is made if need be.

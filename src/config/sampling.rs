@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampling {
-    /// `pc`, `ald`, `euler`, `heun`, `stochastic_heun`, `ddim`, `dpmpp_2m`, `dpmpp_3m` or `adaptive_sde`.
+    /// `pc`, `ald`, `ode`, `euler`, `heun`, `stochastic_heun`, `ddim`, `dpmpp_2m`, `dpmpp_3m` or `adaptive_sde`.
     pub method: Method,
     /// The predictor.
     pub predictor: PredictorName,
@@ -114,13 +114,15 @@ pub enum Method {
     Dpmpp3m,
     /// Stochastic improved Euler on the reverse-time SDE with steps as long as the tolerance allows.
     AdaptiveSde,
+    /// The probability flow by Dormand–Prince 5(4) with adaptive steps.
+    Ode,
 }
 
 impl Method {
     /// Steps where nobody says how many; none if the process or the solver itself decides.
     pub fn default_steps(self) -> Option<usize> {
         match self {
-            Method::Pc | Method::Ald | Method::AdaptiveSde => None,
+            Method::Pc | Method::Ald | Method::Ode | Method::AdaptiveSde => None,
             Method::Euler | Method::Ddim => Some(50),
             Method::Heun | Method::StochasticHeun => Some(18),
             Method::Dpmpp2m | Method::Dpmpp3m => Some(20),

@@ -6,6 +6,7 @@ mod loader;
 pub use loader::Loader;
 
 use crate::config::Data;
+use crate::random::Key;
 use std::path::Path;
 
 /// Why a data set cannot be used.
@@ -175,6 +176,16 @@ impl Dataset {
 pub fn scale(level: f64, centered: bool) -> f64 {
     let unit = level / 255.0;
     if centered { 2.0 * unit - 1.0 } else { unit }
+}
+
+/// Image number `index` with its levels spread over the unit that each stands for, (level + u) / 256, in the range that
+/// models take: what a density is fitted to.
+pub fn dequantised(set: &Dataset, index: usize, key: Key, centered: bool) -> impl Iterator<Item = f32> + '_ {
+    set.image(index).iter().enumerate().map(move |(i, level)| {
+        let u = key.uniform(index as u32, i as u32 / 4)[i % 4];
+        let unit = (f64::from(*level) + f64::from(u)) / 256.0;
+        scale(255.0 * unit, centered) as f32
+    })
 }
 
 #[cfg(test)]

@@ -190,6 +190,18 @@ impl Gpu {
         self.0.pool.usage()
     }
 
+    /// The most bytes that were live at once while `work` was recorded.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn peak<E>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<u64, E> {
+        let before = self.0.pool.restart_peak(0);
+        let result = work();
+        let peak = self.memory().peak;
+        self.0.pool.restart_peak(before.max(peak));
+        result.map(|()| peak)
+    }
+
     /// How many pipelines have been compiled so far.
     pub fn pipelines(&self) -> usize {
         self.0.pipelines.count()

@@ -10,10 +10,13 @@ mod guided;
 mod hamiltonian;
 mod heun;
 mod impute;
+pub mod likelihood;
 mod multistep;
+mod ode;
 mod operator;
 mod pc;
 mod predictor;
+pub mod rk45;
 mod runge_kutta;
 mod score;
 mod step;
@@ -26,6 +29,7 @@ pub use guided::{Guidance, Guided, Measurement};
 pub use heun::Heun;
 pub use impute::{Decoupling, Impute, Side};
 pub use multistep::Multistep;
+pub use ode::{Ode, remove_noise};
 pub use operator::{Mask, Matrix, Operator, Resampling, System, solve};
 pub use pc::{Constraint, PredictorCorrector};
 pub use score::{Counted, Pullback, Score};
@@ -98,7 +102,7 @@ pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sam
         Ok(Box::new(Multistep::new(*sde, config, steps, (order, eta), schedule)?))
     };
     match config.method {
-        Method::Pc | Method::Ald | Method::AdaptiveSde if config.schedule.is_some() => {
+        Method::Pc | Method::Ald | Method::Ode | Method::AdaptiveSde if config.schedule.is_some() => {
             Err(refuse("this sampler has a schedule of its own; leave sampling.schedule out"))
         }
         Method::Pc => Ok(Box::new(PredictorCorrector::new(*sde, config, steps)?)),
@@ -110,6 +114,7 @@ pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sam
         Method::Dpmpp2m => multistep(2, 0.0, Schedule::LogSnr),
         Method::Dpmpp3m => multistep(3, 0.0, Schedule::LogSnr),
         Method::AdaptiveSde => Ok(Box::new(Adaptive::new(*sde, config))),
+        Method::Ode => Ok(Box::new(Ode::new(config))),
     }
 }
 
