@@ -363,6 +363,8 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
         ("model.nonlinearity=tanh", "unknown variant `tanh`"),
         ("training.continuous=false", "fourier embeds a continuous noise level"),
         ("training.batch_size=many", "invalid type"),
+        ("sampling.hmc_leapfrog=0", "sampling.hmc_leapfrog = 0: it must be at least 1"),
+        ("sampling.ald_eps=-1", "sampling.ald_eps = -1.0: it must be a number from 0 up"),
         ("model", "write it as section.key=value"),
         ("model..nf=4", "write it as section.key=value"),
         ("=4", "write it as section.key=value"),
@@ -389,6 +391,8 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
         assert!(message.contains(expected), "{set}: {message}");
         assert!(!out.exists(), "{set} left {} behind", out.display());
     }
+    let message = refuse(&mut train(&out, &["sampling.method=ald", "training.sde=vpsde"]));
+    assert!(message.contains("sampling.method = ald: annealed Langevin dynamics runs on"), "{message}");
     let message = refuse(tweedie().args(["train", "no-such.toml", "--out"]).arg(&out));
     assert!(message.contains("no-such.toml cannot be read"), "{message}");
     let message = refuse(tweedie().args(["train", "--resume", "--out"]).arg(&out));
