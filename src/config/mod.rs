@@ -7,6 +7,7 @@ mod sampling;
 mod training;
 
 pub use data::Data;
+pub(crate) use model::GROUPS;
 pub use model::{
     Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
     ResblockType,

@@ -36,9 +36,11 @@ pub struct Model {
     pub nonlinearity: Nonlinearity,
     /// Channels of the first level.
     pub nf: usize,
-    /// Multiplies `nf`, level by level.
+    /// `ncsnpp`: multiplies `nf`, level by level.
+    #[serde(default)]
     pub ch_mult: Vec<usize>,
-    /// Residual blocks in a level.
+    /// `ncsnpp`: residual blocks in a level.
+    #[serde(default)]
     pub num_res_blocks: usize,
     /// Image sizes at which there is attention.
     #[serde(default)]
@@ -93,6 +95,21 @@ pub struct Model {
     /// Divide the output by σ.
     #[serde(default)]
     pub scale_by_sigma: bool,
+    /// Classes: those that `wideresnet` tells apart, or those that `ncsnpp` is told, 0 for none.
+    #[serde(default)]
+    pub num_classes: usize,
+    /// `ncsnpp` with classes: how often training hides the class, so that the network also learns the score without.
+    #[serde(default = "defaults::label_dropout")]
+    pub label_dropout: f64,
+    /// `wideresnet`: residual blocks in a group.
+    #[serde(default = "defaults::blocks_per_group")]
+    pub blocks_per_group: usize,
+    /// `wideresnet`: multiplies `nf` in the first group.
+    #[serde(default = "defaults::channel_multiplier")]
+    pub channel_multiplier: usize,
+    /// `wideresnet`: frequencies of the noise's Fourier features.
+    #[serde(default = "defaults::embedding_size")]
+    pub embedding_size: usize,
     /// The moving average's rate.
     #[serde(default = "defaults::ema_rate")]
     pub ema_rate: f64,
@@ -104,7 +121,12 @@ pub struct Model {
 pub enum ModelName {
     /// NCSN++ and DDPM++.
     Ncsnpp,
+    /// The noise-conditional wide residual network, a classifier.
+    WideResNet,
 }
+
+/// `wideresnet`: groups of blocks, each with twice the channels of the one before at half its size.
+pub(crate) const GROUPS: usize = 3;
 
 /// What a network's output stands for, with x = m x₀ + s z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,7 +215,16 @@ pub enum EmbeddingType {
 impl Model {
     pub(super) fn check(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
         self.check_process()?;
-        self.check_network(training, data)
+        positive("model.nf", self.nf)?;
+        if self.embedding_type == EmbeddingType::Fourier && !training.continuous {
+            let why =
+                "fourier embeds a continuous noise level; set training.continuous = true, or use positional";
+            return Err(refuse("model.embedding_type", "fourier", why));
+        }
+        match self.name {
+            ModelName::Ncsnpp => self.check_unet(data),
+            ModelName::WideResNet => self.check_classifier(data),
+        }
     }
 
     fn check_process(&self) -> Result<(), ConfigError> {
@@ -225,8 +256,35 @@ impl Model {
         Ok(())
     }
 
-    fn check_network(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
-        positive("model.nf", self.nf)?;
+    fn check_classifier(&self, data: &Data) -> Result<(), ConfigError> {
+        positive("model.blocks_per_group", self.blocks_per_group)?;
+        positive("model.channel_multiplier", self.channel_multiplier)?;
+        positive("model.embedding_size", self.embedding_size)?;
+        if self.num_classes < 2 {
+            return Err(refuse(
+                "model.num_classes",
+                self.num_classes,
+                "a classifier needs at least 2 classes",
+            ));
+        }
+        if self.embedding_type != EmbeddingType::Fourier || !self.conditional {
+            let why = "wideresnet is told the noise by fourier features, with model.conditional = true";
+            return Err(refuse("model.embedding_type", self.embedding_type, why));
+        }
+        if !data.image_size.is_multiple_of(1 << (GROUPS - 1)) {
+            let why = format!("wideresnet halves the size {} times, so it must divide as often", GROUPS - 1);
+            return Err(refuse("data.image_size", data.image_size, why));
+        }
+        Ok(())
+    }
+
+    fn check_unet(&self, data: &Data) -> Result<(), ConfigError> {
+        within("model.label_dropout", self.label_dropout, 0.0..1.0, "a number from 0 to below 1")?;
+        if self.num_classes > 0 && !self.conditional {
+            let why =
+                "a network is told classes along with the time; set model.conditional = true, or 0 classes";
+            return Err(refuse("model.num_classes", self.num_classes, why));
+        }
         positive("model.num_res_blocks", self.num_res_blocks)?;
         if self.ch_mult.is_empty() || self.ch_mult.contains(&0) {
             return Err(refuse(
@@ -261,11 +319,6 @@ impl Model {
                 &self.fir_kernel,
                 "it needs 2 to 12 taps whose sum is not 0",
             ));
-        }
-        if self.embedding_type == EmbeddingType::Fourier && !training.continuous {
-            let why =
-                "fourier embeds a continuous noise level; set training.continuous = true, or use positional";
-            return Err(refuse("model.embedding_type", "fourier", why));
         }
         Ok(())
     }
@@ -322,6 +375,18 @@ mod defaults {
     }
     pub fn sigma_data() -> f64 {
         0.5
+    }
+    pub fn label_dropout() -> f64 {
+        0.1
+    }
+    pub fn blocks_per_group() -> usize {
+        4
+    }
+    pub fn channel_multiplier() -> usize {
+        10
+    }
+    pub fn embedding_size() -> usize {
+        128
     }
     pub fn ema_rate() -> f64 {
         0.999

@@ -1,16 +1,12 @@
 //! NCSN++ and DDPM++ (Song 2021, appendix H): one U-Net with the options of the reference's `ncsnpp`. Parameters are
 //! numbered as in its `all_modules`, so that its checkpoints can be read by name.
 
-use super::layers::{Attention, Conv, Norm, Pass, ResBlock, Resample, Resampler, Style, TIME_WIDTH};
-use super::parameters::{Init, Layout, ParameterSpec, Registry};
-use super::score::Label;
+use super::conditioning::{Classes, Conditioning, Time, Wanted};
+use super::layers::{Attention, Conv, Norm, Pass, ResBlock, Resample, Resampler, Style};
+use super::parameters::Registry;
 use crate::autodiff::Engine;
-use crate::config::{
-    Combine, Config, ConfigError, EmbeddingType, Progressive, ProgressiveInput, ResblockType,
-};
-use crate::gpu::Gpu;
-use crate::kernels::{Result, embedding};
-use crate::tensor::{Shape, Tensor};
+use crate::config::{Combine, Config, ConfigError, Progressive, ProgressiveInput, ResblockType};
+use crate::kernels::Result;
 
 type Built<T> = std::result::Result<T, ConfigError>;
 
@@ -18,6 +14,8 @@ type Built<T> = std::result::Result<T, ConfigError>;
 #[derive(Debug, Clone)]
 pub struct Ncsnpp {
     time: Time,
+    /// The classes that it is told, if any.
+    classes: Option<Classes>,
     conv_in: Conv,
     down: Vec<DownLevel>,
     middle: (ResBlock, Attention, ResBlock),
@@ -29,16 +27,6 @@ pub struct Ncsnpp {
     scale_by_sigma: bool,
     skip: f32,
     channels: usize,
-}
-
-/// How the time gets in.
-#[derive(Debug, Clone)]
-struct Time {
-    fourier: bool,
-    features: usize,
-    /// The two dense layers; without them the network is not told the time.
-    dense: Option<(Conv, Conv)>,
-    act: crate::kernels::elementwise::Activation,
 }
 
 #[derive(Debug, Clone)]
@@ -103,19 +91,6 @@ enum OutputPyramid {
     Residual {
         up: Resampler,
     },
-}
-
-/// What a network is told of each sample's time.
-#[derive(Clone)]
-pub struct Conditioning {
-    /// What the embedding takes: log of the label for Fourier features, the label for sinusoids; `[n, 1, 1, 1]`.
-    embedded: Tensor,
-    /// Factors of the input `[n, 1, 1, 1]`, if it is scaled.
-    input: Option<Tensor>,
-    /// Frequencies of the embedding.
-    frequencies: Tensor,
-    /// 1 / σ `[n, 1, 1, 1]`, if the output is divided by it.
-    inverse_sigma: Option<Tensor>,
 }
 
 /// Builds the network module by module.
@@ -183,21 +158,12 @@ impl Builder<'_> {
     }
 
     fn time(&mut self) -> Time {
-        let model = &self.config.model;
-        let (nf, fourier) = (model.nf, model.embedding_type == EmbeddingType::Fourier);
-        if fourier {
-            let (layout, init) = (Layout::Vector(nf), Init::Normal(model.fourier_scale));
-            let name = format!("{}.W", self.module());
-            self.registry.frozen.push(ParameterSpec { name, layout, init });
-        }
-        let features = if fourier { 2 * nf } else { nf };
-        let width = TIME_WIDTH * nf;
-        let dense = model.conditional.then(|| {
-            let names = [self.module(), self.module()];
-            let mut dense = |i: usize, c_in| Conv::dense(&mut self.registry, &names[i], c_in, width);
-            (dense(0, features), dense(1, width))
-        });
-        Time { fourier, features, dense, act: self.style.act }
+        let (model, modules) = (&self.config.model, &mut self.modules);
+        let name = || {
+            *modules += 1;
+            format!("all_modules.{}", *modules - 1)
+        };
+        Time::new(&mut self.registry, name, model, model.nf, self.style.act)
     }
 
     /// The way down, and the channels of every feature map that the way up takes in.
@@ -318,8 +284,12 @@ impl Ncsnpp {
             Progressive::OutputSkip => None,
             _ => Some((b.norm(last)?, b.conv(last, channels, b.style.init_scale))),
         };
+        // After all of the reference's parameters, which keep their numbers.
+        let told = config.model.num_classes;
+        let classes = (told > 0).then(|| Classes::new(&mut b.registry, told, b.style.time_features));
         let network = Ncsnpp {
             time,
+            classes,
             conv_in,
             down,
             middle,
@@ -334,42 +304,14 @@ impl Ncsnpp {
         Ok((network, b.registry))
     }
 
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        let classes = self.classes.as_ref().map_or(0, |classes| classes.count);
+        Wanted { time: &self.time, scale_by_sigma: self.scale_by_sigma, classes }
+    }
+
     /// Channels of the images it takes and gives.
     pub fn channels(&self) -> usize {
         self.channels
-    }
-
-    /// The frequencies of the time embedding: those given (Fourier features have them in their checkpoint), else those
-    /// of sinusoids.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn frequencies(&self, gpu: &Gpu, fourier: Option<&[f32]>) -> Result<Tensor> {
-        let table = match fourier {
-            Some(fourier) => fourier.to_vec(),
-            None => embedding::sinusoidal_frequencies(self.time.features),
-        };
-        Ok(Tensor::from_slice(gpu, Shape::vector(table.len()), &table)?)
-    }
-
-    /// Uploads what the network is told of each sample's time: its label, and the factors of input and output.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn condition(&self, gpu: &Gpu, frequencies: &Tensor, labels: &[Label]) -> Result<Conditioning> {
-        let column = |values: Vec<f32>| Tensor::from_slice(gpu, Shape::new(values.len(), 1, 1, 1), &values);
-        let embedded = match self.time.fourier {
-            // The reference takes the logarithm in f32.
-            true => labels.iter().map(|label| (label.label as f32).ln()).collect(),
-            false => labels.iter().map(|label| label.label as f32).collect(),
-        };
-        let inverse = || column(labels.iter().map(|label| (1.0 / label.sigma) as f32).collect());
-        let inverse_sigma = self.scale_by_sigma.then(inverse).transpose()?;
-        let scaled = labels.iter().any(|label| label.input != 1.0);
-        let input = || column(labels.iter().map(|label| label.input as f32).collect());
-        let input = scaled.then(input).transpose()?;
-        let frequencies = frequencies.clone();
-        Ok(Conditioning { embedded: column(embedded)?, input, frequencies, inverse_sigma })
     }
 
     /// The network's output for `x` `[n, h, w, c]` in the data's range.
@@ -382,7 +324,10 @@ impl Ncsnpp {
         x: &E::Value,
         conditioning: &Conditioning,
     ) -> Result<E::Value> {
-        let time = self.time.forward(pass, conditioning)?;
+        let mut time = self.time.forward(pass, conditioning)?;
+        if let (Some(classes), Some(embedded)) = (&self.classes, &time) {
+            time = Some(classes.forward(pass, embedded, conditioning)?);
+        }
         let time = time.as_ref();
         let x = match &conditioning.input {
             Some(factors) => pass.engine.scale_samples(x, factors)?,
@@ -517,20 +462,5 @@ impl Step {
             Step::Block(block) => block.forward(pass, x, time),
             Step::Plain(resampler) => resampler.forward(pass, x),
         }
-    }
-}
-
-impl Time {
-    /// The embedding `[n, 1, 1, 4 nf]`, if the network is told the time.
-    fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, c: &Conditioning) -> Result<Option<E::Value>> {
-        let Some((first, second)) = &self.dense else { return Ok(None) };
-        let features = match self.fourier {
-            true => embedding::fourier(&c.embedded, &c.frequencies)?,
-            false => embedding::sinusoidal(&c.embedded, &c.frequencies, self.features)?,
-        };
-        let features = pass.engine.constant(&features);
-        let h = first.forward(pass, &features)?;
-        let h = pass.engine.activation(&h, self.act)?;
-        Ok(Some(second.forward(pass, &h)?))
     }
 }
