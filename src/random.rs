@@ -29,6 +29,10 @@ pub enum Purpose {
     Flip,
     /// Uniform dequantisation of the data.
     Dequantisation,
+    /// Which samples' classes training hides.
+    LabelDropout,
+    /// The noise that a classifier is tested with.
+    Evaluation,
     /// What a constraint draws after part of a sampler's step.
     Constraint(u16),
     /// Tests, benchmarks and whatever else only has to be random.
@@ -50,6 +54,8 @@ impl Purpose {
             Purpose::Flip => (10, 0),
             Purpose::Dequantisation => (11, 0),
             Purpose::Constraint(part) => (12, part),
+            Purpose::LabelDropout => (13, 0),
+            Purpose::Evaluation => (14, 0),
             Purpose::Other(index) => (255, index),
         };
         kind | u32::from(index) << 8

@@ -16,7 +16,7 @@ const TINY: [&str; 8] = [
     "optim.warmup=0",
 ];
 
-fn tweedie() -> Command {
+pub fn tweedie() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tweedie"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
     command
@@ -31,14 +31,14 @@ fn train(out: &Path, set: &[&str]) -> Command {
     command
 }
 
-fn succeed(command: &mut Command) -> String {
+pub fn succeed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).expect("text")
 }
 
 /// Runs what must fail and returns its message, which must be one line on standard error.
-fn refuse(command: &mut Command) -> String {
+pub fn refuse(command: &mut Command) -> String {
     let Output { status, stderr, .. } = command.output().expect("the program starts");
     let text = String::from_utf8(stderr).expect("text");
     assert_eq!(status.code(), Some(1), "{command:?}: {text}");
@@ -48,11 +48,11 @@ fn refuse(command: &mut Command) -> String {
     lines[0].to_string()
 }
 
-fn checkpoint(run: &Path, step: u32) -> PathBuf {
+pub fn checkpoint(run: &Path, step: u32) -> PathBuf {
     run.join(format!("checkpoints/step-{step:08}.safetensors"))
 }
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 

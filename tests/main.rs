@@ -4,7 +4,9 @@
 
 mod support;
 
+mod classes;
 mod cli;
+mod cli_classes;
 mod distributions;
 mod engines;
 mod networks;

@@ -1,8 +1,10 @@
 //! The command line: one file per subcommand. Nothing else in this crate prints.
 
 mod bench;
+mod classes;
 mod devices;
 mod evaluate;
+mod judge;
 mod output;
 mod plot;
 mod sample;

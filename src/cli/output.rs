@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(super) struct Images {
     shape: Shape,
     values: Vec<f32>,
+    /// Images in a row of a grid; by default as many as there are rows.
+    columns: Option<usize>,
 }
 
 /// Pixels between the images of a grid.
@@ -27,7 +29,15 @@ impl Images {
     /// From values in a model's range, [−1, 1] if centred: scaled, and cut off to [0, 1].
     pub fn new(shape: Shape, values: Vec<f32>, centered: bool) -> Images {
         let unit = |v: f32| if centered { (v + 1.0) / 2.0 } else { v };
-        Images { shape, values: values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect() }
+        Images { shape, values: values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect(), columns: None }
+    }
+
+    /// Images of several lots of as many, one lot after the other; each is a row of a grid if there are more than one.
+    pub fn join(lots: &[&Images]) -> Images {
+        let n = lots.iter().map(|lot| lot.shape.n()).sum();
+        let shape = lots.first().map_or(Shape::new(0, 1, 1, 1), |lot| lot.shape);
+        let values = lots.iter().flat_map(|lot| lot.values.iter().copied()).collect();
+        Images { shape: shape.with_n(n), values, columns: (lots.len() > 1).then_some(shape.n()) }
     }
 
     /// Writes a grid, an array or a folder of pictures, by the path's ending. Pictures in a folder are numbered from `first`.
@@ -74,7 +84,8 @@ impl Images {
 
     fn grid(&self) -> RgbImage {
         let (n, h, w) = (self.shape.n() as u32, self.shape.h() as u32, self.shape.w() as u32);
-        let columns = (f64::from(n).sqrt().ceil() as u32).max(1);
+        let square = f64::from(n).sqrt().ceil() as u32;
+        let columns = self.columns.map_or(square, |columns| columns as u32).max(1);
         let zoom = SMALLEST.div_ceil(w.min(h)).max(1);
         let tile = (w * zoom + GAP, h * zoom + GAP);
         let mut grid =

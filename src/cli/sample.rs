@@ -1,11 +1,10 @@
 //! `tweedie sample`.
 
-use super::{Common, open_model, output};
+use super::{Common, classes, open_model, output};
 use crate::config::{Config, CorrectorName, Method, PredictorName};
 use crate::gpu::Gpu;
 use crate::kernels::KernelError;
-use crate::nn::Scorer;
-use crate::sample::{self, Draw, Progress, Sampler};
+use crate::sample::{self, Draw, Progress, Sampler, Score};
 use crate::tensor::Shape;
 use crate::train::Weights;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -20,11 +19,12 @@ use std::time::Instant;
 #[command(after_help = "Examples:\n  \
     tweedie sample runs/digits -n 64 --out samples.png\n  \
     tweedie sample runs/digits -n 400 --out samples.npz --out samples.png --seed 1\n  \
+    tweedie sample runs/digits -n 10 --class all --classifier runs/classifier --out classes.png\n  \
     tweedie sample runs/digits -n 8 --first 8 --steps 200 --animate reverse.gif --out pictures/")]
 pub(super) struct Args {
     /// A run folder, whose newest checkpoint is taken, or a checkpoint
     model: PathBuf,
-    /// How many samples
+    /// How many samples, of each class if several are asked for
     #[arg(short, value_name = "N", default_value_t = 64)]
     n: u32,
     /// Where to write: F.png (a grid), F.npz (`samples`, float32 [n, h, w, c] in [0, 1]) or a folder; may be repeated
@@ -51,6 +51,8 @@ pub(super) struct Args {
     /// The corrector's signal-to-noise ratio [default: the model's]
     #[arg(long, allow_negative_numbers = true)]
     snr: Option<f64>,
+    #[command(flatten)]
+    classes: classes::Args,
     /// Which weights
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
     weights: Weights,
@@ -78,9 +80,16 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     config.sampling.snr = args.snr.unwrap_or(config.sampling.snr);
     let gpu = common.open()?;
     let scorer = checkpoint.scorer(&gpu, args.weights)?;
+    let asked = args.classes.open(&gpu, &args.model, &config)?;
     let sampler = sample::sampler(&config.sampling, &scorer.model.sde, steps(&config, args.steps))?;
     let started = Instant::now();
-    let drawn = draw(&gpu, &scorer, &*sampler, &config, args)?;
+    let mut lots = Vec::new();
+    let mut run = |score: &dyn Score| Ok(lots.push(draw(&gpu, score, &*sampler, &config, args)?));
+    match &asked {
+        Some(asked) => asked.each(&scorer, run)?,
+        None => run(&scorer)?,
+    }
+    let (drawn, n) = (Drawn::join(&lots), args.n as usize * lots.len());
     for out in &args.out {
         drawn.images.write(out, args.first)?;
     }
@@ -92,13 +101,13 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.out.iter().chain(&args.animate).map(|p| p.display().to_string()).collect();
     if common.json {
         let report = serde_json::json!({
-            "n": args.n, "evaluations": drawn.evaluations, "seconds": seconds, "written": written,
+            "n": n, "classes": asked.map(|asked| asked.classes), "evaluations": drawn.evaluations, "seconds": seconds, "written": written,
         });
         return super::print(report);
     }
     super::print(format!(
         "{} samples, {} score evaluations each, {seconds:.1} s: {}",
-        args.n,
+        n,
         drawn.evaluations,
         written.join(", ")
     ))
@@ -123,12 +132,28 @@ fn check(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What was drawn at once: all samples, or those of one class.
 struct Drawn {
     images: output::Images,
     /// Evaluations of the score for one sample.
     evaluations: f64,
     /// The state along the reverse process, if it is to be shown.
     frames: Vec<output::Images>,
+}
+
+impl Drawn {
+    /// Lots of as many samples in one.
+    fn join(lots: &[Drawn]) -> Drawn {
+        let images = |of: &dyn Fn(&Drawn) -> &output::Images| {
+            output::Images::join(&lots.iter().map(of).collect::<Vec<_>>())
+        };
+        let frames = lots.iter().map(|lot| lot.frames.len()).min().unwrap_or(0);
+        Drawn {
+            images: images(&|lot| &lot.images),
+            evaluations: lots.iter().map(|lot| lot.evaluations).sum::<f64>() / lots.len() as f64,
+            frames: (0..frames).map(|i| images(&|lot| &lot.frames[i])).collect(),
+        }
+    }
 }
 
 /// Frames of an animation, at most.
@@ -138,7 +163,7 @@ const SHOWN: u32 = 64;
 
 fn draw(
     gpu: &Gpu,
-    scorer: &Scorer,
+    score: &dyn Score,
     sampler: &dyn Sampler,
     config: &Config,
     args: &Args,
@@ -166,8 +191,8 @@ fn draw(
             Ok(())
         };
         let draw = Draw { seed, first: args.first + start };
-        let x = sample::prior(scorer, shape(n), draw)?;
-        let sampled = sampler.run(scorer, x, draw, &mut watch)?;
+        let x = sample::prior(score, shape(n), draw)?;
+        let sampled = sampler.run(score, x, draw, &mut watch)?;
         values.extend(sampled.x.read()?);
         evaluations += sampled.evaluations * f64::from(n) / f64::from(args.n);
     }

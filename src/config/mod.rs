@@ -14,7 +14,7 @@ pub use model::{
 };
 pub use optim::Optim;
 pub use sampling::{CorrectorName, Method, Over, PredictorName, Sampling};
-pub use training::{SdeName, Training};
+pub use training::{ObjectiveName, SdeName, Training};
 
 use crate::sde::{Sde, SdeKind};
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,11 @@ impl Config {
             SdeName::Subvpsde => SdeKind::SubVp { beta_min, beta_max },
         };
         Sde { kind, n: num_scales }
+    }
+
+    /// Whether it describes a classifier, which has no score.
+    pub fn is_classifier(&self) -> bool {
+        self.training.objective == ObjectiveName::Classifier
     }
 
     /// What the network's output stands for.

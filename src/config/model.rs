@@ -1,6 +1,6 @@
 //! `model`: the network and the process's parameters.
 
-use super::{ConfigError, Data, Training, positive, refuse, within};
+use super::{ConfigError, Data, ObjectiveName, Training, positive, refuse, within};
 use crate::kernels::upfirdn2d::MAX_TAPS;
 use serde::{Deserialize, Serialize};
 
@@ -220,6 +220,11 @@ impl Model {
             let why =
                 "fourier embeds a continuous noise level; set training.continuous = true, or use positional";
             return Err(refuse("model.embedding_type", "fourier", why));
+        }
+        let classifies = self.name == ModelName::WideResNet;
+        if classifies != (training.objective == ObjectiveName::Classifier) {
+            let why = "training.objective = classifier trains model.name = wideresnet, and nothing else does";
+            return Err(refuse("training.objective", training.objective, why));
         }
         match self.name {
             ModelName::Ncsnpp => self.check_unet(data),

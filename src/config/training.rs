@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
+    /// What is minimised.
+    #[serde(default)]
+    pub objective: ObjectiveName,
     /// The forward process.
     pub sde: SdeName,
     /// Continuous times, or the discretisation's.
@@ -31,6 +34,17 @@ pub struct Training {
     /// Draw samples with every checkpoint.
     #[serde(default)]
     pub snapshot_sampling: bool,
+}
+
+/// The objectives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectiveName {
+    /// Denoising score matching (Song 2021, eq. 7).
+    #[default]
+    Dsm,
+    /// Cross entropy of a classifier of diffused images.
+    Classifier,
 }
 
 /// The names of the forward processes.

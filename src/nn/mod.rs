@@ -1,6 +1,7 @@
 //! Networks: parameters, initialisation, layers, and the architectures, written once against
 //! [`Engine`](crate::autodiff::Engine).
 
+mod classifier;
 mod conditioning;
 mod layers;
 mod ncsnpp;
@@ -9,6 +10,7 @@ mod parameters;
 mod score;
 mod wideresnet;
 
+pub use classifier::Classifier;
 pub use conditioning::Conditioning;
 pub use layers::{Dropout, Pass};
 pub use ncsnpp::Ncsnpp;

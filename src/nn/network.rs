@@ -51,6 +51,14 @@ impl Network {
         self.wanted().classes
     }
 
+    /// Classes of its logits, if it is a classifier.
+    pub fn logits(&self) -> Option<usize> {
+        match self {
+            Network::Ncsnpp(_) => None,
+            Network::WideResNet(network) => Some(network.classes()),
+        }
+    }
+
     /// The frequencies of the time embedding: those given (Fourier features have them in their checkpoint), else those
     /// of sinusoids.
     ///

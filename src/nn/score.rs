@@ -137,8 +137,8 @@ impl ScoreModel {
     }
 
     /// Whether its network gives logits of classes, and no score.
-    pub fn is_classifier(&self) -> bool {
-        matches!(self.network, Network::WideResNet(_))
+    fn is_classifier(&self) -> bool {
+        self.network.logits().is_some()
     }
 
     /// The label of a step of the discrete chain, as training on it has it: of VE's descending ladder, of VP's chain.

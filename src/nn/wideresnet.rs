@@ -22,6 +22,7 @@ pub struct WideResNet {
     blocks: Vec<ResBlock>,
     norm: Norm,
     dense: Conv,
+    classes: usize,
     centered: bool,
 }
 
@@ -56,7 +57,13 @@ impl WideResNet {
         }
         let norm = Norm::new(&mut r, "norm", channels, style.act)?;
         let dense = Conv::dense(&mut r, "dense", channels, model.num_classes);
-        Ok((WideResNet { time, stem, blocks, norm, dense, centered: config.data.centered }, r))
+        let (classes, centered) = (model.num_classes, config.data.centered);
+        Ok((WideResNet { time, stem, blocks, norm, dense, classes, centered }, r))
+    }
+
+    /// Classes that it tells apart.
+    pub fn classes(&self) -> usize {
+        self.classes
     }
 
     pub(super) fn wanted(&self) -> Wanted<'_> {

@@ -2,11 +2,13 @@
 
 mod corrector;
 mod flow;
+mod guidance;
 mod pc;
 mod predictor;
 mod score;
 
 pub use flow::{Flow, probability_flow};
+pub use guidance::{Conditional, Guide, Guided, Toward};
 pub use pc::{Constraint, PredictorCorrector};
 pub use score::{Counted, Score};
 

@@ -1,9 +1,10 @@
 //! One optimisation step after the other.
 
 use super::TrainError;
-use super::objective;
+use super::{classes, objective};
 use crate::autodiff::{Engine, Tape};
-use crate::config::Config;
+use crate::config::{Config, ObjectiveName};
+use crate::data::Batch;
 use crate::gpu::{Bytes, Gpu, GpuError};
 use crate::kernels::adam::{self, Adam, Arenas};
 use crate::kernels::random::Noise;
@@ -85,15 +86,15 @@ impl Trainer {
         scorer
     }
 
-    /// One step on a batch in the model's range, `[batch, h, w, c]` flat. Nothing is read back.
+    /// One step on a batch. Nothing is read back.
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn step(&mut self, batch: &[f32]) -> Result<(), TrainError> {
+    pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
         let (config, step) = (&self.config, self.step as u32);
         let gpu = self.average.flat().gpu().clone();
         let shape = self.batch_shape();
-        let x0 = Tensor::from_slice(&gpu, shape, batch)?;
+        let x0 = Tensor::from_slice(&gpu, shape, &batch.images)?;
         let key = objective::time_key(config.seed, step);
         let dimensions = shape.with_n(1).len();
         let targets = objective::targets(&self.scorer.model, &config.training, key, shape.n(), dimensions);
@@ -106,9 +107,13 @@ impl Trainer {
         let mut tape = Tape::new();
         let input = tape.constant(&x);
         let dropout = Some(Dropout { seed: config.seed, step });
-        let conditioning = self.scorer.condition(&targets.labels)?;
+        let told = classes::told(config, batch, step)?;
+        let conditioning = self.scorer.condition_on(&targets.labels, &told)?;
         let out = self.scorer.network(&mut tape, &input, &conditioning, dropout)?;
-        let (loss, seed) = score_matching::loss(out.tensor(), noise, &coefficients)?;
+        let (loss, seed) = match config.training.objective {
+            ObjectiveName::Dsm => score_matching::loss(out.tensor(), noise, &coefficients)?,
+            ObjectiveName::Classifier => classes::loss(out.tensor(), batch)?,
+        };
         tape.backward(&out, seed)?;
 
         let norm = adam::clip(gradients.flat(), config.optim.grad_clip)?;
