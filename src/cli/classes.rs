@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// How `tweedie sample` is asked for classes.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(super) struct ClassArgs {
     /// Ask for a class, for several (`0,3,7`), or for all: a row of the grid each
     #[arg(long, value_name = "K|K,K,…|all")]
     class: Option<String>,
@@ -33,7 +33,7 @@ pub(super) struct Asked {
     classifier: Option<Classifier>,
 }
 
-impl Args {
+impl ClassArgs {
     /// What is asked of the model at `path`; `None` if no class is.
     pub fn open(&self, gpu: &Gpu, path: &Path, config: &Config) -> anyhow::Result<Option<Asked>> {
         let model = path.display();

@@ -52,7 +52,7 @@ pub(super) struct Args {
     #[arg(long, allow_negative_numbers = true)]
     snr: Option<f64>,
     #[command(flatten)]
-    classes: classes::Args,
+    classes: classes::ClassArgs,
     /// Which weights
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
     weights: Weights,
