@@ -68,19 +68,20 @@ impl ClassArgs {
 }
 
 impl Asked {
-    /// What is done with the score of each class; `run` is given the class's number among those asked for.
-    pub fn each(
+    /// What `draw` makes of the score of each class.
+    pub fn each<T>(
         &self,
         scorer: &Scorer,
-        mut run: impl FnMut(&dyn Score) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        self.classes.iter().try_for_each(|class| match &self.classifier {
+        draw: impl Fn(&dyn Score) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Vec<T>> {
+        let of_class = |class: &usize| match &self.classifier {
             Some(classifier) => {
                 let guide = Toward { classifier, class: *class };
-                run(&Guided { score: scorer, guide: &guide, scale: self.guidance })
+                draw(&Guided { score: scorer, guide: &guide, scale: self.guidance })
             }
-            None => run(&Conditional { scorer, class: *class, weight: self.guidance }),
-        })
+            None => draw(&Conditional { scorer, class: *class, weight: self.guidance }),
+        };
+        self.classes.iter().map(of_class).collect()
     }
 }
 

@@ -83,12 +83,11 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let asked = args.classes.open(&gpu, &args.model, &config)?;
     let sampler = sample::sampler(&config.sampling, &scorer.model.sde, steps(&config, args.steps))?;
     let started = Instant::now();
-    let mut lots = Vec::new();
-    let mut run = |score: &dyn Score| Ok(lots.push(draw(&gpu, score, &*sampler, &config, args)?));
-    match &asked {
-        Some(asked) => asked.each(&scorer, run)?,
-        None => run(&scorer)?,
-    }
+    let draw = |score: &dyn Score| draw(&gpu, score, &*sampler, &config, args);
+    let lots = match &asked {
+        Some(asked) => asked.each(&scorer, draw)?,
+        None => vec![draw(&scorer)?],
+    };
     let (drawn, n) = (Drawn::join(&lots), args.n as usize * lots.len());
     for out in &args.out {
         drawn.images.write(out, args.first)?;
