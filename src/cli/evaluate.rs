@@ -20,9 +20,9 @@ pub(super) struct Args {
     /// Samples as `tweedie sample` writes them, F.npz, or a classifier: a run folder or a checkpoint
     #[arg(value_name = "SAMPLES|MODEL")]
     samples: PathBuf,
-    /// The data: `digits`, or the path of an IDX file of test images
-    #[arg(long, value_name = "digits|FILE", default_value = "digits")]
-    data: String,
+    /// The data: `digits`, or the path of an IDX file of test images [default: digits; a classifier's own test images]
+    #[arg(long, value_name = "digits|FILE")]
+    data: Option<String>,
     /// The IDX file of training images that copies are looked for in, where --data is a file
     #[arg(long, value_name = "FILE")]
     train: Option<PathBuf>,
@@ -36,14 +36,14 @@ pub(super) struct Args {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if args.samples.is_dir() || args.samples.extension().is_some_and(|e| e == "safetensors") {
-        return judge::accuracy(common, &args.samples);
+        return judge::accuracy(common, &args.samples, args.data.as_deref());
     }
     let (samples, shape) = read_npz(&args.samples)?;
     if let (Some(classifier), Some(class)) = (&args.classifier, &args.class) {
         return judge::asked(common, (&samples, &shape), classifier, class);
     }
     let dimensions = shape[1..].iter().product::<u64>() as usize;
-    let (test, train) = match args.data.as_str() {
+    let (test, train) = match args.data.as_deref().unwrap_or("digits") {
         "digits" => (Dataset::digits(Split::Test)?, Some(Dataset::digits(Split::Train)?)),
         file => {
             let train = args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?;

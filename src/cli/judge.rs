@@ -7,8 +7,8 @@ use crate::tensor::Shape;
 use anyhow::ensure;
 use std::path::Path;
 
-/// A classifier's accuracy on the test images of its own data, by level of noise.
-pub(super) fn accuracy(common: &Common, model: &Path) -> anyhow::Result<()> {
+/// A classifier's accuracy on the test images of its own data, which `data` may name, by level of noise.
+pub(super) fn accuracy(common: &Common, model: &Path, data: Option<&str>) -> anyhow::Result<()> {
     let checkpoint = open_model(model)?;
     let config = checkpoint.config();
     ensure!(
@@ -16,6 +16,12 @@ pub(super) fn accuracy(common: &Common, model: &Path) -> anyhow::Result<()> {
         "{} is a score model: draw samples with `tweedie sample {} --out F.npz` and evaluate those",
         model.display(),
         model.display()
+    );
+    let own = Some(config.data.dataset.as_str());
+    ensure!(
+        data.is_none() || data == own,
+        "a classifier is tested on the test images of its own data, {}; leave --data out",
+        config.data.dataset
     );
     let set = Dataset::load(&config.data, Split::Test)?;
     let classifier = classes::classifier(&common.open()?, model, &checkpoint)?;
