@@ -9,6 +9,7 @@ mod support;
 mod adam;
 mod concat;
 mod conv2d;
+mod cross_entropy;
 mod dropout;
 mod elementwise;
 mod embedding;

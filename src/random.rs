@@ -29,6 +29,10 @@ pub enum Purpose {
     Flip,
     /// Uniform dequantisation of the data.
     Dequantisation,
+    /// Which samples' classes training hides.
+    LabelDropout,
+    /// The noise that a classifier is tested with.
+    Evaluation,
     /// What a constraint draws after part of a sampler's step.
     Constraint(u16),
     /// Whether the corrector's proposal in its inner step of this number is accepted.
@@ -65,6 +69,8 @@ impl Purpose {
             Purpose::Projection => (20, 0),
             Purpose::RandomProjection => (40, 0),
             Purpose::Measurement => (41, 0),
+            Purpose::LabelDropout => (13, 0),
+            Purpose::Evaluation => (14, 0),
             Purpose::Other(index) => (255, index),
         };
         kind | u32::from(index) << 8

@@ -48,7 +48,7 @@ pub fn refuse(command: &mut Command) -> String {
     lines[0].to_string()
 }
 
-fn checkpoint(run: &Path, step: u32) -> PathBuf {
+pub fn checkpoint(run: &Path, step: u32) -> PathBuf {
     run.join(format!("checkpoints/step-{step:08}.safetensors"))
 }
 

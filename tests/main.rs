@@ -5,7 +5,9 @@
 mod support;
 
 mod bound;
+mod classes;
 mod cli;
+mod cli_classes;
 mod cli_control;
 mod cli_ode;
 mod distributions;

@@ -118,6 +118,7 @@ const OPTIONS: &[&[&str]] = &[
         "data.centered=true",
     ],
     &["model.conditional=false"],
+    &["model.num_classes=3"],
     &["model.skip_rescale=false", "model.nonlinearity=elu"],
     &["model.nonlinearity=lrelu", "model.fir_kernel=[1, 2, 1]"],
     &["data.num_channels=2", "model.nf=20", "model.ch_mult=[1, 2, 2]"],

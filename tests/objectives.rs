@@ -71,7 +71,9 @@ fn batches(config: &Config, count: u32) -> Vec<Tensor> {
     let set = Dataset::digits(Split::Train).expect("digits");
     let mut loader = Loader::new(set, &config.data, config.training.batch_size, config.seed);
     let shape = Shape::new(config.training.batch_size, 8, 8, 1);
-    (0..count).map(|step| Tensor::from_slice(gpu(), shape, &loader.batch(step)).expect("an upload")).collect()
+    (0..count)
+        .map(|step| Tensor::from_slice(gpu(), shape, &loader.batch(step).images).expect("an upload"))
+        .collect()
 }
 
 fn sum(lanes: &Tensor) -> f64 {
@@ -80,7 +82,7 @@ fn sum(lanes: &Tensor) -> f64 {
 
 fn loss(objective: &Objective, trainer: &Trainer, x0: &Tensor, step: u32) -> f64 {
     let draw = Draw { seed: 5, step };
-    sum(&objective.loss(&trainer.scorer, x0, draw).expect("a loss"))
+    sum(&objective.loss(&trainer.scorer, x0, &vec![None; x0.shape().n()], draw).expect("a loss"))
 }
 
 #[test]

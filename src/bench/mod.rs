@@ -37,6 +37,7 @@ families! {
     adam = "../../benches/adam.rs",
     concat = "../../benches/concat.rs",
     conv2d = "../../benches/conv2d.rs",
+    cross_entropy = "../../benches/cross_entropy.rs",
     dropout = "../../benches/dropout.rs",
     elementwise = "../../benches/elementwise.rs",
     embedding = "../../benches/embedding.rs",

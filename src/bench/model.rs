@@ -2,7 +2,7 @@
 
 use crate::autodiff::Eager;
 use crate::config::Config;
-use crate::data::{Dataset, Loader, Split};
+use crate::data::{Batch, Dataset, Loader, Split};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::hutchinson::{Probe, Probes};
@@ -17,7 +17,7 @@ use std::cell::RefCell;
 /// The digits model, ready to step and to evaluate.
 pub struct Model {
     trainer: RefCell<Trainer>,
-    batch: Vec<f32>,
+    batch: Batch,
     x: Tensor,
     conditioning: Conditioning,
 }
@@ -35,7 +35,7 @@ pub fn digits(gpu: &Gpu) -> std::result::Result<Model, TrainError> {
     let shape = trainer.batch_shape();
     let set = Dataset::load(&config.data, Split::Train)?;
     let batch = Loader::new(set, &config.data, shape.n(), config.seed).batch(0);
-    let x = Tensor::from_slice(gpu, shape, &batch)?;
+    let x = Tensor::from_slice(gpu, shape, &batch.images)?;
     let label = trainer.scorer.model.label(TIME);
     let conditioning = trainer.scorer.condition(&vec![label; shape.n()])?;
     Ok(Model { trainer: RefCell::new(trainer), batch, x, conditioning })

@@ -1,6 +1,6 @@
 //! `tweedie bound`.
 
-use super::{Common, data, open_model, print};
+use super::{Common, data, open_score_model, print};
 use crate::data::{Dataset, scale};
 use crate::eval::{Bound, Terms};
 use crate::files::atomically;
@@ -48,7 +48,7 @@ pub(super) struct Args {
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(args.n > 0, "-n 0: ask for at least one image");
     ensure!(args.batch > 0, "--batch 0: at least one image has to be looked at at once");
-    let checkpoint = open_model(&args.model)?;
+    let checkpoint = open_score_model(&args.model)?;
     let config = checkpoint.config();
     let sde = config.sde();
     ensure!(

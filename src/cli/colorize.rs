@@ -41,7 +41,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let sampler = model.predictor_corrector(drawing.sampler)?;
     let input = Input::read_like(&args.input, &model.config, 1)?.to_colour();
     let n = input.samples(args.n)?;
-    let drawn = drawing.draw(&model, n, sampler.steps(), &mut |batch, x, watch| {
+    let drawn = drawing.draw(&model, &model.scorer, n, sampler.steps(), &mut |batch, x, watch| {
         let images = input.upload(&gpu, batch.first, batch.n, model.config.data.centered)?;
         let constraint = Impute::grey(&images)?;
         Ok(sampler.run_under(Some(&constraint), &model.scorer, x, batch.draw, watch)?)

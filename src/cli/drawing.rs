@@ -2,11 +2,11 @@
 
 use super::film::{Film, FilmArgs};
 use super::output::{self, Images};
-use super::{open_model, whole};
+use super::{open_score_model, whole};
 use crate::config::{Config, CorrectorName, Method, Over, PredictorName, Sampling, Schedule};
 use crate::gpu::{Bytes, Gpu};
 use crate::nn::Scorer;
-use crate::sample::{self, Draw, PredictorCorrector, Progress, Sampled, Sampler, Watch};
+use crate::sample::{self, Draw, PredictorCorrector, Progress, Sampled, Sampler, Score, Watch};
 use crate::tensor::{Shape, Tensor};
 use crate::train::Weights;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -109,7 +109,7 @@ impl Drawing {
 
     /// Reads a model, with these options in the place of its own.
     pub fn open(&self, model: &Path, gpu: &Gpu) -> anyhow::Result<Opened> {
-        let checkpoint = open_model(model)?;
+        let checkpoint = open_score_model(model)?;
         let mut config = checkpoint.config().clone();
         override_sampling(&mut config.sampling, self);
         config.sampling.check()?;
@@ -118,10 +118,11 @@ impl Drawing {
         Ok(Opened { scorer: checkpoint.scorer(gpu, self.weights)?, config })
     }
 
-    /// Draws `n` samples in batches: `run` is given the states to begin at, in a sampler of so many steps if that is known.
+    /// Draws `n` samples of a score in batches: `run` is given the states to begin at, in a sampler of so many steps if that is known.
     pub fn draw(
         &self,
-        Opened { config, scorer }: &Opened,
+        Opened { config, .. }: &Opened,
+        score: &dyn Score,
         n: u32,
         steps: Option<usize>,
         run: &mut dyn FnMut(Batch, Tensor, &mut Watch<'_>) -> anyhow::Result<Sampled>,
@@ -140,15 +141,15 @@ impl Drawing {
         for first in batches {
             let size = self.batch.min(n - first);
             let draw = Draw { seed: config.seed, first: self.first + first };
-            let x = sample::prior(scorer, shape(config, size), draw)?;
+            let x = sample::prior(score, shape(config, size), draw)?;
             // The first batch is what a film shows.
             let mut film = film.as_mut().filter(|_| first == 0);
             if let Some(film) = &mut film {
-                film.see(scorer, &Progress { step: 0, t: 1.0, state: &x })?;
+                film.see(score, &Progress { step: 0, t: 1.0, state: &x })?;
             }
             let mut watch = |progress: Progress<'_>| {
                 bar.inc(1);
-                film.as_mut().map_or(Ok(()), |film| film.see(scorer, &progress))
+                film.as_mut().map_or(Ok(()), |film| film.see(score, &progress))
             };
             let sampled = run(Batch { draw, first, n: size }, x, &mut watch)?;
             values.extend(sampled.x.read()?);
@@ -246,6 +247,23 @@ pub(super) struct Drawn<'a> {
     acceptance: Option<f64>,
     film: Option<Film<'a>>,
     seconds: f64,
+}
+
+impl<'a> Drawn<'a> {
+    /// Lots of as many samples, one after the other; the first is what a film shows.
+    pub fn join(mut lots: Vec<Drawn<'a>>) -> Drawn<'a> {
+        let mean = |f: fn(&Drawn<'_>) -> f64| lots.iter().map(f).sum::<f64>() / lots.len() as f64;
+        let images = Images::join(&lots.iter().map(|lot| &lot.images).collect::<Vec<_>>());
+        let acceptance = lots.iter().all(|lot| lot.acceptance.is_some());
+        Drawn {
+            n: lots.iter().map(|lot| lot.n).sum(),
+            images,
+            evaluations: mean(|lot| lot.evaluations),
+            acceptance: acceptance.then(|| mean(|lot| lot.acceptance.unwrap_or_default())),
+            seconds: lots.iter().map(|lot| lot.seconds).sum(),
+            film: lots.first_mut().and_then(|lot| lot.film.take()),
+        }
+    }
 }
 
 /// The images that a model makes.

@@ -1,33 +1,52 @@
 //! `tweedie evaluate`.
 
-use super::{Common, data, input, print};
+use super::{Common, data, input, judge, print};
 use crate::data::{Dataset, Split};
 use crate::eval::{Moments, copies, frechet_distance};
 use anyhow::{Context, ensure};
 use std::path::PathBuf;
 
 /// Compare samples with data: the Fréchet distance of their pixels, and whether they are copies.
+///
+/// Of samples of a class, with --classifier, how many are what was asked for; of a classifier, how often it is right at each
+/// level of noise.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  \
     tweedie sample runs/digits -n 400 --out samples.npz\n  \
-    tweedie evaluate samples.npz --data digits")]
+    tweedie evaluate samples.npz --data digits\n  \
+    tweedie evaluate threes.npz --classifier runs/judge --class 3\n  \
+    tweedie evaluate runs/judge")]
 pub(super) struct Args {
-    /// Samples as `tweedie sample` writes them: F.npz
+    /// Samples as `tweedie sample` writes them, F.npz, or a classifier: a run folder or a checkpoint
+    #[arg(value_name = "SAMPLES|MODEL")]
     samples: PathBuf,
-    /// The data: `digits`, or the path of an IDX file of test images
-    #[arg(long, value_name = "digits|FILE", default_value = "digits")]
-    data: String,
+    /// The data: `digits`, or the path of an IDX file of test images [default: digits; a classifier's own test images]
+    #[arg(long, value_name = "digits|FILE")]
+    data: Option<String>,
     /// The IDX file of training images that copies are looked for in, where --data is a file
     #[arg(long, value_name = "FILE")]
     train: Option<PathBuf>,
+    /// The classifier that tells whether samples are of the class asked for
+    #[arg(long, value_name = "MODEL", requires = "class")]
+    classifier: Option<PathBuf>,
+    /// The class that was asked for, or several with as many samples each, in order
+    #[arg(long, value_name = "K|K,K,…|all", requires = "classifier")]
+    class: Option<String>,
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    if args.samples.is_dir() || args.samples.extension().is_some_and(|e| e == "safetensors") {
+        return judge::accuracy(common, &args.samples, args.data.as_deref());
+    }
     let (shape, samples) = input::read_npz(&args.samples)?;
+    if let (Some(classifier), Some(class)) = (&args.classifier, &args.class) {
+        return judge::asked(common, (&samples, shape), classifier, class);
+    }
     let samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
     let dimensions = shape.with_n(1).len();
-    let test = data::named(&args.data, Split::Test)?;
-    let train = match args.data.as_str() {
+    let name = args.data.as_deref().unwrap_or("digits");
+    let test = data::named(name, Split::Test)?;
+    let train = match name {
         "digits" => Some(data::named("digits", Split::Train)?),
         _ => args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?,
     };

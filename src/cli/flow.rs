@@ -1,7 +1,7 @@
 //! What the commands that follow the probability flow share.
 
 use super::tensors::Batch;
-use super::{Common, open_model};
+use super::{Common, open_score_model};
 use crate::config::{Config, Method, Over};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
@@ -59,7 +59,7 @@ impl Flow {
             }
         }
         ensure!(args.batch > 0, "--batch 0: at least one sample has to be followed at once");
-        let checkpoint = open_model(model)?;
+        let checkpoint = open_score_model(model)?;
         let mut config = checkpoint.config().clone();
         config.sampling.rtol = args.rtol.unwrap_or(config.sampling.rtol);
         config.sampling.atol = args.atol.unwrap_or(config.sampling.atol);

@@ -43,7 +43,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let one = shape(&model.config, 1);
     let mask = read_mask(&args.mask, one)?;
     let on_device = Tensor::from_slice(&gpu, one, &mask)?;
-    let mut drawn = drawing.draw(&model, n, sampler.steps(), &mut |batch, x, watch| {
+    let mut drawn = drawing.draw(&model, &model.scorer, n, sampler.steps(), &mut |batch, x, watch| {
         let known = input.upload(&gpu, batch.first, batch.n, data.centered)?;
         let constraint = Impute::pixels(known, on_device.clone());
         Ok(sampler.run_under(Some(&constraint), &model.scorer, x, batch.draw, watch)?)

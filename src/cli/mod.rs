@@ -2,6 +2,7 @@
 
 mod bench;
 mod bound;
+mod classes;
 mod colorize;
 mod data;
 mod decode;
@@ -15,6 +16,7 @@ mod image_input;
 mod inpaint;
 mod input;
 mod interpolate;
+mod judge;
 mod likelihood;
 mod noise_scales;
 mod output;
@@ -148,6 +150,17 @@ fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
         anyhow::bail!("{} does not exist; a model is a run folder or one of its checkpoints", file.display());
     }
     Checkpoint::read(&file).context("the model cannot be read")
+}
+
+/// Reads a model that has a score, as a classifier has not.
+fn open_score_model(path: &Path) -> anyhow::Result<Checkpoint> {
+    let checkpoint = open_model(path)?;
+    let name = path.display();
+    anyhow::ensure!(
+        !checkpoint.config().is_classifier(),
+        "{name} is a classifier, which has no score; name a score model, and guide it with --classifier {name}"
+    );
+    Ok(checkpoint)
 }
 
 /// Parses a whole number from 0 up, as large as `T` and TOML's numbers can be.

@@ -33,6 +33,14 @@ impl Images {
         Images { shape, values, columns: None }
     }
 
+    /// Images of several lots of as many, one lot after the other; each is a row of a grid if there are more than one.
+    pub fn join(lots: &[&Images]) -> Images {
+        let n = lots.iter().map(|lot| lot.shape.n()).sum();
+        let shape = lots.first().map_or(Shape::new(0, 1, 1, 1), |lot| lot.shape);
+        let values = lots.iter().flat_map(|lot| lot.values.iter().copied()).collect();
+        Images { shape: shape.with_n(n), values, columns: (lots.len() > 1).then_some(shape.n()) }
+    }
+
     /// The same, to be shown in so many columns.
     pub fn in_columns(self, columns: Option<usize>) -> Images {
         Images { columns, ..self }

@@ -87,7 +87,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let centered = model.config.data.centered;
     let scale = if centered { 2.0 } else { 1.0 };
     let shift = of_ones(&gpu, &*operator)?;
-    let drawn = drawing.draw(&model, n, sampler.steps(), &mut |batch, x, watch| {
+    let drawn = drawing.draw(&model, &model.scorer, n, sampler.steps(), &mut |batch, x, watch| {
         let of_batch = y.upload(&gpu, batch.first, batch.n, false)?;
         let of_batch = repeated(&of_batch, batch.n)?;
         let offset = if centered { -1.0 } else { 0.0 };

@@ -1,7 +1,9 @@
 //! `tweedie sample`.
 
 use super::Common;
-use super::drawing::Drawing;
+use super::classes::ClassArgs;
+use super::drawing::{Drawing, Drawn};
+use crate::sample::Score;
 use std::path::PathBuf;
 
 /// Draw samples from a model.
@@ -13,13 +15,16 @@ use std::path::PathBuf;
     tweedie sample runs/digits -n 400 --out samples.npz --out samples.png --seed 1\n  \
     tweedie sample runs/digits -n 8 --first 8 --steps 200 --animate reverse.gif --out pictures/\n  \
     tweedie sample runs/digits -n 64 --sampler dpmpp_3m --steps 12 --out samples.png\n  \
+    tweedie sample runs/digits -n 10 --class all --classifier runs/classifier --out classes.png\n  \
     tweedie sample runs/digits -n 4 --trajectory reverse.png --show both --out samples.png")]
 pub(super) struct Args {
     /// A run folder, whose newest checkpoint is taken, or a checkpoint
     model: PathBuf,
-    /// How many samples
+    /// How many samples, of each class if several are asked for
     #[arg(short, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]
     n: u32,
+    #[command(flatten)]
+    classes: ClassArgs,
     #[command(flatten)]
     drawing: Drawing,
 }
@@ -28,9 +33,17 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     args.drawing.check(args.n)?;
     let gpu = common.open()?;
     let model = args.drawing.open(&args.model, &gpu)?;
+    let asked = args.classes.open(&gpu, &args.model, &model.config)?;
     let sampler = model.sampler()?;
-    let drawn = args.drawing.draw(&model, args.n, sampler.steps(), &mut |batch, x, watch| {
-        Ok(sampler.run(&model.scorer, x, batch.draw, watch)?)
-    })?;
-    args.drawing.write(common.json, &drawn, "samples", serde_json::Value::Null)
+    let draw = |score: &dyn Score| {
+        args.drawing.draw(&model, score, args.n, sampler.steps(), &mut |batch, x, watch| {
+            Ok(sampler.run(score, x, batch.draw, watch)?)
+        })
+    };
+    let Some(asked) = asked else {
+        return args.drawing.write(common.json, &draw(&model.scorer)?, "samples", serde_json::Value::Null);
+    };
+    let drawn = Drawn::join(asked.each(&model.scorer, draw)?);
+    let classes = serde_json::json!({ "classes": asked.classes });
+    args.drawing.write(common.json, &drawn, "samples", classes)
 }

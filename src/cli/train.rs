@@ -152,7 +152,7 @@ impl<'a> Watcher<'a> {
     fn saved(&mut self, trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
         let run_error = |e: anyhow::Error| TrainError::Run(format!("{e:#}"));
         plot::loss(&self.run.metrics(), &self.run.folder().join("loss.png")).map_err(run_error)?;
-        if trainer.config.training.snapshot_sampling {
+        if trainer.config.training.snapshot_sampling && !trainer.config.is_classifier() {
             let image = self.run.folder().join("samples").join(format!("step-{:08}.png", trainer.step));
             snapshot(trainer, &image).map_err(run_error)?;
         }

@@ -9,6 +9,7 @@ mod sampling;
 mod training;
 
 pub use data::Data;
+pub(crate) use model::GROUPS;
 pub use model::{
     Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
     ResblockType,
@@ -111,6 +112,11 @@ impl Config {
             SdeName::Subvpsde => SdeKind::SubVp { beta_min, beta_max },
         };
         Sde { kind, n: num_scales }
+    }
+
+    /// Whether it describes a classifier, which has no score.
+    pub fn is_classifier(&self) -> bool {
+        self.training.objective == ObjectiveName::Classifier
     }
 
     /// What the network's output stands for.

@@ -1,6 +1,6 @@
 //! `model`: the network and the process's parameters.
 
-use super::{ConfigError, Data, MAX_CHANNELS, Training, count, refuse, within};
+use super::{ConfigError, Data, MAX_CHANNELS, ObjectiveName, Training, count, refuse, within};
 use crate::kernels::upfirdn2d::MAX_TAPS;
 use serde::{Deserialize, Serialize};
 
@@ -37,10 +37,10 @@ pub struct Model {
     pub nonlinearity: Nonlinearity,
     /// Channels of the first level.
     pub nf: usize,
-    /// Multiplies `nf`, level by level.
+    /// `ncsnpp`, `ddpm`: multiplies `nf`, level by level.
     #[serde(default)]
     pub ch_mult: Vec<usize>,
-    /// Residual blocks in a level.
+    /// `ncsnpp`, `ddpm`: residual blocks in a level.
     #[serde(default)]
     pub num_res_blocks: usize,
     /// Image sizes at which there is attention.
@@ -98,6 +98,21 @@ pub struct Model {
     /// Divide the output by σ; `ncsnv2` always does, `ncsn` never.
     #[serde(default)]
     pub scale_by_sigma: bool,
+    /// Classes: those that `wideresnet` tells apart, or those that `ncsnpp` is told, 0 for none.
+    #[serde(default)]
+    pub num_classes: usize,
+    /// `ncsnpp` with classes: how often training hides the class, so that the network also learns the score without.
+    #[serde(default = "defaults::label_dropout")]
+    pub label_dropout: f64,
+    /// `wideresnet`: residual blocks in a group.
+    #[serde(default = "defaults::blocks_per_group")]
+    pub blocks_per_group: usize,
+    /// `wideresnet`: multiplies `nf` in the first group.
+    #[serde(default = "defaults::channel_multiplier")]
+    pub channel_multiplier: usize,
+    /// `wideresnet`: frequencies of the noise's Fourier features.
+    #[serde(default = "defaults::embedding_size")]
+    pub embedding_size: usize,
     /// The moving average's rate.
     #[serde(default = "defaults::ema_rate")]
     pub ema_rate: f64,
@@ -124,6 +139,8 @@ pub enum ModelName {
     /// NCSNv2 for images of up to 256 pixels.
     #[serde(rename = "ncsnv2_256")]
     Ncsnv2Size256,
+    /// The noise-conditional wide residual network, a classifier.
+    WideResNet,
 }
 
 impl ModelName {
@@ -139,11 +156,10 @@ impl ModelName {
 
     /// The kind of normalisation that it has.
     fn normalization(self) -> &'static str {
-        if self.is_unet() { "GroupNorm" } else { "InstanceNorm++" }
-    }
-
-    fn is_unet(self) -> bool {
-        matches!(self, ModelName::Ncsnpp | ModelName::Ddpm)
+        match self {
+            ModelName::Ncsnpp | ModelName::Ddpm | ModelName::WideResNet => "GroupNorm",
+            _ => "InstanceNorm++",
+        }
     }
 
     /// How often it halves the image, if that does not depend on `ch_mult`.
@@ -155,6 +171,11 @@ impl ModelName {
         }
     }
 }
+
+/// `wideresnet`: groups of blocks, each with twice the channels of the one before at half its size.
+pub(crate) const GROUPS: usize = 3;
+/// Labels are bytes.
+const MAX_CLASSES: usize = 256;
 
 /// What a network's output stands for, with x = m x₀ + s z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -284,7 +305,7 @@ impl Model {
     /// How the network is told the time: only `ncsnpp` has a choice.
     pub fn embedding(&self) -> EmbeddingType {
         match self.name {
-            ModelName::Ncsnpp => self.embedding_type,
+            ModelName::Ncsnpp | ModelName::WideResNet => self.embedding_type,
             _ => EmbeddingType::Positional,
         }
     }
@@ -295,14 +316,55 @@ impl Model {
         if let Some(other) = self.normalization.as_ref().filter(|name| *name != expected) {
             return Err(refuse("model.normalization", other, format!("this network has {expected}")));
         }
-        match self.name.is_unet() {
-            true => self.check_unet(training, data),
-            false => self.check_refinenet(training, data),
+        if (self.name == ModelName::WideResNet) != (training.objective == ObjectiveName::Classifier) {
+            let why = "training.objective = classifier trains model.name = wideresnet, and nothing else does";
+            return Err(refuse("training.objective", training.objective.name(), why));
+        }
+        if self.num_classes > MAX_CLASSES {
+            let why = format!("labels are bytes, so there are at most {MAX_CLASSES}");
+            return Err(refuse("model.num_classes", self.num_classes, why));
+        }
+        if self.embedding() == EmbeddingType::Fourier && !training.continuous {
+            let why =
+                "fourier embeds a continuous noise level; set training.continuous = true, or use positional";
+            return Err(refuse("model.embedding_type", "fourier", why));
+        }
+        match self.name {
+            ModelName::Ncsnpp | ModelName::Ddpm => self.check_unet(data),
+            ModelName::WideResNet => self.check_classifier(data),
+            _ => self.check_refinenet(training, data),
         }
     }
 
-    fn check_unet(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
+    fn check_classifier(&self, data: &Data) -> Result<(), ConfigError> {
+        count("model.blocks_per_group", self.blocks_per_group as u64, 1000)?;
+        count("model.embedding_size", self.embedding_size as u64, MAX_CHANNELS)?;
+        count("model.channel_multiplier", self.channel_multiplier as u64, MAX_CHANNELS)?;
+        let widest = (self.nf as u64 * self.channel_multiplier as u64) << (GROUPS - 1);
+        count("model.nf times model.channel_multiplier times 4", widest, MAX_CHANNELS)?;
+        if self.num_classes < 2 {
+            let why = "a classifier needs at least 2 classes";
+            return Err(refuse("model.num_classes", self.num_classes, why));
+        }
+        if self.embedding_type != EmbeddingType::Fourier || !self.conditional {
+            let why = "wideresnet is told the noise by fourier features, with model.conditional = true";
+            return Err(refuse("model.embedding_type", "positional", why));
+        }
+        if !data.image_size.is_multiple_of(1 << (GROUPS - 1)) {
+            let why = format!("wideresnet halves the size {} times, so it must divide as often", GROUPS - 1);
+            return Err(refuse("data.image_size", data.image_size, why));
+        }
+        Ok(())
+    }
+
+    fn check_unet(&self, data: &Data) -> Result<(), ConfigError> {
         count("model.num_res_blocks", self.num_res_blocks as u64, 1000)?;
+        within("model.label_dropout", self.label_dropout, 0.0..1.0, "a number from 0 to below 1")?;
+        if self.num_classes > 0 && !self.conditional {
+            let why =
+                "a network is told classes along with the time; set model.conditional = true, or 0 classes";
+            return Err(refuse("model.num_classes", self.num_classes, why));
+        }
         if self.ch_mult.is_empty() || self.ch_mult.contains(&0) {
             return Err(refuse(
                 "model.ch_mult",
@@ -337,11 +399,6 @@ impl Model {
                 "it needs 2 to 12 numbers whose sum is not 0",
             ));
         }
-        if self.embedding() == EmbeddingType::Fourier && !training.continuous {
-            let why =
-                "fourier embeds a continuous noise level; set training.continuous = true, or use positional";
-            return Err(refuse("model.embedding_type", "fourier", why));
-        }
         Ok(())
     }
 
@@ -358,6 +415,10 @@ impl Model {
         if !data.image_size.is_multiple_of(1 << halvings) {
             let why = format!("this network halves images, and the size must divide by {}", 1 << halvings);
             return Err(refuse("data.image_size", data.image_size, why));
+        }
+        if self.num_classes > 0 {
+            let why = "this network is told no classes; leave it out, or choose ncsnpp";
+            return Err(refuse("model.num_classes", self.num_classes, why));
         }
         if self.name == ModelName::Ncsn && training.continuous {
             let why = "ncsn looks its noise level up by number; set it to false, or choose an ncsnv2";
@@ -418,6 +479,18 @@ mod defaults {
     }
     pub fn sigma_data() -> f64 {
         0.5
+    }
+    pub fn label_dropout() -> f64 {
+        0.1
+    }
+    pub fn blocks_per_group() -> usize {
+        4
+    }
+    pub fn channel_multiplier() -> usize {
+        10
+    }
+    pub fn embedding_size() -> usize {
+        128
     }
     pub fn ema_rate() -> f64 {
         0.999

@@ -22,6 +22,8 @@ pub enum ObjectiveName {
     FdSsm,
     /// EDM's noise distribution and loss (Karras 2022, table 1).
     Edm,
+    /// The cross entropy of a classifier of diffused images (Song 2021, appendix I.1).
+    Classifier,
 }
 
 /// The distribution of the directions that sliced score matching projects on.
@@ -39,7 +41,9 @@ impl ObjectiveName {
     /// Whether its times are continuous, where it leaves no choice.
     pub(super) fn continuous(self) -> Option<bool> {
         match self {
-            ObjectiveName::Dsm | ObjectiveName::Ssm | ObjectiveName::FdSsm => None,
+            ObjectiveName::Dsm | ObjectiveName::Ssm | ObjectiveName::FdSsm | ObjectiveName::Classifier => {
+                None
+            }
             ObjectiveName::Smld | ObjectiveName::Ddpm | ObjectiveName::Vlb => Some(false),
             ObjectiveName::Edm => Some(true),
         }
@@ -50,11 +54,11 @@ impl ObjectiveName {
         match self {
             ObjectiveName::Smld => Some((SdeName::Vesde, "vesde")),
             ObjectiveName::Ddpm | ObjectiveName::Vlb => Some((SdeName::Vpsde, "vpsde")),
-            ObjectiveName::Dsm | ObjectiveName::Ssm | ObjectiveName::FdSsm | ObjectiveName::Edm => None,
+            _ => None,
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             ObjectiveName::Dsm => "dsm",
             ObjectiveName::Smld => "smld",
@@ -63,6 +67,7 @@ impl ObjectiveName {
             ObjectiveName::Ssm => "ssm",
             ObjectiveName::FdSsm => "fd_ssm",
             ObjectiveName::Edm => "edm",
+            ObjectiveName::Classifier => "classifier",
         }
     }
 }
@@ -111,7 +116,8 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         let why = "only a score grows as 1 / σ; set it to false, or model.prediction = score";
         return Err(refuse("model.scale_by_sigma", true, why));
     }
-    let weighted = training.continuous && objective != ObjectiveName::Edm;
+    let weighted =
+        training.continuous && !matches!(objective, ObjectiveName::Edm | ObjectiveName::Classifier);
     if training.likelihood_weighting && !weighted {
         let why = "g(t)² weights continuous times; set it to false, or train with training.objective = dsm, ssm or fd_ssm \
                    and training.continuous = true";

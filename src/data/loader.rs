@@ -17,6 +17,15 @@ pub struct Loader {
     epoch: Option<(u32, Vec<u32>)>,
 }
 
+/// What one step is shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Images in the model's range, `[batch, h, w, c]`.
+    pub images: Vec<f32>,
+    /// The class of each, if the data have any.
+    pub labels: Option<Vec<u8>>,
+}
+
 impl Loader {
     /// Batches of `batch` images.
     pub fn new(set: Dataset, config: &Data, batch: usize, seed: u64) -> Loader {
@@ -31,14 +40,15 @@ impl Loader {
         }
     }
 
-    /// The images of a step in the model's range, `[batch, h, w, c]`.
-    pub fn batch(&mut self, step: u32) -> Vec<f32> {
+    /// What a step is shown.
+    pub fn batch(&mut self, step: u32) -> Batch {
         let indices = self.indices(step);
-        let mut values = Vec::with_capacity(self.batch * self.set.image_len());
-        for (sample, index) in indices.into_iter().enumerate() {
-            self.append(&mut values, step, sample as u32, index);
+        let mut images = Vec::with_capacity(self.batch * self.set.image_len());
+        for (sample, index) in indices.iter().enumerate() {
+            self.append(&mut images, step, sample as u32, *index);
         }
-        values
+        let labels = self.set.labels.as_ref();
+        Batch { images, labels: labels.map(|labels| indices.iter().map(|index| labels[*index]).collect()) }
     }
 
     /// Which images a step shows.
@@ -121,9 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn a_label_comes_with_its_image() {
+        let mut loader = loader(false, false);
+        assert_eq!(loader.batch(0).labels, None);
+        // The label of an image is its left column.
+        loader.set.labels = Some((0..10).collect());
+        let Batch { images, labels } = loader.batch(2);
+        let shown: Vec<u8> = images.chunks(4).map(|image| (image[0] * 255.0).round() as u8).collect();
+        assert_eq!(labels, Some(shown));
+    }
+
+    #[test]
     fn half_of_the_images_are_flipped() {
         let mut loader = loader(true, false);
-        let images: Vec<f32> = (0..250).flat_map(|step| loader.batch(step)).collect();
+        let images: Vec<f32> = (0..250).flat_map(|step| loader.batch(step).images).collect();
         let flipped = images.chunks(4).filter(|image| image[0] > image[1]).count();
         assert!((400..600).contains(&flipped), "{flipped} of 1000");
     }
@@ -131,7 +152,7 @@ mod tests {
     #[test]
     fn dequantisation_stays_within_the_level_it_began_in() {
         let (mut plain, mut noisy) = (loader(false, false), loader(false, true));
-        for (level, value) in plain.batch(3).into_iter().zip(noisy.batch(3)) {
+        for (level, value) in plain.batch(3).images.into_iter().zip(noisy.batch(3).images) {
             let level = level * 255.0;
             assert!((level / 256.0..(level + 1.0) / 256.0).contains(&value), "{value} is not in {level}");
         }

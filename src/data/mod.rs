@@ -3,7 +3,7 @@
 mod idx;
 mod loader;
 
-pub use loader::Loader;
+pub use loader::{Batch, Loader};
 
 use crate::config::Data;
 use crate::random::Key;
@@ -121,6 +121,24 @@ impl Dataset {
         let images = idx::read_file(images)?;
         let labels = labels.map(idx::read_file).transpose()?;
         Dataset::new(images, &names.0, labels.zip(names.1.as_deref()))
+    }
+
+    /// Checks that every image has a label below `classes`, for training with them.
+    ///
+    /// # Errors
+    /// If it has none, or one that is no class.
+    pub fn check_labels(&self, classes: usize) -> Result<(), DataError> {
+        let Some(labels) = &self.labels else {
+            let what =
+                "model.num_classes needs labelled images; name the IDX file of the labels with data.labels";
+            return Err(DataError::Mismatch(what.into()));
+        };
+        match labels.iter().find(|label| usize::from(**label) >= classes) {
+            None => Ok(()),
+            Some(label) => Err(DataError::Mismatch(format!(
+                "model.num_classes = {classes}: the data have a label {label}; it must be more than every label"
+            ))),
+        }
     }
 
     /// How many images there are.

@@ -42,6 +42,8 @@ shaders! {
     Conv2dGradInput = "conv2d/grad_input",
     /// Its adjoint in the weights.
     Conv2dGradWeight = "conv2d/grad_weight",
+    /// Cross entropy.
+    CrossEntropy = "cross_entropy",
     /// Dropout.
     Dropout = "dropout",
     /// What is done element by element.

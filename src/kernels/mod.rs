@@ -4,6 +4,7 @@
 pub mod adam;
 pub mod concat;
 pub mod conv2d;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
@@ -78,6 +79,7 @@ pub fn variants() -> Vec<Variant> {
     }
     let plain = [
         Shader::Adam,
+        Shader::CrossEntropy,
         Shader::Dropout,
         Shader::Embedding,
         Shader::Impute,

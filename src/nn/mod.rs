@@ -1,6 +1,8 @@
 //! Networks: parameters, initialisation, layers, and the architectures, written once against
 //! [`Engine`](crate::autodiff::Engine).
 
+mod classifier;
+mod conditioning;
 mod instance_norm;
 mod layers;
 mod ncsnpp;
@@ -8,10 +10,14 @@ mod network;
 mod parameters;
 mod refinenet;
 mod score;
+mod wideresnet;
 
+pub use classifier::Classifier;
+pub use conditioning::Conditioning;
 pub use layers::{Dropout, Pass};
 pub use ncsnpp::Ncsnpp;
-pub use network::{Conditioning, Network};
+pub use network::Network;
 pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry};
 pub use refinenet::RefineNet;
 pub use score::{Combination, Label, Residual, ScoreModel, Scorer};
+pub use wideresnet::WideResNet;

@@ -2,18 +2,14 @@
 //! settled it is its `ddpm` (Ho 2020). Parameters are numbered as in its `all_modules`, so that its checkpoints can be
 //! read by name.
 
-use super::layers::{Attention, Conv, Norm, Pass, ResBlock, Resample, Resampler, Style, TIME_WIDTH};
-use super::network::Conditioning;
-use super::parameters::{Init, Layout, ParameterSpec, Registry};
-use super::score::Label;
+use super::conditioning::{Classes, Conditioning, Time};
+use super::layers::{Attention, Conv, Norm, Pass, ResBlock, Resample, Resampler, Style};
+use super::parameters::Registry;
 use crate::autodiff::Engine;
 use crate::config::{
-    Combine, Config, ConfigError, EmbeddingType, Model, ModelName, Progressive, ProgressiveInput,
-    ResblockType,
+    Combine, Config, ConfigError, Model, ModelName, Progressive, ProgressiveInput, ResblockType,
 };
-use crate::gpu::Gpu;
-use crate::kernels::{Result, embedding};
-use crate::tensor::{Shape, Tensor};
+use crate::kernels::Result;
 
 type Built<T> = std::result::Result<T, ConfigError>;
 
@@ -21,6 +17,8 @@ type Built<T> = std::result::Result<T, ConfigError>;
 #[derive(Debug, Clone)]
 pub struct Ncsnpp {
     time: Time,
+    /// The classes that it is told, if any.
+    classes: Option<Classes>,
     conv_in: Conv,
     down: Vec<DownLevel>,
     middle: (ResBlock, Attention, ResBlock),
@@ -29,16 +27,6 @@ pub struct Ncsnpp {
     end: Option<(Norm, Conv)>,
     progressive: Progressive,
     skip: f32,
-}
-
-/// How the time gets in.
-#[derive(Debug, Clone)]
-struct Time {
-    fourier: bool,
-    features: usize,
-    /// The two dense layers; without them the network is not told the time.
-    dense: Option<(Conv, Conv)>,
-    act: crate::kernels::elementwise::Activation,
 }
 
 #[derive(Debug, Clone)]
@@ -170,21 +158,12 @@ impl Builder<'_> {
     }
 
     fn time(&mut self) -> Time {
-        let model = &self.config.model;
-        let (nf, fourier) = (model.nf, model.embedding() == EmbeddingType::Fourier);
-        if fourier {
-            let (layout, init) = (Layout::Vector(nf), Init::Normal(model.fourier_scale));
-            let name = format!("{}.W", self.module());
-            self.registry.frozen.push(ParameterSpec { name, layout, init });
-        }
-        let features = if fourier { 2 * nf } else { nf };
-        let width = TIME_WIDTH * nf;
-        let dense = model.conditional.then(|| {
-            let names = [self.module(), self.module()];
-            let mut dense = |i: usize, c_in| Conv::dense(&mut self.registry, &names[i], c_in, width);
-            (dense(0, features), dense(1, width))
-        });
-        Time { fourier, features, dense, act: self.style.act }
+        let (model, modules) = (&self.config.model, &mut self.modules);
+        let name = || {
+            *modules += 1;
+            format!("all_modules.{}", *modules - 1)
+        };
+        Time::new(&mut self.registry, name, model, model.nf, self.style.act)
     }
 
     /// The way down, and the channels of every feature map that the way up takes in.
@@ -312,27 +291,20 @@ impl Ncsnpp {
             Progressive::OutputSkip => None,
             _ => Some((b.norm(last)?, b.conv(last, channels, b.style.init_scale))),
         };
-        Ok((Ncsnpp { time, conv_in, down, middle, up, end, progressive, skip: b.style.skip }, b.registry))
+        // After all of the reference's parameters, which keep their numbers.
+        let told = config.model.num_classes;
+        let classes = (told > 0).then(|| Classes::new(&mut b.registry, told, b.style.time_features));
+        let skip = b.style.skip;
+        Ok((Ncsnpp { time, classes, conv_in, down, middle, up, end, progressive, skip }, b.registry))
     }
 
-    /// The frequencies of the time embedding: those given (Fourier features have them in their checkpoint), else those
-    /// of sinusoids.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn frequencies(&self, gpu: &Gpu, fourier: Option<&[f32]>) -> Result<Tensor> {
-        let table = match fourier {
-            Some(fourier) => fourier.to_vec(),
-            None => embedding::sinusoidal_frequencies(self.time.features),
-        };
-        Ok(Tensor::from_slice(gpu, Shape::vector(table.len()), &table)?)
+    pub(super) fn time(&self) -> &Time {
+        &self.time
     }
 
-    /// What the embedding takes of each label: its logarithm for Fourier features, the label for sinusoids.
-    pub(super) fn told(&self, labels: &[Label]) -> Vec<f32> {
-        let labels = labels.iter().map(|label| label.label as f32);
-        // The reference takes the logarithm in f32.
-        if self.time.fourier { labels.map(f32::ln).collect() } else { labels.collect() }
+    /// Classes that it may be told.
+    pub(super) fn classes(&self) -> usize {
+        self.classes.as_ref().map_or(0, |classes| classes.count)
     }
 
     /// The network's output for `x` `[n, h, w, c]` in [−1, 1].
@@ -345,7 +317,10 @@ impl Ncsnpp {
         x: E::Value,
         conditioning: &Conditioning,
     ) -> Result<E::Value> {
-        let time = self.time.forward(pass, conditioning)?;
+        let mut time = self.time.forward(pass, conditioning)?;
+        if let (Some(classes), Some(embedded)) = (&self.classes, &time) {
+            time = Some(classes.forward(pass, embedded, conditioning)?);
+        }
         let time = time.as_ref();
         let mut skips = self.descend(pass, x, time)?;
         let (first, attention, second) = &self.middle;
@@ -469,21 +444,6 @@ impl Step {
             Step::Block(block) => block.forward(pass, x, time),
             Step::Plain(resampler) => resampler.forward(pass, x),
         }
-    }
-}
-
-impl Time {
-    /// The embedding `[n, 1, 1, 4 nf]`, if the network is told the time.
-    fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, c: &Conditioning) -> Result<Option<E::Value>> {
-        let Some((first, second)) = &self.dense else { return Ok(None) };
-        let features = match self.fourier {
-            true => embedding::fourier(&c.told, &c.frequencies)?,
-            false => embedding::sinusoidal(&c.told, &c.frequencies, self.features)?,
-        };
-        let features = pass.engine.constant(&features);
-        let h = first.forward(pass, &features)?;
-        let h = pass.engine.activation(&h, self.act)?;
-        Ok(Some(second.forward(pass, &h)?))
     }
 }
 

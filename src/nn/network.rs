@@ -1,10 +1,12 @@
 //! The networks by name, and what is the same for all of them: the range of the input and the scale of the output.
 
+use super::conditioning::Conditioning;
 use super::layers::Pass;
 use super::ncsnpp::Ncsnpp;
 use super::parameters::Registry;
 use super::refinenet::RefineNet;
 use super::score::Label;
+use super::wideresnet::WideResNet;
 use crate::autodiff::Engine;
 use crate::config::{Config, ConfigError, ModelName};
 use crate::gpu::Gpu;
@@ -27,19 +29,8 @@ enum Architecture {
     Ncsnpp(Box<Ncsnpp>),
     /// NCSN and NCSNv2.
     RefineNet(RefineNet),
-}
-
-/// What a network is told of each sample's time.
-#[derive(Clone)]
-pub struct Conditioning {
-    /// What the architecture reads of the label, `[n, 1, 1, ..]`.
-    pub(super) told: Tensor,
-    /// Frequencies of the embedding.
-    pub(super) frequencies: Tensor,
-    /// Factors of the input `[n, 1, 1, 1]`, if it is scaled.
-    input: Option<Tensor>,
-    /// 1 / σ `[n, 1, 1, 1]`, if the output is divided by it.
-    inverse_sigma: Option<Tensor>,
+    /// The noise-conditional classifier.
+    WideResNet(Box<WideResNet>),
 }
 
 impl Network {
@@ -53,6 +44,10 @@ impl Network {
                 let (network, registry) = Ncsnpp::build(config)?;
                 (Architecture::Ncsnpp(Box::new(network)), registry, config.model.scale_by_sigma)
             }
+            ModelName::WideResNet => {
+                let (network, registry) = WideResNet::build(config)?;
+                (Architecture::WideResNet(Box::new(network)), registry, false)
+            }
             name => {
                 let (network, registry) = RefineNet::build(config);
                 (Architecture::RefineNet(network), registry, name != ModelName::Ncsn)
@@ -62,9 +57,25 @@ impl Network {
         Ok((Network { architecture, channels, centered, scale_by_sigma }, registry))
     }
 
-    /// Channels of the images it takes and gives.
+    /// Channels of the images it takes, and gives if it is no classifier.
     pub fn channels(&self) -> usize {
         self.channels
+    }
+
+    /// Classes that it may be told, 0 if it is told none.
+    pub fn classes(&self) -> usize {
+        match &self.architecture {
+            Architecture::Ncsnpp(network) => network.classes(),
+            Architecture::RefineNet(_) | Architecture::WideResNet(_) => 0,
+        }
+    }
+
+    /// Classes of its logits, if it is a classifier.
+    pub fn logits(&self) -> Option<usize> {
+        match &self.architecture {
+            Architecture::WideResNet(network) => Some(network.classes()),
+            Architecture::Ncsnpp(_) | Architecture::RefineNet(_) => None,
+        }
     }
 
     /// The frequencies of the time embedding: those given (Fourier features have them in their checkpoint), else those
@@ -74,32 +85,35 @@ impl Network {
     /// If the device refuses.
     pub fn frequencies(&self, gpu: &Gpu, fourier: Option<&[f32]>) -> Result<Tensor> {
         match &self.architecture {
-            Architecture::Ncsnpp(network) => network.frequencies(gpu, fourier),
+            Architecture::Ncsnpp(network) => network.time().frequencies(gpu, fourier),
+            Architecture::WideResNet(network) => network.time().frequencies(gpu, fourier),
             Architecture::RefineNet(_) => Ok(Tensor::zeros(gpu, Shape::vector(1))?),
         }
     }
 
-    /// Uploads what the network is told of each sample's time: its label, and the factors of input and output.
+    /// Uploads what the network is told of each sample: its label, the factors of input and output, and its class or none.
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn condition(&self, gpu: &Gpu, frequencies: &Tensor, labels: &[Label]) -> Result<Conditioning> {
-        let rows = |values: Vec<f32>| {
-            Tensor::from_slice(gpu, Shape::new(labels.len(), 1, 1, values.len() / labels.len()), &values)
-        };
-        let inverse = || rows(labels.iter().map(|label| (1.0 / label.sigma) as f32).collect());
-        let inverse_sigma = self.scale_by_sigma.then(inverse).transpose()?;
-        let scaled = labels.iter().any(|label| label.input != 1.0);
-        let input = || rows(labels.iter().map(|label| label.input as f32).collect());
-        let input = scaled.then(input).transpose()?;
+    pub fn condition(
+        &self,
+        frequencies: &Tensor,
+        labels: &[Label],
+        classes: &[Option<usize>],
+    ) -> Result<Conditioning> {
         let told = match &self.architecture {
-            Architecture::Ncsnpp(network) => network.told(labels),
+            Architecture::Ncsnpp(network) => network.time().told(labels),
+            Architecture::WideResNet(network) => network.time().told(labels),
             Architecture::RefineNet(network) => network.told(labels),
         };
-        Ok(Conditioning { told: rows(told)?, frequencies: frequencies.clone(), input, inverse_sigma })
+        let conditioning = Conditioning::new(frequencies, told, labels, self.scale_by_sigma)?;
+        match self.classes() {
+            0 => Ok(conditioning),
+            count => conditioning.with_classes(classes, count),
+        }
     }
 
-    /// The network's output for `x` `[n, h, w, c]` in the data's range.
+    /// The network's output for `x` `[n, h, w, c]` in the data's range: an image, or a classifier's logits `[n, 1, 1, k]`.
     ///
     /// # Errors
     /// If the device refuses.
@@ -120,6 +134,7 @@ impl Network {
         let h = match &self.architecture {
             Architecture::Ncsnpp(network) => network.forward(pass, x, conditioning)?,
             Architecture::RefineNet(network) => network.forward(pass, x, conditioning)?,
+            Architecture::WideResNet(network) => network.forward(pass, x, conditioning)?,
         };
         match &conditioning.inverse_sigma {
             Some(inverse) => pass.engine.scale_samples(&h, inverse),

@@ -5,9 +5,9 @@
 //! NCSN's norms are looked up by the number of the noise level, and stand before every convolution; NCSNv2 has norms in
 //! the residual blocks only, and max pooling instead of average pooling. Its output is divided by σ.
 
+use super::conditioning::Conditioning;
 use super::instance_norm::{Context, InstanceNorm};
 use super::layers::{self, Conv, Pass};
-use super::network::Conditioning;
 use super::parameters::Registry;
 use super::score::Label;
 use crate::autodiff::Engine;

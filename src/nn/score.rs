@@ -1,8 +1,9 @@
 //! From a network to a score: what it is told of a time, and what its output stands for (the reference's
 //! `get_score_fn`).
 
+use super::conditioning::Conditioning;
 use super::layers::{Dropout, Pass};
-use super::network::{Conditioning, Network};
+use super::network::Network;
 use super::parameters::{Parameters, Registry};
 use crate::autodiff::Engine;
 use crate::config::{Config, ConfigError, EmbeddingType, Model, Prediction};
@@ -146,6 +147,9 @@ impl ScoreModel {
     pub fn label(&self, t: f64) -> Label {
         let last = (self.sde.n - 1) as f64;
         let marginal = self.sde.marginal_prob(t);
+        if self.is_classifier() {
+            return noise_label(marginal);
+        }
         match (self.sde.kind, self.continuous) {
             (SdeKind::Ve { .. }, true) => self.label_of(marginal.std, marginal.std, marginal),
             (SdeKind::Ve { .. }, false) => self.step_label(((1.0 - t) * last).round() as usize),
@@ -156,6 +160,11 @@ impl ScoreModel {
                 self.label_of(label, self.sigma(label), self.chain[step])
             }
         }
+    }
+
+    /// Whether its network gives logits of classes, and no score.
+    fn is_classifier(&self) -> bool {
+        self.network.logits().is_some()
     }
 
     /// The label of a step of the discrete chain, as training on it has it: of VE's descending ladder, of VP's chain.
@@ -203,6 +212,17 @@ impl ScoreModel {
     }
 }
 
+/// What a classifier is told: the noise in units of the signal, which is σ for VE; its input has unit variance where the data
+/// have.
+fn noise_label(Marginal { mean, std }: Marginal) -> Label {
+    Label {
+        label: std / mean,
+        sigma: std,
+        input: 1.0 / mean.hypot(std),
+        score: Combination { x: 0.0, net: 1.0 },
+    }
+}
+
 /// A model with its parameters on a device: something that can be asked for a score.
 #[derive(Clone)]
 pub struct Scorer {
@@ -218,8 +238,15 @@ impl Scorer {
     /// # Errors
     /// If the device refuses.
     pub fn condition(&self, labels: &[Label]) -> Result<Conditioning> {
-        let frequencies = &self.parameters.frequencies;
-        self.model.network.condition(frequencies.gpu(), frequencies, labels)
+        self.condition_on(labels, &vec![None; labels.len()])
+    }
+
+    /// The same with the class of each sample, or none, for a network that is told classes.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn condition_on(&self, labels: &[Label], classes: &[Option<usize>]) -> Result<Conditioning> {
+        self.model.network.condition(&self.parameters.frequencies, labels, classes)
     }
 
     /// The network's output on any engine, for `x` `[n, h, w, c]` in the data's range.

@@ -1,6 +1,7 @@
 //! Training: the objective, the optimiser's step, checkpoints, and the run folder.
 
 mod checkpoint;
+mod classes;
 mod objective;
 mod run;
 mod trainer;

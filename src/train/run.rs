@@ -131,6 +131,9 @@ impl Run {
     ) -> Result<(), TrainError> {
         self.check(options)?;
         let set = Dataset::load(&config.data, Split::Train)?;
+        if config.model.num_classes > 0 {
+            set.check_labels(config.model.num_classes)?;
+        }
         let mut loader = Loader::new(set, &config.data, config.training.batch_size, config.seed);
         let newest = options.resume.then(|| self.latest().ok()).flatten();
         let mut trainer = match newest {

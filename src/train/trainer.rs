@@ -1,8 +1,10 @@
 //! One optimisation step after the other.
 
 use super::TrainError;
+use super::classes;
 use super::objective::{Draw, Objective};
 use crate::config::Config;
+use crate::data::Batch;
 use crate::gpu::{Bytes, Gpu, GpuError};
 use crate::kernels::adam::{self, Adam, Arenas};
 use crate::kernels::elementwise;
@@ -85,17 +87,18 @@ impl Trainer {
         scorer
     }
 
-    /// One step on a batch in the model's range, `[batch, h, w, c]` flat. Nothing is read back.
+    /// One step on a batch. Nothing is read back.
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn step(&mut self, batch: &[f32]) -> Result<(), TrainError> {
+    pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
         let (config, step) = (&self.config, self.step as u32);
         let gpu = self.average.flat().gpu().clone();
-        let x0 = Tensor::from_slice(&gpu, self.batch_shape(), batch)?;
+        let x0 = Tensor::from_slice(&gpu, self.batch_shape(), &batch.images)?;
+        let told = classes::told(config, batch, step)?;
         let gradients = self.scorer.parameters.gradients.as_ref().unwrap_or(&self.average);
         gradients.clear()?;
-        let loss = self.objective.loss(&self.scorer, &x0, Draw { seed: config.seed, step })?;
+        let loss = self.objective.loss(&self.scorer, &x0, &told, Draw { seed: config.seed, step })?;
 
         let norm = adam::clip(gradients.flat(), config.optim.grad_clip)?;
         let arenas = Arenas {

@@ -1,11 +1,11 @@
 //! Denoising losses: the squared error of the noise, of what the network predicts, or of the bound's reverse steps.
 
-use super::Draw;
 use super::times::Target;
+use super::{Draw, condition};
 use crate::autodiff::{Engine, Tape};
 use crate::kernels::Result;
 use crate::kernels::score_matching::{self, Coefficients};
-use crate::nn::{Label, Scorer};
+use crate::nn::Scorer;
 use crate::sde::{Chain, Marginal, PosteriorVariance, Sde, half_level};
 use crate::tensor::Tensor;
 
@@ -46,11 +46,10 @@ impl Denoising {
     ) -> Result<Tensor> {
         let coefficients: Vec<_> = targets.iter().map(|target| self.coefficients(target, weight)).collect();
         let coefficients = score_matching::upload(x0.gpu(), &coefficients)?;
-        let labels: Vec<Label> = targets.iter().map(|target| target.label).collect();
         let x = score_matching::perturb(x0, draw.noise(), &coefficients)?;
         let mut tape = Tape::new();
         let input = tape.constant(&x);
-        let conditioning = scorer.condition(&labels)?;
+        let conditioning = condition(scorer, targets)?;
         let out = scorer.network(&mut tape, &input, &conditioning, Some(draw.dropout()))?;
         let (loss, seed) = score_matching::denoising(out.tensor(), x0, draw.noise(), &coefficients)?;
         tape.backward(&out, seed)?;
@@ -94,7 +93,7 @@ impl Denoising {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::nn::ScoreModel;
+    use crate::nn::{Label, ScoreModel};
 
     fn label(prediction: &str, t: f64) -> (Marginal, Label) {
         let text = include_str!("../../../configs/digits_vp.toml");

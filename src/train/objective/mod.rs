@@ -1,5 +1,6 @@
 //! What training minimises: a value that draws a time for each sample and leaves the gradient of its loss in the parameters.
 
+mod classifier;
 mod denoising;
 mod sliced;
 mod times;
@@ -7,12 +8,12 @@ mod times;
 use crate::config::{self, Config};
 use crate::kernels::Result;
 use crate::kernels::random::Noise;
-use crate::nn::{Dropout, Scorer};
+use crate::nn::{Conditioning, Dropout, Label, Scorer};
 use crate::random::{Key, Purpose};
 use crate::tensor::Tensor;
 use denoising::{Denoising, Error};
 use sliced::{Derivative, Sliced};
-use times::Times;
+use times::{Target, Times};
 
 /// An objective: `training.objective` with all it depends on.
 #[derive(Debug, Clone)]
@@ -27,6 +28,7 @@ pub struct Objective {
 enum Loss {
     Denoising(Denoising),
     Sliced(Sliced),
+    Classifier,
 }
 
 /// Where the randomness of a step comes from.
@@ -68,6 +70,7 @@ impl Objective {
                 let derivative = Derivative::Difference { eps: training.fd_eps };
                 Loss::Sliced(Sliced { derivative, projection: training.projection })
             }
+            config::ObjectiveName::Classifier => Loss::Classifier,
         };
         let dimensions = (config.data.image_size.pow(2) * config.data.num_channels) as f64;
         // The bound is a number of nats, whole or of each dimension.
@@ -76,20 +79,38 @@ impl Objective {
         Objective { times: Times::new(config), loss, reduction }
     }
 
-    /// The loss of a batch `x0` `[n, h, w, c]` in the model's range, in four lanes that have yet to be added. Its gradient
-    /// is left in the parameters' places. Nothing is read back.
+    /// The loss of a batch `x0` `[n, h, w, c]` in the model's range, in four lanes that have yet to be added. `classes` are
+    /// those that the network is told, or is to tell. The gradient is left in the parameters' places. Nothing is read
+    /// back.
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn loss(&self, scorer: &Scorer, x0: &Tensor, draw: Draw) -> Result<Tensor> {
+    pub fn loss(
+        &self,
+        scorer: &Scorer,
+        x0: &Tensor,
+        classes: &[Option<usize>],
+        draw: Draw,
+    ) -> Result<Tensor> {
         let n = x0.shape().n();
-        let targets: Vec<_> = (0..n as u32)
-            .map(|sample| self.times.target(&scorer.model, draw.key(Purpose::Time), sample))
-            .collect();
+        let key = draw.key(Purpose::Time);
+        let target = |(sample, class): (u32, &Option<usize>)| Target {
+            class: *class,
+            ..self.times.target(&scorer.model, key, sample)
+        };
+        let targets: Vec<Target> = (0..n as u32).zip(classes).map(target).collect();
         let weight = self.reduction / n as f64;
         match &self.loss {
             Loss::Denoising(denoising) => denoising.loss(scorer, x0, &targets, weight, draw),
             Loss::Sliced(sliced) => sliced.loss(scorer, x0, &targets, weight, draw),
+            Loss::Classifier => classifier::loss(scorer, x0, &targets, draw),
         }
     }
+}
+
+/// What the network is told of each sample.
+fn condition(scorer: &Scorer, targets: &[Target]) -> Result<Conditioning> {
+    let labels: Vec<Label> = targets.iter().map(|target| target.label).collect();
+    let classes: Vec<Option<usize>> = targets.iter().map(|target| target.class).collect();
+    scorer.condition_on(&labels, &classes)
 }

@@ -1,8 +1,8 @@
 //! Sliced score matching: ½ ‖s‖² + vᵀ ∇s v (Song 2019b, eq. 8), with the derivative by forward mode or by differences. Its
 //! expectation is that of the denoising loss less a constant.
 
-use super::Draw;
 use super::times::Target;
+use super::{Draw, condition};
 use crate::autodiff::{Dual, Engine, Stacked, Tape};
 use crate::config::Projection;
 use crate::kernels::random::{Distribution, fill};
@@ -78,10 +78,6 @@ impl Sliced {
     }
 }
 
-fn labels(targets: &[Target]) -> Vec<Label> {
-    targets.iter().map(|target| target.label).collect()
-}
-
 fn forward(
     scorer: &Scorer,
     x: &Tensor,
@@ -93,7 +89,7 @@ fn forward(
     let mut dual = Dual::new(Tape::new(), 1);
     let stack = dual.engine.constant(&concat::stack(&[x, v])?);
     let input = dual.variable(stack);
-    let conditioning = scorer.condition(&labels(targets))?;
+    let conditioning = condition(scorer, targets)?;
     let image = scorer.network(&mut dual, &input, &conditioning, Some(draw.dropout()))?;
     let (loss, seed) = score_matching::sliced(image.stack().tensor(), x, v, slices)?;
     dual.engine.backward(image.stack(), seed)?;
@@ -110,7 +106,7 @@ fn difference(
     draw: Draw,
 ) -> Result<Tensor> {
     let mut tape = Tape::new();
-    let conditioning = scorer.condition(&labels(targets))?;
+    let conditioning = condition(scorer, targets)?;
     // One pass for each side, so that both have the same dropout.
     let mut side = |sign: f64| {
         let factors: Vec<Factors> =

@@ -17,6 +17,8 @@ pub(super) struct Target {
     pub weight: f64,
     /// The step of the chain, on one.
     pub step: usize,
+    /// The class that it is about, if any.
+    pub class: Option<usize>,
 }
 
 /// How times are drawn.
@@ -53,6 +55,7 @@ impl Times {
             marginal: model.sde.marginal_prob(t),
             weight,
             step: 0,
+            class: None,
         };
         match *self {
             Times::Uniform { likelihood } => {
@@ -69,6 +72,7 @@ impl Times {
                     marginal: model.step_marginal(step),
                     weight: 1.0,
                     step,
+                    class: None,
                 }
             }
             Times::LogNormal { mean, std } => {

@@ -1,0 +1,129 @@
+//! The classes that samples are asked to have: by a classifier's guidance, or by a model that is told them.
+
+use super::open_model;
+use crate::config::Config;
+use crate::gpu::Gpu;
+use crate::nn::{Classifier, Scorer};
+use crate::sample::{Conditional, Score, Steered, Toward};
+use crate::train::{Checkpoint, Weights};
+use anyhow::{Context, bail, ensure};
+use std::path::{Path, PathBuf};
+
+/// How `tweedie sample` is asked for classes.
+#[derive(clap::Args)]
+pub(super) struct ClassArgs {
+    /// Ask for a class, for several (`0,3,7`), or for all: a row of the grid each
+    #[arg(long, value_name = "K|K,K,…|all")]
+    class: Option<String>,
+    /// The classifier that guides; without it the model must have been trained with classes
+    #[arg(long, value_name = "MODEL")]
+    classifier: Option<PathBuf>,
+    /// How strongly: the factor of the classifier's gradient, 1 for its own posterior [default: 4]; without a classifier
+    /// the weight of classifier-free guidance, 0 for the model's own [default: 1]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    guidance: Option<f64>,
+}
+
+/// A classifier is less sure of noisy images than they deserve, and a network that is told the class heeds it too little: on
+/// the digits these defaults make 19 of 20 samples what was asked for, 1 and 0 make 4 of 5 and 9 of 10.
+const GUIDED: f64 = 4.0;
+const TOLD: f64 = 1.0;
+
+/// What is asked for.
+pub(super) struct Asked {
+    /// The classes, one after the other.
+    pub classes: Vec<usize>,
+    guidance: f64,
+    /// Who guides; without it the model is told the class.
+    classifier: Option<Classifier>,
+}
+
+impl ClassArgs {
+    /// What is asked of the model at `path`; `None` if no class is.
+    pub fn open(&self, gpu: &Gpu, path: &Path, config: &Config) -> anyhow::Result<Option<Asked>> {
+        let model = path.display();
+        let Some(class) = &self.class else {
+            let unasked = self.classifier.is_none() && self.guidance.is_none();
+            ensure!(unasked, "--classifier and --guidance need a class to guide to; add --class");
+            return Ok(None);
+        };
+        if let Some(guidance) = self.guidance {
+            ensure!(guidance.is_finite(), "--guidance {guidance}: it must be a number");
+        }
+        let Some(guide) = &self.classifier else {
+            let count = config.model.num_classes;
+            ensure!(
+                count > 0,
+                "{model} was trained without classes: name a classifier with --classifier, or train with \
+                 model.num_classes"
+            );
+            let classes = parse(class, count)?;
+            return Ok(Some(Asked { classes, guidance: self.guidance.unwrap_or(TOLD), classifier: None }));
+        };
+        let checkpoint = open_model(guide)?;
+        fits(guide, checkpoint.config(), path, config)?;
+        let classifier = classifier(gpu, guide, &checkpoint)?;
+        let classes = parse(class, classifier.classes())?;
+        Ok(Some(Asked { classes, guidance: self.guidance.unwrap_or(GUIDED), classifier: Some(classifier) }))
+    }
+}
+
+impl Asked {
+    /// What `draw` makes of the score of each class.
+    pub fn each<T>(
+        &self,
+        scorer: &Scorer,
+        draw: impl Fn(&dyn Score) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Vec<T>> {
+        let of_class = |class: &usize| match &self.classifier {
+            Some(classifier) => {
+                let guide = Toward { classifier, class: *class };
+                draw(&Steered { score: scorer, guide: &guide, scale: self.guidance })
+            }
+            None => draw(&Conditional { scorer, class: *class, weight: self.guidance }),
+        };
+        self.classes.iter().map(of_class).collect()
+    }
+}
+
+/// The classifier of a checkpoint that was read from `path`.
+pub(super) fn classifier(gpu: &Gpu, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<Classifier> {
+    let classifier = Classifier::new(checkpoint.scorer(gpu, Weights::Ema)?);
+    classifier.with_context(|| {
+        let path = path.display();
+        format!("{path} is no classifier; train one with training.objective = classifier")
+    })
+}
+
+/// The classes of `--class`, of `count` that there are.
+pub(super) fn parse(text: &str, count: usize) -> anyhow::Result<Vec<usize>> {
+    if text == "all" {
+        return Ok((0..count).collect());
+    }
+    let class = |part: &str| match part.trim().parse::<usize>() {
+        Ok(class) if class < count => Ok(class),
+        _ => bail!("--class {text}: write numbers from 0 to {} with commas between them, or all", count - 1),
+    };
+    text.split(',').map(class).collect()
+}
+
+/// Refuses a classifier of other images, or of another process.
+fn fits(guide: &Path, of: &Config, path: &Path, config: &Config) -> anyhow::Result<()> {
+    let (guide, model) = (guide.display(), path.display());
+    let images = |config: &Config| {
+        let data = &config.data;
+        let range = if data.centered { "[-1, 1]" } else { "[0, 1]" };
+        format!("{0}x{0} images of {1} channel(s) in {range}", data.image_size, data.num_channels)
+    };
+    let (theirs, ours) = (images(of), images(config));
+    ensure!(
+        theirs == ours,
+        "{guide} takes {theirs}, and {model} makes {ours}; train a classifier of such images"
+    );
+    let (theirs, ours) = (of.sde().kind, config.sde().kind);
+    ensure!(
+        theirs == ours,
+        "{guide} was trained on {theirs:?}, and {model} on {ours:?}; train a classifier with the same process"
+    );
+    Ok(())
+}

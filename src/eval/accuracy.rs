@@ -1,0 +1,100 @@
+//! How well a classifier of diffused images does.
+
+use crate::data::{Dataset, scale};
+use crate::kernels::{KernelError, Result, sde_step};
+use crate::nn::Classifier;
+use crate::random::{Key, Purpose};
+use crate::sde::Marginal;
+use crate::tensor::{Shape, Tensor};
+
+/// A classifier's accuracy at one level of noise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Level {
+    /// The time.
+    pub t: f64,
+    /// What the noise is: x = mean · x₀ + std · z.
+    pub marginal: Marginal,
+    /// The share of images whose class it told.
+    pub accuracy: f64,
+    /// The mean of −log p(class), in nats.
+    pub cross_entropy: f64,
+}
+
+/// Images that are classified at once.
+const BATCH: usize = 100;
+
+/// Levels of noise after the first, which is the least that there is.
+const LEVELS: usize = 10;
+
+/// The accuracy on labelled images at the process's least noise, and at the times 0.1, 0.2, …, 1.
+///
+/// # Errors
+/// If the device refuses; [`KernelError::Mismatch`] if there are no labels, or labels that are none of its classes.
+pub fn accuracy_by_noise(
+    classifier: &Classifier,
+    set: &Dataset,
+    centered: bool,
+    seed: u64,
+) -> Result<Vec<Level>> {
+    let known = |label: &u8| usize::from(*label) < classifier.classes();
+    let labels = set.labels.as_ref().filter(|labels| labels.iter().all(known));
+    let labels = labels.ok_or_else(|| KernelError::Mismatch {
+        kernel: "accuracy",
+        what: format!("the images have no labels, or some of more than {} classes", classifier.classes()),
+    })?;
+    let images: Vec<f32> = set.pixels.iter().map(|level| scale(f64::from(*level), centered) as f32).collect();
+    let shape = Shape::new(set.len(), set.size, set.size, set.channels);
+    let level = |i: usize| {
+        let t = if i == 0 { classifier.sde().sampling_eps() } else { i as f64 / LEVELS as f64 };
+        let key = Key::new(seed, Purpose::Evaluation).at(i as u32);
+        let probabilities = log_probabilities(classifier, &images, shape, t, Some(key))?;
+        let told =
+            probabilities.iter().zip(labels).filter(|(row, label)| largest(row) == usize::from(**label));
+        let nats: f64 = probabilities.iter().zip(labels).map(|(row, label)| -row[usize::from(*label)]).sum();
+        let (accuracy, cross_entropy) = (told.count() as f64 / set.len() as f64, nats / set.len() as f64);
+        Ok(Level { t, marginal: classifier.sde().marginal_prob(t), accuracy, cross_entropy })
+    };
+    (0..=LEVELS).map(level).collect()
+}
+
+/// The likeliest class of each image, `[n, h, w, c]` in the model's range, taken to have the process's least noise.
+///
+/// # Errors
+/// If the device refuses.
+pub fn classify(classifier: &Classifier, images: &[f32], shape: Shape) -> Result<Vec<usize>> {
+    let t = classifier.sde().sampling_eps();
+    Ok(log_probabilities(classifier, images, shape, t, None)?.iter().map(|row| largest(row)).collect())
+}
+
+fn largest(row: &[f64]) -> usize {
+    (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0)
+}
+
+/// log p_t(y | x) of every class, of images that noise of the key is added to.
+fn log_probabilities(
+    classifier: &Classifier,
+    images: &[f32],
+    shape: Shape,
+    t: f64,
+    key: Option<Key>,
+) -> Result<Vec<Vec<f64>>> {
+    let size = shape.with_n(1).len();
+    let Marginal { mean, std } = classifier.sde().marginal_prob(t);
+    let mut rows = Vec::with_capacity(shape.n());
+    for (i, images) in images.chunks(BATCH * size).enumerate() {
+        let n = images.len() / size;
+        let mut x = Tensor::from_slice(classifier.gpu(), shape.with_n(n), images)?;
+        if let Some(key) = key {
+            x = sde_step::sde_step(&[(&x, mean)], Some((std, key.from((i * BATCH) as u32))))?;
+        }
+        let logits = classifier.logits(&x, &vec![t; n])?.read()?;
+        rows.extend(logits.chunks(classifier.classes()).map(log_softmax));
+    }
+    Ok(rows)
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let top = logits.iter().fold(f64::NEG_INFINITY, |top, v| top.max(f64::from(*v)));
+    let total = logits.iter().map(|v| (f64::from(*v) - top).exp()).sum::<f64>().ln();
+    logits.iter().map(|v| f64::from(*v) - top - total).collect()
+}
