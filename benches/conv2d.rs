@@ -7,15 +7,28 @@ use crate::kernels::conv2d::{self, Conv2d};
 use crate::tensor::Shape;
 
 pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
-    let small = [(16, 32, 8, 32, 3), (4, 64, 32, 64, 3), (2, 128, 32, 128, 3), (4, 64, 32, 64, 1)];
-    let large = [(128, 128, 32, 128, 3), (128, 256, 16, 256, 3), (16, 128, 64, 128, 3), (128, 256, 16, 256, 1)];
+    let small = [
+        (16, 32, 8, 32, 3, 1),
+        (4, 64, 32, 64, 3, 1),
+        (2, 128, 32, 128, 3, 1),
+        (4, 64, 32, 64, 1, 1),
+        (4, 64, 16, 64, 3, 4),
+    ];
+    let large = [
+        (128, 128, 32, 128, 3, 1),
+        (128, 256, 16, 256, 3, 1),
+        (16, 128, 64, 128, 3, 1),
+        (128, 256, 16, 256, 1, 1),
+        (128, 256, 16, 256, 3, 4),
+    ];
     let mut cases = Vec::new();
-    for (n, c, h, o, k) in size.pick(small, large) {
-        let spec = Conv2d::padded(k / 2);
+    for (n, c, h, o, k, dilation) in size.pick(small, large) {
+        let spec = Conv2d { dilation, ..Conv2d::padded(k / 2 * dilation) };
         let shape = Shape::new(n, h, h, c);
         let (x, w) = (noise(gpu, shape)?, noise(gpu, conv2d::weight_shape(k, k, c, o))?);
         let (dy, dw) = (noise(gpu, shape.with_c(o))?, noise(gpu, w.shape())?);
-        let name = format!("n{n}_c{c}_h{h}_w{h}_co{o}_k{k}");
+        let dilated = if dilation > 1 { format!("_d{dilation}") } else { String::new() };
+        let name = format!("n{n}_c{c}_h{h}_w{h}_co{o}_k{k}{dilated}");
         let work = Work::Operations(2.0 * (n * h * h * c * o * k * k) as f64);
         let forward = {
             let (x, w) = (x.clone(), w.clone());

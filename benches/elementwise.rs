@@ -25,6 +25,9 @@ pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
             let (x, y) = (x.clone(), y.clone());
             move || elementwise::activate_backward(&x, &y, act, 0).map(drop)
         }),
+        Case::new(name("elu"), bytes(shape, 2), {
+            with(|x, _| elementwise::activate(x, Activation::Elu, 0).map(drop), y.clone())
+        }),
         Case::new(name("blend"), bytes(shape, 3), {
             with(|x, y| elementwise::blend(x, 0.7, y, 0.7).map(drop), y.clone())
         }),

@@ -8,8 +8,9 @@ use crate::kernels::group_norm::{self, Affine, AffineGrad, GroupNorm};
 use crate::tensor::Shape;
 
 pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
-    let small = [(4, 64, 32, 16), (16, 128, 32, 32)];
-    let large = [(128, 128, 32, 32), (16, 128, 256, 32)];
+    // The last ones are instance norms.
+    let small = [(4, 64, 32, 16), (16, 128, 32, 32), (4, 64, 32, 64)];
+    let large = [(128, 128, 32, 32), (16, 128, 256, 32), (128, 128, 32, 128)];
     let mut cases = Vec::new();
     for (n, c, h, groups) in size.pick(small, large) {
         let spec = GroupNorm { groups, eps: 1e-6, act: Activation::Swish };

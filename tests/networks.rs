@@ -34,6 +34,18 @@ fn published_networks_have_the_published_number_of_parameters() {
         ("ve/ffhq_256_ncsnpp_continuous", 65_574_421, 644),
         ("ve/ffhq_ncsnpp_continuous", 105_785_880, 552),
         ("ve/celebahq_ncsnpp_continuous", 105_785_880, 552),
+        ("ve/bedroom_ncsnpp_continuous", 65_574_421, 644),
+        ("ve/celebahq_256_ncsnpp_continuous", 65_574_421, 644),
+        ("vp/cifar10_ddpmpp_deep_continuous", 106_632_579, 956),
+        ("subvp/cifar10_ddpmpp_continuous", 61_804_419, 564),
+        ("vp/cifar10_ncsnpp", 62_693_251, 570),
+        ("vp/cifar10_ncsnpp_continuous", 62_693_251, 570),
+        ("subvp/cifar10_ncsnpp_continuous", 62_693_251, 570),
+        // Attention a level lower, which has as many channels.
+        ("ve/celeba_ncsnpp", 62_693_251, 570),
+        // Sinusoids are half as many features as Fourier's: 128 · 512 fewer, as without `deep`.
+        ("vp/cifar10_ncsnpp_deep_continuous", 107_586_947 - 65_536, 962),
+        ("subvp/cifar10_ncsnpp_deep_continuous", 107_586_947 - 65_536, 962),
         ("vp/ddpm/cifar10", 35_218_947, 308),
         ("vp/ddpm/cifar10_continuous", 35_218_947, 308),
         ("subvp/cifar10_ddpm_continuous", 35_218_947, 308),

@@ -113,9 +113,8 @@ pub fn backward(dy: &Tensor, x: Shape, choices: &Choices, spec: &MaxPool) -> Res
     let shape = spec.output(x)?;
     check_shape("max_pool", "the output's gradient", dy, shape)?;
     let Choices { words, samples } = choices;
-    let fits = *samples > 0
-        && x.n() % samples == 0
-        && words.shape() == Shape::vector(samples * shape.sample_vec4s());
+    let held = Shape::vector(samples * shape.sample_vec4s());
+    let fits = words.shape() == held && x.n().is_multiple_of(*samples);
     check("max_pool", fits, || format!("the choices are not those of {x}"))?;
     let dx = Tensor::empty(dy.gpu(), x, dy.element())?;
     let params = Params::new(spec, x, shape, *samples);

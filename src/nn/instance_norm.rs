@@ -94,19 +94,13 @@ impl InstanceNorm {
         context: &Context<E::Value>,
     ) -> Result<E::Value> {
         let c = self.channels;
-        let identity = Activation::Identity;
-        let over_pixels = GroupNorm { groups: c, eps: EPS as f32, act: identity };
-        // (μ − m) / √(v² + ε) with the unbiased variance, by a norm that has the biased one, (c − 1) / c of it.
-        let ratio = (c - 1) as f64 / c as f64;
-        let over_channels = GroupNorm { groups: 1, eps: (EPS * ratio) as f32, act: identity };
+        let over_pixels = GroupNorm { groups: c, eps: EPS as f32, act: Activation::Identity };
         let [one, zero] = &context.units[&c];
-        let mean = pass.engine.mean_pixels(x)?;
         let (scaled, shift) = match &self.factors {
             Factors::Own { alpha, gamma, beta } => {
                 let [alpha, gamma, beta] =
                     [alpha, gamma, beta].map(|id| pass.engine.parameter(&pass.parameters.get(*id)));
-                let shift = pass.engine.group_norm(&mean, &alpha, zero, &over_channels)?;
-                let shift = pass.engine.affine(&shift, ratio.sqrt() as f32, 0.0)?;
+                let shift = self.between_channels(pass.engine, x, &alpha, zero)?;
                 let shift = pass.engine.scale_channels(&shift, &gamma)?;
                 (pass.engine.group_norm(x, &gamma, &beta, &over_pixels)?, shift)
             }
@@ -115,8 +109,7 @@ impl InstanceNorm {
                 let rows = pass.engine.conv2d(&context.noise, &table, None, &Conv2d::padded(0))?;
                 let mut part = |i: usize| pass.engine.channels(&rows, i * c, c);
                 let (gamma, alpha, beta) = (part(0)?, part(1)?, part(2)?);
-                let shift = pass.engine.group_norm(&mean, one, zero, &over_channels)?;
-                let shift = pass.engine.affine(&shift, ratio.sqrt() as f32, 0.0)?;
+                let shift = self.between_channels(pass.engine, x, one, zero)?;
                 let shift = pass.engine.scale_channels(&shift, &alpha)?;
                 let shift = pass.engine.scale_channels(&shift, &gamma)?;
                 let shift = pass.engine.blend(&shift, 1.0, &beta, 1.0)?;
@@ -125,6 +118,22 @@ impl InstanceNorm {
             }
         };
         let h = pass.engine.add_channels(&scaled, &shift)?;
-        if self.act == identity { Ok(h) } else { pass.engine.activation(&h, self.act) }
+        if self.act == Activation::Identity { Ok(h) } else { pass.engine.activation(&h, self.act) }
+    }
+
+    /// `alpha (μ − m) / √(v² + ε)`, `[n, 1, 1, c]`.
+    fn between_channels<E: Engine>(
+        &self,
+        engine: &mut E,
+        x: &E::Value,
+        alpha: &E::Value,
+        zero: &E::Value,
+    ) -> Result<E::Value> {
+        // Group norm has the biased variance, (c − 1) / c of this one.
+        let ratio = (self.channels - 1) as f64 / self.channels as f64;
+        let norm = GroupNorm { groups: 1, eps: (EPS * ratio) as f32, act: Activation::Identity };
+        let mean = engine.mean_pixels(x)?;
+        let normal = engine.group_norm(&mean, alpha, zero, &norm)?;
+        engine.affine(&normal, ratio.sqrt() as f32, 0.0)
     }
 }

@@ -28,7 +28,7 @@ enum Architecture {
     /// NCSN++, DDPM++ and DDPM.
     Ncsnpp(Box<Ncsnpp>),
     /// NCSN and NCSNv2.
-    RefineNet(RefineNet),
+    RefineNet(Box<RefineNet>),
     /// The noise-conditional classifier.
     WideResNet(Box<WideResNet>),
 }
@@ -50,7 +50,7 @@ impl Network {
             }
             name => {
                 let (network, registry) = RefineNet::build(config);
-                (Architecture::RefineNet(network), registry, name != ModelName::Ncsn)
+                (Architecture::RefineNet(Box::new(network)), registry, name != ModelName::Ncsn)
             }
         };
         let (channels, centered) = (config.data.num_channels, config.data.centered);
