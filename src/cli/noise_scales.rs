@@ -92,12 +92,12 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 
 /// The data, and whether a model's range of them is [−1, 1].
 fn load(spec: &str) -> anyhow::Result<(Dataset, bool)> {
-    if !Path::new(spec).extension().is_some_and(|ending| ending == "toml") {
-        return Ok((data::named(spec, Split::Train)?, false));
+    if Path::new(spec).extension().is_some_and(|ending| ending == "toml") {
+        let text = std::fs::read_to_string(spec).with_context(|| format!("{spec} cannot be read"))?;
+        let config = Config::from_toml(&text, &[]).with_context(|| spec.to_string())?;
+        return Ok((Dataset::load(&config.data, Split::Train)?, config.data.centered));
     }
-    let text = std::fs::read_to_string(spec).with_context(|| format!("{spec} cannot be read"))?;
-    let config = Config::from_toml(&text, &[]).with_context(|| spec.to_string())?;
-    Ok((Dataset::load(&config.data, Split::Train)?, config.data.centered))
+    Ok((data::named(spec, Split::Train)?, false))
 }
 
 /// The largest Euclidean distance between two of `count` images spread over the set, in grey levels.

@@ -116,12 +116,18 @@ impl Bound {
         }
     }
 
-    /// The standard error of the whole bound over images, in nats; not a number of one image.
-    pub fn standard_error(&self, variance: PosteriorVariance) -> f64 {
+    /// The whole bound of each image, in nats.
+    pub fn totals(&self, variance: PosteriorVariance) -> Vec<f64> {
         let mut totals: Vec<f64> = self.prior.iter().zip(&self.decoder).map(|(a, b)| a + b).collect();
         for i in 1..self.chain.len() {
             totals.iter_mut().zip(self.step(i, variance)).for_each(|(total, step)| *total += step);
         }
+        totals
+    }
+
+    /// The standard error of the whole bound over images, in nats; not a number of one image.
+    pub fn standard_error(&self, variance: PosteriorVariance) -> f64 {
+        let totals = self.totals(variance);
         let (n, mean) = (totals.len() as f64, mean(&totals));
         (totals.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n * (n - 1.0))).sqrt()
     }
