@@ -7,6 +7,7 @@ mod support;
 mod cli;
 mod distributions;
 mod engines;
+mod fast_solvers;
 mod networks;
 mod ops;
 mod portability;

@@ -63,7 +63,7 @@ pub(super) struct Args {
     /// How much noise stochastic Heun adds anew: EDM's S_churn [default: the model's]
     #[arg(long, allow_negative_numbers = true)]
     churn: Option<f64>,
-    /// DDIM's η: 0 is deterministic, 1 ancestral sampling [default: the model's]
+    /// How random DDIM and DPM-Solver++ are: 0 follows the flow, 1 the reverse-time SDE [default: the model's]
     #[arg(long, allow_negative_numbers = true)]
     eta: Option<f64>,
     /// Which weights
@@ -155,7 +155,10 @@ fn check(args: &Args) -> anyhow::Result<()> {
     }
     for (option, value) in [("rtol", args.rtol), ("atol", args.atol)] {
         if let Some(value) = value {
-            anyhow::ensure!(value.is_finite() && value > 0.0, "--{option} {value}: it must be a number above 0");
+            anyhow::ensure!(
+                value.is_finite() && value > 0.0,
+                "--{option} {value}: it must be a number above 0"
+            );
         }
     }
     if let Some(churn) = args.churn {

@@ -39,7 +39,7 @@ pub struct Sampling {
     pub schedule: Option<Schedule>,
     /// ρ of the `edm` schedule: the larger, the shorter the steps at little noise.
     pub rho: f64,
-    /// η of DDIM: 0 is deterministic, 1 ancestral sampling.
+    /// η of DDIM and DPM-Solver++: 0 is the probability flow, 1 the reverse-time SDE (DDIM's is ancestral sampling).
     pub eta: f64,
     /// Of stochastic Heun: how much noise all steps together add anew.
     pub s_churn: f64,
@@ -93,7 +93,7 @@ pub enum Method {
     Heun,
     /// The same with noise added before every step.
     StochasticHeun,
-    /// DDIM, deterministic or with η.
+    /// DDIM.
     Ddim,
     /// DPM-Solver++, multistep, of order 2.
     #[serde(rename = "dpmpp_2m")]
