@@ -59,8 +59,8 @@ fn every_deterministic_solver_follows_the_flow_of_a_gaussian_with_its_order() {
             ends.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
         };
         for (method, order, steps) in [
-            (Method::Euler, 1.0, 64),
-            (Method::Ddim, 1.0, 64),
+            (Method::Euler, 1.0, 96),
+            (Method::Ddim, 1.0, 96),
             (Method::Heun, 2.0, 40),
             (Method::Dpmpp2m, 2.0, 40),
             (Method::Dpmpp3m, 3.0, 30),

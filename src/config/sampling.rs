@@ -21,7 +21,7 @@ pub struct Sampling {
     pub noise_removal: bool,
     /// Run the predictor on the probability flow instead of the reverse-time SDE.
     pub probability_flow: bool,
-    /// Steps of the predictor; 0 means `model.num_scales`.
+    /// Steps; 0 means as many as the method needs, of `pc` `model.num_scales`.
     pub steps: usize,
     /// Whether the Langevin step's norms are those of a sample or, as in the reference, means over the batch.
     pub langevin_norms: Over,
