@@ -5,11 +5,16 @@
 
 RUN := runs/digits
 
+# Mesa's device-selection layer complains where there is no display.
+ifeq ($(XDG_RUNTIME_DIR)$(WAYLAND_DISPLAY),)
+export NODEVICE_SELECT := 1
+endif
+
 .PHONY: demo test lint bench adapter
 
 demo: export PROFILE := --release
 demo: adapter
-	./target/release/tweedie train configs/digits_ve.toml --out $(RUN) $(if $(wildcard $(RUN)/checkpoints/latest),--resume)
+	./target/release/tweedie train configs/digits_ve.toml --out $(RUN) $(if $(wildcard $(RUN)/config.toml),--resume)
 	./target/release/tweedie sample $(RUN) -n 400 --out $(RUN)/samples.npz --out $(RUN)/samples.png
 	./target/release/tweedie evaluate $(RUN)/samples.npz
 	@echo "the samples are in $(RUN)/samples.png"

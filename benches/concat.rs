@@ -18,5 +18,10 @@ pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
             concat::slice(&y, c, c).map(drop)
         }));
     }
+    let shape = Shape::new(size.pick(32, 512), 32, 32, 3);
+    let (a, b) = (noise(gpu, shape)?, noise(gpu, shape)?);
+    let picks: Vec<usize> = (0..shape.n()).map(|i| i + i % 2 * shape.n()).collect();
+    let name = format!("gather n{}_c3_h32_w32", shape.n());
+    cases.push(Case::new(name, bytes(shape, 2), move || concat::gather(&a, &b, &picks).map(drop)));
     Ok(cases)
 }

@@ -35,6 +35,16 @@ pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
         Case::new(name("scale_samples"), bytes(shape, 2), {
             with(|x, s| elementwise::scale_samples(x, s).map(drop), s)
         }),
+        Case::new(name("mean_pixels"), bytes(shape, 1), {
+            with(|x, _| elementwise::mean_pixels(x).map(drop), y.clone())
+        }),
+        Case::new(name("scale_channels"), bytes(shape, 2), {
+            with(|x, v| elementwise::scale_channels(x, v).map(drop), v.clone())
+        }),
+        Case::new(name("scale_channels in the factors"), bytes(shape, 2), {
+            let (x, dy, factors) = (x.clone(), y.clone(), v.shape());
+            move || elementwise::scale_channels_backward(&x, &dy, factors).map(drop)
+        }),
         Case::new(name("add_channels"), bytes(shape, 2), {
             with(|x, v| elementwise::add_channels(x, v).map(drop), v)
         }),

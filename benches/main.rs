@@ -28,7 +28,8 @@ fn main() -> Result<(), Error> {
     let model = digits(&gpu)?;
     let images = Throughput::Elements(model.images() as u64);
     run(&mut criterion, &gpu, ("model", "training step"), images.clone(), &|| model.step());
-    run(&mut criterion, &gpu, ("model", "evaluation"), images, &|| Ok(model.evaluate()?));
+    run(&mut criterion, &gpu, ("model", "evaluation"), images.clone(), &|| Ok(model.evaluate()?));
+    run(&mut criterion, &gpu, ("model", "divergence, one probe"), images, &|| Ok(model.divergence()?));
     criterion.final_summary();
     Ok(())
 }

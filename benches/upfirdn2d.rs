@@ -14,6 +14,7 @@ pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
         ("fir_down2", Upfirdn2d::downsample(&fir)),
         ("nearest_up2", Upfirdn2d::nearest()),
         ("mean_down2", Upfirdn2d::mean()),
+        ("average5", Upfirdn2d::average(5)),
     ];
     let mut cases = Vec::new();
     for (name, spec) in specs {

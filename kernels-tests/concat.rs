@@ -41,6 +41,20 @@ fn samples_are_stacked_cut_and_extended_by_zeros() {
 }
 
 #[test]
+fn samples_are_gathered_by_their_numbers_in_both() {
+    for gpu in gpus() {
+        for element in elements(gpu) {
+            let whole = Array::random(Shape::new(5, 2, 3, 6), 1, element);
+            let (a, b) = (whole.samples(0, 2), whole.samples(2, 3));
+            let (ta, tb) = (a.upload(gpu, element), b.upload(gpu, element));
+            let picks = [4, 0, 0, 3, 1, 2, 4];
+            let twin = Array::from_fn(whole.shape.with_n(7), |n, h, w, c| whole.at(picks[n], h, w, c));
+            assert_close("gather", &concat::gather(&ta, &tb, &picks).unwrap(), &twin, 0);
+        }
+    }
+}
+
+#[test]
 fn what_does_not_exist_is_refused() {
     let gpu = &gpus()[0];
     let x = Array::zeros(Shape::new(2, 1, 1, 4)).f32(gpu);
@@ -51,4 +65,6 @@ fn what_does_not_exist_is_refused() {
     assert!(concat::samples(&x, 1, 2).is_err());
     assert!(concat::stack(&[&y, &z]).is_err());
     assert!(concat::stack(&[]).is_err());
+    assert!(concat::gather(&x, &y, &[5]).is_err());
+    assert!(concat::gather(&y, &z, &[0]).is_err());
 }

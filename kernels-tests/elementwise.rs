@@ -100,6 +100,42 @@ fn sums_and_scalings_match_their_twins() {
 }
 
 #[test]
+fn means_and_factors_of_channels_match_their_twins_and_their_adjoints() {
+    for gpu in gpus() {
+        for shape in [Shape::new(4, 3, 5, 6), Shape::new(2, 1, 1, 3), Shape::new(2, 19, 23, 4)] {
+            let (x, dy) = (Array::random(shape, 1, Element::F32), Array::random(shape, 2, Element::F32));
+            let sum = |a: &Array, n: usize, c: usize, f: &dyn Fn(usize) -> f64| {
+                (0..shape.h() * shape.w())
+                    .map(|i| f(i) * a.at(n, i / shape.w(), i % shape.w(), c))
+                    .sum::<f64>()
+            };
+            let pixels = shape.h() * shape.w();
+            let rows = Shape::new(shape.n(), 1, 1, shape.c());
+
+            let mean = elementwise::mean_pixels(&x.f32(gpu)).unwrap();
+            let twin = Array::from_fn(rows, |n, _, _, c| sum(&x, n, c, &|_| 1.0) / pixels as f64);
+            assert_close("mean_pixels", &mean, &twin, pixels);
+            let du = Array::random(rows, 3, Element::F32);
+            let dx = elementwise::mean_pixels_backward(&du.f32(gpu), shape).unwrap();
+            assert_adjoint("mean_pixels", &x, &mean, &du, &dx);
+
+            for samples in [1, 2] {
+                let v = Array::random(rows.with_n(samples), 4, Element::F32);
+                let y = elementwise::scale_channels(&x.f32(gpu), &v.f32(gpu)).unwrap();
+                let twin = Array::from_fn(shape, |n, h, w, c| x.at(n, h, w, c) * v.at(n % samples, 0, 0, c));
+                assert_close("scale_channels", &y, &twin, 1);
+                let dv = elementwise::scale_channels_backward(&x.f32(gpu), &dy.f32(gpu), v.shape).unwrap();
+                let twin = Array::from_fn(v.shape, |s, _, _, c| {
+                    let products = |n: usize| sum(&x, n, c, &|i| dy.at(n, i / shape.w(), i % shape.w(), c));
+                    (s..shape.n()).step_by(samples).map(products).sum()
+                });
+                assert_close("scale_channels in the factors", &dv, &twin, pixels);
+            }
+        }
+    }
+}
+
+#[test]
 fn more_than_65_535_workgroups_are_folded() {
     let gpu = &gpus()[0];
     // 65,600 workgroups of 64 invocations, one vec4 each.
@@ -118,6 +154,9 @@ fn operands_that_do_not_fit_are_refused() {
     assert!(elementwise::add_channels(&zeros(1, 4), &zeros(1, 4)).is_err());
     assert!(
         elementwise::scale_samples(&zeros(3, 4), &Array::zeros(Shape::new(2, 1, 1, 1)).f32(gpu)).is_err()
+    );
+    assert!(
+        elementwise::scale_channels(&zeros(3, 4), &Array::zeros(Shape::new(2, 1, 1, 4)).f32(gpu)).is_err()
     );
     assert!(elementwise::activate(&zeros(4, 4), Activation::Swish, 2).is_err());
 }

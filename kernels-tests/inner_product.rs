@@ -1,6 +1,6 @@
 use crate::support::*;
 use tweedie::gpu::Element;
-use tweedie::kernels::inner_product::{inner_product, lanes, scaled_error};
+use tweedie::kernels::inner_product::{inner_product, lanes, normalise, scaled_error};
 use tweedie::tensor::Shape;
 
 /// Σ over each sample of f(a, b, e).
@@ -38,6 +38,10 @@ fn a_number_of_each_sample_matches_its_twin() {
             let square = |a: f64, b: f64, e: f64| (e / (atol + rtol * a.abs().max(b.abs()))).powi(2);
             let expected = twin([&a, &b, &e], square);
             assert_near("error", error, expected.clone(), expected);
+
+            let squares = twin([&a, &a, &a], |a, _, _| a * a);
+            let scaled = Array::from_fn(shape, |n, h, w, c| a.at(n, h, w, c) * 3.0 / squares[n].sqrt());
+            assert_close("normalise", &normalise(&ta, 3.0).unwrap(), &scaled, terms);
         }
     }
 }

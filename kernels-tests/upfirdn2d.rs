@@ -43,6 +43,7 @@ fn specs() -> Vec<Upfirdn2d> {
         Upfirdn2d::upsample(&[1.0, 2.0, 1.0]),
         Upfirdn2d::nearest(),
         Upfirdn2d::mean(),
+        Upfirdn2d::average(5),
         general(1, 1, [2, 2, 2, 2]),
         general(3, 2, [2, 3, 2, 3]),
         general(2, 3, [0, 4, 3, 1]),

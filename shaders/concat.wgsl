@@ -87,3 +87,22 @@ fn zero(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let index = flat_index(id, groups);
     if (index < p.rows) { zeroed[p.second + index] = Element4(); }
 }
+
+@group(0) @binding(0) var<storage, read> before: array<Element4>;             // [first, h, w, c]
+@group(0) @binding(1) var<storage, read> after:  array<Element4>;             // [.., h, w, c]
+@group(0) @binding(2) var<storage, read> picks: array<u32>;                // [rows]: numbers of samples of [before; after]
+@group(0) @binding(3) var<storage, read_write> gathered: array<Element4>;  // [rows, h, w, c]
+
+// Samples by their numbers, of `second` vec4s each. An invocation owns one vec4 of the output.
+@compute @workgroup_size(WORKGROUP)
+fn gather(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = flat_index(id, groups);
+    if (index >= p.rows * p.second) { return; }
+    let at = divide(index, p.second); // sample, vec4 of it
+    let pick = picks[at.x];
+    if (pick < p.first) {
+        gathered[index] = before[pick * p.second + at.y];
+    } else {
+        gathered[index] = after[(pick - p.first) * p.second + at.y];
+    }
+}

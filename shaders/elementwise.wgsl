@@ -94,3 +94,29 @@ fn add_channels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     if (sample < p.other) { sum += vec4<f32>(b[sample * c4 + divide(i, c4).y]); }
     y[i] = Element4(sum);
 }
+
+// y = a b[sample, channel], b's samples repeating with period `other`.
+@compute @workgroup_size(WORKGROUP)
+fn scale_channels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i >= p.blocks) { return; }
+    let c4 = (p.channels + 3u) / 4u;
+    let sample = divide(divide(i, p.sample).x, p.other).y;
+    y[i] = Element4(vec4<f32>(a[i]) * vec4<f32>(b[sample * c4 + divide(i, c4).y]));
+}
+
+// y = a b.
+@compute @workgroup_size(WORKGROUP)
+fn multiply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i < p.blocks) { y[i] = Element4(vec4<f32>(a[i]) * vec4<f32>(b[i])); }
+}
+
+// y = alpha a[sample, channel], for every pixel.
+@compute @workgroup_size(WORKGROUP)
+fn spread(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i >= p.blocks) { return; }
+    let c4 = (p.channels + 3u) / 4u;
+    y1[i] = Element4(p.alpha * vec4<f32>(a[divide(i, p.sample).x * c4 + divide(i, c4).y]));
+}

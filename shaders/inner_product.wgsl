@@ -11,6 +11,7 @@ struct Params {
     run: u32,    // vec4s of a chunk
     rtol: f32,
     atol: f32,
+    norm: f32,
 }
 
 var<immediate> p: Params;
@@ -49,4 +50,16 @@ fn scaled_error(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
         sum += scaled * scaled;
     }
     partial_error[index] = sum;
+}
+
+@group(0) @binding(1) var<storage, read> squares: array<vec4<f32>>;          // [n]: the inner product of a with itself, in lanes
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;          // [n, h, w, c]
+
+// y = a norm / |a|. An invocation owns one vec4.
+@compute @workgroup_size(WORKGROUP)
+fn normalise(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i >= p.samples * p.sample) { return; }
+    let square = dot(squares[divide(i, p.sample).x], vec4(1.0));
+    y[i] = a[i] * (p.norm * inverseSqrt(square));
 }

@@ -1,33 +1,52 @@
-// Denoising score matching (Song 2021, eq. 7): the perturbed data, and the loss with its gradient in the network's
-// output. The noise is drawn again where it is needed, or given.
+// Score matching: the perturbed data, and two losses with their gradients in what the network gives.
 //
-// Per sample: x = mean x0 + std z, and loss = weight sum (scale out + z)^2 over the sample's elements.
+// Denoising (Song 2021, eq. 7), whatever the network predicts; per sample x = mean x0 + deviation z, and with
+// r = scale out + of_z z + of_x0 x0 the loss is weight sum r^2 over the sample's elements. The noise is drawn again where
+// it is needed, or given. Where bin > 0 the loss is instead that of a decoder over 256 levels (Ho 2020, eq. 13) whose mean
+// misses x0 by r standard deviations: weight sum -log P(the level of x0), bin being half a level in standard deviations.
+//
+// Sliced (Song 2019b, eq. 8): with the score s = x_factor x + net out, weight sum (s^2 + 2 v (x_factor v + tangent Jv)).
 
 // include lib/element.wgsl
 // include lib/index.wgsl
 // include lib/noise.wgsl
+// include lib/normal.wgsl
 
 struct Params {
     noise: Noise,
     samples: u32,
     sample: u32,  // vec4s of a sample
     channels: u32,
-    chunks: u32,  // loss: runs of a sample that are summed apart
-    run: u32,     // loss: vec4s in a run
+    chunks: u32,  // losses: runs of a sample that are summed apart
+    run: u32,     // losses: vec4s in a run
 }
 
 var<immediate> p: Params;
 
+struct Coefficients {
+    mean: f32,
+    deviation: f32,
+    scale: f32,
+    of_z: f32,
+    of_x0: f32,
+    weight: f32,
+    bin: f32,
+    low: f32, // the smallest level; the largest is 1
+}
+
 @group(0) @binding(0) var<storage, read> x0: array<vec4<f32>>;             // [n, h, w, c]
 @group(0) @binding(1) var<storage, read> z: array<vec4<f32>>;              // the given noise; else anything
-@group(0) @binding(2) var<storage, read> coefficients: array<vec4<f32>>;   // [n]: mean, std, scale, weight
+@group(0) @binding(2) var<storage, read> coefficients: array<Coefficients>; // [n]
 @group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>;        // [n, h, w, c]
+
+fn mask_at(i: u32) -> vec4<f32> {
+    return channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
+}
 
 fn noise_at(i: u32) -> vec4<f32> {
     if (p.noise.given == 1u) { return z[i]; }
     let at = divide(i, p.sample); // sample, vec4 of it
-    let drawn = normal_from(noise_bits(p.noise, at.x, at.y));
-    return drawn * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
+    return normal_from(noise_bits(p.noise, at.x, at.y)) * mask_at(i);
 }
 
 // An invocation owns one vec4.
@@ -36,16 +55,33 @@ fn perturb(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let i = flat_index(id, groups);
     if (i >= p.samples * p.sample) { return; }
     let c = coefficients[divide(i, p.sample).x];
-    x[i] = c.x * x0[i] + c.y * noise_at(i);
+    x[i] = c.mean * x0[i] + c.deviation * noise_at(i);
 }
 
-@group(0) @binding(0) var<storage, read> out: array<Element4>;             // [n, h, w, c]
-@group(0) @binding(3) var<storage, read_write> dout: array<Element4>;      // [n, h, w, c]
-@group(0) @binding(4) var<storage, read_write> partial: array<vec4<f32>>;  // [n, chunks]
+@group(0) @binding(3) var<storage, read> out: array<Element4>;             // [n, h, w, c]
+@group(0) @binding(4) var<storage, read_write> dout: array<Element4>;      // [n, h, w, c]
+@group(0) @binding(5) var<storage, read_write> partial: array<vec4<f32>>;  // [n, chunks]
+
+// What an element adds to the loss, and its derivative in the residual.
+struct Loss {
+    value: vec4<f32>,
+    slope: vec4<f32>,
+}
+
+// -log P(level) for a mean that misses the level by r. The outermost levels reach to infinity.
+fn decode(level: vec4<f32>, r: vec4<f32>, c: Coefficients) -> Loss {
+    let half_level = (1.0 - c.low) / 510.0;
+    let lowest = level < vec4(c.low + half_level);
+    let open = lowest | (level > vec4(1.0 - half_level));
+    // By symmetry the mean misses to the right, if not beyond an end.
+    let toward = select(sign(r), select(vec4(-1.0), vec4(1.0), lowest), open);
+    let mass = normal_mass(toward * r - c.bin, toward * r + c.bin, open);
+    return Loss(-mass.log, toward * mass.slope);
+}
 
 // An invocation owns one run of a sample and its partial sum, lane by lane.
 @compute @workgroup_size(WORKGROUP)
-fn loss(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn denoising(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
     if (index >= p.samples * p.chunks) { return; }
     let owned = divide(index, p.chunks);
@@ -55,9 +91,48 @@ fn loss(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     var sum = vec4<f32>();
     for (var k = first; k < min(first + p.run, p.sample); k++) {
         let i = sample * p.sample + k;
-        let residual = c.z * vec4<f32>(out[i]) + noise_at(i);
-        sum += c.w * residual * residual;
-        dout[i] = Element4(2.0 * c.w * c.z * residual);
+        let r = c.scale * vec4<f32>(out[i]) + c.of_z * noise_at(i) + c.of_x0 * x0[i];
+        var loss = Loss(r * r, 2.0 * r);
+        if (c.bin > 0.0) {
+            loss = decode(x0[i], r, c);
+            loss = Loss(loss.value * mask_at(i), loss.slope * mask_at(i));
+        }
+        sum += c.weight * loss.value;
+        dout[i] = Element4(c.weight * c.scale * loss.slope);
+    }
+    partial[index] = sum;
+}
+
+struct Slice {
+    x_factor: f32,
+    net: f32,
+    tangent: f32,
+    weight: f32,
+}
+
+@group(0) @binding(0) var<storage, read> state: array<vec4<f32>>;          // [n, h, w, c]
+@group(0) @binding(1) var<storage, read> v: array<vec4<f32>>;              // [n, h, w, c]: the projections
+@group(0) @binding(2) var<storage, read> slices: array<Slice>;             // [n]
+@group(0) @binding(3) var<storage, read> stack: array<Element4>;           // [2 n, h, w, c]: out, and its derivative along v
+@group(0) @binding(4) var<storage, read_write> dstack: array<Element4>;    // [2 n, h, w, c]
+
+// As above, of the sample and of its tangent.
+@compute @workgroup_size(WORKGROUP)
+fn sliced(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = flat_index(id, groups);
+    if (index >= p.samples * p.chunks) { return; }
+    let owned = divide(index, p.chunks);
+    let first = owned.y * p.run;
+    let tangents = p.samples * p.sample;
+    let c = slices[owned.x];
+    var sum = vec4<f32>();
+    for (var k = first; k < min(first + p.run, p.sample); k++) {
+        let i = owned.x * p.sample + k;
+        let s = c.x_factor * state[i] + c.net * vec4<f32>(stack[i]);
+        let jv = c.x_factor * v[i] + c.tangent * vec4<f32>(stack[tangents + i]);
+        sum += c.weight * (s * s + 2.0 * v[i] * jv);
+        dstack[i] = Element4(2.0 * c.weight * c.net * s);
+        dstack[tangents + i] = Element4(2.0 * c.weight * c.tangent * v[i]);
     }
     partial[index] = sum;
 }

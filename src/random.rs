@@ -31,6 +31,16 @@ pub enum Purpose {
     Dequantisation,
     /// What a constraint draws after part of a sampler's step.
     Constraint(u16),
+    /// Whether the corrector's proposal in its inner step of this number is accepted.
+    Acceptance(u16),
+    /// What the Wiener increment of a Runge–Kutta predictor has beyond the increment's time integral.
+    Increment,
+    /// The directions of sliced score matching.
+    Projection,
+    /// The rows of a random projection.
+    RandomProjection,
+    /// The noise of a measurement.
+    Measurement,
     /// Tests, benchmarks and whatever else only has to be random.
     Other(u16),
 }
@@ -50,6 +60,11 @@ impl Purpose {
             Purpose::Flip => (10, 0),
             Purpose::Dequantisation => (11, 0),
             Purpose::Constraint(part) => (12, part),
+            Purpose::Acceptance(index) => (30, index),
+            Purpose::Increment => (31, 0),
+            Purpose::Projection => (20, 0),
+            Purpose::RandomProjection => (40, 0),
+            Purpose::Measurement => (41, 0),
             Purpose::Other(index) => (255, index),
         };
         kind | u32::from(index) << 8

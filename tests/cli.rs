@@ -16,13 +16,13 @@ const TINY: [&str; 8] = [
     "optim.warmup=0",
 ];
 
-fn tweedie() -> Command {
+pub fn tweedie() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tweedie"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
     command
 }
 
-fn train(out: &Path, set: &[&str]) -> Command {
+pub fn train(out: &Path, set: &[&str]) -> Command {
     let mut command = tweedie();
     command.args(["train", "configs/digits_ve.toml", "--out"]).arg(out);
     for assignment in TINY.iter().chain(set) {
@@ -31,14 +31,14 @@ fn train(out: &Path, set: &[&str]) -> Command {
     command
 }
 
-fn succeed(command: &mut Command) -> String {
+pub fn succeed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
     String::from_utf8(stdout).expect("text")
 }
 
 /// Runs what must fail and returns its message, which must be one line on standard error.
-fn refuse(command: &mut Command) -> String {
+pub fn refuse(command: &mut Command) -> String {
     let Output { status, stderr, .. } = command.output().expect("the program starts");
     let text = String::from_utf8(stderr).expect("text");
     assert_eq!(status.code(), Some(1), "{command:?}: {text}");
@@ -52,12 +52,12 @@ fn checkpoint(run: &Path, step: u32) -> PathBuf {
     run.join(format!("checkpoints/step-{step:08}.safetensors"))
 }
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
 /// A trained run that several tests look at.
-fn trained() -> &'static Path {
+pub fn trained() -> &'static Path {
     static RUN: std::sync::OnceLock<(tempfile::TempDir, PathBuf)> = std::sync::OnceLock::new();
     let (_, run) = RUN.get_or_init(|| {
         let folder = folder();
@@ -101,6 +101,34 @@ fn a_run_that_was_killed_in_mid_step_goes_on_bit_for_bit() {
 }
 
 #[test]
+fn every_network_trains_and_samples() {
+    let discrete = ["training.continuous=false", "model.num_scales=10", "model.nonlinearity=elu"];
+    for (name, set) in [
+        ("ddpm", &["model.nf=32"][..]),
+        ("ncsn", &discrete),
+        ("ncsnv2", &discrete),
+        ("ncsnv2_128", &["model.nonlinearity=elu"]),
+        ("ncsnv2_256", &["model.nonlinearity=elu"]),
+    ] {
+        let folder = folder();
+        let run = folder.path().join("run");
+        let name = format!("model.name={name}");
+        let set = [&[name.as_str(), "training.log_freq=1"], set].concat();
+        succeed(train(&run, &set).args(["--steps", "3"]));
+        let metrics = std::fs::read_to_string(run.join("metrics.csv")).expect("metrics");
+        let loss = |row: &str| row.split(',').nth(1).and_then(|loss| loss.parse::<f64>().ok());
+        let losses: Vec<Option<f64>> = metrics.lines().skip(1).map(loss).collect();
+        assert!(
+            losses.len() == 3 && losses.iter().all(|l| l.is_some_and(f64::is_finite)),
+            "{name}: {metrics}"
+        );
+        let out = folder.path().join("samples.npz");
+        succeed(tweedie().arg("sample").arg(&run).args(["-n", "2", "--steps", "4", "--out"]).arg(&out));
+        assert!(out.exists());
+    }
+}
+
+#[test]
 fn a_run_folder_holds_what_the_design_says_and_is_not_overwritten() {
     let run = trained();
     for file in ["config.toml", "metrics.csv", "loss.png", "checkpoints/latest"] {
@@ -117,7 +145,105 @@ fn a_run_folder_holds_what_the_design_says_and_is_not_overwritten() {
     assert!(std::fs::read(checkpoint(run, 20)).expect("a checkpoint") == before);
     // A run goes on with the configuration it was begun with.
     let message = refuse(train(run, &["optim.lr=0.5"]).arg("--resume"));
-    assert!(message.contains("another optim.lr"), "{message}");
+    assert!(message.contains("was begun with optim.lr = 0.001; resume with that"), "{message}");
+}
+
+#[test]
+fn a_run_does_not_go_back_and_a_missing_or_broken_newest_checkpoint_costs_no_more_than_itself() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    succeed(train(&run, &[]).args(["--steps", "20"]));
+    let resume = |steps: &'static str| {
+        let mut command = tweedie();
+        command.args(["train", "--resume", "--steps", steps, "--out"]).arg(&run);
+        command
+    };
+    let message = refuse(&mut resume("19"));
+    assert!(message.contains("--steps 19") && message.contains("has made 20 steps already"), "{message}");
+    succeed(&mut resume("20"));
+    // Killed before its first checkpoint, it begins again.
+    let begun = folder.path().join("begun");
+    std::fs::create_dir_all(begun.join("checkpoints")).expect("a folder");
+    std::fs::copy(run.join("config.toml"), begun.join("config.toml")).expect("a file");
+    succeed(tweedie().args(["train", "--resume", "--steps", "20", "--out"]).arg(&begun));
+    let read = |run: &Path| std::fs::read(checkpoint(run, 20)).expect("a checkpoint");
+    assert!(read(&begun) == read(&run));
+    // The file that says which is the newest is missing.
+    std::fs::remove_file(run.join("checkpoints/latest")).expect("a file");
+    let whole = std::fs::read(checkpoint(&run, 20)).expect("a checkpoint");
+    succeed(&mut resume("30"));
+    assert!(std::fs::read(checkpoint(&run, 20)).expect("a checkpoint") == whole);
+    // The newest is cut: its removal is asked for, and the one before goes on to the same bytes.
+    let newest = std::fs::read(checkpoint(&run, 30)).expect("a checkpoint");
+    std::fs::write(checkpoint(&run, 30), &newest[..1000]).expect("a file");
+    let message = refuse(&mut resume("30"));
+    assert!(message.contains("truncated") && message.contains("remove it"), "{message}");
+    std::fs::remove_file(checkpoint(&run, 30)).expect("a file");
+    succeed(&mut resume("30"));
+    assert!(std::fs::read(checkpoint(&run, 30)).expect("a checkpoint") == newest);
+}
+
+/// The program where no byte can be written to any file.
+#[cfg(target_os = "linux")]
+fn without_room() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_tweedie")]);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_told_of_and_leaves_nothing() {
+    let (run, folder) = (trained(), folder());
+    // So small that an encoder's buffer holds all of it until it is closed.
+    for name in ["s.png", "s.npz", "pictures/"] {
+        let out = folder.path().join(name);
+        let message = refuse(without_room().arg("sample").arg(run).args(["-n", "1", "--out"]).arg(&out));
+        assert!(message.contains("cannot be written; make room there"), "{name}: {message}");
+    }
+    let pictures = folder.path().join("pictures");
+    assert_eq!(std::fs::read_dir(&pictures).expect("a folder").count(), 0);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    let out = folder.path().join("run");
+    let mut command = without_room();
+    command.args(["train", "configs/digits_ve.toml", "--out"]).arg(&out).args(["--steps", "1"]);
+    let message = refuse(command.args(TINY.iter().flat_map(|set| ["--set", set])));
+    assert!(message.contains("config.toml: ") && !out.join("config.toml").exists(), "{message}");
+}
+
+/// `/dev/full` is a disk that is always full.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_of_and_a_reader_who_leaves_is_not() {
+    let (run, folder) = (trained(), folder());
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let mut command = tweedie();
+    command.arg("devices").stdout(full());
+    assert!(refuse(&mut command).contains("No space left"));
+    // Nobody reads what training says: it goes on.
+    let out = folder.path().join("run");
+    let mut child = train(&out, &["training.log_freq=1"]);
+    let mut child = child
+        .args(["--steps", "12", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(full())
+        .spawn()
+        .expect("a start");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("an end").success());
+    assert!(checkpoint(&out, 12).exists());
+    // A folder that no file fits in is found out before anything is drawn.
+    let message = refuse(tweedie().arg("sample").arg(run).args(["--out", "/proc/samples.png"]));
+    assert!(message.contains("/proc/samples.png cannot be written; make room there"), "{message}");
+}
+
+#[test]
+fn an_ending_in_capitals_is_an_ending() {
+    let (run, folder) = (trained(), folder());
+    let out = folder.path().join("S.PNG");
+    succeed(tweedie().arg("sample").arg(run).args(["-n", "1", "--out"]).arg(&out));
+    assert!(out.is_file());
 }
 
 #[test]
@@ -183,6 +309,25 @@ fn a_sampler_is_chosen_with_its_steps_and_reports_its_evaluations() {
 }
 
 #[test]
+fn predictors_correctors_and_samplers_are_asked_for_by_name() {
+    let (run, folder) = (trained(), folder());
+    let report = |args: &[&str]| -> serde_json::Value {
+        let mut command = tweedie();
+        command.arg("sample").arg(run).args(["-n", "2", "--json", "--out"]).arg(folder.path().join("s.png"));
+        serde_json::from_str(&succeed(command.args(args))).expect("JSON")
+    };
+    // Two evaluations for each of four intervals and one at the end; seven for each of ten trajectories.
+    let hmc = ["--predictor", "stochastic_runge_kutta", "--corrector", "hmc", "--corrector-steps", "2"];
+    let hmc = report(&hmc);
+    assert_eq!(hmc["evaluations"].as_f64(), Some(9.0 + 70.0));
+    assert!(hmc["acceptance"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)), "{hmc}");
+    let flow = report(&["--predictor", "probability_flow", "--corrector", "ald", "--snr", "0.1"]);
+    assert_eq!((flow["evaluations"].as_f64(), flow["acceptance"].as_f64()), (Some(10.0), None));
+    let annealed = report(&["--sampler", "ald", "--steps", "4", "--corrector-steps", "3"]);
+    assert_eq!(annealed["evaluations"].as_f64(), Some(13.0));
+}
+
+#[test]
 fn memory_is_flat_from_step_20_to_step_500() {
     let folder = folder();
     let run = folder.path().join("run");
@@ -227,7 +372,7 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
         ("model.nf=0", "model.nf = 0: it must be at least 1"),
         ("model.ch_mult=[]", "model.ch_mult = []"),
         ("model.ch_mult=[1, 2, 2, 2, 2]", "data.image_size = 8: model.ch_mult has 5 levels"),
-        ("data.image_size=28", "the images of digits are 8x8"),
+        ("data.image_size=4", "the images of digits are 8x8"),
         ("data.num_channels=3", "the configuration says data.image_size = 8 and data.num_channels = 3"),
         ("data.dataset=lsun", "data.dataset = lsun is not built in"),
         ("model.sigma_max=0.001", "model.sigma_max = 0.001: it must be a number above model.sigma_min"),
@@ -235,13 +380,36 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
         ("model.nonlinearity=tanh", "unknown variant `tanh`"),
         ("training.continuous=false", "fourier embeds a continuous noise level"),
         ("training.batch_size=many", "invalid type"),
+        ("sampling.hmc_leapfrog=0", "sampling.hmc_leapfrog = 0: it must be at least 1"),
+        ("sampling.ald_eps=-1", "sampling.ald_eps = -1.0: it must be a number from 0 up"),
         ("model", "write it as section.key=value"),
+        ("model..nf=4", "write it as section.key=value"),
+        ("=4", "write it as section.key=value"),
+        (
+            "training.batch_size=-1",
+            "training.batch_size: invalid value: integer `-1`, expected a whole number",
+        ),
+        ("training.batch_size=1000000000000", "training.batch_size = 1000000000000: it must be at most"),
+        ("training.batch_size=4000000000", "a tensor of shape [4000000000, 8, 8, 1]"),
+        ("training.n_iters=4294967296", "training.n_iters = 4294967296: it must be at most"),
+        ("seed=18446744073709551615", "seed: invalid type"),
+        ("optim.lr=nan", "optim.lr = NaN: it must be a number from 0 up"),
+        ("optim.grad_clip=0", "optim.grad_clip = 0.0"),
+        ("sampling.steps=1", "sampling.steps = 1: a sampler needs at least 2"),
+        ("model.sigma_max=nan", "model.sigma_max = NaN"),
+        ("model.sigma_max=0.01", "model.sigma_max = 0.01: it must be a number above model.sigma_min"),
+        ("model.fourier_scale=inf", "model.fourier_scale = inf: it must be a number above 0"),
+        ("model.num_scales=1000000000000", "model.num_scales = 1000000000000"),
+        ("model.num_res_blocks=1000000000", "model.num_res_blocks = 1000000000"),
+        ("model.ch_mult=[1, 9223372036854775807]", "model.nf times model.ch_mult"),
         ("model.nf=100000", "parameters takes"),
     ] {
         let message = refuse(&mut train(&out, &[set]));
         assert!(message.contains(expected), "{set}: {message}");
         assert!(!out.exists(), "{set} left {} behind", out.display());
     }
+    let message = refuse(&mut train(&out, &["sampling.method=ald", "training.sde=vpsde"]));
+    assert!(message.contains("sampling.method = ald: annealed Langevin dynamics runs on"), "{message}");
     let message = refuse(tweedie().args(["train", "no-such.toml", "--out"]).arg(&out));
     assert!(message.contains("no-such.toml cannot be read"), "{message}");
     let message = refuse(tweedie().args(["train", "--resume", "--out"]).arg(&out));
@@ -289,11 +457,18 @@ fn idx_files_that_are_missing_cut_or_do_not_match_are_refused() {
         refuse(&mut train(&out, &set))
     };
     let message = idx(Path::new("no-such-file"), None);
-    assert!(message.contains("no-such-file: ") && message.contains("check the path"), "{message}");
+    assert!(message.contains("no-such-file: ") && message.contains("name an IDX file"), "{message}");
     let message = idx(&cut, None);
     assert!(message.contains("cut.gz: it is truncated"), "{message}");
     let message = idx(&images, Some(&labels));
     assert!(message.contains("labels of shape [360] do not match the 1437 images"), "{message}");
+    let message = idx(folder.path(), None);
+    assert!(message.contains("it is a folder; name an IDX file"), "{message}");
+    // A header that claims more than there can be.
+    let huge = folder.path().join("huge");
+    std::fs::write(&huge, [&[0, 0, 8, 3][..], &[0, 255, 255, 255].repeat(3)].concat()).expect("a file");
+    let message = idx(&huge, None);
+    assert!(message.contains("more than this machine has memory for"), "{message}");
     assert!(!out.exists());
     // And a good one trains.
     let images = format!("data.images={}", images.display());
@@ -315,9 +490,16 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--churn", "nan"], "--churn"),
         (vec!["--out", out, "--eta", "1.5"], "--eta 1.5"),
         (vec!["--out", out, "--sampler", "pc", "--schedule", "edm"], "leave sampling.schedule out"),
+        (vec!["--out", out, "--corrector-steps", "0"], "--corrector-steps 0"),
         (vec!["--out", "samples.jpg"], "written as .png, .npz"),
         (vec!["--out", out, "--animate", "film.mp4"], "ends in .gif"),
-        (vec!["--out", "/dev/null/x/s.png"], "cannot be made"),
+        (vec!["--out", "samples.pngg"], "written as .png, .npz"),
+        (vec!["--out", "film.gif"], "written as .png, .npz"),
+        (vec!["--out", out, "-n", "-3"], "-3 is not in 0..=4294967295"),
+        (vec!["--out", out, "-n", "4000000000"], "draw them in parts, with --first"),
+        (vec!["--out", out, "--seed", "-1"], "-1 is not in 0..=9223372036854775807"),
+        (vec!["--out", out, "--batch", "0"], "--batch 0"),
+        (vec!["--out", "/dev/null/x/s.png"], "cannot be written; make room there or name another place"),
     ] {
         let message = sample(run, &args);
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -360,8 +542,83 @@ fn real_digits_are_as_far_apart_as_the_reference_measured() {
 }
 
 #[test]
+fn every_published_noise_scale_of_the_digits_can_be_pasted_into_a_configuration() {
+    let text = succeed(tweedie().args(["noise-scales", "--data", "digits"]));
+    let lines: toml::Table = text.parse().expect("TOML");
+    // The largest distance between two training digits; 64 dimensions need few levels.
+    let sigma_max = lines["model"]["sigma_max"].as_float().expect("a number");
+    assert!((5.0..6.0).contains(&sigma_max), "{text}");
+    assert!((10..40).contains(&lines["model"]["num_scales"].as_integer().expect("a number")), "{text}");
+    let json = succeed(tweedie().args(["noise-scales", "--data", "configs/digits_vp.toml", "--json"]));
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    // In [−1, 1] distances are twice as large.
+    assert!((report["sigma_max"].as_f64().expect("a number") - 2.0 * sigma_max).abs() < 1e-3);
+    assert_eq!(report["of"], 1437);
+    assert!(refuse(tweedie().args(["noise-scales", "--sigma-min", "7"])).contains("--sigma-min 7"));
+    assert!(refuse(tweedie().args(["noise-scales", "--data", "no-such.toml"])).contains("cannot be read"));
+}
+
+#[test]
+fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    for config in ["configs/digits_ddpm.toml", "configs/digits_vp.toml"] {
+        let run = at(if config.ends_with("ddpm.toml") { "ddpm" } else { "vp" });
+        let mut command = tweedie();
+        command.args(["train", "--config", config, "--steps", "10", "--set", "model.num_scales=30", "--out"]);
+        command.arg(&run);
+        for assignment in TINY {
+            command.args(["--set", assignment]);
+        }
+        succeed(&mut command);
+        let (table, bound) = (at("terms.csv"), || {
+            let mut command = tweedie();
+            command.arg("bound").arg(&run).args(["-n", "6", "--batch", "4"]);
+            command
+        });
+        let text = succeed(bound().arg("--terms").arg(&table));
+        assert!(text.contains("the bound") && text.contains("grey levels"), "{text}");
+        let report: serde_json::Value = serde_json::from_str(&succeed(bound().arg("--json"))).expect("JSON");
+        let rows: Vec<Vec<f64>> = std::fs::read_to_string(&table)
+            .expect("a table")
+            .lines()
+            .skip(1)
+            .map(|line| line.split(',').map(|cell| cell.parse().expect("a number")).collect())
+            .collect();
+        assert_eq!(rows.len(), 30);
+        for (column, bound) in report["bounds"].as_array().expect("two").iter().enumerate() {
+            let number = |key: &str| bound[key].as_f64().expect("a number");
+            let total = number("prior") + number("steps") + number("decoder");
+            assert!((total - number("bits_per_dim")).abs() < 1e-9 && total > 0.0);
+            // Rates add up as the chain is run down.
+            let spent = number("prior") + rows.iter().map(|row| row[1 + column]).sum::<f64>();
+            assert!((spent - total).abs() < 1e-9, "{spent} is not {total}");
+            assert!((rows[29][3 + column] + rows[29][1 + column] - total).abs() < 1e-9);
+        }
+        assert!(refuse(bound().args(["--data", "Cargo.toml"])).contains("Cargo.toml"));
+        assert!(refuse(bound().args(["-n", "500"])).contains("there are only 360 images"));
+    }
+    assert!(refuse(tweedie().arg("bound").arg(trained())).contains("training.sde = vpsde"));
+}
+
+#[test]
 fn help_teaches_every_subcommand() {
-    for subcommand in ["devices", "train", "sample", "evaluate", "bench"] {
+    for subcommand in [
+        "devices",
+        "train",
+        "sample",
+        "likelihood",
+        "encode",
+        "decode",
+        "interpolate",
+        "inpaint",
+        "colorize",
+        "restore",
+        "evaluate",
+        "bound",
+        "noise-scales",
+        "bench",
+    ] {
         let text = succeed(tweedie().args([subcommand, "--help"]));
         assert!(text.contains("Usage: tweedie"), "{text}");
     }

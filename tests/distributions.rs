@@ -59,9 +59,10 @@ impl Mixture {
         self.components[0].mean.len()
     }
 
-    /// log p of the data at a point, in nats.
-    pub fn log_density(&self, x: &[f64]) -> f64 {
-        self.local(x, 1.0, 0.0).log_density
+    /// log p at a point and a time of the process, in nats.
+    pub fn log_density(&self, x: &[f64], t: f64) -> f64 {
+        let marginal = self.sde.marginal_prob(t);
+        self.local(x, marginal.mean, marginal.std).log_density
     }
 
     /// Mean and covariance of the data, row after row.

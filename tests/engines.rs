@@ -9,6 +9,7 @@ use tweedie::kernels::conv2d::{Conv2d, weight_shape};
 use tweedie::kernels::elementwise::Activation;
 use tweedie::kernels::group_norm::GroupNorm;
 use tweedie::kernels::matmul::Matmul;
+use tweedie::kernels::max_pool::MaxPool;
 use tweedie::kernels::random::{Distribution, fill};
 use tweedie::kernels::upfirdn2d::Upfirdn2d;
 use tweedie::random::{Key, Purpose};
@@ -42,7 +43,15 @@ fn parameters(gpu: &Gpu) -> Vec<Parameter> {
     shapes.into_iter().enumerate().map(parameter).collect()
 }
 
-/// Convolution, group norm, resampling both ways, attention, dropout, sums, scalings and a concatenation.
+/// An image whose pixels differ by at least 1.
+fn steps(gpu: &Gpu, shape: Shape) -> Tensor {
+    let pixels = shape.h() * shape.w();
+    let values: Vec<f32> = (0..shape.len()).map(|i| (7 * (i / shape.c()) % pixels) as f32).collect();
+    Tensor::from_slice(gpu, shape, &values).expect("an upload")
+}
+
+/// Convolution, group norm, resampling of every kind, attention, dropout, pooling, sums, scalings, slices and
+/// concatenations.
 fn function<E: Engine>(e: &mut E, x: &E::Value, p: &[Parameter]) -> Result<E::Value> {
     let [w0, b0, gamma, beta, w1, b1, w2, w3] = std::array::from_fn(|i| e.parameter(&p[i]));
     let shape = e.shape(x);
@@ -65,6 +74,17 @@ fn function<E: Engine>(e: &mut E, x: &E::Value, p: &[Parameter]) -> Result<E::Va
     let mixed = e.activation(&mixed, Activation::Elu)?;
     let large = e.upfirdn2d(&mixed, &Upfirdn2d::upsample(&[1.0, 3.0, 3.0, 1.0]))?;
     let h = e.blend(&h, 0.7, &large, 0.7)?;
+    // Far apart, so that no small step changes which is the largest.
+    let steps = e.constant(&steps(gpu, e.shape(&mixed)));
+    let pooled = e.blend(&mixed, 0.2, &steps, 0.2)?;
+    let pooled = e.max_pool(&pooled, MaxPool::around(3))?;
+    let pooled = e.resize(&pooled, [shape.h(), shape.w()])?;
+    let means = e.mean_pixels(&h)?;
+    let scaled = e.scale_channels(&pooled, &means)?;
+    let scaled = e.scale_channels(&scaled, &gamma)?;
+    let (left, right) = (e.channels(&scaled, 0, 3)?, e.channels(&scaled, 3, 7)?);
+    let swapped = e.concat(&right, &left)?;
+    let h = e.blend(&h, 1.0, &swapped, 0.5)?;
     let h = e.concat(&h, x)?;
     let y = e.conv2d(&h, &w3, None, &Conv2d::padded(1))?;
     e.scale_samples(&y, &random_on(gpu, Shape::new(shape.n(), 1, 1, 1), 8))

@@ -4,11 +4,18 @@
 
 mod support;
 
+mod bound;
 mod cli;
+mod cli_control;
+mod cli_ode;
 mod distributions;
 mod engines;
 mod fast_solvers;
 mod networks;
+mod objectives;
+mod ode;
 mod ops;
 mod portability;
+mod refinenets;
 mod score_sde;
+mod solvers_pc;

@@ -14,7 +14,7 @@ fn configs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("configs")
 }
 
-fn load(name: &str, set: &[&str]) -> Config {
+pub fn load(name: &str, set: &[&str]) -> Config {
     let text = std::fs::read_to_string(configs().join(format!("{name}.toml"))).expect(name);
     let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
     Config::from_toml(&text, &set).expect(name)
@@ -34,6 +34,15 @@ fn published_networks_have_the_published_number_of_parameters() {
         ("ve/ffhq_256_ncsnpp_continuous", 65_574_421, 644),
         ("ve/ffhq_ncsnpp_continuous", 105_785_880, 552),
         ("ve/celebahq_ncsnpp_continuous", 105_785_880, 552),
+        ("vp/ddpm/cifar10", 35_218_947, 308),
+        ("vp/ddpm/cifar10_continuous", 35_218_947, 308),
+        ("subvp/cifar10_ddpm_continuous", 35_218_947, 308),
+        ("ve/cifar10_ddpm", 35_218_947, 308),
+        ("vp/ddpm/bedroom", 111_569_923, 430),
+        ("vp/ddpm/celebahq", 111_569_923, 430),
+        ("vp/ddpm/church", 111_569_923, 430),
+        // Without the two dense layers of the embedding: 128 · 512 + 512 + 512 · 512 + 512 fewer, four tensors.
+        ("vp/ddpm/cifar10_unconditional", 35_218_947 - 328_704, 304),
     ] {
         let registry = ScoreModel::build(&load(name, &[])).expect(name).registry;
         assert_eq!(registry.count(), parameters, "{name}");
@@ -44,7 +53,8 @@ fn published_networks_have_the_published_number_of_parameters() {
 #[test]
 fn every_shipped_configuration_describes_a_network_and_survives_being_written() {
     let mut count = 0;
-    let folders = ["", "ve", "vp", "subvp"].map(|folder| configs().join(folder));
+    let folders =
+        ["", "ve", "vp", "subvp", "ve/ncsn", "ve/ncsnv2", "vp/ddpm"].map(|folder| configs().join(folder));
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("a folder").flatten());
     for path in files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|e| e == "toml")) {
         let text = std::fs::read_to_string(&path).expect("a file");
@@ -53,7 +63,8 @@ fn every_shipped_configuration_describes_a_network_and_survives_being_written() 
         assert_eq!(Config::from_toml(&config.to_toml(), &[]).expect("its own words"), config);
         count += 1;
     }
-    assert!(count >= 22, "{count}");
+    // The reference's 39, and our own.
+    assert!(count >= 41, "{count}");
 }
 
 /// A model whose weights are all noise, so that a path that is skipped shows.
@@ -62,11 +73,14 @@ fn noisy(config: &Config) -> Scorer {
     let specs = model.registry.trainable.clone();
     let values = Arena::with(gpu(), &model.registry, |i| {
         let len = specs[i].layout.len();
-        let scale = 0.5 / (len as f32 / specs[i].layout.file_shape()[0] as f32).sqrt();
+        let shape = specs[i].layout.file_shape();
+        let scale = 0.5 / (len as f32 / shape[0] as f32).sqrt();
+        // Weights of one sign would make a network without norms grow beyond f32.
+        let shift = if shape.len() == 1 { 0.05 } else { 0.0 };
         let key = Key::new(9, Purpose::Other(i as u16));
         (0..len.div_ceil(4) as u32)
             .flat_map(|b| key.normal(0, b))
-            .map(|v| scale * v + 0.05)
+            .map(|v| scale * v + shift)
             .take(len)
             .collect()
     });
@@ -109,35 +123,91 @@ const OPTIONS: &[&[&str]] = &[
     &["data.num_channels=2", "model.nf=20", "model.ch_mult=[1, 2, 2]"],
 ];
 
+/// Asserts that a small network with these options gives the same on every engine, and that its adjoint is adjoint to
+/// its tangent. Returns its output at two times.
+fn assert_runs_alike(options: &[&str]) -> Vec<f32> {
+    let small = ["model.nf=8", "model.num_res_blocks=1", "data.image_size=8"];
+    let config = load("digits_ve", &[&small, options].concat());
+    let scorer = noisy(&config);
+    let size = config.data.image_size;
+    let shape = Shape::new(2, size, size, config.data.num_channels);
+    let (x, v, u) = (random(shape, 1), random(shape, 2), random(shape, 3));
+    let conditioning = scorer.condition(&scorer.labels(&[0.3, 0.7])).expect("an upload");
+    let eager = scorer.network(&mut Eager, &x, &conditioning, None).expect("an output");
+    let values = eager.read().expect("a download");
+    assert!(values.iter().all(|v| v.is_finite()) && values.iter().any(|v| v.abs() > 1e-3), "{options:?}");
+
+    let mut tape = Tape::new();
+    let input = tape.variable(&x);
+    let taped = scorer.network(&mut tape, &input, &conditioning, None).expect("an output");
+    assert_eq!(taped.tensor().read().expect("a download"), values, "{options:?}");
+    let jtu = tape.backward(&taped, u.clone()).expect("gradients").take(&input).expect("a gradient");
+
+    let mut dual = Dual::new(Eager, 1);
+    let input = dual.variable(concat::stack(&[&x, &v]).expect("a stack"));
+    let out = scorer.network(&mut dual, &input, &conditioning, None).expect("an output");
+    let part = |k: usize| concat::samples(out.stack(), k * 2, 2).expect("a part");
+    assert_eq!(part(0).read().expect("a download"), values, "{options:?}");
+    let jv = part(1);
+    let (left, right) = (dot(&jv, &u), dot(&v, &jtu));
+    let scale = (dot(&jv, &jv) * dot(&u, &u)).sqrt();
+    assert!((left - right).abs() <= 1e-4 * scale, "{options:?}: {left} is not {right}");
+    values
+}
+
 #[test]
 fn every_option_runs_alike_on_every_engine_and_its_adjoint_is_adjoint_to_its_tangent() {
     for options in OPTIONS {
-        let small = ["model.nf=8", "model.num_res_blocks=1", "data.image_size=8"];
-        let config = load("digits_ve", &[&small, *options].concat());
-        let scorer = noisy(&config);
-        let shape = Shape::new(2, 8, 8, config.data.num_channels);
-        let (x, v, u) = (random(shape, 1), random(shape, 2), random(shape, 3));
-        let conditioning = scorer.condition(&scorer.labels(&[0.3, 0.7])).expect("an upload");
-        let eager = scorer.network(&mut Eager, &x, &conditioning, None).expect("an output");
-        let values = eager.read().expect("a download");
-        assert!(values.iter().all(|v| v.is_finite()) && values.iter().any(|v| v.abs() > 1e-3), "{options:?}");
-
-        let mut tape = Tape::new();
-        let input = tape.variable(&x);
-        let taped = scorer.network(&mut tape, &input, &conditioning, None).expect("an output");
-        assert_eq!(taped.tensor().read().expect("a download"), values, "{options:?}");
-        let jtu = tape.backward(&taped, u.clone()).expect("gradients").take(&input).expect("a gradient");
-
-        let mut dual = Dual::new(Eager, 1);
-        let input = dual.variable(concat::stack(&[&x, &v]).expect("a stack"));
-        let out = scorer.network(&mut dual, &input, &conditioning, None).expect("an output");
-        let part = |k: usize| concat::samples(out.stack(), k * 2, 2).expect("a part");
-        assert_eq!(part(0).read().expect("a download"), values, "{options:?}");
-        let jv = part(1);
-        let (left, right) = (dot(&jv, &u), dot(&v, &jtu));
-        let scale = (dot(&jv, &jv) * dot(&u, &u)).sqrt();
-        assert!((left - right).abs() <= 1e-4 * scale, "{options:?}: {left} is not {right}");
+        assert_runs_alike(options);
     }
+}
+
+/// DDPM's norms have 32 groups.
+const DDPM: [&str; 3] = ["model.name=ddpm", "model.nf=32", "model.fir=false"];
+
+#[test]
+fn ddpm_runs_with_and_without_convolutions_that_resample() {
+    assert_runs_alike(&DDPM);
+    assert_runs_alike(&[&DDPM[..], &["model.resamp_with_conv=false", "data.num_channels=3"]].concat());
+}
+
+#[test]
+fn an_unconditional_ddpm_runs_and_is_not_told_the_time() {
+    let plain = ["training.sde=vpsde", "data.centered=true", "model.scale_by_sigma=false"];
+    assert_runs_alike(&[&DDPM[..], &plain, &["model.conditional=false"]].concat());
+}
+
+#[test]
+fn a_residual_output_pyramid_runs_with_fir() {
+    for block in ["model.resblock_type=biggan", "model.resblock_type=ddpm"] {
+        assert_runs_alike(&["model.progressive=residual", "model.fir=true", block]);
+    }
+}
+
+#[test]
+fn ddpm_blocks_run_with_fir_and_convolutions_that_resample() {
+    assert_runs_alike(&["model.resblock_type=ddpm", "model.fir=true", "model.resamp_with_conv=true"]);
+}
+
+#[test]
+fn ncsn_runs() {
+    let options =
+        ["model.name=ncsn", "training.continuous=false", "model.num_scales=7", "model.nonlinearity=elu"];
+    assert_runs_alike(&options);
+    assert_runs_alike(&[&options[..], &["model.nf=6", "data.num_channels=3"]].concat());
+}
+
+#[test]
+fn ncsnv2_runs_in_every_size_with_discrete_and_with_continuous_times() {
+    for name in
+        ["model.name=ncsnv2_64", "model.name=ncsnv2_128", "model.name=ncsnv2_256", "model.name=ncsnv2"]
+    {
+        assert_runs_alike(&[name, "model.nonlinearity=elu"]);
+    }
+    let discrete = ["training.continuous=false", "model.num_scales=20", "data.image_size=12"];
+    assert_runs_alike(
+        &[&["model.name=ncsnv2_64", "data.num_channels=3", "model.nf=5"][..], &discrete].concat(),
+    );
 }
 
 #[test]

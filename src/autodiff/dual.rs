@@ -6,6 +6,7 @@ use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::Activation;
 use crate::kernels::group_norm::GroupNorm;
 use crate::kernels::matmul::Matmul;
+use crate::kernels::max_pool::MaxPool;
 use crate::kernels::upfirdn2d::Upfirdn2d;
 use crate::kernels::{KernelError, Result};
 use crate::random::Key;
@@ -215,6 +216,19 @@ impl<E: Stacked> Engine for Dual<E> {
         self.linear(x, |engine, x| engine.upfirdn2d(x, spec))
     }
 
+    fn resize(&mut self, x: &Self::Value, size: [usize; 2]) -> Result<Self::Value> {
+        self.linear(x, |engine, x| engine.resize(x, size))
+    }
+
+    fn max_pool(&mut self, x: &Self::Value, spec: MaxPool) -> Result<Self::Value> {
+        let probes = if x.varies { self.probes } else { 0 };
+        self.linear(x, |engine, x| engine.max_pool_stack(x, spec, probes))
+    }
+
+    fn mean_pixels(&mut self, x: &Self::Value) -> Result<Self::Value> {
+        self.linear(x, |engine, x| engine.mean_pixels(x))
+    }
+
     fn matmul(&mut self, a: &Self::Value, b: &Self::Value, spec: Matmul) -> Result<Self::Value> {
         self.bilinear(a, b, |engine, a, b| engine.matmul(a, b, spec))
     }
@@ -241,6 +255,17 @@ impl<E: Stacked> Engine for Dual<E> {
     fn add_channels(&mut self, x: &Self::Value, v: &Self::Value) -> Result<Self::Value> {
         let stack = if v.varies { self.varying(x)? } else { x.stack.clone() };
         Ok(DualValue { stack: self.engine.add_channels(&stack, &v.stack)?, varies: x.varies || v.varies })
+    }
+
+    fn scale_channels(&mut self, x: &Self::Value, v: &Self::Value) -> Result<Self::Value> {
+        match v.varies {
+            false => self.linear(x, |engine, x| engine.scale_channels(x, &v.stack)),
+            true => self.bilinear(x, v, |engine, x, v| engine.scale_channels(x, v)),
+        }
+    }
+
+    fn channels(&mut self, x: &Self::Value, first: usize, count: usize) -> Result<Self::Value> {
+        self.linear(x, |engine, x| engine.channels(x, first, count))
     }
 
     fn concat(&mut self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value> {

@@ -5,8 +5,9 @@ use crate::kernels::conv2d::{self, Conv2d};
 use crate::kernels::elementwise::{self, Activation};
 use crate::kernels::group_norm::{self, Affine, GroupNorm};
 use crate::kernels::matmul::{self, Matmul};
+use crate::kernels::max_pool::{self, MaxPool};
 use crate::kernels::upfirdn2d::{self, Upfirdn2d};
-use crate::kernels::{Result, concat, dropout, softmax};
+use crate::kernels::{Result, concat, dropout, resize, softmax};
 use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
 
@@ -51,6 +52,18 @@ impl Engine for Eager {
         upfirdn2d::forward(x, spec)
     }
 
+    fn resize(&mut self, x: &Tensor, size: [usize; 2]) -> Result<Tensor> {
+        resize::forward(x, size)
+    }
+
+    fn max_pool(&mut self, x: &Tensor, spec: MaxPool) -> Result<Tensor> {
+        self.max_pool_stack(x, spec, 0)
+    }
+
+    fn mean_pixels(&mut self, x: &Tensor) -> Result<Tensor> {
+        elementwise::mean_pixels(x)
+    }
+
     fn matmul(&mut self, a: &Tensor, b: &Tensor, spec: Matmul) -> Result<Tensor> {
         matmul::matmul(a, b, spec)
     }
@@ -73,6 +86,14 @@ impl Engine for Eager {
 
     fn add_channels(&mut self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
         elementwise::add_channels(x, v)
+    }
+
+    fn scale_channels(&mut self, x: &Tensor, v: &Tensor) -> Result<Tensor> {
+        elementwise::scale_channels(x, v)
+    }
+
+    fn channels(&mut self, x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
+        concat::slice(x, first, count)
     }
 
     fn concat(&mut self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
@@ -117,6 +138,10 @@ impl Stacked for Eager {
 
     fn softmax_stack(&mut self, x: &Tensor, probes: usize) -> Result<Tensor> {
         softmax::forward(x, probes)
+    }
+
+    fn max_pool_stack(&mut self, x: &Tensor, spec: MaxPool, probes: usize) -> Result<Tensor> {
+        Ok(max_pool::forward(x, &spec, probes)?.0)
     }
 
     fn affine_stack(&mut self, x: &Tensor, alpha: f32, beta: f32, shifted: usize) -> Result<Tensor> {

@@ -21,6 +21,7 @@ use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::Activation;
 use crate::kernels::group_norm::GroupNorm;
 use crate::kernels::matmul::Matmul;
+use crate::kernels::max_pool::MaxPool;
 use crate::kernels::upfirdn2d::Upfirdn2d;
 use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
@@ -75,6 +76,15 @@ pub trait Engine {
     /// FIR resampling.
     fn upfirdn2d(&mut self, x: &Self::Value, spec: &Upfirdn2d) -> Result<Self::Value>;
 
+    /// Bilinear resampling to `[rows, columns]`, corner pixels onto corner pixels.
+    fn resize(&mut self, x: &Self::Value, size: [usize; 2]) -> Result<Self::Value>;
+
+    /// The largest value of a window, at stride 1.
+    fn max_pool(&mut self, x: &Self::Value, spec: MaxPool) -> Result<Self::Value>;
+
+    /// The mean over pixels: `[n, h, w, c]` → `[n, 1, 1, c]`.
+    fn mean_pixels(&mut self, x: &Self::Value) -> Result<Self::Value>;
+
     /// Batched product of matrices `[n, 1, rows, columns]`.
     fn matmul(&mut self, a: &Self::Value, b: &Self::Value, spec: Matmul) -> Result<Self::Value>;
 
@@ -93,6 +103,12 @@ pub trait Engine {
     /// `x[n, h, w, c] + v[n, c]`.
     fn add_channels(&mut self, x: &Self::Value, v: &Self::Value) -> Result<Self::Value>;
 
+    /// `x[n, h, w, c] · v[n, c]`; the factors of one sample are those of all.
+    fn scale_channels(&mut self, x: &Self::Value, v: &Self::Value) -> Result<Self::Value>;
+
+    /// Channels `first .. first + count`.
+    fn channels(&mut self, x: &Self::Value, first: usize, count: usize) -> Result<Self::Value>;
+
     /// Concatenation along channels.
     fn concat(&mut self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value>;
 
@@ -108,7 +124,7 @@ pub trait Engine {
 ///
 /// The linear primitives of [`Engine`] take a stack as they take any batch. In [`Engine::blend`] and
 /// [`Engine::add_channels`] the second operand may have fewer samples, the missing ones counting as zero, and in
-/// [`Engine::scale_samples`] the numbers repeat. The others have a method here.
+/// [`Engine::scale_samples`] and [`Engine::scale_channels`] the factors repeat. The others have a method here.
 pub trait Stacked: Engine {
     /// [`Engine::conv2d`] with the bias on the first `bias_samples` samples only.
     fn conv2d_stack(
@@ -135,6 +151,9 @@ pub trait Stacked: Engine {
 
     /// [`Engine::softmax`] of the primal and its tangents.
     fn softmax_stack(&mut self, x: &Self::Value, probes: usize) -> Result<Self::Value>;
+
+    /// [`Engine::max_pool`] of the primal and its tangents.
+    fn max_pool_stack(&mut self, x: &Self::Value, spec: MaxPool, probes: usize) -> Result<Self::Value>;
 
     /// [`Engine::affine`] with the shift on the first `shifted` samples only.
     fn affine_stack(&mut self, x: &Self::Value, alpha: f32, beta: f32, shifted: usize)

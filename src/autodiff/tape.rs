@@ -6,8 +6,9 @@ use crate::kernels::conv2d::{self, Conv2d};
 use crate::kernels::elementwise::{self, Activation};
 use crate::kernels::group_norm::{self, Affine, AffineGrad, GroupNorm};
 use crate::kernels::matmul::{self, Matmul};
+use crate::kernels::max_pool::{self, MaxPool};
 use crate::kernels::upfirdn2d::{self, Upfirdn2d};
-use crate::kernels::{Result, concat, dropout, reduce, softmax};
+use crate::kernels::{Result, concat, dropout, reduce, resize, softmax};
 use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
 use std::collections::HashMap;
@@ -200,6 +201,22 @@ impl Engine for Tape {
         Ok(self.record(y, &[node], move |dy, g| g.add(node, upfirdn2d::backward(&dy, shape, &spec)?)))
     }
 
+    fn resize(&mut self, x: &TapeValue, size: [usize; 2]) -> Result<TapeValue> {
+        let y = resize::forward(&x.tensor, size)?;
+        let (node, shape) = (x.node, x.tensor.shape());
+        Ok(self.record(y, &[node], move |dy, g| g.add(node, resize::backward(&dy, shape)?)))
+    }
+
+    fn max_pool(&mut self, x: &TapeValue, spec: MaxPool) -> Result<TapeValue> {
+        self.max_pool_stack(x, spec, 0)
+    }
+
+    fn mean_pixels(&mut self, x: &TapeValue) -> Result<TapeValue> {
+        let y = elementwise::mean_pixels(&x.tensor)?;
+        let (node, shape) = (x.node, x.tensor.shape());
+        Ok(self.record(y, &[node], move |dy, g| g.add(node, elementwise::mean_pixels_backward(&dy, shape)?)))
+    }
+
     fn matmul(&mut self, a: &TapeValue, b: &TapeValue, spec: Matmul) -> Result<TapeValue> {
         let c = matmul::matmul(&a.tensor, &b.tensor, spec)?;
         let (a, b) = (a.clone(), b.clone());
@@ -248,6 +265,41 @@ impl Engine for Tape {
                 g.add(v, dv)?;
             }
             g.add(x, dy)
+        }))
+    }
+
+    fn scale_channels(&mut self, x: &TapeValue, v: &TapeValue) -> Result<TapeValue> {
+        let y = elementwise::scale_channels(&x.tensor, &v.tensor)?;
+        // The gradient in the factors needs the input, that in the input the factors.
+        let saved = v.node.map(|_| x.tensor.clone());
+        let (x, v) = (x.node, v.clone());
+        Ok(self.record(y, &[x, v.node], move |dy, g| {
+            if let Some(saved) = saved {
+                g.add(v.node, elementwise::scale_channels_backward(&saved, &dy, v.tensor.shape())?)?;
+            }
+            if x.is_some() {
+                g.add(x, elementwise::scale_channels(&dy, &v.tensor)?)?;
+            }
+            Ok(())
+        }))
+    }
+
+    fn channels(&mut self, x: &TapeValue, first: usize, count: usize) -> Result<TapeValue> {
+        let y = concat::slice(&x.tensor, first, count)?;
+        let (node, shape) = (x.node, x.tensor.shape());
+        Ok(self.record(y, &[node], move |dy, g| {
+            let zeros = |channels: usize| {
+                let zeros = Tensor::empty(dy.gpu(), shape.with_c(channels), dy.element())?;
+                concat::zero(&zeros, 0, zeros.shape().vec4s()).map(|()| zeros)
+            };
+            let mut dx = dy.clone();
+            if first > 0 {
+                dx = concat::concat(&zeros(first)?, &dx)?;
+            }
+            if first + count < shape.c() {
+                dx = concat::concat(&dx, &zeros(shape.c() - first - count)?)?;
+            }
+            g.add(node, dx)
         }))
     }
 
@@ -355,6 +407,13 @@ impl Stacked for Tape {
             };
             g.add(node, dx)
         }))
+    }
+
+    fn max_pool_stack(&mut self, x: &TapeValue, spec: MaxPool, probes: usize) -> Result<TapeValue> {
+        let (y, choices) = max_pool::forward(&x.tensor, &spec, probes)?;
+        let (node, shape) = (x.node, x.tensor.shape());
+        Ok(self
+            .record(y, &[node], move |dy, g| g.add(node, max_pool::backward(&dy, shape, &choices, &spec)?)))
     }
 
     fn affine_stack(&mut self, x: &TapeValue, alpha: f32, beta: f32, shifted: usize) -> Result<TapeValue> {

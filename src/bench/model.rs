@@ -1,11 +1,15 @@
-//! Whole models: a training step and an evaluation of the network.
+//! Whole models: a training step, an evaluation of the network, and one with its divergence.
 
 use crate::autodiff::Eager;
 use crate::config::Config;
 use crate::data::{Dataset, Loader, Split};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
+use crate::kernels::hutchinson::{Probe, Probes};
+use crate::kernels::random::Noise;
 use crate::nn::Conditioning;
+use crate::random::{Key, Purpose};
+use crate::sample::probability_flow;
 use crate::tensor::Tensor;
 use crate::train::{TrainError, Trainer};
 use std::cell::RefCell;
@@ -18,6 +22,9 @@ pub struct Model {
     conditioning: Conditioning,
 }
 
+/// The time that the network is evaluated at.
+const TIME: f64 = 0.5;
+
 /// The model of `configs/digits_ve.toml`.
 ///
 /// # Errors
@@ -29,7 +36,7 @@ pub fn digits(gpu: &Gpu) -> std::result::Result<Model, TrainError> {
     let set = Dataset::load(&config.data, Split::Train)?;
     let batch = Loader::new(set, &config.data, shape.n(), config.seed).batch(0);
     let x = Tensor::from_slice(gpu, shape, &batch)?;
-    let label = trainer.scorer.model.label(0.5);
+    let label = trainer.scorer.model.label(TIME);
     let conditioning = trainer.scorer.condition(&vec![label; shape.n()])?;
     Ok(Model { trainer: RefCell::new(trainer), batch, x, conditioning })
 }
@@ -59,5 +66,16 @@ impl Model {
     /// If the device refuses.
     pub fn evaluate(&self) -> Result<()> {
         self.trainer.borrow().scorer.network(&mut Eager, &self.x, &self.conditioning, None).map(drop)
+    }
+
+    /// One evaluation of the probability flow and its divergence, by one probe in forward mode.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn divergence(&self) -> Result<()> {
+        let noise = Noise::Drawn(Key::new(1, Purpose::Probe));
+        let probes = Probes { count: 1, kind: Probe::Rademacher, noise };
+        let times = vec![TIME; self.images()];
+        probability_flow(&self.trainer.borrow().scorer, &self.x, &times, Some(probes)).map(drop)
     }
 }

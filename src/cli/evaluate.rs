@@ -1,10 +1,10 @@
 //! `tweedie evaluate`.
 
-use super::{Common, print};
+use super::{Common, data, input, print};
 use crate::data::{Dataset, Split};
 use crate::eval::{Moments, copies, frechet_distance};
 use anyhow::{Context, ensure};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Compare samples with data: the Fréchet distance of their pixels, and whether they are copies.
 #[derive(clap::Args)]
@@ -23,22 +23,21 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    let (samples, shape) = read_npz(&args.samples)?;
-    let dimensions = shape[1..].iter().product::<u64>() as usize;
-    let (test, train) = match args.data.as_str() {
-        "digits" => (Dataset::digits(Split::Test)?, Some(Dataset::digits(Split::Train)?)),
-        file => {
-            let train = args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?;
-            (Dataset::from_idx(Path::new(file), None)?, train)
-        }
+    let (shape, samples) = input::read_npz(&args.samples)?;
+    let samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
+    let dimensions = shape.with_n(1).len();
+    let test = data::named(&args.data, Split::Test)?;
+    let train = match args.data.as_str() {
+        "digits" => Some(data::named("digits", Split::Train)?),
+        _ => args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?,
     };
     for set in [Some(&test), train.as_ref()].into_iter().flatten() {
-        let expected = [set.size as u64, set.size as u64, set.channels as u64];
+        let expected = [set.size, set.size, set.channels];
         ensure!(
-            shape[1..] == expected,
+            shape.0[1..] == expected,
             "{} holds images of {:?}, the data are {expected:?}; name the data they were trained on with --data",
             args.samples.display(),
-            &shape[1..]
+            &shape.0[1..]
         );
     }
     let unit = |set: &Dataset| set.pixels.iter().map(|level| f64::from(*level) / 255.0).collect::<Vec<f64>>();
@@ -80,22 +79,4 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         ))?;
     }
     Ok(())
-}
-
-/// `samples` of a file, and its shape `[n, h, w, c]`.
-fn read_npz(path: &Path) -> anyhow::Result<(Vec<f64>, Vec<u64>)> {
-    let read = || -> anyhow::Result<(Vec<f64>, Vec<u64>)> {
-        let file = std::io::BufReader::new(std::fs::File::open(path)?);
-        let mut archive = zip::ZipArchive::new(file)?;
-        let entry = archive.by_name("samples.npy").context("it holds no array `samples`")?;
-        let array = npyz::NpyFile::new(entry)?;
-        let shape = array.shape().to_vec();
-        ensure!(shape.len() == 4, "`samples` has {} axes, not 4", shape.len());
-        let values = array.into_vec::<f32>()?;
-        ensure!(values.iter().all(|v| v.is_finite()), "some samples are not finite");
-        Ok((values.into_iter().map(f64::from).collect(), shape))
-    };
-    read().with_context(|| {
-        format!("{} cannot be read; it should be written by `tweedie sample --out F.npz`", path.display())
-    })
 }

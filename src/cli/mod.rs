@@ -1,16 +1,33 @@
 //! The command line: one file per subcommand. Nothing else in this crate prints.
 
 mod bench;
+mod bound;
+mod colorize;
+mod data;
+mod decode;
 mod devices;
+mod drawing;
+mod encode;
 mod evaluate;
+mod film;
+mod flow;
+mod image_input;
+mod inpaint;
+mod input;
+mod interpolate;
+mod likelihood;
+mod noise_scales;
 mod output;
 mod plot;
+mod restore;
 mod sample;
+mod tensors;
 mod train;
 
 use crate::gpu::Gpu;
 use crate::train::{Checkpoint, Run};
 use anyhow::Context;
+use clap::builder::RangedI64ValueParser;
 use clap::{Parser, Subcommand};
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,7 +54,7 @@ struct Cli {
 #[derive(clap::Args)]
 struct Common {
     /// The adapter, by its index in `tweedie devices` or a part of its name [default: WGPU_ADAPTER_NAME, else the best]
-    #[arg(long, global = true, value_name = "NAME|INDEX")]
+    #[arg(long, global = true, value_name = "NAME|INDEX", allow_negative_numbers = true)]
     adapter: Option<String>,
     /// Print JSON, for machines
     #[arg(long, global = true)]
@@ -55,7 +72,16 @@ enum Command {
     Devices(devices::Args),
     Train(train::Args),
     Sample(sample::Args),
+    Inpaint(inpaint::Args),
+    Colorize(colorize::Args),
+    Restore(restore::Args),
+    Likelihood(likelihood::Args),
+    Encode(encode::Args),
+    Decode(decode::Args),
+    Interpolate(interpolate::Args),
     Evaluate(evaluate::Args),
+    Bound(bound::Args),
+    NoiseScales(noise_scales::Args),
     Bench(bench::Args),
 }
 
@@ -65,7 +91,14 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("error: this should not have happened; please report it: {panic}")
     }));
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help goes to standard output and is a success; of what is wrong it says how it is used.
+        Err(answer) => {
+            let _ = answer.print();
+            return if answer.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     match std::panic::catch_unwind(|| run(&cli)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
@@ -86,7 +119,16 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Devices(args) => devices::run(common, args),
         Command::Train(args) => train::run(common, args),
         Command::Sample(args) => sample::run(common, args),
+        Command::Inpaint(args) => inpaint::run(common, args),
+        Command::Colorize(args) => colorize::run(common, args),
+        Command::Restore(args) => restore::run(common, args),
+        Command::Likelihood(args) => likelihood::run(common, args),
+        Command::Encode(args) => encode::run(common, args),
+        Command::Decode(args) => decode::run(common, args),
+        Command::Interpolate(args) => interpolate::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
+        Command::Bound(args) => bound::run(common, args),
+        Command::NoiseScales(args) => noise_scales::run(common, args),
         Command::Bench(args) => bench::run(common, args),
     }
 }
@@ -106,6 +148,20 @@ fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
         anyhow::bail!("{} does not exist; a model is a run folder or one of its checkpoints", file.display());
     }
     Checkpoint::read(&file).context("the model cannot be read")
+}
+
+/// Parses a whole number from 0 up, as large as `T` and TOML's numbers can be.
+fn whole<T: TryFrom<i64> + Clone + Send + Sync + 'static>() -> RangedI64ValueParser<T>
+where
+    <T as TryFrom<i64>>::Error: std::error::Error + Send + Sync + 'static,
+{
+    RangedI64ValueParser::new().range(0..=i64::MAX)
+}
+
+/// Writes a line to standard error, whether anybody reads it or not.
+fn note(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Prints a line; an error if nobody reads it any more.

@@ -1,17 +1,8 @@
 //! `tweedie sample`.
 
-use super::{Common, open_model, output};
-use crate::config::{Config, CorrectorName, Method, PredictorName, Sampling, Schedule};
-use crate::gpu::Gpu;
-use crate::kernels::KernelError;
-use crate::nn::Scorer;
-use crate::sample::{self, Draw, Progress, Sampler};
-use crate::tensor::Shape;
-use crate::train::Weights;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use super::Common;
+use super::drawing::Drawing;
 use std::path::PathBuf;
-use std::time::Instant;
 
 /// Draw samples from a model.
 ///
@@ -20,226 +11,26 @@ use std::time::Instant;
 #[command(after_help = "Examples:\n  \
     tweedie sample runs/digits -n 64 --out samples.png\n  \
     tweedie sample runs/digits -n 400 --out samples.npz --out samples.png --seed 1\n  \
-    tweedie sample runs/digits -n 8 --first 8 --steps 200 --animate reverse.gif --out pictures/")]
+    tweedie sample runs/digits -n 8 --first 8 --steps 200 --animate reverse.gif --out pictures/\n  \
+    tweedie sample runs/digits -n 64 --sampler dpmpp_3m --steps 12 --out samples.png\n  \
+    tweedie sample runs/digits -n 4 --trajectory reverse.png --show both --out samples.png")]
 pub(super) struct Args {
     /// A run folder, whose newest checkpoint is taken, or a checkpoint
     model: PathBuf,
     /// How many samples
-    #[arg(short, value_name = "N", default_value_t = 64)]
+    #[arg(short, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]
     n: u32,
-    /// Where to write: F.png (a grid), F.npz (`samples`, float32 [n, h, w, c] in [0, 1]) or a folder; may be repeated
-    #[arg(long, value_name = "F.png|F.npz|DIR", required = true)]
-    out: Vec<PathBuf>,
-    /// The number of the first sample
-    #[arg(long, value_name = "I", default_value_t = 0)]
-    first: u32,
-    /// The seed [default: the model's]
-    #[arg(long)]
-    seed: Option<u64>,
-    /// The sampler [default: the model's]
-    #[arg(long, value_enum)]
-    sampler: Option<Method>,
-    /// Steps [default: the model's sampling.steps, or as many as another sampler than its own needs]
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
-    /// The predictor [default: the model's]
-    #[arg(long, value_enum)]
-    predictor: Option<PredictorName>,
-    /// The corrector [default: the model's]
-    #[arg(long, value_enum)]
-    corrector: Option<CorrectorName>,
-    /// The corrector's signal-to-noise ratio [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
-    snr: Option<f64>,
-    /// The noise levels of a solver with a grid [default: the model's, or the solver's own]
-    #[arg(long, value_enum)]
-    schedule: Option<Schedule>,
-    /// The relative tolerance of an adaptive solver [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
-    rtol: Option<f64>,
-    /// The absolute tolerance of an adaptive solver, in the model's range [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
-    atol: Option<f64>,
-    /// How much noise stochastic Heun adds anew: EDM's S_churn [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
-    churn: Option<f64>,
-    /// How random DDIM and DPM-Solver++ are: 0 follows the flow, 1 the reverse-time SDE [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
-    eta: Option<f64>,
-    /// Which weights
-    #[arg(long, value_enum, default_value_t = Weights::Ema)]
-    weights: Weights,
-    /// Samples that are drawn at once; it changes nothing but speed and memory
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    batch: u32,
-    /// Also write the reverse process as an animation
-    #[arg(long, value_name = "F.gif")]
-    animate: Option<PathBuf>,
-}
-
-/// Steps of a sampler: those asked for, else the configuration's, else those of the method or of the process.
-pub(super) fn steps(config: &Config, asked: Option<usize>) -> usize {
-    let configured = Some(config.sampling.steps).filter(|steps| *steps > 0);
-    let usual = || config.sampling.method.default_steps().unwrap_or(config.model.num_scales);
-    asked.or(configured).unwrap_or_else(usual)
-}
-
-/// What is asked for in place of what the model's configuration says.
-fn override_sampling(sampling: &mut Sampling, args: &Args) {
-    fn set<T: Copy>(value: &mut T, asked: Option<T>) {
-        *value = asked.unwrap_or(*value);
-    }
-    if args.sampler.is_some_and(|method| method != sampling.method) {
-        // The configuration's steps are those of its own method.
-        sampling.steps = 0;
-    }
-    set(&mut sampling.method, args.sampler);
-    set(&mut sampling.predictor, args.predictor);
-    set(&mut sampling.corrector, args.corrector);
-    set(&mut sampling.snr, args.snr);
-    set(&mut sampling.s_churn, args.churn);
-    set(&mut sampling.eta, args.eta);
-    for rtol in [&mut sampling.rtol, &mut sampling.sde_rtol] {
-        set(rtol, args.rtol);
-    }
-    for atol in [&mut sampling.atol, &mut sampling.sde_atol] {
-        set(atol, args.atol);
-    }
-    sampling.schedule = args.schedule.or(sampling.schedule);
+    #[command(flatten)]
+    drawing: Drawing,
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    check(args)?;
-    let checkpoint = open_model(&args.model)?;
-    let mut config = checkpoint.config().clone();
-    override_sampling(&mut config.sampling, args);
-    config.sampling.check()?;
+    args.drawing.check(args.n)?;
     let gpu = common.open()?;
-    let scorer = checkpoint.scorer(&gpu, args.weights)?;
-    let sampler = sample::sampler(&config.sampling, &scorer.model.sde, steps(&config, args.steps))?;
-    let started = Instant::now();
-    let drawn = draw(&gpu, &scorer, &*sampler, &config, args)?;
-    for out in &args.out {
-        drawn.images.write(out, args.first)?;
-    }
-    if let Some(path) = &args.animate {
-        output::write_gif(path, &drawn.frames)?;
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    let written: Vec<String> =
-        args.out.iter().chain(&args.animate).map(|p| p.display().to_string()).collect();
-    if common.json {
-        let report = serde_json::json!({
-            "n": args.n, "evaluations": drawn.evaluations, "seconds": seconds, "written": written,
-        });
-        return super::print(report);
-    }
-    super::print(format!(
-        "{} samples, {} score evaluations each, {seconds:.1} s: {}",
-        args.n,
-        (10.0 * drawn.evaluations).round() / 10.0,
-        written.join(", ")
-    ))
-}
-
-fn check(args: &Args) -> anyhow::Result<()> {
-    anyhow::ensure!(args.n > 0, "-n 0: ask for at least one sample");
-    anyhow::ensure!(args.batch > 0, "--batch 0: at least one sample has to be drawn at once");
-    anyhow::ensure!(
-        args.first.checked_add(args.n).is_some(),
-        "--first {}: there are no such samples",
-        args.first
-    );
-    if let Some(snr) = args.snr {
-        anyhow::ensure!(snr.is_finite() && snr >= 0.0, "--snr {snr}: it must be a number from 0 up");
-    }
-    for (option, value) in [("rtol", args.rtol), ("atol", args.atol)] {
-        if let Some(value) = value {
-            anyhow::ensure!(
-                value.is_finite() && value > 0.0,
-                "--{option} {value}: it must be a number above 0"
-            );
-        }
-    }
-    if let Some(churn) = args.churn {
-        anyhow::ensure!(churn.is_finite() && churn >= 0.0, "--churn {churn}: it must be a number from 0 up");
-    }
-    if let Some(eta) = args.eta {
-        anyhow::ensure!((0.0..=1.0).contains(&eta), "--eta {eta}: it must be a number from 0 to 1");
-    }
-    for path in args.out.iter().chain(&args.animate) {
-        output::check(path)?;
-    }
-    let gif = args.animate.as_ref().is_none_or(|path| path.extension().is_some_and(|e| e == "gif"));
-    anyhow::ensure!(gif, "--animate writes a GIF: name a file that ends in .gif");
-    Ok(())
-}
-
-struct Drawn {
-    images: output::Images,
-    /// Evaluations of the score for one sample.
-    evaluations: f64,
-    /// The state along the reverse process, if it is to be shown.
-    frames: Vec<output::Images>,
-}
-
-/// Frames of an animation, at most.
-const FRAMES: usize = 60;
-/// Samples that an animation shows, at most.
-const SHOWN: u32 = 64;
-
-fn draw(
-    gpu: &Gpu,
-    scorer: &Scorer,
-    sampler: &dyn Sampler,
-    config: &Config,
-    args: &Args,
-) -> anyhow::Result<Drawn> {
-    let (size, channels) = (config.data.image_size, config.data.num_channels);
-    let shape = |n: u32| Shape::new(n as usize, size, size, channels);
-    let seed = args.seed.unwrap_or(config.seed);
-    let centered = config.data.centered;
-    let batches = (0..args.n).step_by(args.batch as usize);
-    let bar = progress(sampler.steps().map(|steps| (steps * batches.len()) as u64));
-    let mut values = Vec::new();
-    let mut frames = Vec::new();
-    let mut evaluations = 0.0;
-    let every = sampler.steps().map_or(1, |steps| steps.div_ceil(FRAMES));
-    for start in batches {
-        let n = args.batch.min(args.n - start);
-        let mut watch = |progress: Progress<'_>| {
-            bar.inc(1);
-            let wanted = progress.step.is_multiple_of(every) || Some(progress.step) == sampler.steps();
-            if args.animate.is_some() && start == 0 && wanted {
-                let shown = shape(n.min(SHOWN));
-                let state = progress.state.read().map_err(KernelError::from)?;
-                frames.push(output::Images::new(shown, state[..shown.len()].to_vec(), centered));
-            }
-            Ok(())
-        };
-        let draw = Draw { seed, first: args.first + start };
-        let x = sample::prior(scorer, shape(n), draw)?;
-        let sampled = sampler.run(scorer, x, draw, &mut watch)?;
-        values.extend(sampled.x.read()?);
-        evaluations += sampled.evaluations * f64::from(n) / f64::from(args.n);
-    }
-    gpu.synchronize()?;
-    bar.finish_and_clear();
-    anyhow::ensure!(
-        values.iter().all(|v| v.is_finite()),
-        "the sampler has diverged: some samples are not finite; use more --steps or a smaller --snr"
-    );
-    Ok(Drawn { images: output::Images::new(shape(args.n), values, centered), evaluations, frames })
-}
-
-fn progress(steps: Option<u64>) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-    }
-    let Some(steps) = steps else {
-        let style = ProgressStyle::with_template("{spinner} {pos} steps, {elapsed}");
-        return ProgressBar::new_spinner().with_style(style.unwrap_or(ProgressStyle::default_spinner()));
-    };
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, ETA {eta}");
-    ProgressBar::new(steps).with_style(style.unwrap_or(ProgressStyle::default_bar()))
+    let model = args.drawing.open(&args.model, &gpu)?;
+    let sampler = model.sampler()?;
+    let drawn = args.drawing.draw(&model, args.n, sampler.steps(), &mut |batch, x, watch| {
+        Ok(sampler.run(&model.scorer, x, batch.draw, watch)?)
+    })?;
+    args.drawing.write(common.json, &drawn, "samples", serde_json::Value::Null)
 }

@@ -1,6 +1,6 @@
 //! `data`: the images.
 
-use super::{ConfigError, positive};
+use super::{ConfigError, MAX_CHANNELS, count};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -37,8 +37,13 @@ pub struct Data {
 }
 
 impl Data {
+    /// The smallest grey level in the model's range; the largest is 1.
+    pub fn low(&self) -> f64 {
+        if self.centered { -1.0 } else { 0.0 }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        positive("data.image_size", self.image_size)?;
-        positive("data.num_channels", self.num_channels)
+        count("data.image_size", self.image_size as u64, 1 << 16)?;
+        count("data.num_channels", self.num_channels as u64, MAX_CHANNELS)
     }
 }

@@ -1,6 +1,6 @@
 //! `model`: the network and the process's parameters.
 
-use super::{ConfigError, Data, Training, positive, refuse, within};
+use super::{ConfigError, Data, MAX_CHANNELS, Training, count, refuse, within};
 use crate::kernels::upfirdn2d::MAX_TAPS;
 use serde::{Deserialize, Serialize};
 
@@ -28,17 +28,20 @@ pub struct Model {
     /// Dropout in the residual blocks.
     #[serde(default)]
     pub dropout: f64,
-    /// The kind of normalisation: `ncsnpp` always has group norm.
-    #[serde(default = "defaults::normalization")]
-    pub normalization: String,
+    /// The kind of normalisation, of which each network has one: `GroupNorm`, or `InstanceNorm++` for `ncsn` and
+    /// `ncsnv2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalization: Option<String>,
     /// The nonlinearity.
     #[serde(default = "defaults::nonlinearity")]
     pub nonlinearity: Nonlinearity,
     /// Channels of the first level.
     pub nf: usize,
     /// Multiplies `nf`, level by level.
+    #[serde(default)]
     pub ch_mult: Vec<usize>,
     /// Residual blocks in a level.
+    #[serde(default)]
     pub num_res_blocks: usize,
     /// Image sizes at which there is attention.
     #[serde(default)]
@@ -73,7 +76,8 @@ pub struct Model {
     /// The only kind of attention there is: `ddpm`.
     #[serde(default = "defaults::attention_type")]
     pub attention_type: String,
-    /// How the network is told the time.
+    /// How `ncsnpp` is told the time.
+    #[serde(default = "defaults::embedding_type")]
     pub embedding_type: EmbeddingType,
     /// Standard deviation of the Fourier frequencies.
     #[serde(default = "defaults::fourier_scale")]
@@ -84,13 +88,14 @@ pub struct Model {
     /// The only window there is: 3.
     #[serde(default = "defaults::conv_size")]
     pub conv_size: usize,
-    /// What the network's output stands for; by default the score for VE, the noise for VP and sub-VP, as in the reference.
+    /// What the network's output stands for; by default the score for VE, the noise for VP and sub-VP, as in the reference,
+    /// and with `training.objective = edm` that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,
     /// `prediction = edm`: standard deviation of the data.
     #[serde(default = "defaults::sigma_data")]
     pub sigma_data: f64,
-    /// Divide the output by σ.
+    /// Divide the output by σ; `ncsnv2` always does, `ncsn` never.
     #[serde(default)]
     pub scale_by_sigma: bool,
     /// The moving average's rate.
@@ -104,6 +109,51 @@ pub struct Model {
 pub enum ModelName {
     /// NCSN++ and DDPM++.
     Ncsnpp,
+    /// The plain U-Net of DDPM.
+    Ddpm,
+    /// NCSN: a RefineNet whose norms look the noise level up.
+    Ncsn,
+    /// NCSNv2 of the size that the images ask for.
+    Ncsnv2,
+    /// NCSNv2 for images of less than 96 pixels.
+    #[serde(rename = "ncsnv2_64")]
+    Ncsnv2Size64,
+    /// NCSNv2 for images of 96 to 128 pixels.
+    #[serde(rename = "ncsnv2_128")]
+    Ncsnv2Size128,
+    /// NCSNv2 for images of up to 256 pixels.
+    #[serde(rename = "ncsnv2_256")]
+    Ncsnv2Size256,
+}
+
+impl ModelName {
+    /// The network itself, where the name leaves its size to that of the images.
+    pub fn for_images(self, image_size: usize) -> ModelName {
+        match (self, image_size) {
+            (ModelName::Ncsnv2, ..96) => ModelName::Ncsnv2Size64,
+            (ModelName::Ncsnv2, 96..=128) => ModelName::Ncsnv2Size128,
+            (ModelName::Ncsnv2, _) => ModelName::Ncsnv2Size256,
+            (name, _) => name,
+        }
+    }
+
+    /// The kind of normalisation that it has.
+    fn normalization(self) -> &'static str {
+        if self.is_unet() { "GroupNorm" } else { "InstanceNorm++" }
+    }
+
+    fn is_unet(self) -> bool {
+        matches!(self, ModelName::Ncsnpp | ModelName::Ddpm)
+    }
+
+    /// How often it halves the image, if that does not depend on `ch_mult`.
+    fn halvings(self) -> usize {
+        match self {
+            ModelName::Ncsnv2Size256 => 3,
+            ModelName::Ncsnv2Size128 => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// What a network's output stands for, with x = m x₀ + s z.
@@ -201,20 +251,26 @@ impl Model {
         within(
             "model.sigma_max",
             self.sigma_max,
-            self.sigma_min..f64::INFINITY,
+            self.sigma_min.next_up()..f64::INFINITY,
             "a number above model.sigma_min",
         )?;
         within("model.beta_min", self.beta_min, 0.0..f64::INFINITY, "a number from 0 up")?;
         within(
             "model.beta_max",
             self.beta_max,
-            self.beta_min..f64::INFINITY,
+            self.beta_min.next_up()..f64::INFINITY,
             "a number above model.beta_min",
         )?;
         within("model.ema_rate", self.ema_rate, 0.0..1.0, "a number from 0 to below 1")?;
         within("model.dropout", self.dropout, 0.0..1.0, "a number from 0 to below 1")?;
         within("model.sigma_data", self.sigma_data, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("model.init_scale", self.init_scale, 0.0..f64::INFINITY, "a number from 0 up")?;
+        within(
+            "model.fourier_scale",
+            self.fourier_scale,
+            f64::MIN_POSITIVE..f64::INFINITY,
+            "a number above 0",
+        )?;
         if self.num_scales < 2 {
             return Err(refuse(
                 "model.num_scales",
@@ -222,12 +278,31 @@ impl Model {
                 "a discretisation needs at least 2 steps",
             ));
         }
-        Ok(())
+        count("model.num_scales", self.num_scales as u64, 1_000_000)
+    }
+
+    /// How the network is told the time: only `ncsnpp` has a choice.
+    pub fn embedding(&self) -> EmbeddingType {
+        match self.name {
+            ModelName::Ncsnpp => self.embedding_type,
+            _ => EmbeddingType::Positional,
+        }
     }
 
     fn check_network(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
-        positive("model.nf", self.nf)?;
-        positive("model.num_res_blocks", self.num_res_blocks)?;
+        count("model.nf", self.nf as u64, MAX_CHANNELS)?;
+        let expected = self.name.normalization();
+        if let Some(other) = self.normalization.as_ref().filter(|name| *name != expected) {
+            return Err(refuse("model.normalization", other, format!("this network has {expected}")));
+        }
+        match self.name.is_unet() {
+            true => self.check_unet(training, data),
+            false => self.check_refinenet(training, data),
+        }
+    }
+
+    fn check_unet(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
+        count("model.num_res_blocks", self.num_res_blocks as u64, 1000)?;
         if self.ch_mult.is_empty() || self.ch_mult.contains(&0) {
             return Err(refuse(
                 "model.ch_mult",
@@ -235,10 +310,13 @@ impl Model {
                 "it needs one number from 1 up for each level",
             ));
         }
+        let widest =
+            self.ch_mult.iter().max().map_or(1, |mult| (*mult as u64).saturating_mul(self.nf as u64));
+        count("model.nf times model.ch_mult", widest, MAX_CHANNELS)?;
         let halvings = self.ch_mult.len() - 1;
         if halvings >= usize::BITS as usize || !data.image_size.is_multiple_of(1 << halvings) {
             let why = format!(
-                "model.ch_mult has {} levels, so the size must divide by 2 {halvings} times; \
+                "model.ch_mult has {} levels, so the size must divide by 2 to the power {halvings}; \
                  change it or the number of levels",
                 self.ch_mult.len()
             );
@@ -250,22 +328,40 @@ impl Model {
         if self.conv_size != 3 {
             return Err(refuse("model.conv_size", self.conv_size, "the only window is 3"));
         }
-        if self.normalization != "GroupNorm" {
-            return Err(refuse("model.normalization", &self.normalization, "ncsnpp has GroupNorm"));
-        }
         let taps = self.fir_kernel.len();
         let sum: f64 = self.fir_kernel.iter().sum();
         if !(2..=MAX_TAPS).contains(&taps) || !sum.is_finite() || sum == 0.0 {
             return Err(refuse(
                 "model.fir_kernel",
                 &self.fir_kernel,
-                "it needs 2 to 12 taps whose sum is not 0",
+                "it needs 2 to 12 numbers whose sum is not 0",
             ));
         }
-        if self.embedding_type == EmbeddingType::Fourier && !training.continuous {
+        if self.embedding() == EmbeddingType::Fourier && !training.continuous {
             let why =
                 "fourier embeds a continuous noise level; set training.continuous = true, or use positional";
             return Err(refuse("model.embedding_type", "fourier", why));
+        }
+        Ok(())
+    }
+
+    fn check_refinenet(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
+        if self.nf < 2 {
+            return Err(refuse("model.nf", self.nf, "InstanceNorm++ compares channels and needs at least 2"));
+        }
+        if self.name == ModelName::Ncsnv2 && data.image_size > 256 {
+            let why =
+                "there is no ncsnv2 for images beyond 256 pixels; set model.name = ncsnv2_256 to try that";
+            return Err(refuse("data.image_size", data.image_size, why));
+        }
+        let halvings = self.name.for_images(data.image_size).halvings();
+        if !data.image_size.is_multiple_of(1 << halvings) {
+            let why = format!("this network halves images, and the size must divide by {}", 1 << halvings);
+            return Err(refuse("data.image_size", data.image_size, why));
+        }
+        if self.name == ModelName::Ncsn && training.continuous {
+            let why = "ncsn looks its noise level up by number; set it to false, or choose an ncsnv2";
+            return Err(refuse("training.continuous", true, why));
         }
         Ok(())
     }
@@ -290,8 +386,8 @@ mod defaults {
     pub fn beta_max() -> f64 {
         20.0
     }
-    pub fn normalization() -> String {
-        "GroupNorm".into()
+    pub fn embedding_type() -> EmbeddingType {
+        EmbeddingType::Positional
     }
     pub fn nonlinearity() -> Nonlinearity {
         Nonlinearity::Swish

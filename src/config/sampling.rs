@@ -1,22 +1,27 @@
 //! `sampling`: the defaults of `tweedie sample`.
 
-use super::{ConfigError, within};
+use super::{ConfigError, count, refuse, within};
 use serde::{Deserialize, Serialize};
 
 /// `sampling`: the defaults of `tweedie sample`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampling {
-    /// `pc`, `euler`, `heun`, `stochastic_heun`, `ddim`, `dpmpp_2m`, `dpmpp_3m` or `adaptive_sde`.
+    /// `pc`, `ald`, `ode`, `euler`, `heun`, `stochastic_heun`, `ddim`, `dpmpp_2m`, `dpmpp_3m` or `adaptive_sde`.
     pub method: Method,
     /// The predictor.
     pub predictor: PredictorName,
     /// The corrector.
     pub corrector: CorrectorName,
-    /// Corrector steps at each time.
+    /// Corrector steps at each time, Langevin steps at each level of annealed Langevin dynamics.
     pub n_steps_each: u16,
     /// The corrector's target signal-to-noise ratio.
     pub snr: f64,
+    /// Leapfrog steps of a trajectory of the corrector `hmc`.
+    pub hmc_leapfrog: u16,
+    /// ε of annealed Langevin dynamics, whose steps x + α score + √(2α) z have α = ε σ² / σ_min²; 0 for the one that keeps the
+    /// variance best (NCSNv2, technique 4).
+    pub ald_eps: f64,
     /// Leave the noise of the last step out.
     pub noise_removal: bool,
     /// Run the predictor on the probability flow instead of the reverse-time SDE.
@@ -59,6 +64,8 @@ impl Default for Sampling {
             corrector: CorrectorName::Langevin,
             n_steps_each: 1,
             snr: 0.16,
+            hmc_leapfrog: 3,
+            ald_eps: 0.0,
             noise_removal: true,
             probability_flow: false,
             steps: 0,
@@ -87,6 +94,8 @@ impl Default for Sampling {
 pub enum Method {
     /// Predictor and corrector.
     Pc,
+    /// Annealed Langevin dynamics on the ladder of noise levels.
+    Ald,
     /// Euler's method on the probability flow in EDM's coordinates.
     Euler,
     /// Heun's method on the probability flow in EDM's coordinates.
@@ -105,13 +114,15 @@ pub enum Method {
     Dpmpp3m,
     /// Stochastic improved Euler on the reverse-time SDE with steps as long as the tolerance allows.
     AdaptiveSde,
+    /// The probability flow by Dormand–Prince 5(4) with adaptive steps.
+    Ode,
 }
 
 impl Method {
     /// Steps where nobody says how many; none if the process or the solver itself decides.
     pub fn default_steps(self) -> Option<usize> {
         match self {
-            Method::Pc | Method::AdaptiveSde => None,
+            Method::Pc | Method::Ald | Method::Ode | Method::AdaptiveSde => None,
             Method::Euler | Method::Ddim => Some(50),
             Method::Heun | Method::StochasticHeun => Some(18),
             Method::Dpmpp2m | Method::Dpmpp3m => Some(20),
@@ -143,6 +154,10 @@ pub enum PredictorName {
     ReverseDiffusion,
     /// Ancestral sampling: the posterior of the discrete chain.
     AncestralSampling,
+    /// The probability flow, discretised like the reverse diffusion: no noise.
+    ProbabilityFlow,
+    /// A Runge–Kutta method for additive noise of strong order 1.5 and weak order 2: two evaluations a step.
+    StochasticRungeKutta,
     /// No predictor.
     None,
 }
@@ -152,8 +167,14 @@ pub enum PredictorName {
 #[serde(rename_all = "snake_case")]
 #[clap(rename_all = "snake_case")]
 pub enum CorrectorName {
-    /// Langevin dynamics.
+    /// Langevin dynamics whose step comes from the norms of the score and the noise.
     Langevin,
+    /// Annealed Langevin dynamics: the step comes from the time's standard deviation.
+    Ald,
+    /// Metropolis-adjusted Langevin dynamics, with that step.
+    Mala,
+    /// Hamiltonian Monte Carlo, with leapfrog steps that are Langevin's in size.
+    Hmc,
     /// No corrector.
     None,
 }
@@ -175,7 +196,20 @@ impl Sampling {
     /// # Errors
     /// If a value cannot be; the message names the key and what it must be.
     pub fn check(&self) -> Result<(), ConfigError> {
+        if self.steps == 1 {
+            let why = "a sampler needs at least 2; 0 means model.num_scales";
+            return Err(refuse("sampling.steps", 1, why));
+        }
         within("sampling.snr", self.snr, 0.0..f64::INFINITY, "a number from 0 up")?;
+        within("sampling.ald_eps", self.ald_eps, 0.0..f64::INFINITY, "a number from 0 up")?;
+        count("sampling.hmc_leapfrog", self.hmc_leapfrog.into(), 1000)?;
+        if self.method == Method::Ald {
+            count("sampling.n_steps_each", self.n_steps_each.into(), 65_535)?;
+        }
+        if self.probability_flow && self.predictor == PredictorName::AncestralSampling {
+            let why = "ancestral sampling has no probability flow; name another sampling.predictor";
+            return Err(refuse("sampling.probability_flow", true, why));
+        }
         within("sampling.rtol", self.rtol, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         for (key, value) in [
             ("sampling.atol", self.atol),

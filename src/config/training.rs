@@ -1,6 +1,7 @@
 //! `training`: the objective and the loop.
 
-use super::{ConfigError, positive, refuse};
+use super::{ConfigError, MAX_STEPS, ObjectiveName, Projection, count, refuse, within};
+use crate::sde::PosteriorVariance;
 use serde::{Deserialize, Serialize};
 
 /// `training`: the objective and the loop.
@@ -9,7 +10,10 @@ use serde::{Deserialize, Serialize};
 pub struct Training {
     /// The forward process.
     pub sde: SdeName,
-    /// Continuous times, or the discretisation's.
+    /// What is minimised.
+    #[serde(default)]
+    pub objective: ObjectiveName,
+    /// Continuous times, or the discretisation's; left out, whatever the objective is about, else continuous ones.
     #[serde(default = "super::yes")]
     pub continuous: bool,
     /// Images in a step.
@@ -22,6 +26,24 @@ pub struct Training {
     /// Weight the loss by g(t)², which bounds the likelihood (Song 2021b).
     #[serde(default)]
     pub likelihood_weighting: bool,
+    /// With it, draw times by how much they weigh, g(t)² / s(t)²: the same loss with less variance (Song 2021b).
+    #[serde(default)]
+    pub importance_sampling: bool,
+    /// `objective = ssm`, `fd_ssm`: the directions of the projections.
+    #[serde(default)]
+    pub projection: Projection,
+    /// `objective = fd_ssm`: half the distance between the two points, in standard deviations of the noise.
+    #[serde(default = "defaults::fd_eps")]
+    pub fd_eps: f64,
+    /// `objective = vlb`: the variance of the reverse steps.
+    #[serde(default)]
+    pub posterior_variance: PosteriorVariance,
+    /// `objective = edm`: the mean of log σ.
+    #[serde(default = "defaults::p_mean")]
+    pub p_mean: f64,
+    /// `objective = edm`: its standard deviation.
+    #[serde(default = "defaults::p_std")]
+    pub p_std: f64,
     /// Steps between checkpoints.
     #[serde(default = "defaults::snapshot_freq")]
     pub snapshot_freq: u64,
@@ -47,10 +69,13 @@ pub enum SdeName {
 
 impl Training {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        positive("training.batch_size", self.batch_size)?;
-        positive("training.n_iters", self.n_iters as usize)?;
-        positive("training.snapshot_freq", self.snapshot_freq as usize)?;
-        positive("training.log_freq", self.log_freq as usize)?;
+        count("training.batch_size", self.batch_size as u64, MAX_STEPS)?;
+        count("training.n_iters", self.n_iters, MAX_STEPS)?;
+        count("training.snapshot_freq", self.snapshot_freq, u64::MAX)?;
+        count("training.log_freq", self.log_freq, u64::MAX)?;
+        within("training.fd_eps", self.fd_eps, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
+        within("training.p_std", self.p_std, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
+        within("training.p_mean", self.p_mean, f64::MIN..f64::INFINITY, "a number")?;
         if !self.continuous && self.sde == SdeName::Subvpsde {
             let why = "sub-VP has no discrete chain; it must be true";
             return Err(refuse("training.continuous", false, why));
@@ -59,8 +84,17 @@ impl Training {
     }
 }
 
-/// The reference's defaults (`configs/default_*_configs.py`).
+/// The reference's defaults (`configs/default_*_configs.py`), and EDM's (Karras 2022, table 1).
 mod defaults {
+    pub fn fd_eps() -> f64 {
+        0.05
+    }
+    pub fn p_mean() -> f64 {
+        -1.2
+    }
+    pub fn p_std() -> f64 {
+        1.2
+    }
     pub fn snapshot_freq() -> u64 {
         50_000
     }

@@ -6,13 +6,14 @@ mod loader;
 pub use loader::Loader;
 
 use crate::config::Data;
+use crate::random::Key;
 use std::path::Path;
 
 /// Why a data set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file cannot be read.
-    #[error("{path}: {reason}; check the path in the configuration's [data] section")]
+    #[error("{path}: {reason}; name an IDX file, plain or gzip")]
     Read {
         /// The file.
         path: String,
@@ -20,7 +21,7 @@ pub enum DataError {
         reason: String,
     },
     /// A file does not hold what it should.
-    #[error("{path}: {what}; bring the file again")]
+    #[error("{path}: {what}; bring it again or name another file")]
     Format {
         /// The file.
         path: String,
@@ -83,7 +84,7 @@ impl Dataset {
         if (set.size, set.channels) != (size, channels) {
             return Err(DataError::Mismatch(format!(
                 "the images of {} are {}x{} with {} channel(s), the configuration says data.image_size = {size} and \
-                 data.num_channels = {channels}",
+                 data.num_channels = {channels}; set these to the images' own",
                 config.dataset, set.size, set.size, set.channels
             )));
         }
@@ -160,8 +161,11 @@ impl Dataset {
         if let Some((labels, labels_name)) = &labels
             && labels.shape != [n]
         {
-            let what = format!("labels of shape {:?} do not match the {n} images of {name}", labels.shape);
-            return Err(DataError::Format { path: labels_name.to_string(), what });
+            return Err(DataError::Mismatch(format!(
+                "{labels_name}: labels of shape {:?} do not match the {n} images of {name}; name the file that belongs \
+                 to them",
+                labels.shape
+            )));
         }
         let labels = labels.map(|(labels, _)| labels.bytes);
         Ok(Dataset { pixels: images.bytes, labels, size, channels })
@@ -172,6 +176,16 @@ impl Dataset {
 pub fn scale(level: f64, centered: bool) -> f64 {
     let unit = level / 255.0;
     if centered { 2.0 * unit - 1.0 } else { unit }
+}
+
+/// Image number `index` with its levels spread over the unit that each stands for, (level + u) / 256, in the range that
+/// models take: what a density is fitted to.
+pub fn dequantised(set: &Dataset, index: usize, key: Key, centered: bool) -> impl Iterator<Item = f32> + '_ {
+    set.image(index).iter().enumerate().map(move |(i, level)| {
+        let u = key.uniform(index as u32, i as u32 / 4)[i % 4];
+        let unit = (f64::from(*level) + f64::from(u)) / 256.0;
+        scale(255.0 * unit, centered) as f32
+    })
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod shader;
 mod stream;
 mod timing;
 
-pub use adapter::{Adapter, adapters, choose};
+pub use adapter::{Adapter, adapters, choose, choose_among};
 pub use error::{Bytes, GpuError};
 pub use pool::{Buffer, MemoryUse};
 pub use shader::{Element, Shader, Variant};
@@ -188,6 +188,18 @@ impl Gpu {
     /// Bytes in use on the device.
     pub fn memory(&self) -> MemoryUse {
         self.0.pool.usage()
+    }
+
+    /// The most bytes that were live at once while `work` was recorded.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn peak<E>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<u64, E> {
+        let before = self.0.pool.restart_peak(0);
+        let result = work();
+        let peak = self.memory().peak;
+        self.0.pool.restart_peak(before.max(peak));
+        result.map(|()| peak)
     }
 
     /// How many pipelines have been compiled so far.

@@ -94,6 +94,13 @@ impl Pool {
         MemoryUse { live: state.live, peak: state.peak, allocated: state.allocated }
     }
 
+    /// Counts the peak anew from `at` or what is live now, whichever is more; returns what it was.
+    pub(super) fn restart_peak(&self, at: u64) -> u64 {
+        let mut state = self.lock();
+        let peak = at.max(state.live);
+        std::mem::replace(&mut state.peak, peak)
+    }
+
     /// A new buffer from the driver; the free lists are emptied first if it would not fit beside them.
     fn create(&self, class: u64, state: &mut State) -> Result<wgpu::Buffer, GpuError> {
         if self.exceeds_budget(state, class) {

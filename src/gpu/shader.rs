@@ -52,19 +52,27 @@ shaders! {
     GroupNorm = "group_norm",
     /// Probes and the contraction of the trace estimator.
     Hutchinson = "hutchinson",
+    /// Known values put into a state.
+    Impute = "impute",
     /// Inner products and errors of samples.
     InnerProduct = "inner_product",
     /// The Langevin step.
     Langevin = "langevin",
     /// Batched matrix product.
     Matmul = "matmul",
+    /// Max pooling.
+    MaxPool = "max_pool",
+    /// The Metropolis–Hastings test.
+    Metropolis = "metropolis",
     /// Noise into a tensor.
     Random = "random",
     /// Sums over an axis.
     Reduce = "reduce",
+    /// Bilinear resampling.
+    Resize = "resize",
     /// Measures the device's ceilings.
     Roofline = "roofline",
-    /// Perturbation and denoising loss.
+    /// Perturbation, and the losses of score matching.
     ScoreMatching = "score_matching",
     /// The reverse-time step.
     SdeStep = "sde_step",
@@ -82,7 +90,8 @@ macro_rules! library {
 }
 
 library! {
-    "conv2d/geometry", "lib/activation", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/philox",
+    "conv2d/geometry", "lib/activation", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/normal",
+    "lib/philox",
 }
 
 /// How a tensor's elements are stored. Arithmetic and accumulation are f32 in either case.

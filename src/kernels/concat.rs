@@ -2,7 +2,7 @@
 
 use super::{Result, check, launch};
 use crate::gpu::{Extent, Shader, Variant};
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
 #[repr(C)]
@@ -113,6 +113,27 @@ pub fn stack(parts: &[&Tensor]) -> Result<Tensor> {
         copy(part, 0, &y, at, part.shape().vec4s())?;
         at += part.shape().vec4s();
     }
+    Ok(y)
+}
+
+/// Samples by their numbers in `[a; b]`, in any order and any number of times.
+///
+/// # Errors
+/// If `a` and `b` differ in more than the number of samples, if there is no such sample, or if the device refuses.
+pub fn gather(a: &Tensor, b: &Tensor, picks: &[usize]) -> Result<Tensor> {
+    let (n_a, n_b) = (a.shape().n(), b.shape().n());
+    let fits = a.shape().with_n(n_b) == b.shape() && a.element() == b.element();
+    check("concat", fits && picks.iter().all(|pick| *pick < n_a + n_b), || {
+        format!("there are no samples {picks:?} in {} and {}", a.shape(), b.shape())
+    })?;
+    let y = Tensor::empty(a.gpu(), a.shape().with_n(picks.len()), a.element())?;
+    let numbers: Vec<f32> = picks.iter().map(|pick| f32::from_bits(*pick as u32)).collect();
+    let numbers = Tensor::from_slice(a.gpu(), Shape::vector(picks.len()), &numbers)?;
+    let size = a.shape().sample_vec4s();
+    let params = Params { rows: picks.len() as u32, first: n_a as u32, second: size as u32, a: 0, b: 0 };
+    let owned = picks.len() * size;
+    let extent = Extent::Invocations(owned);
+    launch(a.gpu(), variant(a, false), "gather", &[a, b, &numbers, &y], &params, extent, owned as u64)?;
     Ok(y)
 }
 

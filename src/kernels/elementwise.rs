@@ -2,9 +2,10 @@
 //!
 //! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
 
+use super::reduce::{self, Axis};
 use super::softmax::primal_samples;
 use super::{Result, check, check_shape, launch};
-use crate::gpu::{Extent, Shader, Variant};
+use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
@@ -172,4 +173,65 @@ pub fn add_channels(x: &Tensor, v: &Tensor) -> Result<Tensor> {
         Params { other: samples as u32, ..Params::of(x.shape()) },
     )?;
     Ok(y)
+}
+
+/// `x[n, h, w, c] · v[n, c]`; if `x` has more samples, `v` repeats.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn scale_channels(x: &Tensor, v: &Tensor) -> Result<Tensor> {
+    let (n, period) = (x.shape().n(), v.shape().n());
+    let fits = v.shape() == Shape::new(period, 1, 1, x.shape().c()) && n % period == 0;
+    check("elementwise", fits, || format!("{} cannot scale every pixel of {}", v.shape(), x.shape()))?;
+    let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
+    let params = Params { other: period as u32, ..Params::of(x.shape()) };
+    run("scale_channels", Activation::Identity, &[x, v, &y], params)?;
+    Ok(y)
+}
+
+/// The adjoint of [`scale_channels`] in the factors, of shape `v`, in f32: sums of `x · dy` over pixels and repetitions.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn scale_channels_backward(x: &Tensor, dy: &Tensor, v: Shape) -> Result<Tensor> {
+    check_shape("elementwise", "the output's gradient", dy, x.shape())?;
+    let product = Tensor::empty(x.gpu(), x.shape(), x.element())?;
+    run("multiply", Activation::Identity, &[x, dy, &product], Params::of(x.shape()))?;
+    let sums = sum_pixels(&product)?;
+    if sums.shape() == v {
+        return Ok(sums);
+    }
+    let dv = Tensor::empty(x.gpu(), v, Element::F32)?;
+    let axis = Axis { first: 0, outer: 1, length: x.shape().n() / v.n(), inner: v.vec4s() };
+    reduce::sum_axis(&sums, axis, &dv, false)?;
+    Ok(dv)
+}
+
+/// The mean over the pixels of each sample and channel, `[n, h, w, c]` → `[n, 1, 1, c]` in f32.
+///
+/// # Errors
+/// If the device refuses.
+pub fn mean_pixels(x: &Tensor) -> Result<Tensor> {
+    let pixels = (x.shape().h() * x.shape().w()) as f32;
+    affine(&sum_pixels(x)?, 1.0 / pixels, 0.0, 0)
+}
+
+/// The adjoint of [`mean_pixels`]: `dy` / pixels at every pixel of the shape `x`.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn mean_pixels_backward(dy: &Tensor, x: Shape) -> Result<Tensor> {
+    check_shape("elementwise", "the output's gradient", dy, Shape::new(x.n(), 1, 1, x.c()))?;
+    let dx = Tensor::empty(dy.gpu(), x, dy.element())?;
+    let alpha = 1.0 / (x.h() * x.w()) as f32;
+    run("spread", Activation::Identity, &[dy, &dx], Params { alpha, ..Params::of(x) })?;
+    Ok(dx)
+}
+
+fn sum_pixels(x: &Tensor) -> Result<Tensor> {
+    let shape = x.shape();
+    let sums = Tensor::empty(x.gpu(), Shape::new(shape.n(), 1, 1, shape.c()), Element::F32)?;
+    let axis = Axis { first: 0, outer: shape.n(), length: shape.h() * shape.w(), inner: shape.c4() };
+    reduce::sum_axis(x, axis, &sums, false)?;
+    Ok(sums)
 }

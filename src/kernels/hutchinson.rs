@@ -8,7 +8,7 @@ use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
 /// The probes' distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Probe {
     /// −1 or 1: the least variance.
     Rademacher,

@@ -1,4 +1,4 @@
-//! A number of each sample: inner products, and errors in units of their tolerance.
+//! A number of each sample: inner products, and errors in units of their tolerance; and samples at a given length.
 
 use super::reduce::{self, Axis};
 use super::{Result, check, check_shape, launch};
@@ -15,10 +15,23 @@ struct Params {
     run: u32,
     rtol: f32,
     atol: f32,
+    norm: f32,
 }
 
 /// `vec4`s that one invocation sums.
 const RUN: usize = 16;
+
+impl Params {
+    fn new(shape: Shape) -> Params {
+        Params {
+            samples: shape.n() as u32,
+            sample: shape.sample_vec4s() as u32,
+            chunks: shape.sample_vec4s().div_ceil(RUN) as u32,
+            run: RUN as u32,
+            ..Zeroable::zeroed()
+        }
+    }
+}
 
 /// Σ a b over each sample of `[n, h, w, c]`, `[n, 1, 1, 4]`: in four lanes that have yet to be added (see [`lanes`]).
 ///
@@ -37,6 +50,21 @@ pub fn scaled_error(a: &Tensor, b: &Tensor, e: &Tensor, rtol: f64, atol: f64) ->
     run("scaled_error", &[a, b, e], rtol, atol)
 }
 
+/// Each sample of `a` `[n, h, w, c]` at the length `norm`.
+///
+/// # Errors
+/// If `a` is not f32, or the device refuses.
+pub fn normalise(a: &Tensor, norm: f64) -> Result<Tensor> {
+    let squares = inner_product(a, a)?;
+    let y = Tensor::empty(a.gpu(), a.shape(), Element::F32)?;
+    let owned = a.shape().vec4s();
+    let params = Params { norm: norm as f32, ..Params::new(a.shape()) };
+    let variant = Variant::new(Shader::InnerProduct);
+    let (extent, work) = (Extent::Invocations(owned), 16 * owned as u64);
+    launch(a.gpu(), variant, "normalise", &[a, &squares, &y], &params, extent, work)?;
+    Ok(y)
+}
+
 /// Reads numbers of samples back, their lanes added: one for each sample. Waits for the device.
 ///
 /// # Errors
@@ -52,15 +80,8 @@ fn run(entry: &'static str, tensors: &[&Tensor], rtol: f64, atol: f64) -> Result
         check_shape("inner_product", "an operand", tensor, shape)?;
         check("inner_product", tensor.element() == Element::F32, || "the operands are f32".into())?;
     }
-    let chunks = shape.sample_vec4s().div_ceil(RUN);
-    let params = Params {
-        samples: shape.n() as u32,
-        sample: shape.sample_vec4s() as u32,
-        chunks: chunks as u32,
-        run: RUN as u32,
-        rtol: rtol as f32,
-        atol: atol as f32,
-    };
+    let params = Params { rtol: rtol as f32, atol: atol as f32, ..Params::new(shape) };
+    let chunks = params.chunks as usize;
     let owned = shape.n() * chunks;
     let partial = Tensor::empty(gpu, Shape::vector(4 * owned), Element::F32)?;
     let operands = [tensors, &[&partial]].concat();

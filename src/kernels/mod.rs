@@ -10,11 +10,15 @@ pub mod embedding;
 mod gemm;
 pub mod group_norm;
 pub mod hutchinson;
+pub mod impute;
 pub mod inner_product;
 pub mod langevin;
 pub mod matmul;
+pub mod max_pool;
+pub mod metropolis;
 pub mod random;
 pub mod reduce;
+pub mod resize;
 pub mod roofline;
 pub mod score_matching;
 pub mod sde_step;
@@ -51,7 +55,7 @@ fn check(kernel: &'static str, fits: bool, what: impl FnOnce() -> String) -> Res
 }
 
 /// Checks that a tensor has the shape that its kernel expects.
-fn check_shape(kernel: &'static str, name: &str, tensor: &Tensor, expected: Shape) -> Result<()> {
+pub(crate) fn check_shape(kernel: &'static str, name: &str, tensor: &Tensor, expected: Shape) -> Result<()> {
     check(kernel, tensor.shape() == expected, || format!("{name} is {}, expected {expected}", tensor.shape()))
 }
 
@@ -76,10 +80,14 @@ pub fn variants() -> Vec<Variant> {
         Shader::Adam,
         Shader::Dropout,
         Shader::Embedding,
+        Shader::Impute,
         Shader::InnerProduct,
         Shader::Langevin,
+        Shader::MaxPool,
+        Shader::Metropolis,
         Shader::Random,
         Shader::Reduce,
+        Shader::Resize,
         Shader::Roofline,
         Shader::ScoreMatching,
     ];

@@ -1,15 +1,18 @@
-//! Denoising score matching (Song 2021, eq. 7): the perturbation kernel, and the loss with its gradient.
+//! Score matching: the perturbation kernel, and the losses, denoising (Song 2021, eq. 7) and sliced (Song 2019b, eq. 8),
+//! with their gradients.
 
 use super::random::{Noise, NoiseWords};
 use super::reduce::{self, Axis};
 use super::{Result, check, check_shape, launch};
-use crate::gpu::{Element, Extent, Shader, Variant};
+use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
-/// What the objective says of one sample: `x = mean · x₀ + std · z`, `loss = weight · Σ (scale · out + z)²`.
+/// What the denoising objective says of one sample: `x = mean · x₀ + std · z`, and with the residual
+/// `r = scale · out + of_z · z + of_x0 · x₀` the loss `weight · Σ r²`.
 ///
-/// With a network that gives the score, `scale` is the standard deviation; with one that predicts −z, it is 1.
+/// With a network that gives the score, `scale` is the standard deviation and `of_z` 1; with one that predicts z, they
+/// are −1 and 1.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 pub struct Coefficients {
@@ -19,7 +22,31 @@ pub struct Coefficients {
     pub std: f32,
     /// Factor of the network's output.
     pub scale: f32,
+    /// Factor of the noise in the residual.
+    pub of_z: f32,
+    /// Factor of the data in the residual.
+    pub of_x0: f32,
     /// Factor of the squared residual.
+    pub weight: f32,
+    /// Above 0, the loss is that of a decoder over 256 levels, `weight · Σ −log P(x₀)` (Ho 2020, eq. 13): `r` is what its mean
+    /// misses x₀ by, and this half a level, both in its standard deviations.
+    pub bin: f32,
+    /// The decoder's lowest level; its highest is 1.
+    pub low: f32,
+}
+
+/// What the sliced objective says of one sample: with the score `s = x · state + net · out`, and v's image under its
+/// Jacobian `x · v + tangent · out˙`, the loss is `weight · Σ (s² + 2 v (x · v + tangent · out˙))`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+pub struct Slice {
+    /// Factor of the state.
+    pub x: f32,
+    /// Factor of the network's output.
+    pub net: f32,
+    /// Factor of its derivative along v.
+    pub tangent: f32,
+    /// Factor of it all.
     pub weight: f32,
 }
 
@@ -34,7 +61,7 @@ struct Params {
     run: u32,
 }
 
-/// `vec4`s that one invocation of the loss sums.
+/// `vec4`s that one invocation of a loss sums.
 const RUN: usize = 16;
 
 impl Params {
@@ -48,15 +75,20 @@ impl Params {
             run: RUN as u32,
         }
     }
+
+    /// Sums of runs, all samples together.
+    fn partial(&self) -> usize {
+        (self.samples * self.chunks) as usize
+    }
 }
 
-/// Uploads one [`Coefficients`] for each sample as `[n, 1, 1, 4]`.
+/// Uploads one [`Coefficients`] for each sample as `[n, 1, 1, 8]`, or one [`Slice`] as `[n, 1, 1, 4]`.
 ///
 /// # Errors
 /// If the device refuses.
-pub fn upload(like: &Tensor, coefficients: &[Coefficients]) -> Result<Tensor> {
-    let shape = Shape::new(coefficients.len(), 1, 1, 4);
-    Ok(Tensor::from_slice(like.gpu(), shape, bytemuck::cast_slice(coefficients))?)
+pub fn upload<T: Pod>(gpu: &Gpu, each: &[T]) -> Result<Tensor> {
+    let shape = Shape::new(each.len(), 1, 1, size_of::<T>() / 4);
+    Ok(Tensor::from_slice(gpu, shape, bytemuck::cast_slice(each))?)
 }
 
 /// `mean · x₀ + std · z`, `[n, h, w, c]` in f32.
@@ -64,53 +96,72 @@ pub fn upload(like: &Tensor, coefficients: &[Coefficients]) -> Result<Tensor> {
 /// # Errors
 /// If the shapes do not fit, or the device refuses.
 pub fn perturb(x0: &Tensor, noise: Noise<'_>, coefficients: &Tensor) -> Result<Tensor> {
-    let z = checked("score_matching", x0, noise, coefficients)?;
+    let z = checked(x0, noise, coefficients)?;
     let x = Tensor::empty(x0.gpu(), x0.shape(), Element::F32)?;
     let owned = x.shape().vec4s();
     let params = Params::new(x.shape(), noise);
     let variant = Variant::new(Shader::ScoreMatching);
-    let work = 400 * owned as u64;
-    launch(
-        x.gpu(),
-        variant,
-        "perturb",
-        &[x0, z, coefficients, &x],
-        &params,
-        Extent::Invocations(owned),
-        work,
-    )?;
+    let operands = [x0, z, coefficients, &x];
+    launch(x.gpu(), variant, "perturb", &operands, &params, Extent::Invocations(owned), 400 * owned as u64)?;
     Ok(x)
 }
 
-/// The loss summed over the batch, in the four lanes of `[1, 1, 1, 4]`, and its gradient in `out`.
+/// The denoising loss summed over the batch, in the four lanes of `[1, 1, 1, 4]`, and its gradient in `out`, the network's
+/// output at what [`perturb`] made of `x0`.
 ///
 /// # Errors
 /// If the shapes do not fit, or the device refuses.
-pub fn loss(out: &Tensor, noise: Noise<'_>, coefficients: &Tensor) -> Result<(Tensor, Tensor)> {
-    let z = checked("score_matching", out, noise, coefficients)?;
+pub fn denoising(
+    out: &Tensor,
+    x0: &Tensor,
+    noise: Noise<'_>,
+    coefficients: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let z = checked(x0, noise, coefficients)?;
+    check_shape("score_matching", "the output", out, x0.shape())?;
     let params = Params::new(out.shape(), noise);
-    let owned = (params.samples * params.chunks) as usize;
     let dout = Tensor::empty(out.gpu(), out.shape(), out.element())?;
-    let partial = Tensor::empty(out.gpu(), Shape::vector(4 * owned), Element::F32)?;
-    let variant = Variant::new(Shader::ScoreMatching).stored(out.element());
-    let work = 400 * out.shape().vec4s() as u64;
-    let operands = [out, z, coefficients, &dout, &partial];
-    launch(out.gpu(), variant, "loss", &operands, &params, Extent::Invocations(owned), work)?;
-    let total = Tensor::empty(out.gpu(), Shape::vector(4), Element::F32)?;
-    reduce::sum_axis(&partial, Axis { first: 0, outer: 1, length: owned, inner: 1 }, &total, false)?;
+    let total = loss("denoising", &[x0, z, coefficients, out, &dout], params)?;
     Ok((total, dout))
 }
 
+/// The sliced loss summed over the batch, in the four lanes of `[1, 1, 1, 4]`, and its gradient in `stack`, the network's
+/// output at `x` and its derivative along `v`, `[2 n, h, w, c]`.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn sliced(stack: &Tensor, x: &Tensor, v: &Tensor, slices: &Tensor) -> Result<(Tensor, Tensor)> {
+    let n = x.shape().n();
+    check_shape("score_matching", "the projections", v, x.shape())?;
+    check_shape("score_matching", "the slices", slices, Shape::new(n, 1, 1, 4))?;
+    check_shape("score_matching", "the stack", stack, x.shape().with_n(2 * n))?;
+    let params = Params::new(x.shape(), Noise::Given(v));
+    let dstack = Tensor::empty(stack.gpu(), stack.shape(), stack.element())?;
+    let total = loss("sliced", &[x, v, slices, stack, &dstack], params)?;
+    Ok((total, dstack))
+}
+
+/// Runs a loss whose last two operands are the network's output and its gradient.
+fn loss(entry: &'static str, operands: &[&Tensor; 5], params: Params) -> Result<Tensor> {
+    let out = operands[3];
+    let partial = Tensor::empty(out.gpu(), Shape::vector(4 * params.partial()), Element::F32)?;
+    let operands = [&operands[..], &[&partial]].concat();
+    let variant = Variant::new(Shader::ScoreMatching).stored(out.element());
+    let (owned, work) = (Extent::Invocations(params.partial()), 400 * out.shape().vec4s() as u64);
+    launch(out.gpu(), variant, entry, &operands, &params, owned, work)?;
+    let total = Tensor::empty(out.gpu(), Shape::vector(4), Element::F32)?;
+    let axis = Axis { first: 0, outer: 1, length: params.partial(), inner: 1 };
+    reduce::sum_axis(&partial, axis, &total, false)?;
+    Ok(total)
+}
+
 /// The tensor to bind for the noise: the given one, or anything.
-fn checked<'a>(
-    kernel: &'static str,
-    x: &'a Tensor,
-    noise: Noise<'a>,
-    coefficients: &'a Tensor,
-) -> Result<&'a Tensor> {
-    check_shape(kernel, "the coefficients", coefficients, Shape::new(x.shape().n(), 1, 1, 4))?;
+fn checked<'a>(x0: &'a Tensor, noise: Noise<'a>, coefficients: &'a Tensor) -> Result<&'a Tensor> {
+    let kernel = "score_matching";
+    check_shape(kernel, "the coefficients", coefficients, Shape::new(x0.shape().n(), 1, 1, 8))?;
+    check(kernel, x0.element() == Element::F32, || "the data are f32".into())?;
     if let Noise::Given(z) = noise {
-        check_shape(kernel, "the noise", z, x.shape())?;
+        check_shape(kernel, "the noise", z, x0.shape())?;
         check(kernel, z.element() == Element::F32, || "given noise is f32".into())?;
     }
     Ok(noise.tensor_or(coefficients))

@@ -64,6 +64,11 @@ impl Upfirdn2d {
         Upfirdn2d { kernel: [vec![0.5; 2], vec![0.5; 2]], up: 1, down: 2, pad: [0; 4] }
     }
 
+    /// The mean over a window of odd size around each pixel; what is outside of the image counts as zeros.
+    pub fn average(window: usize) -> Self {
+        Self::blur(&vec![1.0; window], window - 1)
+    }
+
     /// The shape of the output for an input `x`.
     ///
     /// # Errors
@@ -130,6 +135,7 @@ pub(super) fn variants() -> Vec<Variant> {
         Upfirdn2d::blur(&fir, 4),
         Upfirdn2d::nearest(),
         Upfirdn2d::mean(),
+        Upfirdn2d::average(5),
         general,
     ];
     specs

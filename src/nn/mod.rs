@@ -1,12 +1,17 @@
 //! Networks: parameters, initialisation, layers, and the architectures, written once against
 //! [`Engine`](crate::autodiff::Engine).
 
+mod instance_norm;
 mod layers;
 mod ncsnpp;
+mod network;
 mod parameters;
+mod refinenet;
 mod score;
 
 pub use layers::{Dropout, Pass};
-pub use ncsnpp::{Conditioning, Ncsnpp};
+pub use ncsnpp::Ncsnpp;
+pub use network::{Conditioning, Network};
 pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry};
-pub use score::{Combination, Label, ScoreModel, Scorer};
+pub use refinenet::RefineNet;
+pub use score::{Combination, Label, Residual, ScoreModel, Scorer};

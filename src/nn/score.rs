@@ -2,7 +2,7 @@
 //! `get_score_fn`).
 
 use super::layers::{Dropout, Pass};
-use super::ncsnpp::{Conditioning, Ncsnpp};
+use super::network::{Conditioning, Network};
 use super::parameters::{Parameters, Registry};
 use crate::autodiff::Engine;
 use crate::config::{Config, ConfigError, EmbeddingType, Model, Prediction};
@@ -13,7 +13,7 @@ use crate::sde::{Marginal, Sde, SdeKind};
 #[derive(Debug, Clone)]
 pub struct ScoreModel {
     /// The network.
-    pub network: Ncsnpp,
+    pub network: Network,
     /// Its parameters' names and layouts.
     pub registry: Registry,
     /// The process.
@@ -70,6 +70,32 @@ impl Combination {
     }
 }
 
+/// z − ẑ, the noise less the one that follows from the network's output: `out` times the output, `z` times z and `x0`
+/// times x₀.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Residual {
+    /// Factor of the network's output.
+    pub out: f64,
+    /// Factor of the noise.
+    pub z: f64,
+    /// Factor of the data.
+    pub x0: f64,
+}
+
+impl Residual {
+    /// All of it times a factor.
+    pub fn times(self, factor: f64) -> Residual {
+        Residual { out: factor * self.out, z: factor * self.z, x0: factor * self.x0 }
+    }
+}
+
+impl Label {
+    /// s score + z at x = m x₀ + s z, given the marginal.
+    pub fn residual(&self, Marginal { mean: m, std: s }: Marginal) -> Residual {
+        Residual { out: s * self.score.net, z: 1.0 + s * s * self.score.x, x0: s * m * self.score.x }
+    }
+}
+
 /// EDM's preconditioning at σ = s / m, of x / m (Karras 2022, table 1): x₀ = skip · x / m + out · F(input · x; noise).
 struct Edm {
     skip: f64,
@@ -97,12 +123,12 @@ impl ScoreModel {
     /// # Errors
     /// If channels do not divide into groups.
     pub fn build(config: &Config) -> std::result::Result<ScoreModel, ConfigError> {
-        let (network, registry) = Ncsnpp::build(config)?;
+        let (network, registry) = Network::build(config)?;
         let sde = config.sde();
         let discrete_vp = !config.training.continuous && matches!(sde.kind, SdeKind::Vp { .. });
         let Model { sigma_min, sigma_max, num_scales, .. } = config.model;
         let sigma = |i: usize| sigma_max * (sigma_min / sigma_max).powf(i as f64 / (num_scales - 1) as f64);
-        let positional = config.model.embedding_type == EmbeddingType::Positional;
+        let positional = config.model.embedding() == EmbeddingType::Positional;
         Ok(ScoreModel {
             network,
             registry,
@@ -111,7 +137,7 @@ impl ScoreModel {
             chain: if discrete_vp { sde.discrete_marginals() } else { Vec::new() },
             prediction: config.prediction(),
             sigma_data: config.model.sigma_data,
-            embedding: config.model.embedding_type,
+            embedding: config.model.embedding(),
             sde,
         })
     }
@@ -136,6 +162,15 @@ impl ScoreModel {
     pub fn step_label(&self, step: usize) -> Label {
         let label = step as f64;
         self.label_of(label, self.sigma(label), self.step_marginal(step))
+    }
+
+    /// The label at a step of DDPM's chain: its own if the model is trained on the chain, else that of the time with the same
+    /// noise. For VP.
+    pub fn chain_label(&self, step: usize, marginal: Marginal) -> Label {
+        match self.continuous {
+            true => self.label(self.sde.time_of_sigma(marginal.std / marginal.mean)),
+            false => self.step_label(step),
+        }
     }
 
     /// A label with what its marginal makes of the network's output.

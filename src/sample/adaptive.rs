@@ -194,10 +194,10 @@ impl Sampler for Adaptive {
         let attempts: usize = state.places.iter().map(|place| place.attempts).sum();
         let evaluations = 2.0 * attempts as f64 / n as f64;
         if !self.noise_removal {
-            return Ok(Sampled { x: state.x, evaluations });
+            return Ok(Sampled { x: state.x, evaluations, acceptance: None });
         }
         let x = denoise(score, &state.x, self.sde.sampling_eps())?;
-        Ok(Sampled { x, evaluations: evaluations + 1.0 })
+        Ok(Sampled { x, evaluations: evaluations + 1.0, acceptance: None })
     }
 }
 

@@ -106,6 +106,6 @@ impl Sampler for Heun {
             score.gpu().flush()?;
             watch(Progress { step: i + 1, t: level.t, state: &x })?;
         }
-        Ok(Sampled { x, evaluations: score.count() as f64 })
+        Ok(Sampled { x, evaluations: score.count() as f64, acceptance: None })
     }
 }

@@ -1,21 +1,38 @@
-//! Sampling: the probability flow, predictors and correctors, and solvers that need few evaluations.
+//! Sampling: the probability flow, predictors and correctors, annealed Langevin dynamics, and solvers that need few
+//! evaluations.
 
 mod adaptive;
+mod ald;
 mod corrector;
 mod flow;
 mod grid;
+mod guided;
+mod hamiltonian;
 mod heun;
+mod impute;
+pub mod likelihood;
 mod multistep;
+mod ode;
+mod operator;
 mod pc;
 mod predictor;
+pub mod rk45;
+mod runge_kutta;
 mod score;
+mod step;
 
 pub use adaptive::Adaptive;
+pub use ald::AnnealedLangevin;
+pub use corrector::Corrector;
 pub use flow::{Flow, probability_flow};
+pub use guided::{Guidance, Guided, Measurement};
 pub use heun::Heun;
+pub use impute::{Decoupling, Impute, Side};
 pub use multistep::Multistep;
+pub use ode::{Ode, remove_noise};
+pub use operator::{Mask, Matrix, Operator, Resampling, System, solve};
 pub use pc::{Constraint, PredictorCorrector};
-pub use score::{Counted, Score};
+pub use score::{Counted, Pullback, Score};
 
 use crate::config::{Method, Sampling, Schedule};
 use crate::kernels::random::{Distribution, fill};
@@ -59,6 +76,8 @@ pub struct Sampled {
     pub x: Tensor,
     /// Evaluations of the score; of each sample's own where a solver controls each by itself, then in the mean.
     pub evaluations: f64,
+    /// The share of proposals that were accepted, if any could be rejected.
+    pub acceptance: Option<f64>,
 }
 
 /// A solver of the reverse-time process.
@@ -83,10 +102,11 @@ pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sam
         Ok(Box::new(Multistep::new(*sde, config, steps, (order, eta), schedule)?))
     };
     match config.method {
-        Method::Pc | Method::AdaptiveSde if config.schedule.is_some() => {
+        Method::Pc | Method::Ald | Method::Ode | Method::AdaptiveSde if config.schedule.is_some() => {
             Err(refuse("this sampler has a schedule of its own; leave sampling.schedule out"))
         }
         Method::Pc => Ok(Box::new(PredictorCorrector::new(*sde, config, steps)?)),
+        Method::Ald => Ok(Box::new(AnnealedLangevin::new(*sde, config, steps)?)),
         Method::Euler => multistep(1, 0.0, Schedule::Edm),
         Method::Heun => Ok(Box::new(Heun::new(*sde, config, steps, false)?)),
         Method::StochasticHeun => Ok(Box::new(Heun::new(*sde, config, steps, true)?)),
@@ -94,6 +114,7 @@ pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sam
         Method::Dpmpp2m => multistep(2, config.eta, Schedule::LogSnr),
         Method::Dpmpp3m => multistep(3, config.eta, Schedule::LogSnr),
         Method::AdaptiveSde => Ok(Box::new(Adaptive::new(*sde, config))),
+        Method::Ode => Ok(Box::new(Ode::new(config))),
     }
 }
 

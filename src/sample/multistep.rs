@@ -126,7 +126,7 @@ impl Sampler for Multistep {
             score.gpu().flush()?;
             watch(Progress { step: i + 1, t: to.t, state: &x })?;
         }
-        Ok(Sampled { x, evaluations: score.count() as f64 })
+        Ok(Sampled { x, evaluations: score.count() as f64, acceptance: None })
     }
 }
 

@@ -7,8 +7,8 @@ use super::{Draw, Progress, Sampled, Sampler, Watch, refuse};
 use crate::config::Sampling;
 use crate::kernels::Result;
 use crate::random::{Key, Purpose};
-use crate::sde::Sde;
-use crate::tensor::Tensor;
+use crate::sde::{Marginal, Sde};
+use crate::tensor::{Shape, Tensor};
 
 /// A predictor–corrector sampler for one process. At each of its times it makes the corrector's steps and then one of the
 /// predictor's.
@@ -23,11 +23,11 @@ pub struct PredictorCorrector {
 
 /// What is imposed on the state after every step of the predictor and of the corrector, known pixels for example.
 pub trait Constraint {
-    /// The state at time `t` with what is known put in; `key` is for the noise of this step.
+    /// The state with what is known put in as it is perturbed there, in the end not at all; `key` is for its noise.
     ///
     /// # Errors
     /// If the device refuses.
-    fn impose(&self, x: Tensor, t: f64, key: Key) -> Result<Tensor>;
+    fn impose(&self, x: Tensor, at: Marginal, key: Key) -> Result<Tensor>;
 }
 
 impl PredictorCorrector {
@@ -40,7 +40,7 @@ impl PredictorCorrector {
             return Err(refuse(format!("{steps} steps; a sampler needs at least 2")));
         }
         let sde = Sde { n: steps, ..sde };
-        let (predictor, corrector) = (Predictor::new(sde, config), Corrector::new(sde, config));
+        let (predictor, corrector) = (Predictor::new(sde, config)?, Corrector::new(sde, config));
         Ok(PredictorCorrector { sde, predictor, corrector, noise_removal: config.noise_removal })
     }
 
@@ -57,25 +57,34 @@ impl PredictorCorrector {
         watch: &mut Watch<'_>,
     ) -> Result<Sampled> {
         let score = &Counted::new(score);
+        let n = x.shape().n();
+        let accepted = Tensor::zeros(score.gpu(), Shape::vector(n))?;
         let times: Vec<f64> = self.sde.sampling_times().collect();
         for (step, &t) in times.iter().enumerate() {
             let number = step as u32;
-            let impose = |x: Tensor, part: u16| match constraint {
-                Some(constraint) => constraint.impose(x, t, draw.key(Purpose::Constraint(part)).at(number)),
+            let impose = |x: Tensor, at: Marginal, part: u16| match constraint {
+                Some(constraint) => constraint.impose(x, at, draw.key(Purpose::Constraint(part)).at(number)),
                 None => Ok(x),
             };
             for inner in 0..self.corrector.steps() {
-                x = self.corrector.run(score, x, t, draw, (number, inner))?;
-                x = impose(x, 1 + inner)?;
+                x = self.corrector.run(score, x, t, draw, (number, inner), &accepted)?;
+                x = impose(x, self.sde.marginal_prob(t), 1 + inner)?;
             }
             let last = step + 1 == times.len();
             let key = draw.key(Purpose::Predictor).at(number);
             x = self.predictor.run(score, x, t, (!(last && self.noise_removal)).then_some(key))?;
-            x = impose(x, 0)?;
+            // The predictor has left t: what the state has got to is the next time, and the data in the end.
+            let next = times.get(step + 1).map(|next| self.sde.marginal_prob(*next));
+            x = impose(x, next.unwrap_or(Marginal { mean: 1.0, std: 0.0 }), 0)?;
             score.gpu().flush()?;
             watch(Progress { step: step + 1, t: *times.get(step + 1).unwrap_or(&t), state: &x })?;
         }
-        Ok(Sampled { x, evaluations: score.count() as f64 })
+        let proposals = n * times.len() * usize::from(self.corrector.steps());
+        let acceptance = match self.corrector.rejects() {
+            true => Some(accepted.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / proposals as f64),
+            false => None,
+        };
+        Ok(Sampled { x, evaluations: score.count() as f64, acceptance })
     }
 }
 

@@ -1,12 +1,16 @@
 //! What samplers ask of a model.
 
-use crate::autodiff::{Dual, Eager};
+use super::refuse;
+use crate::autodiff::{Dual, Eager, Tape};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, sde_step};
 use crate::nn::{Label, Scorer};
 use crate::sde::Sde;
 use crate::tensor::Tensor;
 use std::cell::Cell;
+
+/// Takes a cotangent of a network's output, of its shape, to that of its input: Jᵀ u.
+pub type Pullback<'a> = Box<dyn FnOnce(Tensor) -> Result<Tensor> + 'a>;
 
 /// Something with a score at every time of a process: a network, a network with guidance, or a distribution whose score is
 /// known in closed form.
@@ -35,6 +39,14 @@ pub trait Score {
     /// # Errors
     /// If the device refuses.
     fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor>;
+
+    /// The network's output for `x` `[n, h, w, c]` and a label of each sample, and its adjoint there.
+    ///
+    /// # Errors
+    /// If the device refuses, or there is no adjoint.
+    fn pullback(&self, _x: &Tensor, _labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
+        Err(refuse("this score has no adjoint"))
+    }
 
     /// The score at `x` `[n, h, w, c]` and a time in (0, 1] of each sample.
     ///
@@ -71,6 +83,18 @@ impl Score for Scorer {
         let variable = dual.variable(stack.clone());
         let image = Scorer::network(self, &mut dual, &variable, &self.condition(labels)?, None)?;
         Ok(image.stack().clone())
+    }
+
+    fn pullback(&self, x: &Tensor, labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
+        let mut tape = Tape::new();
+        let variable = tape.variable(x);
+        let output = Scorer::network(self, &mut tape, &variable, &self.condition(labels)?, None)?;
+        let net = output.tensor().clone();
+        let pullback = move |seed: Tensor| {
+            let gradient = tape.backward(&output, seed)?.take(&variable);
+            gradient.ok_or_else(|| refuse("the network's output does not depend on the state"))
+        };
+        Ok((net, Box::new(pullback)))
     }
 }
 
@@ -113,5 +137,10 @@ impl Score for Counted<'_> {
     fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor> {
         self.count.set(self.count.get() + 1);
         self.score.tangents(stack, probes, labels)
+    }
+
+    fn pullback(&self, x: &Tensor, labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
+        self.count.set(self.count.get() + 1);
+        self.score.pullback(x, labels)
     }
 }

@@ -4,9 +4,18 @@
 //! Every one of them is dx = f(t) x dt + g(t) dw with x(t) | x(0) ~ N(m(t) x(0), s(t)² I): numbers for each time, no
 //! arrays.
 
+mod chain;
 mod level;
+mod noise_scales;
+mod normal;
+mod times;
 
+pub(crate) use chain::half_level;
+pub use chain::{Chain, PosteriorVariance};
 pub use level::Level;
+pub use noise_scales::{Ladder, OVERLAP, langevin_eps, langevin_variance};
+pub use normal::log_mass;
+pub use times::Importance;
 
 use std::f64::consts::LN_2;
 
@@ -148,6 +157,13 @@ impl Sde {
     pub fn sampling_times(&self) -> impl Iterator<Item = f64> + use<> {
         let (eps, n) = (self.sampling_eps(), self.n);
         (0..n).map(move |i| 1.0 + (eps - 1.0) * i as f64 / (n - 1).max(1) as f64)
+    }
+
+    /// The time after `t` on that grid; none after the last.
+    pub fn next_sampling_time(&self, t: f64) -> Option<f64> {
+        let (eps, n) = (self.sampling_eps(), self.n);
+        let step = (1.0 - eps) / (n - 1).max(1) as f64;
+        (t - eps > 0.5 * step).then(|| (t - step).max(eps))
     }
 
     /// The index that belongs to a time: ⌊t (n − 1)⌋, rounding forgiven.

@@ -1,15 +1,12 @@
 //! One optimisation step after the other.
 
 use super::TrainError;
-use super::objective;
-use crate::autodiff::{Engine, Tape};
+use super::objective::{Draw, Objective};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu, GpuError};
 use crate::kernels::adam::{self, Adam, Arenas};
-use crate::kernels::random::Noise;
-use crate::kernels::{elementwise, score_matching};
-use crate::nn::{Arena, Dropout, Parameters, ScoreModel, Scorer};
-use crate::random::{Key, Purpose};
+use crate::kernels::elementwise;
+use crate::nn::{Arena, Parameters, ScoreModel, Scorer};
 use crate::tensor::{Shape, Tensor};
 
 /// A model in training: weights, their average, the optimiser's moments, and how many steps have been made. All
@@ -25,6 +22,7 @@ pub struct Trainer {
     pub moments: [Arena; 2],
     /// Steps made.
     pub step: u64,
+    objective: Objective,
     /// The loss summed since it was last read, in four lanes, and over how many steps.
     running: (Tensor, u64),
     /// Norm and clipping factor of the last gradient.
@@ -50,6 +48,7 @@ impl Trainer {
     pub fn new(gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
         let model = ScoreModel::build(config)?;
         fits(gpu, &model)?;
+        batch_fits(gpu, batch_shape(config))?;
         let seed = config.seed;
         let specs = model.registry.trainable.clone();
         let initial = |i: usize| specs[i].initial(seed, i);
@@ -74,7 +73,8 @@ impl Trainer {
         let gradients = Some(Arena::zeros(&gpu, &model.registry)?);
         let running = (Tensor::zeros(&gpu, Shape::vector(4))?, 0);
         let scorer = Scorer { model, parameters: Parameters { values, gradients, frequencies } };
-        Ok(Trainer { config: config.clone(), scorer, average, moments, step, running, norm: None })
+        let objective = Objective::new(config);
+        Ok(Trainer { config: config.clone(), scorer, average, moments, step, objective, running, norm: None })
     }
 
     /// The model with the averaged weights, for sampling. It shares their memory: it changes as training goes on.
@@ -92,24 +92,10 @@ impl Trainer {
     pub fn step(&mut self, batch: &[f32]) -> Result<(), TrainError> {
         let (config, step) = (&self.config, self.step as u32);
         let gpu = self.average.flat().gpu().clone();
-        let shape = self.batch_shape();
-        let x0 = Tensor::from_slice(&gpu, shape, batch)?;
-        let key = objective::time_key(config.seed, step);
-        let dimensions = shape.with_n(1).len();
-        let targets = objective::targets(&self.scorer.model, &config.training, key, shape.n(), dimensions);
-        let coefficients = score_matching::upload(&x0, &targets.coefficients)?;
-        let noise = Noise::Drawn(Key::new(config.seed, Purpose::Perturbation).at(step));
-        let x = score_matching::perturb(&x0, noise, &coefficients)?;
-
+        let x0 = Tensor::from_slice(&gpu, self.batch_shape(), batch)?;
         let gradients = self.scorer.parameters.gradients.as_ref().unwrap_or(&self.average);
         gradients.clear()?;
-        let mut tape = Tape::new();
-        let input = tape.constant(&x);
-        let dropout = Some(Dropout { seed: config.seed, step });
-        let conditioning = self.scorer.condition(&targets.labels)?;
-        let out = self.scorer.network(&mut tape, &input, &conditioning, dropout)?;
-        let (loss, seed) = score_matching::loss(out.tensor(), noise, &coefficients)?;
-        tape.backward(&out, seed)?;
+        let loss = self.objective.loss(&self.scorer, &x0, Draw { seed: config.seed, step })?;
 
         let norm = adam::clip(gradients.flat(), config.optim.grad_clip)?;
         let arenas = Arenas {
@@ -130,8 +116,7 @@ impl Trainer {
 
     /// `[batch, h, w, c]`.
     pub fn batch_shape(&self) -> Shape {
-        let data = &self.config.data;
-        Shape::new(self.config.training.batch_size, data.image_size, data.image_size, data.num_channels)
+        batch_shape(&self.config)
     }
 
     /// The learning rate of the step after `step` others: it rises over the warm-up, from 0 in the first one, as the
@@ -159,23 +144,47 @@ impl Trainer {
         }
     }
 
+    /// The loss, averaged over the steps since the last report; waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn loss(&self) -> Result<f64, TrainError> {
+        let (running, steps) = &self.running;
+        Ok(running.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / *steps as f64)
+    }
+
     /// What happened since the last report; waits for the device. `None` if no step was made since.
     ///
     /// # Errors
     /// [`TrainError::Diverged`] if the loss is not finite.
     pub fn report(&mut self) -> Result<Option<StepReport>, TrainError> {
-        let (running, steps) = &mut self.running;
-        let Some(norm) = self.norm.as_ref().filter(|_| *steps > 0) else { return Ok(None) };
-        let loss = running.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / *steps as f64;
+        let Some(norm) = self.norm.as_ref().filter(|_| self.running.1 > 0) else { return Ok(None) };
+        let loss = self.loss()?;
         let grad_norm = f64::from(norm.read()?[0]);
         if !loss.is_finite() || !grad_norm.is_finite() {
             return Err(TrainError::Diverged(self.step));
         }
-        running.write(&[0.0; 4])?;
-        *steps = 0;
+        self.running.0.write(&[0.0; 4])?;
+        self.running.1 = 0;
         let learning_rate = self.learning_rate(self.step - 1);
         Ok(Some(StepReport { loss, grad_norm, learning_rate }))
     }
+}
+
+fn batch_shape(config: &Config) -> Shape {
+    let data = &config.data;
+    Shape::new(config.training.batch_size, data.image_size, data.image_size, data.num_channels)
+}
+
+/// A batch must fit, before it is put together on the host.
+fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
+    let (size, limit) = (shape.vec4s() as u64 * 16, gpu.max_binding());
+    if size <= limit {
+        return Ok(());
+    }
+    let (size, limit, adapter) = (Bytes(size), Bytes(limit), gpu.adapter().name().to_string());
+    let what = format!("a tensor of shape {shape}");
+    Err(GpuError::TooLarge { what, size, limit, adapter, verb: "bind at once" }.into())
 }
 
 /// Five arenas must fit, before any of them is allocated.

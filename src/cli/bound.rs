@@ -1,0 +1,187 @@
+//! `tweedie bound`.
+
+use super::{Common, data, open_model, print};
+use crate::data::{Dataset, scale};
+use crate::eval::{Bound, Terms};
+use crate::files::atomically;
+use crate::nn::{Label, Scorer};
+use crate::random::{Key, Purpose};
+use crate::sde::{Chain, PosteriorVariance, SdeKind, bits_per_dim};
+use crate::tensor::{Shape, Tensor};
+use crate::train::Weights;
+use anyhow::{Context, ensure};
+use std::path::PathBuf;
+
+/// Bound the likelihood of test images by DDPM's chain, term by term: bits/dim, and rate against distortion.
+///
+/// Works for VP models, trained on the chain or in continuous time.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tweedie bound runs/ddpm -n 100\n  \
+    tweedie bound runs/ddpm --data digits --variance beta_tilde --terms terms.csv")]
+pub(super) struct Args {
+    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    model: PathBuf,
+    /// The data: `digits`, or the path of an IDX file [default: the model's test images]
+    #[arg(long, value_name = "digits|FILE")]
+    data: Option<String>,
+    /// How many images, from the first on
+    #[arg(short, value_name = "N", default_value_t = 64)]
+    n: usize,
+    /// The variance of the reverse steps [default: both]
+    #[arg(long, value_enum)]
+    variance: Option<PosteriorVariance>,
+    /// Also write every term, with rate and distortion, as a table
+    #[arg(long, value_name = "F.csv")]
+    terms: Option<PathBuf>,
+    /// The seed of the noise [default: the model's]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Which weights
+    #[arg(long, value_enum, default_value_t = Weights::Ema)]
+    weights: Weights,
+    /// Images that are looked at at once
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    batch: usize,
+}
+
+pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    ensure!(args.n > 0, "-n 0: ask for at least one image");
+    ensure!(args.batch > 0, "--batch 0: at least one image has to be looked at at once");
+    let checkpoint = open_model(&args.model)?;
+    let config = checkpoint.config();
+    let sde = config.sde();
+    ensure!(
+        matches!(sde.kind, SdeKind::Vp { .. }),
+        "{}: the bound is of DDPM's chain, and the model's training.sde is another; train one with training.sde = vpsde",
+        args.model.display()
+    );
+    ensure!(
+        sde.discrete_beta(sde.n - 1) < 1.0,
+        "{}: its chain of model.num_scales = {} steps ends with β ≥ 1; train one with more",
+        args.model.display(),
+        sde.n
+    );
+    let set = data::of_model(args.data.as_deref(), config)?;
+    ensure!(args.n <= set.len(), "-n {}: there are only {} images", args.n, set.len());
+    let scorer = checkpoint.scorer(&common.open()?, args.weights)?;
+    let chain = Chain::new(&sde);
+    let seed = args.seed.unwrap_or(config.seed);
+    let bound = measure(&scorer, &chain, &set, config.data.centered, seed, args)?;
+    let kinds = match args.variance {
+        Some(kind) => vec![kind],
+        None => vec![PosteriorVariance::Beta, PosteriorVariance::BetaTilde],
+    };
+    let columns: Vec<Column> =
+        kinds.into_iter().map(|kind| Column::new(&bound, kind, set.image_len())).collect();
+    if let Some(path) = &args.terms {
+        let table = table(&columns, &bound, chain.len());
+        atomically(path, |aside| std::fs::write(aside, &table))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    if common.json {
+        let column = |c: &Column| {
+            serde_json::json!({
+                "variance": c.kind, "bits_per_dim": c.bits(c.terms.total()), "standard_error": c.error,
+                "prior": c.bits(c.terms.prior), "steps": c.bits(c.terms.steps.iter().sum()),
+                "decoder": c.bits(c.terms.decoder),
+            })
+        };
+        let columns: Vec<_> = columns.iter().map(column).collect();
+        return print(
+            serde_json::json!({ "n": args.n, "bounds": columns, "distortion": bound.distortion(0) }),
+        );
+    }
+    show(&columns, &bound, args.n, chain.len())
+}
+
+/// The bound with one variance, in bits per dimension.
+struct Column {
+    kind: PosteriorVariance,
+    terms: Terms,
+    error: f64,
+    dimensions: usize,
+}
+
+impl Column {
+    fn new(bound: &Bound, kind: PosteriorVariance, dimensions: usize) -> Column {
+        let error = bits_per_dim(bound.standard_error(kind), dimensions);
+        Column { kind, terms: bound.terms(kind), error, dimensions }
+    }
+
+    fn bits(&self, nats: f64) -> f64 {
+        bits_per_dim(nats, self.dimensions)
+    }
+
+    fn name(&self) -> &'static str {
+        match self.kind {
+            PosteriorVariance::Beta => "beta",
+            PosteriorVariance::BetaTilde => "beta_tilde",
+        }
+    }
+}
+
+fn measure(
+    scorer: &Scorer,
+    chain: &Chain,
+    set: &Dataset,
+    centered: bool,
+    seed: u64,
+    args: &Args,
+) -> anyhow::Result<Bound> {
+    let labels: Vec<Label> =
+        (0..chain.len()).map(|i| scorer.model.chain_label(i, chain.marginal(i))).collect();
+    let gpu = scorer.parameters.values.flat().gpu();
+    let batches = args.n.div_ceil(args.batch);
+    let bar = super::drawing::progress(Some((batches * chain.len()) as u64));
+    let mut bound = Bound::new(chain.clone(), scale(0.0, centered));
+    for first in (0..args.n).step_by(args.batch) {
+        let count = args.batch.min(args.n - first);
+        let levels = &set.pixels[first * set.image_len()..][..count * set.image_len()];
+        let values: Vec<f32> = levels.iter().map(|level| scale(f64::from(*level), centered) as f32).collect();
+        let x0 = Tensor::from_slice(gpu, Shape::new(count, set.size, set.size, set.channels), &values)?;
+        let key = Key::new(seed, Purpose::Perturbation).from(first as u32);
+        bound.add(scorer, &labels, &x0, key, &mut || bar.inc(1))?;
+    }
+    bar.finish_and_clear();
+    Ok(bound)
+}
+
+fn show(columns: &[Column], bound: &Bound, n: usize, steps: usize) -> anyhow::Result<()> {
+    let row = |name: &str, value: &dyn Fn(&Column) -> String| {
+        let cells: Vec<String> = columns.iter().map(|c| format!("{:>18}", value(c))).collect();
+        print(format!("{name:<32}{}", cells.concat()))
+    };
+    row(&format!("bits/dim of {n} images"), &|c| format!("σ² = {}", c.name()))?;
+    row("L_T, the prior", &|c| format!("{:.4}", c.bits(c.terms.prior)))?;
+    row(&format!("L_{} … L_1, the reverse steps", steps - 1), &|c| {
+        format!("{:.4}", c.bits(c.terms.steps.iter().sum()))
+    })?;
+    row("L_0, the decoder", &|c| format!("{:.4}", c.bits(c.terms.decoder)))?;
+    row("the bound", &|c| match c.error.is_nan() {
+        true => format!("{:.4}", c.bits(c.terms.total())),
+        false => format!("{:.4} ± {:.4}", c.bits(c.terms.total()), c.error),
+    })?;
+    row("rate, without L_0", &|c| format!("{:.4}", c.bits(c.terms.rate(0))))?;
+    print(format!(
+        "distortion: x̂₀ is {:.2} grey levels of 0 to 255 off (root mean square)",
+        bound.distortion(0)
+    ))
+}
+
+/// Every step from the last to the first: its term, what had been spent when it was reached, and how far x̂₀ was off.
+fn table(columns: &[Column], bound: &Bound, steps: usize) -> String {
+    let names =
+        |prefix: &str| columns.iter().map(|c| format!("{prefix}_{}", c.name())).collect::<Vec<_>>().join(",");
+    let mut text = format!("t,{},{},distortion\n", names("bits"), names("rate"));
+    for i in (0..steps).rev() {
+        // The term of step 0 is the decoder's.
+        let term = |c: &Column| if i == 0 { c.terms.decoder } else { c.terms.steps[i - 1] };
+        let cells = |value: &dyn Fn(&Column) -> f64| {
+            columns.iter().map(|c| c.bits(value(c)).to_string()).collect::<Vec<_>>().join(",")
+        };
+        let rate = |c: &Column| c.terms.rate(i);
+        text += &format!("{},{},{},{}\n", i + 1, cells(&term), cells(&rate), bound.distortion(i));
+    }
+    text
+}

@@ -1,0 +1,29 @@
+//! Data sets by their names on the command line.
+
+use crate::config::Config;
+use crate::data::{Dataset, Split};
+use anyhow::ensure;
+use std::path::Path;
+
+/// `digits`, or the path of an IDX file, which has no parts.
+pub(super) fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
+    Ok(match spec {
+        "digits" => Dataset::digits(split)?,
+        path => Dataset::from_idx(Path::new(path), None)?,
+    })
+}
+
+/// A data set by its name, else the model's own; what is only tested on. Its images must be of the model's size.
+pub(super) fn of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> {
+    let Some(spec) = spec else { return Ok(Dataset::load(&config.data, Split::Test)?) };
+    let set = named(spec, Split::Test)?;
+    let (size, channels) = (config.data.image_size, config.data.num_channels);
+    ensure!(
+        (set.size, set.channels) == (size, channels),
+        "the images of {spec} are {0}x{0} with {1} channel(s), and the model's {size}x{size} with {channels}; name data \
+         like those it was trained on",
+        set.size,
+        set.channels
+    );
+    Ok(set)
+}

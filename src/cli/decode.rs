@@ -1,0 +1,83 @@
+//! `tweedie decode`.
+
+use super::flow::{self, Flow, Followed};
+use super::tensors::{self, Tensors};
+use super::{Common, input, output, print};
+use crate::config::Method;
+use anyhow::ensure;
+use std::path::PathBuf;
+
+/// Take latent codes back to images by the probability flow.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tweedie decode runs/digits --in z.safetensors --out again.png\n  \
+    tweedie decode runs/digits --in z.safetensors --temperature 0.9 --denoise --out calmer.npz")]
+pub(super) struct Args {
+    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    model: PathBuf,
+    /// The latents: `z` [n, c, h, w]
+    #[arg(long = "in", value_name = "Z.safetensors")]
+    input: PathBuf,
+    /// Where to write: F.png (a grid), F.npz, F.safetensors (`x` [n, c, h, w] in the model's range, and `nfev`) or a folder;
+    /// may be repeated
+    #[arg(long, value_name = "F", required = true)]
+    out: Vec<PathBuf>,
+    /// The sampler
+    #[arg(long, value_enum, default_value_t = Method::Ode)]
+    sampler: Method,
+    /// End with a step that removes noise
+    #[arg(long)]
+    denoise: bool,
+    /// Multiply the latents by this: less than 1 gives likelier images that differ less
+    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
+    temperature: f32,
+    #[command(flatten)]
+    flow: flow::Args,
+}
+
+pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    ensure!(
+        args.temperature.is_finite() && args.temperature >= 0.0,
+        "--temperature {}: it must be a number from 0 up",
+        args.temperature
+    );
+    for out in &args.out {
+        output::check(out, &["png", "npz", "safetensors"])?;
+    }
+    let flow = Flow::open(common, &args.model, &args.flow)?;
+    let mut latents = input::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;
+    latents.values.iter_mut().for_each(|v| *v *= args.temperature);
+    let followed = flow.decode(&latents, args.sampler, args.denoise)?;
+    let written = write(&args.out, &followed, &flow, None)?;
+    report(common, &followed, written)
+}
+
+/// Writes samples wherever they are asked for; a picture has so many columns, or is about a square.
+pub(super) fn write(
+    paths: &[PathBuf],
+    Followed { batch, evaluations }: &Followed,
+    flow: &Flow,
+    columns: Option<usize>,
+) -> anyhow::Result<Vec<String>> {
+    let images = output::Images::new(batch.shape, batch.values.clone(), flow.config.data.centered);
+    let images = images.in_columns(columns);
+    for path in paths {
+        match path.extension().is_some_and(|e| e == "safetensors") {
+            true => {
+                let nfev = ("nfev", vec![1], vec![*evaluations as f32]);
+                tensors::write(path, &[tensors::images("x", batch), nfev])?;
+            }
+            false => images.write(path, 0)?,
+        }
+    }
+    Ok(paths.iter().map(|path| path.display().to_string()).collect())
+}
+
+/// Says what has been written.
+pub(super) fn report(common: &Common, followed: &Followed, written: Vec<String>) -> anyhow::Result<()> {
+    let (n, evaluations) = (followed.batch.shape.n(), followed.evaluations);
+    if common.json {
+        return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": written }));
+    }
+    print(format!("{n} samples, {evaluations:.1} score evaluations each: {}", written.join(", ")))
+}

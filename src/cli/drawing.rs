@@ -1,0 +1,301 @@
+//! What all commands share that draw samples: their options, the batches, the progress bar.
+
+use super::film::{Film, FilmArgs};
+use super::output::{self, Images};
+use super::{open_model, whole};
+use crate::config::{Config, CorrectorName, Method, Over, PredictorName, Sampling, Schedule};
+use crate::gpu::{Bytes, Gpu};
+use crate::nn::Scorer;
+use crate::sample::{self, Draw, PredictorCorrector, Progress, Sampled, Sampler, Watch};
+use crate::tensor::{Shape, Tensor};
+use crate::train::Weights;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// How samples are drawn, and where they go.
+#[derive(clap::Args)]
+pub(super) struct Drawing {
+    /// Where to write: F.png (a grid), F.npz (`samples`, float32 [n, h, w, c] in [0, 1]) or a folder; may be repeated
+    #[arg(long, value_name = "F.png|F.npz|DIR", required = true)]
+    pub out: Vec<PathBuf>,
+    /// The number of the first sample
+    #[arg(long, value_name = "I", default_value_t = 0, allow_negative_numbers = true)]
+    pub first: u32,
+    /// The seed [default: the model's]
+    #[arg(long, value_parser = whole::<u64>(), allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+    /// The sampler [default: the model's]
+    #[arg(long, value_enum)]
+    pub sampler: Option<Method>,
+    /// Steps [default: the model's sampling.steps, or as many as another sampler than its own needs]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(), allow_negative_numbers = true)]
+    pub steps: Option<usize>,
+    /// The predictor [default: the model's]
+    #[arg(long, value_enum)]
+    pub predictor: Option<PredictorName>,
+    /// The corrector [default: the model's]
+    #[arg(long, value_enum)]
+    pub corrector: Option<CorrectorName>,
+    /// The corrector's signal-to-noise ratio [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    pub snr: Option<f64>,
+    /// Corrector steps at each time, Langevin steps at each level [default: the model's]
+    #[arg(long, value_name = "N")]
+    pub corrector_steps: Option<u16>,
+    /// The noise levels of a solver with a grid [default: the model's, or the solver's own]
+    #[arg(long, value_enum)]
+    pub schedule: Option<Schedule>,
+    /// The relative tolerance of an adaptive solver [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    pub rtol: Option<f64>,
+    /// The absolute tolerance of an adaptive solver, in the model's range [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    pub atol: Option<f64>,
+    /// Whether adaptive samplers control each sample by its own error, or the batch jointly [default: the model's]
+    #[arg(long, value_enum)]
+    pub error_norm: Option<Over>,
+    /// How much noise stochastic Heun adds anew: EDM's S_churn [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    pub churn: Option<f64>,
+    /// How random DDIM and DPM-Solver++ are: 0 follows the flow, 1 the reverse-time SDE [default: the model's]
+    #[arg(long, allow_negative_numbers = true)]
+    pub eta: Option<f64>,
+    /// Which weights
+    #[arg(long, value_enum, default_value_t = Weights::Ema)]
+    pub weights: Weights,
+    /// Samples that are drawn at once; it changes nothing but speed and memory
+    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
+    pub batch: u32,
+    #[command(flatten)]
+    pub film: FilmArgs,
+}
+
+impl Drawing {
+    /// Refuses what cannot be, for `n` samples.
+    pub fn check(&self, n: u32) -> anyhow::Result<()> {
+        anyhow::ensure!(n > 0, "-n 0: ask for at least one sample");
+        anyhow::ensure!(self.batch > 0, "--batch 0: at least one sample has to be drawn at once");
+        let first = self.first;
+        anyhow::ensure!(first.checked_add(n).is_some(), "--first {first}: there are no such samples");
+        if let Some(snr) = self.snr {
+            anyhow::ensure!(snr.is_finite() && snr >= 0.0, "--snr {snr}: it must be a number from 0 up");
+        }
+        anyhow::ensure!(
+            self.corrector_steps != Some(0),
+            "--corrector-steps 0: ask for at least one, or for --corrector none"
+        );
+        for (option, value) in [("rtol", self.rtol), ("atol", self.atol)] {
+            if let Some(value) = value {
+                anyhow::ensure!(
+                    value.is_finite() && value > 0.0,
+                    "--{option} {value}: it must be a number above 0"
+                );
+            }
+        }
+        if let Some(churn) = self.churn {
+            anyhow::ensure!(
+                churn.is_finite() && churn >= 0.0,
+                "--churn {churn}: it must be a number from 0 up"
+            );
+        }
+        if let Some(eta) = self.eta {
+            anyhow::ensure!((0.0..=1.0).contains(&eta), "--eta {eta}: it must be a number from 0 to 1");
+        }
+        self.film.check()?;
+        self.out.iter().try_for_each(|path| output::check(path, &["png", "npz"]))
+    }
+
+    /// Reads a model, with these options in the place of its own.
+    pub fn open(&self, model: &Path, gpu: &Gpu) -> anyhow::Result<Opened> {
+        let checkpoint = open_model(model)?;
+        let mut config = checkpoint.config().clone();
+        override_sampling(&mut config.sampling, self);
+        config.sampling.check()?;
+        config.sampling.steps = steps(&config, self.steps);
+        config.seed = self.seed.unwrap_or(config.seed);
+        Ok(Opened { scorer: checkpoint.scorer(gpu, self.weights)?, config })
+    }
+
+    /// Draws `n` samples in batches: `run` is given the states to begin at, in a sampler of so many steps if that is known.
+    pub fn draw(
+        &self,
+        Opened { config, scorer }: &Opened,
+        n: u32,
+        steps: Option<usize>,
+        run: &mut dyn FnMut(Batch, Tensor, &mut Watch<'_>) -> anyhow::Result<Sampled>,
+    ) -> anyhow::Result<Drawn<'_>> {
+        let taken = Images::bytes(n, shape(config, 1));
+        anyhow::ensure!(
+            crate::memory::fits(taken),
+            "-n {n}: so many samples take {}, more than this machine has memory for; draw them in parts, with --first",
+            Bytes(taken)
+        );
+        let started = Instant::now();
+        let batches = (0..n).step_by(self.batch as usize);
+        let bar = progress(steps.map(|steps| (steps * batches.len()) as u64));
+        let mut film = self.film.start(steps, config.data.centered);
+        let (mut values, mut evaluations, mut acceptance) = (Vec::new(), 0.0, None);
+        for first in batches {
+            let size = self.batch.min(n - first);
+            let draw = Draw { seed: config.seed, first: self.first + first };
+            let x = sample::prior(scorer, shape(config, size), draw)?;
+            // The first batch is what a film shows.
+            let mut film = film.as_mut().filter(|_| first == 0);
+            if let Some(film) = &mut film {
+                film.see(scorer, &Progress { step: 0, t: 1.0, state: &x })?;
+            }
+            let mut watch = |progress: Progress<'_>| {
+                bar.inc(1);
+                film.as_mut().map_or(Ok(()), |film| film.see(scorer, &progress))
+            };
+            let sampled = run(Batch { draw, first, n: size }, x, &mut watch)?;
+            values.extend(sampled.x.read()?);
+            let share = f64::from(size) / f64::from(n);
+            evaluations += sampled.evaluations * share;
+            acceptance = sampled.acceptance.map(|accepted| acceptance.unwrap_or(0.0) + accepted * share);
+        }
+        bar.finish_and_clear();
+        anyhow::ensure!(
+            values.iter().all(|v| v.is_finite()),
+            "the sampler has diverged: some samples are not finite; use more --steps or a smaller --snr"
+        );
+        let images = Images::new(shape(config, n), values, config.data.centered);
+        Ok(Drawn { n, images, evaluations, acceptance, film, seconds: started.elapsed().as_secs_f64() })
+    }
+
+    /// Writes what was drawn and says so; `more` is for machines.
+    pub fn write(
+        &self,
+        json: bool,
+        drawn: &Drawn<'_>,
+        what: &str,
+        more: serde_json::Value,
+    ) -> anyhow::Result<()> {
+        self.out.iter().try_for_each(|path| drawn.images.write(path, self.first))?;
+        drawn.film.as_ref().map_or(Ok(()), |film| film.write())?;
+        let Drawn { n, evaluations, acceptance, seconds, .. } = drawn;
+        let written: Vec<String> =
+            self.out.iter().chain(self.film.paths()).map(|path| path.display().to_string()).collect();
+        if !json {
+            let files = written.join(", ");
+            let evaluations = (10.0 * evaluations).round() / 10.0;
+            let accepted = acceptance.map(|share| format!(", {:.1} % accepted", 100.0 * share));
+            let accepted = accepted.unwrap_or_default();
+            return super::print(format!(
+                "{n} {what}, {evaluations} score evaluations each{accepted}, {seconds:.1} s: {files}"
+            ));
+        }
+        let mut report = serde_json::json!({
+            "n": n, "evaluations": evaluations, "acceptance": acceptance, "seconds": seconds, "written": written,
+        });
+        if let (Some(report), serde_json::Value::Object(more)) = (report.as_object_mut(), more) {
+            report.extend(more);
+        }
+        super::print(report)
+    }
+}
+
+/// A model that is drawn from.
+pub(super) struct Opened {
+    /// Its configuration, with what the command line says of sampling.
+    pub config: Config,
+    /// The model on the device.
+    pub scorer: Scorer,
+}
+
+impl Opened {
+    /// The sampler that the configuration describes.
+    pub fn sampler(&self) -> anyhow::Result<Box<dyn Sampler>> {
+        let sampling = &self.config.sampling;
+        Ok(sample::sampler(sampling, &self.scorer.model.sde, sampling.steps)?)
+    }
+
+    /// The predictor–corrector sampler, the only one into which known values can be put.
+    pub fn predictor_corrector(&self, asked: Option<Method>) -> anyhow::Result<PredictorCorrector> {
+        anyhow::ensure!(
+            asked.is_none_or(|method| method == Method::Pc),
+            "--sampler: known values are put into a predictor-corrector sampler; leave it out, or say pc"
+        );
+        let sampling = &self.config.sampling;
+        Ok(PredictorCorrector::new(self.scorer.model.sde, sampling, sampling.steps)?)
+    }
+}
+
+/// Some of a run's samples.
+#[derive(Clone, Copy)]
+pub(super) struct Batch {
+    /// Their numbers.
+    pub draw: Draw,
+    /// The first of them, counted from the run's first.
+    pub first: u32,
+    /// How many.
+    pub n: u32,
+}
+
+/// What was drawn.
+pub(super) struct Drawn<'a> {
+    /// How many samples.
+    n: u32,
+    /// The samples.
+    pub images: Images,
+    /// Evaluations of the score for one sample.
+    evaluations: f64,
+    /// The share of proposals that a corrector accepted, if it tests them.
+    acceptance: Option<f64>,
+    film: Option<Film<'a>>,
+    seconds: f64,
+}
+
+/// The images that a model makes.
+pub(super) fn shape(config: &Config, n: u32) -> Shape {
+    let size = config.data.image_size;
+    Shape::new(n as usize, size, size, config.data.num_channels)
+}
+
+/// Steps of a sampler: those asked for, else the configuration's, else those of the method or of the process.
+pub(super) fn steps(config: &Config, asked: Option<usize>) -> usize {
+    let configured = Some(config.sampling.steps).filter(|steps| *steps > 0);
+    let usual = || config.sampling.method.default_steps().unwrap_or(config.model.num_scales);
+    asked.or(configured).unwrap_or_else(usual)
+}
+
+/// What is asked for in place of what the model's configuration says.
+fn override_sampling(sampling: &mut Sampling, asked: &Drawing) {
+    fn set<T: Copy>(value: &mut T, asked: Option<T>) {
+        *value = asked.unwrap_or(*value);
+    }
+    if asked.sampler.is_some_and(|method| method != sampling.method) {
+        // The configuration's steps are those of its own method.
+        sampling.steps = 0;
+    }
+    set(&mut sampling.method, asked.sampler);
+    set(&mut sampling.predictor, asked.predictor);
+    set(&mut sampling.corrector, asked.corrector);
+    set(&mut sampling.snr, asked.snr);
+    set(&mut sampling.n_steps_each, asked.corrector_steps);
+    set(&mut sampling.error_norm, asked.error_norm);
+    set(&mut sampling.s_churn, asked.churn);
+    set(&mut sampling.eta, asked.eta);
+    for rtol in [&mut sampling.rtol, &mut sampling.sde_rtol] {
+        set(rtol, asked.rtol);
+    }
+    for atol in [&mut sampling.atol, &mut sampling.sde_atol] {
+        set(atol, asked.atol);
+    }
+    sampling.schedule = asked.schedule.or(sampling.schedule);
+}
+
+/// A bar of so many steps on a terminal, nothing elsewhere.
+pub(super) fn progress(steps: Option<u64>) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    }
+    let Some(steps) = steps else {
+        let style = ProgressStyle::with_template("{spinner} {pos} steps, {elapsed}");
+        return ProgressBar::new_spinner().with_style(style.unwrap_or(ProgressStyle::default_spinner()));
+    };
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, ETA {eta}");
+    ProgressBar::new(steps).with_style(style.unwrap_or(ProgressStyle::default_bar()))
+}

@@ -1,0 +1,38 @@
+//! `tweedie encode`.
+
+use super::flow::{self, Flow, Followed};
+use super::{Common, input, output, print, tensors};
+use std::path::PathBuf;
+
+/// Take images to their latent codes by the probability flow.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  \
+    tweedie encode runs/digits --in pictures/ --out z.safetensors\n  \
+    tweedie decode runs/digits --in z.safetensors --out again.png")]
+pub(super) struct Args {
+    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    model: PathBuf,
+    /// The images: F.png, a folder of them, F.npz with `samples` [n, h, w, c] in [0, 1], or F.safetensors with `x` [n, c, h, w]
+    /// in the model's range
+    #[arg(long = "in", value_name = "F")]
+    input: PathBuf,
+    /// Where to write the latents `z` [n, c, h, w] and the score evaluations `nfev` for one of them, in the mean
+    #[arg(long, value_name = "Z.safetensors")]
+    out: PathBuf,
+    #[command(flatten)]
+    flow: flow::Args,
+}
+
+pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    output::check_tensors(&args.out)?;
+    let flow = Flow::open(common, &args.model, &args.flow)?;
+    let data = input::images(&args.input, &flow.config.data)?;
+    let Followed { batch, evaluations } = flow.encode(&data)?;
+    let nfev = ("nfev", vec![1], vec![evaluations as f32]);
+    tensors::write(&args.out, &[tensors::images("z", &batch), nfev])?;
+    let (n, out) = (batch.shape.n(), args.out.display().to_string());
+    if common.json {
+        return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": [out] }));
+    }
+    print(format!("{n} latents, {evaluations:.1} score evaluations each: {out}"))
+}

@@ -1,0 +1,115 @@
+//! What the commands that follow the probability flow share.
+
+use super::tensors::Batch;
+use super::{Common, open_model};
+use crate::config::{Config, Method, Over};
+use crate::gpu::Gpu;
+use crate::nn::Scorer;
+use crate::sample::likelihood::EPS;
+use crate::sample::{self, Draw, Ode};
+use crate::tensor::Tensor;
+use crate::train::Weights;
+use anyhow::ensure;
+use std::path::Path;
+
+/// How the flow is followed.
+#[derive(clap::Args)]
+#[group(skip)]
+pub(super) struct Args {
+    /// Relative tolerance [default: the model's, 1e-5 if it names none]
+    #[arg(long, allow_negative_numbers = true)]
+    rtol: Option<f64>,
+    /// Absolute tolerance, in the model's range [default: the model's, 1e-5 if it names none]
+    #[arg(long, allow_negative_numbers = true)]
+    atol: Option<f64>,
+    /// Whether each sample is controlled by its own error, or the batch jointly [default: the model's]
+    #[arg(long, value_enum)]
+    error_norm: Option<Over>,
+    /// Which weights
+    #[arg(long, value_enum, default_value_t = Weights::Ema)]
+    weights: Weights,
+    /// Samples that are followed at once; it changes nothing but speed and memory
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    batch: usize,
+}
+
+/// A model and how its flow is followed.
+pub(super) struct Flow {
+    pub gpu: Gpu,
+    pub config: Config,
+    pub scorer: Scorer,
+    pub ode: Ode,
+    /// Samples at once.
+    pub batch: usize,
+}
+
+/// Where samples have been taken.
+pub(super) struct Followed {
+    pub batch: Batch,
+    /// Score evaluations for one sample, in the mean.
+    pub evaluations: f64,
+}
+
+impl Flow {
+    /// Checks the options and opens the model; the tolerances are the model's unless others are asked for.
+    pub fn open(common: &Common, model: &Path, args: &Args) -> anyhow::Result<Flow> {
+        for (name, value) in [("--rtol", args.rtol), ("--atol", args.atol)] {
+            if let Some(value) = value {
+                ensure!(value.is_finite() && value > 0.0, "{name} {value}: it must be a number above 0");
+            }
+        }
+        ensure!(args.batch > 0, "--batch 0: at least one sample has to be followed at once");
+        let checkpoint = open_model(model)?;
+        let mut config = checkpoint.config().clone();
+        config.sampling.rtol = args.rtol.unwrap_or(config.sampling.rtol);
+        config.sampling.atol = args.atol.unwrap_or(config.sampling.atol);
+        config.sampling.error_norm = args.error_norm.unwrap_or(config.sampling.error_norm);
+        let gpu = common.open()?;
+        let scorer = checkpoint.scorer(&gpu, args.weights)?;
+        let ode = Ode { noise_removal: false, ..Ode::new(&config.sampling) };
+        Ok(Flow { gpu, config, scorer, ode, batch: args.batch })
+    }
+
+    /// The latents of data.
+    pub fn encode(&self, data: &Batch) -> anyhow::Result<Followed> {
+        self.follow(data, |x| {
+            let solution = self.ode.follow(&self.scorer, x, (EPS, 1.0), &mut |_| Ok(()))?;
+            let members = solution.evaluations.len() as f64;
+            let evaluations = solution.evaluations.iter().sum::<usize>() as f64 / members;
+            Ok(sample::Sampled { x: solution.state, evaluations, acceptance: None })
+        })
+    }
+
+    /// The samples of latents, by any sampler that adds no noise of its own, with a last step that removes noise if wanted.
+    pub fn decode(&self, latents: &Batch, method: Method, denoise: bool) -> anyhow::Result<Followed> {
+        let mut sampling = self.config.sampling.clone();
+        (sampling.method, sampling.noise_removal) = (method, denoise);
+        let steps = super::drawing::steps(&self.config, None);
+        let sampler = sample::sampler(&sampling, &self.scorer.model.sde, steps)?;
+        let draw = Draw { seed: self.config.seed, first: 0 };
+        self.follow(latents, |z| Ok(sampler.run(&self.scorer, z, draw, &mut |_| Ok(()))?))
+    }
+
+    /// Takes samples somewhere, so many at once.
+    fn follow(
+        &self,
+        from: &Batch,
+        step: impl Fn(Tensor) -> anyhow::Result<sample::Sampled>,
+    ) -> anyhow::Result<Followed> {
+        let n = from.shape.n();
+        let mut to = Batch { shape: from.shape, values: Vec::new() };
+        let mut evaluations = 0.0;
+        for first in (0..n).step_by(self.batch) {
+            let part = from.part(first, self.batch.min(n - first));
+            let x = Tensor::from_slice(&self.gpu, part.shape, &part.values)?;
+            let sampled = step(x)?;
+            to.values.extend(sampled.x.read()?);
+            evaluations += sampled.evaluations * part.shape.n() as f64 / n as f64;
+        }
+        ensure!(
+            to.values.iter().all(|v| v.is_finite()),
+            "the flow has diverged: some results are not finite; use smaller --rtol and --atol"
+        );
+        Ok(Followed { batch: to, evaluations })
+    }
+}

@@ -1,0 +1,192 @@
+//! `tweedie restore`.
+
+use super::Common;
+use super::drawing::{Drawing, Opened, shape};
+use super::image_input::{Input, read_mask};
+use super::output::Images;
+use crate::config::{Measure, Problem};
+use crate::gpu::Gpu;
+use crate::kernels::concat;
+use crate::kernels::sde_step::sde_step;
+use crate::random::{Key, Purpose};
+use crate::sample::{Guidance, Guided, Mask, Matrix, Measurement, Operator, Resampling};
+use crate::tensor::{Shape, Tensor};
+use anyhow::{Context, bail, ensure};
+use std::path::{Path, PathBuf};
+
+/// Restore images from measurements y = A x + n: linear inverse problems.
+///
+/// A problem is a small TOML file: `kind`, what belongs to it, and `noise_std`, the standard deviation of n for images in
+/// [0, 1]. Samples are drawn given the measurement, with any sampler.
+///
+///   kind = "super_resolution"   factor = 4: means of squares of 4x4 pixels
+///   kind = "deblur"             sigma = 1.0, size = 5 (pixels); or kernel = [1, 2, 1] along rows and columns
+///   kind = "mask"               mask = "left", or the path of a PNG that is white where pixels are measured
+///   kind = "random_projection"  rows = 16, seed = 0: orthonormal random directions
+///   kind = "matrix"             file = "a.npy": [rows, h, w, c]
+#[derive(clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:\n  \
+    tweedie restore runs/digits --problem super.toml --in data:digits:3 --simulate -n 8 --out restored.png\n  \
+    tweedie restore runs/digits --problem super.toml --in measured.npz --out restored.npz"
+)]
+pub(super) struct Args {
+    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    model: PathBuf,
+    /// What was measured, and how noisy
+    #[arg(long, value_name = "P.toml")]
+    problem: PathBuf,
+    /// The measurements: F.npz (`samples`, [n, h, w, c]), F.png or F.safetensors; with --simulate the images themselves,
+    /// or data:digits:I
+    #[arg(long = "in", value_name = "Y")]
+    input: String,
+    /// Measure the images that --in names, instead of taking them for measurements
+    #[arg(long)]
+    simulate: bool,
+    /// Also write the measurements
+    #[arg(long, value_name = "F.npz|F.png")]
+    measurement: Option<PathBuf>,
+    /// How the measurement guides the model
+    #[arg(long, value_enum, default_value_t = Method::Pigdm)]
+    method: Method,
+    /// How many restorations of one measurement; of several, one each is drawn
+    #[arg(short, value_name = "N")]
+    n: Option<u32>,
+    #[command(flatten)]
+    drawing: Drawing,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Method {
+    /// Noisy states are held against noisy measurements (Song 2021, appendix I.4); one evaluation of the network
+    Paper,
+    /// Pseudo-inverse guidance through the network's adjoint (Song 2023); closer, an evaluation and its adjoint
+    Pigdm,
+}
+
+pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    let drawing = &args.drawing;
+    drawing.check(args.n.unwrap_or(1))?;
+    args.measurement.as_ref().map_or(Ok(()), |path| super::output::check(path, &["png", "npz"]))?;
+    let name = args.problem.display();
+    let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
+    let problem = Problem::from_toml(&text).with_context(|| format!("{name}"))?;
+    let gpu = common.open()?;
+    let model = drawing.open(&args.model, &gpu)?;
+    let operator =
+        operator(&gpu, &problem.measure, shape(&model.config, 1)).with_context(|| format!("{name}"))?;
+    let y = measurements(args, &model, &gpu, &*operator, problem.noise_std)?;
+    let n = y.samples(args.n)?;
+    let sampler = model.sampler()?;
+    let guidance = match args.method {
+        Method::Paper => Guidance::Measured,
+        Method::Pigdm => Guidance::PseudoInverse { sigma_data: model.config.model.sigma_data },
+    };
+    // In the model's range, 2 x − 1 if it is centred, y is 2 y − A 1.
+    let centered = model.config.data.centered;
+    let scale = if centered { 2.0 } else { 1.0 };
+    let shift = of_ones(&gpu, &*operator)?;
+    let drawn = drawing.draw(&model, n, sampler.steps(), &mut |batch, x, watch| {
+        let of_batch = y.upload(&gpu, batch.first, batch.n, false)?;
+        let of_batch = repeated(&of_batch, batch.n)?;
+        let offset = if centered { -1.0 } else { 0.0 };
+        let y = sde_step(&[(&of_batch, scale), (&repeated(&shift, batch.n)?, offset)], None)?;
+        let measurement = Measurement { operator: &*operator, y, noise_std: scale * problem.noise_std };
+        let score = Guided::new(&model.scorer, measurement, guidance, batch.draw)?;
+        Ok(sampler.run(&score, x, batch.draw, watch)?)
+    })?;
+    if let Some(path) = &args.measurement {
+        Images::unclamped(y.shape, y.values.clone()).write(path, drawing.first)?;
+    }
+    let residual = residual(&gpu, &*operator, &drawn.images, &y)?;
+    let what = format!(
+        "restorations whose measurements are {residual:.4} from those given (rms; noise {})",
+        problem.noise_std
+    );
+    let more = serde_json::json!({ "residual": residual, "noise_std": problem.noise_std });
+    drawing.write(common.json, &drawn, &what, more)
+}
+
+/// What a problem measures of images `[1, h, w, c]`.
+fn operator(gpu: &Gpu, measure: &Measure, input: Shape) -> anyhow::Result<Box<dyn Operator>> {
+    Ok(match measure {
+        Measure::SuperResolution { factor } => Box::new(Resampling::mean(input, *factor)?),
+        Measure::Deblur { .. } => Box::new(Resampling::blur(input, &measure.kernel()?)?),
+        Measure::Mask { mask } => Box::new(Mask::new(gpu, input, &read_mask(mask, input)?)?),
+        Measure::RandomProjection { rows, seed } => Box::new(Matrix::random(gpu, input, *rows, *seed)?),
+        Measure::Matrix { file } => Box::new(Matrix::new(gpu, input, &read_npy(file)?)?),
+    })
+}
+
+/// The numbers of an array, in order.
+fn read_npy(path: &Path) -> anyhow::Result<Vec<f64>> {
+    let read = || -> anyhow::Result<Vec<f64>> {
+        let bytes = std::fs::read(path)?;
+        let array = npyz::NpyFile::new(&bytes[..])?;
+        let values = match array.dtype() {
+            npyz::DType::Plain(kind) if kind.size_field() == 4 => {
+                array.into_vec::<f32>()?.into_iter().map(f64::from).collect()
+            }
+            _ => array.into_vec::<f64>()?,
+        };
+        ensure!(values.iter().all(|v| v.is_finite()), "some of its numbers are not finite");
+        Ok(values)
+    };
+    read().with_context(|| format!("{} cannot be read as .npy of float32 or float64", path.display()))
+}
+
+/// The measurements in units of images in [0, 1]: those given, or those of the images given.
+fn measurements(
+    args: &Args,
+    model: &Opened,
+    gpu: &Gpu,
+    operator: &dyn Operator,
+    noise_std: f64,
+) -> anyhow::Result<Input> {
+    if !args.simulate {
+        let y = Input::read(&args.input, &model.config)?;
+        let (is, expected) = (y.shape.with_n(1), operator.output());
+        if is != expected {
+            let [_, h, w, c] = expected.0;
+            bail!(
+                "{} holds {}x{}x{} numbers each, a measurement has {h}x{w}x{c}; with --simulate an image is measured",
+                args.input,
+                is.h(),
+                is.w(),
+                is.c()
+            );
+        }
+        return Ok(y);
+    }
+    let images = Input::read_like(&args.input, &model.config, model.config.data.num_channels)?;
+    let n = images.shape.n();
+    let image = operator.apply(&images.upload(gpu, 0, n as u32, false)?)?;
+    let key = Key::new(model.config.seed, Purpose::Measurement);
+    let noisy = sde_step(&[(&image, 1.0)], Some((noise_std, key)))?;
+    Ok(Input { shape: operator.output().with_n(n), values: operator.measured(noisy)?.read()? })
+}
+
+/// A 1.
+fn of_ones(gpu: &Gpu, operator: &dyn Operator) -> anyhow::Result<Tensor> {
+    let input = operator.input();
+    Ok(operator.apply(&Tensor::from_slice(gpu, input, &vec![1.0; input.len()])?)?)
+}
+
+/// One for all samples, or already as many.
+fn repeated(y: &Tensor, n: u32) -> anyhow::Result<Tensor> {
+    let copies = n as usize / y.shape().n();
+    Ok(concat::stack(&vec![y; copies])?)
+}
+
+/// The root mean square of A x − y over all that is measured, for images as they are written.
+fn residual(gpu: &Gpu, operator: &dyn Operator, images: &Images, y: &Input) -> anyhow::Result<f64> {
+    let n = images.values().len() / operator.input().len();
+    let x = Tensor::from_slice(gpu, operator.input().with_n(n), images.values())?;
+    let given = operator.measured(repeated(&y.upload(gpu, 0, y.shape.n() as u32, false)?, n as u32)?)?;
+    let square = |values: Vec<f32>| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+    let off = square(sde_step(&[(&operator.apply(&x)?, 1.0), (&given, -1.0)], None)?.read()?);
+    let ones = Tensor::from_slice(gpu, operator.output(), &vec![1.0; operator.output().len()])?;
+    let measured = square(operator.measured(ones)?.read()?) * n as f64;
+    Ok((off / measured).sqrt())
+}

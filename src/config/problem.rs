@@ -1,0 +1,157 @@
+//! Linear inverse problems y = A x + n for `tweedie restore`, from a TOML file of their own.
+
+use super::{ConfigError, MAX_CHANNELS, MAX_STEPS, count, in_line, refuse, within};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// A measurement of images: what is measured of them, and how noisy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// What A is.
+    pub measure: Measure,
+    /// The standard deviation of the noise, for images in [0, 1].
+    pub noise_std: f64,
+}
+
+/// What is measured of an image, `kind` in the file.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Measure {
+    /// The mean of each square of `factor` × `factor` pixels.
+    SuperResolution {
+        /// The side of the square.
+        factor: usize,
+    },
+    /// The image filtered along rows and columns, with zeros beyond its border: by a Gaussian of `sigma` pixels over `size` of
+    /// them, or by a `kernel`.
+    Deblur {
+        /// The standard deviation of the Gaussian, in pixels.
+        sigma: Option<f64>,
+        /// Pixels that it covers along each axis, an odd number.
+        size: Option<usize>,
+        /// The filter along each axis, an odd number of taps. Its sum is made 1.
+        kernel: Option<Vec<f64>>,
+    },
+    /// Some of the pixels.
+    Mask {
+        /// A side (`left`, …), or the path of a PNG that is white where pixels are measured.
+        mask: String,
+    },
+    /// The image's projection on random directions that are orthonormal.
+    RandomProjection {
+        /// How many.
+        rows: usize,
+        /// From what they are drawn.
+        #[serde(default)]
+        seed: u64,
+    },
+    /// Any matrix.
+    Matrix {
+        /// A .npy file of float32 or float64, `[rows, h, w, c]` or `[rows, h w c]`.
+        file: PathBuf,
+    },
+}
+
+impl Problem {
+    /// A problem from TOML, checked.
+    ///
+    /// # Errors
+    /// If the text cannot be read, if a key is unknown, or if a value cannot be.
+    pub fn from_toml(text: &str) -> Result<Problem, ConfigError> {
+        let mut table: toml::Table = text.parse().map_err(|e| in_line(text, &e))?;
+        let noise_std = match table.remove("noise_std") {
+            None => 0.0,
+            Some(toml::Value::Float(v)) => v,
+            Some(toml::Value::Integer(v)) => v as f64,
+            Some(other) => {
+                return Err(refuse("noise_std", other.to_string(), "it must be a number from 0 up"));
+            }
+        };
+        within("noise_std", noise_std, 0.0..f64::INFINITY, "a number from 0 up")?;
+        let measure: Measure = table.try_into().map_err(|e: toml::de::Error| in_line("", &e))?;
+        measure.check()?;
+        Ok(Problem { measure, noise_std })
+    }
+}
+
+impl Measure {
+    fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Measure::SuperResolution { factor } => count("factor", *factor as u64, MAX_CHANNELS),
+            Measure::RandomProjection { rows, .. } => count("rows", *rows as u64, MAX_STEPS),
+            Measure::Deblur { .. } => self.kernel().map(drop),
+            Measure::Mask { .. } | Measure::Matrix { .. } => Ok(()),
+        }
+    }
+
+    /// The filter of a blur along each axis, its sum 1; of anything else one tap.
+    ///
+    /// # Errors
+    /// If the keys do not make a filter.
+    pub fn kernel(&self) -> Result<Vec<f64>, ConfigError> {
+        let taps = match self {
+            Measure::Deblur { kernel: Some(taps), sigma: None, size: None } => taps.clone(),
+            Measure::Deblur { kernel: None, sigma: Some(sigma), size: Some(size) } => {
+                within("sigma", *sigma, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
+                let middle = (*size as f64 - 1.0) / 2.0;
+                (0..*size).map(|i| (-0.5 * ((i as f64 - middle) / sigma).powi(2)).exp()).collect()
+            }
+            Measure::Deblur { .. } => {
+                return Err(ConfigError::Text(
+                    "a deblur problem takes either sigma and size, or a kernel".into(),
+                ));
+            }
+            _ => vec![1.0],
+        };
+        let sum: f64 = taps.iter().sum();
+        if taps.len().is_multiple_of(2) {
+            return Err(refuse(
+                "size",
+                taps.len(),
+                "a filter has an odd number of taps, so that it has a middle",
+            ));
+        }
+        if !sum.is_finite() || sum.abs() < 1e-6 {
+            return Err(refuse("kernel", taps, "its sum must be a number other than 0"));
+        }
+        Ok(taps.iter().map(|tap| tap / sum).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_read_with_their_noise() {
+        let read = |text: &str| Problem::from_toml(text).unwrap();
+        let problem = read("kind = \"super_resolution\"\nfactor = 4\nnoise_std = 0.05");
+        let expected = Problem { measure: Measure::SuperResolution { factor: 4 }, noise_std: 0.05 };
+        assert_eq!(problem, expected);
+        let kernel = read("kind = \"deblur\"\nsigma = 1\nsize = 5").measure.kernel().unwrap();
+        assert!((kernel.iter().sum::<f64>() - 1.0).abs() < 1e-12 && kernel[0] == kernel[4]);
+        assert_eq!(
+            read("kind = \"deblur\"\nkernel = [1, 2, 1]").measure.kernel().unwrap(),
+            [0.25, 0.5, 0.25]
+        );
+    }
+
+    #[test]
+    fn problems_that_cannot_be_are_refused() {
+        for (text, expected) in [
+            ("kind = \"super_resolution\"\nfactor = 0", "factor = 0"),
+            ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = -1", "noise_std = -1"),
+            ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = \"much\"", "noise_std = much"),
+            ("kind = \"super_resolution\"\nfactr = 4", "factr"),
+            ("kind = \"sharpen\"", "sharpen"),
+            ("factor = 4", "kind"),
+            ("kind = \"deblur\"\nsigma = 1", "sigma and size"),
+            ("kind = \"deblur\"\nsigma = 1\nsize = 4", "odd number of taps"),
+            ("kind = \"deblur\"\nsigma = 0\nsize = 3", "sigma = 0"),
+            ("kind = \"deblur\"\nkernel = [1, 0, -1]", "its sum"),
+        ] {
+            let message = Problem::from_toml(text).unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+}

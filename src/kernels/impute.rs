@@ -1,0 +1,52 @@
+//! What is known put into a state.
+
+use super::random::NoiseWords;
+use super::{Result, check, launch};
+use crate::gpu::{Element, Extent, Shader, Variant};
+use crate::random::Key;
+use crate::sde::Marginal;
+use crate::tensor::Tensor;
+use bytemuck::{Pod, Zeroable};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    noise: NoiseWords,
+    blocks: u32,
+    sample: u32,
+    known_period: u32,
+    mask_period: u32,
+    mean: f32,
+    std: f32,
+}
+
+/// `m x₀ + s z` where the mask is 1 and `x` where it is 0, `[n, h, w, c]` in f32, with standard normal z drawn from the key.
+/// With m = 1 and s = 0 the known values x₀ are kept bit for bit. If they or the mask are of fewer samples, they repeat.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn impute(x: &Tensor, known: &Tensor, mask: &Tensor, at: Marginal, key: Key) -> Result<Tensor> {
+    let shape = x.shape();
+    for (name, tensor) in [("the known values", known), ("the mask", mask)] {
+        let n = tensor.shape().n();
+        let fits = tensor.shape().with_n(shape.n()) == shape && n > 0 && shape.n().is_multiple_of(n);
+        check("impute", fits, || format!("{name} are {}, the state is {shape}", tensor.shape()))?;
+    }
+    let stored = [x, known, mask].iter().all(|tensor| tensor.element() == Element::F32);
+    check("impute", stored, || "the operands are f32".into())?;
+    let y = Tensor::empty(x.gpu(), shape, Element::F32)?;
+    let owned = shape.vec4s();
+    let params = Params {
+        noise: NoiseWords::drawn(key),
+        blocks: owned as u32,
+        sample: shape.sample_vec4s() as u32,
+        known_period: known.shape().vec4s() as u32,
+        mask_period: mask.shape().vec4s() as u32,
+        mean: at.mean as f32,
+        std: at.std as f32,
+    };
+    let operands = [x, known, mask, &y];
+    let extent = Extent::Invocations(owned);
+    launch(x.gpu(), Variant::new(Shader::Impute), "impute", &operands, &params, extent, 400 * owned as u64)?;
+    Ok(y)
+}

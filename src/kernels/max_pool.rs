@@ -1,0 +1,124 @@
+//! Max pooling with stride 1, its adjoint and its tangent: linear once it is known which pixels are the largest.
+//!
+//! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
+
+use super::softmax::primal_samples;
+use super::{Result, check, check_shape, launch};
+use crate::gpu::{Element, Extent, Shader, Variant};
+use crate::tensor::{Shape, Tensor};
+use bytemuck::{Pod, Zeroable};
+
+/// A window that moves over the image pixel by pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxPool {
+    /// Its side, 15 pixels at most.
+    pub window: usize,
+    /// By how much it may stand out of the image on every side; less than its side.
+    pub pad: usize,
+}
+
+impl MaxPool {
+    /// A window of odd size around each pixel.
+    pub fn around(window: usize) -> Self {
+        MaxPool { window, pad: window / 2 }
+    }
+
+    /// The shape of the output for an input `x`.
+    ///
+    /// # Errors
+    /// If the window is too large, or larger than the padded image.
+    pub fn output(&self, x: Shape) -> Result<Shape> {
+        let MaxPool { window, pad } = *self;
+        check("max_pool", (1..=15).contains(&window) && pad < window, || {
+            format!("a window of {window} with a padding of {pad}; 1 to 15, and less padding")
+        })?;
+        let extent = |size: usize| (size + 2 * pad + 1).saturating_sub(window);
+        let y = Shape::new(x.n(), extent(x.h()), extent(x.w()), x.c());
+        check("max_pool", !y.is_empty(), || format!("a window of {window} does not fit into {x}"))?;
+        Ok(y)
+    }
+}
+
+/// Which pixel of its window each pooled pixel is, for every channel: one byte each.
+#[derive(Clone)]
+pub struct Choices {
+    words: Tensor,
+    samples: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    h: u32,
+    w: u32,
+    oh: u32,
+    ow: u32,
+    c4: u32,
+    window: u32,
+    pad: u32,
+    period: u32,
+}
+
+impl Params {
+    fn new(spec: &MaxPool, image: Shape, pooled: Shape, period: usize) -> Params {
+        Params {
+            n: image.n() as u32,
+            h: image.h() as u32,
+            w: image.w() as u32,
+            oh: pooled.h() as u32,
+            ow: pooled.w() as u32,
+            c4: image.c4() as u32,
+            window: spec.window as u32,
+            pad: spec.pad as u32,
+            period: period as u32,
+        }
+    }
+
+    fn run(self, entry: &'static str, tensors: &[&Tensor], owned: usize, loads: usize) -> Result<()> {
+        let x = tensors[0];
+        let variant = Variant::new(Shader::MaxPool).stored(x.element());
+        launch(
+            x.gpu(),
+            variant,
+            entry,
+            tensors,
+            &self,
+            Extent::Invocations(owned),
+            (8 * owned * loads) as u64,
+        )
+    }
+}
+
+/// `[n, h, w, c]` → `[n, h′, w′, c]` and what was chosen; the tangents of a stack follow their primal's choices.
+///
+/// # Errors
+/// If the window does not fit, if the stack does not divide into samples, or if the device refuses.
+pub fn forward(x: &Tensor, spec: &MaxPool, probes: usize) -> Result<(Tensor, Choices)> {
+    let shape = spec.output(x.shape())?;
+    let samples = primal_samples("max_pool", x, probes)?;
+    let words = Tensor::empty(x.gpu(), Shape::vector(samples * shape.sample_vec4s()), Element::F32)?;
+    let params = Params::new(spec, x.shape(), shape, samples);
+    params.run("choose", &[x, &words], samples * shape.sample_vec4s(), spec.window * spec.window)?;
+    let y = Tensor::empty(x.gpu(), shape, x.element())?;
+    params.run("pick", &[x, &words, &y], shape.vec4s(), 4)?;
+    Ok((y, Choices { words, samples }))
+}
+
+/// The adjoint of [`forward`] given its choices, for a whole stack: the gradient in an input of shape `x`.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn backward(dy: &Tensor, x: Shape, choices: &Choices, spec: &MaxPool) -> Result<Tensor> {
+    let shape = spec.output(x)?;
+    check_shape("max_pool", "the output's gradient", dy, shape)?;
+    let Choices { words, samples } = choices;
+    let fits = *samples > 0
+        && x.n() % samples == 0
+        && words.shape() == Shape::vector(samples * shape.sample_vec4s());
+    check("max_pool", fits, || format!("the choices are not those of {x}"))?;
+    let dx = Tensor::empty(dy.gpu(), x, dy.element())?;
+    let params = Params::new(spec, x, shape, *samples);
+    params.run("return_picked", &[dy, words, &dx], x.vec4s(), 2 * spec.window * spec.window)?;
+    Ok(dx)
+}

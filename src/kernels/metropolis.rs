@@ -1,0 +1,40 @@
+//! The Metropolis–Hastings test (Metropolis et al. 1953, Hastings 1970) of each sample.
+
+use super::random::NoiseWords;
+use super::{Result, check, check_shape, launch};
+use crate::gpu::{Element, Extent, Shader, Variant};
+use crate::random::Key;
+use crate::tensor::{Shape, Tensor};
+use bytemuck::{Pod, Zeroable};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    noise: NoiseWords,
+    blocks: u32,
+    sample: u32,
+}
+
+/// Of states `x` and proposals `y` `[n, h, w, c]`, for each sample the proposal with probability min(1, exp(log ratio)), else
+/// the state. `log_ratio` is `[n, 1, 1, 4]` in lanes that have yet to be added, as inner products are; one that is not
+/// a number rejects. `accepted` `[n]` counts each sample's acceptances. The uniform numbers are drawn from `key`.
+///
+/// # Errors
+/// If the shapes do not fit, if the operands are not f32, or if the device refuses.
+pub fn metropolis(x: &Tensor, y: &Tensor, log_ratio: &Tensor, accepted: &Tensor, key: Key) -> Result<Tensor> {
+    let (gpu, shape) = (x.gpu(), x.shape());
+    check_shape("metropolis", "the proposal", y, shape)?;
+    check_shape("metropolis", "the logarithm of the ratio", log_ratio, Shape::new(shape.n(), 1, 1, 4))?;
+    check_shape("metropolis", "the count", accepted, Shape::vector(shape.n()))?;
+    let wide = [x, y, log_ratio, accepted].iter().all(|tensor| tensor.element() == Element::F32);
+    check("metropolis", wide, || "the operands are f32".into())?;
+    let chosen = Tensor::empty(gpu, shape, Element::F32)?;
+    let owned = shape.vec4s();
+    let params =
+        Params { noise: NoiseWords::drawn(key), blocks: owned as u32, sample: shape.sample_vec4s() as u32 };
+    let operands = [x, y, log_ratio, &chosen, accepted];
+    let variant = Variant::new(Shader::Metropolis);
+    let extent = Extent::Invocations(owned);
+    launch(gpu, variant, "metropolis", &operands, &params, extent, 200 * owned as u64)?;
+    Ok(chosen)
+}

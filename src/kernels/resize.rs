@@ -1,0 +1,59 @@
+//! Bilinear resampling to any size, corner pixels onto corner pixels, and its adjoint. It is linear: its tangent is
+//! itself.
+
+use super::{Result, check, check_shape, launch};
+use crate::gpu::{Extent, Shader, Variant};
+use crate::tensor::{Shape, Tensor};
+use bytemuck::{Pod, Zeroable};
+
+/// Extents of an image, at most: positions are 32-bit integers.
+const LARGEST: usize = 1 << 15;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    h: u32,
+    w: u32,
+    oh: u32,
+    ow: u32,
+    c4: u32,
+}
+
+fn run(entry: &'static str, image: Shape, resized: Shape, x: &Tensor, to: Shape) -> Result<Tensor> {
+    let fits = |shape: Shape| (1..=LARGEST).contains(&shape.h()) && (1..=LARGEST).contains(&shape.w());
+    check("resize", fits(image) && fits(resized), || format!("{image} cannot be resampled to {resized}"))?;
+    let y = Tensor::empty(x.gpu(), to, x.element())?;
+    let params = Params {
+        n: image.n() as u32,
+        h: image.h() as u32,
+        w: image.w() as u32,
+        oh: resized.h() as u32,
+        ow: resized.w() as u32,
+        c4: image.c4() as u32,
+    };
+    let variant = Variant::new(Shader::Resize).stored(x.element());
+    let work = 16 * (image.vec4s() + resized.vec4s()) as u64;
+    launch(x.gpu(), variant, entry, &[x, &y], &params, Extent::Invocations(to.vec4s()), work)?;
+    Ok(y)
+}
+
+/// `[n, h, w, c]` → `[n, rows, columns, c]`.
+///
+/// # Errors
+/// If an extent is 0 or beyond 32,768, or the device refuses.
+pub fn forward(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor> {
+    let shape = x.shape();
+    let resized = Shape::new(shape.n(), rows, columns, shape.c());
+    run("resize", shape, resized, x, resized)
+}
+
+/// The adjoint: the gradient in an input of shape `x` from that of the output.
+///
+/// # Errors
+/// If the shapes do not fit, or the device refuses.
+pub fn backward(dy: &Tensor, x: Shape) -> Result<Tensor> {
+    let resized = dy.shape();
+    check_shape("resize", "the output's gradient", dy, Shape::new(x.n(), resized.h(), resized.w(), x.c()))?;
+    run("resize_adjoint", x, resized, dy, x)
+}

@@ -1,0 +1,177 @@
+//! The score given a measurement y = A x + n of the data: the model's, and the gradient of what the measurement makes
+//! likely. Every sampler draws from the posterior with it.
+
+use super::operator::{Operator, System, solve};
+use super::score::{Pullback, Score};
+use super::{Draw, refuse};
+use crate::gpu::Gpu;
+use crate::kernels::random::{Distribution, fill};
+use crate::kernels::sde_step::{Factors, sde_step_each};
+use crate::kernels::{Result, check_shape};
+use crate::nn::{Combination, Label};
+use crate::random::Purpose;
+use crate::sde::{Marginal, Sde};
+use crate::tensor::Tensor;
+
+/// How ∇ log p(y | x(t)) is approximated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Guidance {
+    /// By ∇ log p(ŷ(t) | x(t)) with ŷ(t) drawn from p(y(t) | y), where y(t) is the measurement of a state: y(t) = m y + s A z
+    /// (Song 2021, appendix I.4). Needs no more than the score.
+    Measured,
+    /// By p(x₀ | x(t)) ≈ N(x̂₀, r² I), x̂₀ by Tweedie's formula and r² = σ² σ_d² / (σ² + σ_d²) with σ = s / m (Song 2023,
+    /// pseudoinverse-guided diffusion models, eqs. 5 to 9, there with σ_d = 1): exact if the data are Gaussian with variance
+    /// σ_d². Needs the network's adjoint.
+    PseudoInverse {
+        /// σ_d, the standard deviation of the data in the model's range.
+        sigma_data: f64,
+    },
+}
+
+/// A measurement of each sample.
+pub struct Measurement<'a> {
+    /// A.
+    pub operator: &'a dyn Operator,
+    /// y, `[n, h′, w′, c′]`, for data in the model's range.
+    pub y: Tensor,
+    /// The standard deviation of n.
+    pub noise_std: f64,
+}
+
+/// A score given a measurement. Like any other it is a function of the state and the time, so that every solver can follow
+/// it: what [`Guidance::Measured`] draws is drawn once for each sample.
+pub struct Guided<'a> {
+    score: &'a dyn Score,
+    measurement: Measurement<'a>,
+    guidance: Guidance,
+    /// A z, for [`Guidance::Measured`].
+    noise: Option<Tensor>,
+}
+
+/// What a time of a sample is to the model.
+struct Moment {
+    marginal: Marginal,
+    label: Label,
+}
+
+impl Moment {
+    /// What makes x̂₀ of the state and the network's output: (x + s² score) / m.
+    fn denoise(&self) -> [f64; 2] {
+        let Marginal { mean, std } = self.marginal;
+        let Combination { x, net } = self.label.score;
+        [(1.0 + std * std * x) / mean, std * std * net / mean]
+    }
+}
+
+impl<'a> Guided<'a> {
+    /// Guides a score for the samples of a draw.
+    ///
+    /// # Errors
+    /// If the measurement is not of the operator's shape, or the device refuses.
+    pub fn new(
+        score: &'a dyn Score,
+        measurement: Measurement<'a>,
+        guidance: Guidance,
+        draw: Draw,
+    ) -> Result<Guided<'a>> {
+        let (n, operator) = (measurement.y.shape().n(), measurement.operator);
+        check_shape("inverse problem", "the measurement", &measurement.y, operator.output().with_n(n))?;
+        let noise = match guidance {
+            Guidance::PseudoInverse { .. } => None,
+            Guidance::Measured => {
+                let (key, normal) = (draw.key(Purpose::Measurement), Distribution::Normal { std: 1.0 });
+                let z = fill(score.gpu(), operator.input().with_n(n), key, normal)?;
+                Some(operator.apply(&z)?)
+            }
+        };
+        Ok(Guided { score, measurement, guidance, noise })
+    }
+
+    /// r², the variance that x₀ is taken to have about its estimate at a time.
+    fn variance(&self, Marginal { mean, std }: Marginal) -> f64 {
+        let sigma2 = (std / mean).powi(2);
+        match self.guidance {
+            Guidance::Measured => sigma2,
+            Guidance::PseudoInverse { sigma_data } => {
+                let data2 = sigma_data * sigma_data;
+                sigma2 * data2 / (sigma2 + data2)
+            }
+        }
+    }
+
+    /// Aᵀ (σ_y² I + r² A Aᵀ)⁻¹ (y − A x̂): the gradient in an estimate x̂ of the data of what its measurement makes likely.
+    fn pull(&self, estimate: &Tensor, moments: &[Moment]) -> Result<Tensor> {
+        let Measurement { operator, y, noise_std } = &self.measurement;
+        let image = operator.apply(estimate)?;
+        let off =
+            |moment: &Moment| Factors::new(&[1.0, -1.0, moment.marginal.std / moment.marginal.mean], 0.0);
+        let factors: Vec<Factors> = moments.iter().map(off).collect();
+        let terms: Vec<&Tensor> = [y, &image].into_iter().chain(&self.noise).collect();
+        let residual = sde_step_each(&terms, &factors, None)?;
+        // Without any noise the smallest variance that f32 can tell from none keeps the system regular.
+        let ridge = noise_std.powi(2).max(1e-10);
+        let system = |m: &Moment| System { gram: self.variance(m.marginal), ridge };
+        let systems: Vec<System> = moments.iter().map(system).collect();
+        operator.adjoint(&solve(*operator, &residual, &systems)?)
+    }
+
+    /// The state's share and the network's in the score, and more terms.
+    fn sum(
+        &self,
+        terms: &[&Tensor],
+        moments: &[Moment],
+        more: &dyn Fn(&Moment) -> Vec<f64>,
+    ) -> Result<Tensor> {
+        let factors =
+            |m: &Moment| Factors::new(&[vec![m.label.score.x, m.label.score.net], more(m)].concat(), 0.0);
+        sde_step_each(terms, &moments.iter().map(factors).collect::<Vec<_>>(), None)
+    }
+}
+
+/// The label of a guided score holds the time itself, and what the network is asked for is the score.
+impl Score for Guided<'_> {
+    fn gpu(&self) -> &Gpu {
+        self.score.gpu()
+    }
+
+    fn sde(&self) -> &Sde {
+        self.score.sde()
+    }
+
+    fn label(&self, t: f64) -> Label {
+        Label { label: t, sigma: 1.0, input: 1.0, score: Combination { x: 0.0, net: 1.0 } }
+    }
+
+    fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
+        let moment = |label: &Label| Moment {
+            marginal: self.score.sde().marginal_prob(label.label),
+            label: self.score.label(label.label),
+        };
+        let moments: Vec<Moment> = labels.iter().map(moment).collect();
+        let labels: Vec<Label> = moments.iter().map(|m| m.label).collect();
+        let each = |f: &dyn Fn(&Moment) -> Vec<f64>| -> Vec<Factors> {
+            moments.iter().map(|m| Factors::new(&f(m), 0.0)).collect()
+        };
+        if let Guidance::Measured = self.guidance {
+            let net = self.score.network(x, &labels)?;
+            let estimate = sde_step_each(&[x], &each(&|m| vec![1.0 / m.marginal.mean]), None)?;
+            let gradient = self.pull(&estimate, &moments)?;
+            return self.sum(&[x, &net, &gradient], &moments, &|m| vec![1.0 / m.marginal.mean]);
+        }
+        let (net, pullback) = self.score.pullback(x, &labels)?;
+        let estimate = sde_step_each(&[x, &net], &each(&|m| m.denoise().to_vec()), None)?;
+        let gradient = self.pull(&estimate, &moments)?;
+        // (∂x̂₀/∂x)ᵀ v = a v + Jᵀ(b v) for x̂₀ = a x + b net.
+        let cotangent = sde_step_each(&[&gradient], &each(&|m| vec![m.denoise()[1]]), None)?;
+        let through = pullback(cotangent)?;
+        self.sum(&[x, &net, &gradient, &through], &moments, &|m| vec![m.denoise()[0], 1.0])
+    }
+
+    fn tangents(&self, _: &Tensor, _: usize, _: &[Label]) -> Result<Tensor> {
+        Err(refuse("a score that is guided by a measurement has no tangents"))
+    }
+
+    fn pullback(&self, _: &Tensor, _: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
+        Err(refuse("a score that is guided by a measurement has no adjoint"))
+    }
+}

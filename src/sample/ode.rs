@@ -1,0 +1,250 @@
+//! The probability flow as an ODE on the device, solved with adaptive steps (Song 2021, section 4.3 and appendix D).
+
+use super::flow::probability_flow;
+use super::rk45::{self, Solution, System, Tolerance};
+use super::score::Score;
+use super::{Draw, Progress, Sampled, Sampler, Watch};
+use crate::config::{Over, Sampling};
+use crate::kernels::hutchinson::{Probe, Probes};
+use crate::kernels::random::Noise;
+use crate::kernels::sde_step::{Factors, sde_step, sde_step_each};
+use crate::kernels::{Result, concat, inner_product};
+use crate::tensor::Tensor;
+
+/// The black-box ODE sampler: from the prior at time 1 down to the process's ε.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ode {
+    /// How large the error of a step may be.
+    pub tolerance: Tolerance,
+    /// Whether each sample is controlled by its own error, or the batch jointly.
+    pub error_norm: Over,
+    /// End with a step of the reverse-time SDE that leaves the noise out.
+    pub noise_removal: bool,
+}
+
+impl Ode {
+    /// The solver that a configuration describes.
+    pub fn new(config: &Sampling) -> Ode {
+        Ode {
+            tolerance: Tolerance { relative: config.rtol, absolute: config.atol },
+            error_norm: config.error_norm,
+            noise_removal: config.noise_removal,
+        }
+    }
+
+    /// Follows the flow from states `x` `[n, h, w, c]` over a span of time in (0, 1], forward or backward.
+    ///
+    /// # Errors
+    /// If the tolerances are not positive, if steps become too small, if the device refuses, or `watch` fails.
+    pub fn follow(
+        &self,
+        score: &dyn Score,
+        x: Tensor,
+        span: (f64, f64),
+        watch: &mut Watch<'_>,
+    ) -> Result<Solution<Tensor>> {
+        let solution = self.solve(score, FlowState { x, logp: None }, None, span, watch)?;
+        let Solution { state, evaluations, steps, calls } = solution;
+        Ok(Solution { state: state.x, evaluations, steps, calls })
+    }
+
+    /// The same for a state that log p may be a part of.
+    pub(super) fn solve(
+        &self,
+        score: &dyn Score,
+        start: FlowState,
+        probes: Option<Given>,
+        span: (f64, f64),
+        watch: &mut Watch<'_>,
+    ) -> Result<Solution<FlowState>> {
+        let n = start.x.shape().n();
+        let joint = self.error_norm == Over::Batch;
+        let members = if joint { n.min(1) } else { n };
+        let mut attempts = 0;
+        let mut seen = |t: f64, state: &FlowState| {
+            attempts += 1;
+            watch(Progress { step: attempts, t, state: &state.x })
+        };
+        let mut flow = FlowSystem { score, joint, probes };
+        rk45::solve(&mut flow, start, members, span, self.tolerance, &mut seen)
+    }
+}
+
+impl Sampler for Ode {
+    fn steps(&self) -> Option<usize> {
+        None
+    }
+
+    fn run(&self, score: &dyn Score, x: Tensor, _: Draw, watch: &mut Watch<'_>) -> Result<Sampled> {
+        let n = x.shape().n().max(1) as f64;
+        let solution = self.follow(score, x, (1.0, score.sde().sampling_eps()), watch)?;
+        // A batch that is controlled jointly is one member.
+        let members = solution.evaluations.len().max(1) as f64;
+        debug_assert!(members == n || self.error_norm == Over::Batch);
+        let evaluations = solution.evaluations.iter().sum::<usize>() as f64 / members;
+        match self.noise_removal {
+            false => Ok(Sampled { x: solution.state, evaluations, acceptance: None }),
+            true => Ok(Sampled {
+                x: remove_noise(score, &solution.state)?,
+                evaluations: evaluations + 1.0,
+                acceptance: None,
+            }),
+        }
+    }
+}
+
+/// The last step of reverse diffusion (Song 2021, eq. 46) without its noise, for states at the process's ε.
+///
+/// # Errors
+/// If the device refuses.
+pub fn remove_noise(score: &dyn Score, x: &Tensor) -> Result<Tensor> {
+    let label = score.label(score.sde().sampling_eps());
+    let net = score.network(x, &vec![label; x.shape().n()])?;
+    let step = score.sde().discretize(0);
+    let variance = step.diffusion * step.diffusion;
+    let of_x = 1.0 - step.drift + variance * label.score.x;
+    sde_step(&[(x, of_x), (&net, variance * label.score.net)], None)
+}
+
+/// Probes that stay the same along the flow.
+pub(super) struct Given {
+    /// `[K n, h, w, c]`.
+    pub eps: Tensor,
+    /// How many.
+    pub count: usize,
+    /// How many ride along the batch at once.
+    pub together: usize,
+}
+
+/// What moves along the flow.
+#[derive(Clone)]
+pub(super) struct FlowState {
+    /// `[n, h, w, c]`.
+    pub x: Tensor,
+    /// The integral of the divergence, by each probe: `[K n, 1, 1, 4]`, in four lanes that have yet to be added.
+    pub logp: Option<Tensor>,
+}
+
+impl FlowState {
+    /// Applies `f` to the parts of states, with how often each sample occurs in them.
+    fn map(states: &[&FlowState], f: impl Fn(&[&Tensor], usize) -> Result<Tensor>) -> Result<FlowState> {
+        let xs: Vec<&Tensor> = states.iter().map(|state| &state.x).collect();
+        let logps: Vec<&Tensor> = states.iter().filter_map(|state| state.logp.as_ref()).collect();
+        let probes = logps.first().map(|logp| logp.shape().n() / xs[0].shape().n().max(1));
+        Ok(FlowState { x: f(&xs, 1)?, logp: probes.map(|probes| f(&logps, probes)).transpose()? })
+    }
+}
+
+/// The probability flow as a system of samples, or of one batch.
+struct FlowSystem<'a> {
+    score: &'a dyn Score,
+    /// One step for the whole batch.
+    joint: bool,
+    probes: Option<Given>,
+}
+
+impl System for FlowSystem<'_> {
+    type State = FlowState;
+
+    fn evaluate(&mut self, state: &FlowState, times: &[f64]) -> Result<FlowState> {
+        let x = &state.x;
+        let n = x.shape().n();
+        let each = if self.joint { vec![times[0]; n] } else { times.to_vec() };
+        let Some(Given { eps, count, together }) = &self.probes else {
+            return Ok(FlowState { x: probability_flow(self.score, x, &each, None)?.drift, logp: None });
+        };
+        let mut drift = None;
+        let mut divergences = Vec::new();
+        for first in (0..*count).step_by(*together) {
+            let count = (*together).min(count - first);
+            let some = concat::samples(eps, first * n, count * n)?;
+            let probes = Probes { count, kind: Probe::Rademacher, noise: Noise::Given(&some) };
+            let flow = probability_flow(self.score, x, &each, Some(probes))?;
+            drift.get_or_insert(flow.drift);
+            divergences.extend(flow.divergence);
+        }
+        let logp = concat::stack(&divergences.iter().collect::<Vec<_>>())?;
+        Ok(FlowState { x: drift.unwrap_or_else(|| x.clone()), logp: Some(logp) })
+    }
+
+    fn combine(&self, terms: &[&FlowState], factors: &[Vec<f64>]) -> Result<FlowState> {
+        let rows: Vec<Factors> = factors.iter().map(|factors| Factors::new(factors, 0.0)).collect();
+        FlowState::map(terms, |tensors, repeated| match self.joint {
+            true => {
+                let terms: Vec<(&Tensor, f64)> =
+                    tensors.iter().copied().zip(factors[0].iter().copied()).collect();
+                sde_step(&terms, None)
+            }
+            false => sde_step_each(tensors, &rows.repeat(repeated), None),
+        })
+    }
+
+    fn norms(
+        &self,
+        e: &FlowState,
+        a: &FlowState,
+        b: &FlowState,
+        Tolerance { relative, absolute }: Tolerance,
+    ) -> Result<Vec<f64>> {
+        let n = a.x.shape().n();
+        let squares = inner_product::scaled_error(&a.x, &b.x, &e.x, relative, absolute)?;
+        let logps: Vec<&Tensor> = [e, a, b].iter().filter_map(|state| state.logp.as_ref()).collect();
+        let parts: Vec<&Tensor> = [&squares].into_iter().chain(logps).collect();
+        let values = inner_product::lanes(&concat::stack(&parts)?)?;
+        let (sums, logps) = values.split_at(n);
+        let mut sums = sums.to_vec();
+        let mut dimensions = a.x.shape().with_n(1).len();
+        if let Some(Given { count, .. }) = &self.probes {
+            dimensions += 1;
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let [e, a, b] = [0, 1, 2].map(|part| mean(&logps[part * count * n..][..count * n], n, i));
+                *sum += (e / (absolute + relative * a.abs().max(b.abs()))).powi(2);
+            }
+        }
+        Ok(match self.joint {
+            true => vec![(sums.iter().sum::<f64>() / (n * dimensions) as f64).sqrt()],
+            false => sums.iter().map(|sum| (sum / dimensions as f64).sqrt()).collect(),
+        })
+    }
+
+    fn gather(&self, a: &FlowState, b: &FlowState, picks: &[usize]) -> Result<FlowState> {
+        let of = |state: &FlowState| if self.joint { 1 } else { state.x.shape().n() };
+        let (n_a, n_b) = (of(a), of(b));
+        if picks.iter().copied().eq(0..n_a) {
+            return Ok(a.clone());
+        }
+        if picks.iter().copied().eq(n_a..n_a + n_b) {
+            return Ok(b.clone());
+        }
+        FlowState::map(&[a, b], |tensors, repeated| {
+            // Sample i of part k of a is number k · n_a + i.
+            let number = |k: usize, pick: usize| match pick < n_a {
+                true => k * n_a + pick,
+                false => repeated * n_a + k * n_b + (pick - n_a),
+            };
+            let picks: Vec<usize> =
+                (0..repeated).flat_map(|k| picks.iter().map(move |pick| number(k, *pick))).collect();
+            concat::gather(tensors[0], tensors[1], &picks)
+        })
+    }
+
+    fn keep(&mut self, members: &[usize]) -> Result<()> {
+        if let Some(Given { eps, count, .. }) = &mut self.probes
+            && !self.joint
+        {
+            let n = eps.shape().n() / *count;
+            let picks: Vec<usize> =
+                (0..*count).flat_map(|k| members.iter().map(move |i| k * n + i)).collect();
+            if picks.len() < eps.shape().n() {
+                *eps = concat::gather(eps, eps, &picks)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The mean of sample i's numbers in `[K n]`, by probe.
+fn mean(values: &[f64], n: usize, i: usize) -> f64 {
+    let own: Vec<f64> = values.iter().skip(i).step_by(n).copied().collect();
+    own.iter().sum::<f64>() / own.len() as f64
+}

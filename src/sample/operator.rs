@@ -1,0 +1,293 @@
+//! Linear operators on images: what is measured of them.
+
+use super::refuse;
+use crate::gpu::{Gpu, GpuError};
+use crate::kernels::conv2d::{self, Conv2d};
+use crate::kernels::impute::impute;
+use crate::kernels::inner_product::{inner_product, lanes};
+use crate::kernels::sde_step::{Factors, sde_step_each};
+use crate::kernels::upfirdn2d::{self, MAX_TAPS, Upfirdn2d};
+use crate::kernels::{Result, check_shape};
+use crate::random::{Key, Purpose};
+use crate::sde::Marginal;
+use crate::tensor::{Shape, Tensor};
+use nalgebra::DMatrix;
+
+/// A linear operator A on images, sample by sample.
+pub trait Operator {
+    /// The shape of an image x, `[1, h, w, c]`.
+    fn input(&self) -> Shape;
+
+    /// The shape of its measurement y = A x, `[1, h′, w′, c′]`.
+    fn output(&self) -> Shape;
+
+    /// A x.
+    ///
+    /// # Errors
+    /// If the shapes do not fit, or the device refuses.
+    fn apply(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// Aᵀ y.
+    ///
+    /// # Errors
+    /// If the shapes do not fit, or the device refuses.
+    fn adjoint(&self, y: &Tensor) -> Result<Tensor>;
+
+    /// The c of A Aᵀ = c I, if it is so on what is measured: the pseudo-inverse is then Aᵀ / c.
+    fn gram(&self) -> Option<f64>;
+
+    /// `y` with zeros where nothing is measured.
+    ///
+    /// # Errors
+    /// If the shapes do not fit, or the device refuses.
+    fn measured(&self, y: Tensor) -> Result<Tensor> {
+        Ok(y)
+    }
+}
+
+/// Filtering and resampling along rows and columns.
+pub struct Resampling {
+    spec: Upfirdn2d,
+    input: Shape,
+    output: Shape,
+    gram: Option<f64>,
+}
+
+impl Resampling {
+    /// The mean of each square of `factor` × `factor` pixels of an image `[1, h, w, c]`.
+    ///
+    /// # Errors
+    /// If the squares do not fill the image, or are larger than the filters that there are.
+    pub fn mean(input: Shape, factor: usize) -> Result<Resampling> {
+        let fits = input.h().is_multiple_of(factor) && input.w().is_multiple_of(factor);
+        if !fits || factor > MAX_TAPS {
+            return Err(refuse(format!(
+                "factor = {factor}: squares of that side do not make up {}x{} pixels; it must divide them and be at \
+                 most {MAX_TAPS}",
+                input.h(),
+                input.w()
+            )));
+        }
+        let taps = vec![1.0 / factor as f32; factor];
+        let spec = Upfirdn2d { kernel: [taps.clone(), taps], up: 1, down: factor, pad: [0; 4] };
+        Ok(Resampling { output: spec.output(input)?, spec, input, gram: Some((factor as f64).powi(-2)) })
+    }
+
+    /// A filter along rows and columns, an odd number of taps, with zeros beyond the border of an image `[1, h, w, c]`.
+    ///
+    /// # Errors
+    /// If the filter is longer than the image or than those that there are.
+    pub fn blur(input: Shape, kernel: &[f64]) -> Result<Resampling> {
+        let most = MAX_TAPS.min(input.h()).min(input.w());
+        if kernel.len() > most {
+            let len = kernel.len();
+            return Err(refuse(format!("a filter of {len} taps; on these images it has at most {most}")));
+        }
+        let taps: Vec<f32> = kernel.iter().map(|tap| *tap as f32).collect();
+        let pad = (taps.len() / 2) as isize;
+        let spec = Upfirdn2d { kernel: [taps.clone(), taps], up: 1, down: 1, pad: [pad; 4] };
+        Ok(Resampling { output: spec.output(input)?, spec, input, gram: None })
+    }
+}
+
+impl Operator for Resampling {
+    fn input(&self) -> Shape {
+        self.input
+    }
+
+    fn output(&self) -> Shape {
+        self.output
+    }
+
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        upfirdn2d::forward(x, &self.spec)
+    }
+
+    fn adjoint(&self, y: &Tensor) -> Result<Tensor> {
+        upfirdn2d::backward(y, self.input.with_n(y.shape().n()), &self.spec)
+    }
+
+    fn gram(&self) -> Option<f64> {
+        self.gram
+    }
+}
+
+/// Some of the elements: the others are zero in the measurement.
+pub struct Mask {
+    /// 1 where nothing is measured.
+    hidden: Tensor,
+}
+
+impl Mask {
+    /// From a mask of one image `[1, h, w, c]` with 1 where it is measured.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn new(gpu: &Gpu, input: Shape, mask: &[f32]) -> Result<Mask> {
+        let hidden: Vec<f32> = mask.iter().map(|v| 1.0 - v).collect();
+        Ok(Mask { hidden: Tensor::from_slice(gpu, input, &hidden)? })
+    }
+}
+
+impl Operator for Mask {
+    fn input(&self) -> Shape {
+        self.hidden.shape()
+    }
+
+    fn output(&self) -> Shape {
+        self.hidden.shape()
+    }
+
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let zero = Marginal { mean: 0.0, std: 0.0 };
+        impute(x, x, &self.hidden, zero, Key::new(0, Purpose::Constraint(0)))
+    }
+
+    fn adjoint(&self, y: &Tensor) -> Result<Tensor> {
+        self.apply(y)
+    }
+
+    fn gram(&self) -> Option<f64> {
+        Some(1.0)
+    }
+
+    fn measured(&self, y: Tensor) -> Result<Tensor> {
+        self.apply(&y)
+    }
+}
+
+/// A matrix, as a convolution whose window is the whole image.
+pub struct Matrix {
+    weight: Tensor,
+    input: Shape,
+    gram: Option<f64>,
+}
+
+impl Matrix {
+    /// From `rows` of `h w c` numbers each, for images `[1, h, w, c]`.
+    ///
+    /// # Errors
+    /// If the rows do not fit the image, or the device refuses.
+    pub fn new(gpu: &Gpu, input: Shape, values: &[f64]) -> Result<Matrix> {
+        let (d, c) = (input.len(), input.c());
+        if values.is_empty() || !values.len().is_multiple_of(d) {
+            return Err(refuse(format!(
+                "a matrix of {} numbers does not fit: its rows have {d}, one for each number of an image of {}x{}x{c}",
+                values.len(),
+                input.h(),
+                input.w()
+            )));
+        }
+        let rows = values.len() / d;
+        let shape = conv2d::weight_shape(input.h(), input.w(), c, rows);
+        let mut weight = vec![0.0; shape.len()];
+        for (i, value) in values.iter().enumerate() {
+            let (row, pixel, k) = (i / d, i % d / c, i % c);
+            weight[(pixel * shape.w() + k) * rows + row] = *value as f32;
+        }
+        Ok(Matrix { weight: Tensor::from_slice(gpu, shape, &weight)?, input, gram: None })
+    }
+
+    /// `rows` random directions, orthonormal, drawn from a seed.
+    ///
+    /// # Errors
+    /// If there are more than an image has numbers, or the device refuses.
+    pub fn random(gpu: &Gpu, input: Shape, rows: usize, seed: u64) -> Result<Matrix> {
+        let d = input.len();
+        if rows > d {
+            return Err(refuse(format!("rows = {rows}: an image of {d} numbers has at most {d}")));
+        }
+        let limit = gpu.max_binding() / 4;
+        if (rows * d) as u64 > limit {
+            return Err(GpuError::TooLarge {
+                what: format!("a projection of {d} numbers on {rows}"),
+                size: crate::gpu::Bytes(4 * (rows * d) as u64),
+                limit: crate::gpu::Bytes(gpu.max_binding()),
+                adapter: gpu.adapter().name().into(),
+                verb: "bind at once",
+            }
+            .into());
+        }
+        let key = Key::new(seed, Purpose::RandomProjection);
+        let draw = |k: usize, row: usize| f64::from(key.normal(row as u32, (k / 4) as u32)[k % 4]);
+        let q = DMatrix::from_fn(d, rows, draw).qr().q();
+        // Column-major: one direction after the other.
+        Ok(Matrix { gram: Some(1.0), ..Matrix::new(gpu, input, q.as_slice())? })
+    }
+}
+
+impl Operator for Matrix {
+    fn input(&self) -> Shape {
+        self.input
+    }
+
+    fn output(&self) -> Shape {
+        Shape::vector(self.weight.shape().c())
+    }
+
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        conv2d::forward(x, &self.weight, None, 0, &Conv2d::padded(0))
+    }
+
+    fn adjoint(&self, y: &Tensor) -> Result<Tensor> {
+        conv2d::grad_input(y, &self.weight, self.input.with_n(y.shape().n()), &Conv2d::padded(0))
+    }
+
+    fn gram(&self) -> Option<f64> {
+        self.gram
+    }
+}
+
+/// A linear system of each sample: `gram` A Aᵀ + `ridge` I.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct System {
+    /// Factor of A Aᵀ.
+    pub gram: f64,
+    /// Factor of the identity.
+    pub ridge: f64,
+}
+
+/// Iterations of conjugate gradients, at most.
+const ITERATIONS: usize = 100;
+/// They end where the residual is so much of what it was.
+const TOLERANCE: f64 = 1e-5;
+
+/// The solution z of `(gramᵢ A Aᵀ + ridgeᵢ I) zᵢ = yᵢ` for each sample of a measurement: at once where A Aᵀ is a multiple of
+/// the identity, by conjugate gradients elsewhere (Hestenes and Stiefel 1952), each sample on its own.
+///
+/// # Errors
+/// If there are not as many systems as samples, or the device refuses.
+pub fn solve(operator: &dyn Operator, y: &Tensor, systems: &[System]) -> Result<Tensor> {
+    let each = |f: &dyn Fn(usize) -> Vec<f64>| -> Vec<Factors> {
+        (0..systems.len()).map(|i| Factors::new(&f(i), 0.0)).collect()
+    };
+    let measurements = operator.output().with_n(systems.len());
+    check_shape("inverse problem", "the measurement", y, measurements)?;
+    if let Some(c) = operator.gram() {
+        let inverse = |i: usize| vec![1.0 / (systems[i].gram * c + systems[i].ridge)];
+        return sde_step_each(&[y], &each(&inverse), None);
+    }
+    let mut z = sde_step_each(&[y], &each(&|_| vec![0.0]), None)?;
+    let (mut residual, mut direction) = (y.clone(), y.clone());
+    let first = lanes(&inner_product(y, y)?)?;
+    let mut square = first.clone();
+    for _ in 0..ITERATIONS {
+        let done = |i: usize| square[i] <= first[i] * TOLERANCE.powi(2);
+        if (0..systems.len()).all(done) {
+            break;
+        }
+        let image = operator.apply(&operator.adjoint(&direction)?)?;
+        let image =
+            sde_step_each(&[&image, &direction], &each(&|i| vec![systems[i].gram, systems[i].ridge]), None)?;
+        let curvature = lanes(&inner_product(&direction, &image)?)?;
+        // A sample that has got there stays, whatever the others of its batch still need.
+        let step = |i: usize| if done(i) || curvature[i] <= 0.0 { 0.0 } else { square[i] / curvature[i] };
+        z = sde_step_each(&[&z, &direction], &each(&|i| vec![1.0, step(i)]), None)?;
+        residual = sde_step_each(&[&residual, &image], &each(&|i| vec![1.0, -step(i)]), None)?;
+        let next = lanes(&inner_product(&residual, &residual)?)?;
+        let ratio = |i: usize| if square[i] > 0.0 { next[i] / square[i] } else { 0.0 };
+        direction = sde_step_each(&[&residual, &direction], &each(&|i| vec![1.0, ratio(i)]), None)?;
+        square = next;
+    }
+    Ok(z)
+}

@@ -1,0 +1,138 @@
+//! Denoising losses: the squared error of the noise, of what the network predicts, or of the bound's reverse steps.
+
+use super::Draw;
+use super::times::Target;
+use crate::autodiff::{Engine, Tape};
+use crate::kernels::Result;
+use crate::kernels::score_matching::{self, Coefficients};
+use crate::nn::{Label, Scorer};
+use crate::sde::{Chain, Marginal, PosteriorVariance, Sde, half_level};
+use crate::tensor::Tensor;
+
+/// A denoising loss.
+#[derive(Debug, Clone)]
+pub(super) struct Denoising {
+    pub error: Error,
+    /// The smallest grey level in the model's range.
+    pub low: f64,
+}
+
+/// The error that is squared.
+#[derive(Debug, Clone)]
+pub(super) enum Error {
+    /// z − ẑ, with ẑ the noise that follows from what the network predicts: Song 2021, eq. 7 with λ = s².
+    Noise,
+    /// That of what the network predicts.
+    Prediction,
+    /// That of the mean of a reverse step, weighted as in the variational bound (Ho 2020, eq. 12); of the first step the
+    /// loss is the decoder's.
+    Bound(Chain, PosteriorVariance),
+}
+
+impl Error {
+    pub(super) fn bound(sde: &Sde, variance: PosteriorVariance) -> Error {
+        Error::Bound(Chain::new(sde), variance)
+    }
+}
+
+impl Denoising {
+    pub(super) fn loss(
+        &self,
+        scorer: &Scorer,
+        x0: &Tensor,
+        targets: &[Target],
+        weight: f64,
+        draw: Draw,
+    ) -> Result<Tensor> {
+        let coefficients: Vec<_> = targets.iter().map(|target| self.coefficients(target, weight)).collect();
+        let coefficients = score_matching::upload(x0.gpu(), &coefficients)?;
+        let labels: Vec<Label> = targets.iter().map(|target| target.label).collect();
+        let x = score_matching::perturb(x0, draw.noise(), &coefficients)?;
+        let mut tape = Tape::new();
+        let input = tape.constant(&x);
+        let conditioning = scorer.condition(&labels)?;
+        let out = scorer.network(&mut tape, &input, &conditioning, Some(draw.dropout()))?;
+        let (loss, seed) = score_matching::denoising(out.tensor(), x0, draw.noise(), &coefficients)?;
+        tape.backward(&out, seed)?;
+        Ok(loss)
+    }
+
+    fn coefficients(&self, target: &Target, weight: f64) -> Coefficients {
+        let Marginal { mean: m, std: s } = target.marginal;
+        let noise = target.label.residual(target.marginal);
+        let weight = weight * target.weight;
+        let (residual, weight, bin) = match &self.error {
+            Error::Noise => (noise, weight, 0.0),
+            Error::Prediction => (noise.times(1.0 / noise.out), weight, 0.0),
+            Error::Bound(chain, variance) => {
+                // One step stands for all.
+                let weight = weight * chain.len() as f64;
+                match target.step {
+                    0 => {
+                        let std = chain.variance(0, *variance).sqrt();
+                        // The decoder's mean is x̂₀, which misses x₀ by s / m of the noise's error.
+                        (noise.times(s / (m * std)), weight, half_level(self.low) / std)
+                    }
+                    step => (noise, weight * chain.error_weight(step, *variance), 0.0),
+                }
+            }
+        };
+        Coefficients {
+            mean: m as f32,
+            std: s as f32,
+            scale: residual.out as f32,
+            of_z: residual.z as f32,
+            of_x0: residual.x0 as f32,
+            weight: weight as f32,
+            bin: bin as f32,
+            low: self.low as f32,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::nn::ScoreModel;
+
+    fn label(prediction: &str, t: f64) -> (Marginal, Label) {
+        let text = include_str!("../../../configs/digits_vp.toml");
+        let config = Config::from_toml(text, &[format!("model.prediction={prediction}")]).unwrap();
+        let model = ScoreModel::build(&config).unwrap();
+        (model.sde.marginal_prob(t), model.label(t))
+    }
+
+    #[test]
+    fn a_prediction_is_held_against_its_own_target() {
+        for t in [0.01, 0.3, 0.9] {
+            let sigma_data = 0.5;
+            for prediction in ["eps", "x0", "v", "edm"] {
+                let (marginal, label) = label(prediction, t);
+                let Marginal { mean: m, std: s } = marginal;
+                let sigma = s / m;
+                let skip = sigma_data * sigma_data / (sigma * sigma + sigma_data * sigma_data);
+                let out = sigma * sigma_data / (sigma * sigma + sigma_data * sigma_data).sqrt();
+                // −target in z and x₀.
+                let (z, x0) = match prediction {
+                    "eps" => (-1.0, 0.0),
+                    "x0" => (0.0, -1.0),
+                    "v" => (-m, s),
+                    _ => (skip * sigma / out, (skip - 1.0) / out),
+                };
+                let noise = label.residual(marginal);
+                let own = noise.times(1.0 / noise.out);
+                let close = |a: f64, b: f64| (a - b).abs() < 1e-9 * (1.0 + b.abs());
+                assert!(
+                    close(own.z, z) && close(own.x0, x0),
+                    "{prediction} at {t}: {own:?}, not {z} and {x0}"
+                );
+                // EDM's weight is that of its output: λ(σ) c_out² = 1 (Karras 2022, table 1).
+                if prediction == "edm" {
+                    let lambda = (sigma * sigma + sigma_data * sigma_data) / (sigma * sigma_data).powi(2);
+                    assert!(close(lambda * out * out, 1.0));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What training minimises: a value that draws a time for each sample and leaves the gradient of its loss in the parameters.
+
+mod denoising;
+mod sliced;
+mod times;
+
+use crate::config::{self, Config};
+use crate::kernels::Result;
+use crate::kernels::random::Noise;
+use crate::nn::{Dropout, Scorer};
+use crate::random::{Key, Purpose};
+use crate::tensor::Tensor;
+use denoising::{Denoising, Error};
+use sliced::{Derivative, Sliced};
+use times::Times;
+
+/// An objective: `training.objective` with all it depends on.
+#[derive(Debug, Clone)]
+pub struct Objective {
+    times: Times,
+    loss: Loss,
+    /// A sum over the pixels of a sample times this is what counts of it: half of it, or the mean.
+    reduction: f64,
+}
+
+#[derive(Debug, Clone)]
+enum Loss {
+    Denoising(Denoising),
+    Sliced(Sliced),
+}
+
+/// Where the randomness of a step comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    /// The run's seed.
+    pub seed: u64,
+    /// The step.
+    pub step: u32,
+}
+
+impl Draw {
+    fn key(self, purpose: Purpose) -> Key {
+        Key::new(self.seed, purpose).at(self.step)
+    }
+
+    fn noise(self) -> Noise<'static> {
+        Noise::Drawn(self.key(Purpose::Perturbation))
+    }
+
+    fn dropout(self) -> Dropout {
+        Dropout { seed: self.seed, step: self.step }
+    }
+}
+
+impl Objective {
+    /// The objective that a configuration describes.
+    pub fn new(config: &Config) -> Objective {
+        let (sde, training) = (config.sde(), &config.training);
+        let denoising = |error| Loss::Denoising(Denoising { error, low: config.data.low() });
+        let loss = match training.objective {
+            config::ObjectiveName::Dsm | config::ObjectiveName::Smld => denoising(Error::Noise),
+            config::ObjectiveName::Ddpm | config::ObjectiveName::Edm => denoising(Error::Prediction),
+            config::ObjectiveName::Vlb => denoising(Error::bound(&sde, training.posterior_variance)),
+            config::ObjectiveName::Ssm => {
+                Loss::Sliced(Sliced { derivative: Derivative::Forward, projection: training.projection })
+            }
+            config::ObjectiveName::FdSsm => {
+                let derivative = Derivative::Difference { eps: training.fd_eps };
+                Loss::Sliced(Sliced { derivative, projection: training.projection })
+            }
+        };
+        let dimensions = (config.data.image_size.pow(2) * config.data.num_channels) as f64;
+        // The bound is a number of nats, whole or of each dimension.
+        let whole = if training.objective == config::ObjectiveName::Vlb { 1.0 } else { 0.5 };
+        let reduction = if training.reduce_mean { 1.0 / dimensions } else { whole };
+        Objective { times: Times::new(config), loss, reduction }
+    }
+
+    /// The loss of a batch `x0` `[n, h, w, c]` in the model's range, in four lanes that have yet to be added. Its gradient
+    /// is left in the parameters' places. Nothing is read back.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn loss(&self, scorer: &Scorer, x0: &Tensor, draw: Draw) -> Result<Tensor> {
+        let n = x0.shape().n();
+        let targets: Vec<_> = (0..n as u32)
+            .map(|sample| self.times.target(&scorer.model, draw.key(Purpose::Time), sample))
+            .collect();
+        let weight = self.reduction / n as f64;
+        match &self.loss {
+            Loss::Denoising(denoising) => denoising.loss(scorer, x0, &targets, weight, draw),
+            Loss::Sliced(sliced) => sliced.loss(scorer, x0, &targets, weight, draw),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The variational bound of DDPM's chain: against data whose likelihood is known, and against the objective.
+
+use crate::distributions::{Component, Mixture};
+use crate::support::gpu;
+use tweedie::config::Config;
+use tweedie::data::{Dataset, Loader, Split};
+use tweedie::eval::Bound;
+use tweedie::nn::Label;
+use tweedie::random::{Key, Purpose};
+use tweedie::sample::Score;
+use tweedie::sde::{Chain, PosteriorVariance, Sde, SdeKind};
+use tweedie::tensor::{Shape, Tensor};
+use tweedie::train::{Draw, Objective, Trainer};
+
+fn mean_and_error(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    (mean, (variance / n).sqrt())
+}
+
+#[test]
+fn with_the_exact_score_of_a_gaussian_the_bound_is_above_the_likelihood_by_what_theory_says() {
+    let sde = Sde { kind: SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 }, n: 200 };
+    let (chain, variances, images) = (Chain::new(&sde), [0.04, 0.01], 300);
+    let component = Component { weight: 1.0, mean: vec![0.2, -0.1], variance: variances.to_vec() };
+    let mixture = Mixture::new(gpu(), sde, vec![component]);
+    let draws = mixture.draws(images, 3);
+    let values: Vec<f32> = draws.iter().map(|v| *v as f32).collect();
+    let x0 = Tensor::from_slice(gpu(), Shape::new(images, 1, 1, 2), &values).expect("an upload");
+    let time = |i: usize| sde.time_of_sigma(chain.marginal(i).std / chain.marginal(i).mean);
+    let labels: Vec<Label> = (0..chain.len()).map(|i| mixture.label(time(i))).collect();
+    let mut bound = Bound::new(chain.clone(), -1.0);
+    bound.add(&mixture, &labels, &x0, Key::new(1, Purpose::Other(0)), &mut || {}).expect("a bound");
+
+    // Levels 2 / 255 apart.
+    let level = 2.0 * (2.0f64 / 255.0).ln();
+    let likelihood: Vec<f64> = draws.chunks(2).map(|x| -mixture.log_density(x, 0.0) - level).collect();
+    let (likelihood, likelihood_error) = mean_and_error(&likelihood);
+    for kind in [PosteriorVariance::Beta, PosteriorVariance::BetaTilde] {
+        // The same in closed form, less the data's entropy: see `sde::chain`.
+        let expected = |v: f64| {
+            let error = |i: usize| {
+                let m = chain.marginal(i);
+                m.mean.powi(2) * v / (m.mean.powi(2) * v + m.std.powi(2))
+            };
+            let steps = |i| chain.error_weight(i, kind) * error(i) + chain.variance_divergence(i, kind);
+            let first = chain.marginal(0);
+            let (missed, variance) = ((first.std / first.mean).powi(2) * error(0), chain.variance(0, kind));
+            // Of normal densities, entropies being ½ log(2πe variance).
+            chain.prior_divergence(1, v)
+                + (1..chain.len()).map(steps).sum::<f64>()
+                + 0.5 * (variance.ln() + missed / variance - 1.0 - v.ln())
+        };
+        let expected: f64 = variances.iter().map(|v| expected(*v)).sum();
+        let total = bound.terms(kind).total();
+        let error = bound.standard_error(kind).hypot(likelihood_error);
+        println!(
+            "{kind:?}: {total} is {} above {likelihood}, expected {expected} ± {error}",
+            total - likelihood
+        );
+        assert!(total > likelihood, "{kind:?}: {total} is below {likelihood}");
+        // Means are not 0, which L_T feels, by less than a thousandth.
+        assert!((total - likelihood - expected).abs() < 5.0 * error + 1e-3, "{kind:?}");
+    }
+    // The last state says nothing, the first one everything.
+    assert!(bound.distortion(0) < 3.0 && bound.distortion(199) > 10.0);
+}
+
+#[test]
+fn the_objective_is_the_bound_less_what_no_network_can_change() {
+    for (kind, variance, prediction) in
+        [(PosteriorVariance::Beta, "beta", "eps"), (PosteriorVariance::BetaTilde, "beta_tilde", "v")]
+    {
+        let text = std::fs::read_to_string("configs/digits_ddpm.toml").expect("a file");
+        let set = [
+            "model.nf=4",
+            "model.num_res_blocks=1",
+            "model.attn_resolutions=[]",
+            "model.init_scale=1.0",
+            "model.num_scales=30",
+            "training.objective=vlb",
+            "training.reduce_mean=false",
+            "training.batch_size=16",
+            &format!("training.posterior_variance={variance}"),
+            &format!("model.prediction={prediction}"),
+        ];
+        let config = Config::from_toml(&text, &set.map(String::from)).expect("a configuration");
+        let trainer = Trainer::new(gpu(), &config).expect("a trainer");
+        let shape = Shape::new(16, 8, 8, 1);
+        let batch = Loader::new(Dataset::digits(Split::Test).expect("digits"), &config.data, 16, 1).batch(0);
+        let x0 = Tensor::from_slice(gpu(), shape, &batch).expect("an upload");
+
+        let objective = Objective::new(&config);
+        let losses: Vec<f64> = (0..120)
+            .map(|step| {
+                let lanes = objective.loss(&trainer.scorer, &x0, Draw { seed: 4, step }).expect("a loss");
+                lanes.read().expect("a download").iter().map(|v| f64::from(*v)).sum()
+            })
+            .collect();
+        let (loss, error) = mean_and_error(&losses);
+
+        let chain = Chain::new(&config.sde());
+        let model = &trainer.scorer.model;
+        let labels: Vec<Label> = (0..chain.len()).map(|i| model.chain_label(i, chain.marginal(i))).collect();
+        let mut bound = Bound::new(chain.clone(), -1.0);
+        for seed in 0..4 {
+            let key = Key::new(seed, Purpose::Other(1));
+            bound.add(&trainer.scorer, &labels, &x0, key, &mut || {}).expect("a bound");
+        }
+        let terms = bound.terms(kind);
+        let constant: f64 = (1..chain.len()).map(|i| 64.0 * chain.variance_divergence(i, kind)).sum();
+        let expected = terms.total() - terms.prior - constant;
+        println!("{variance}: {loss} ± {error}, the bound's {expected}");
+        // The bound's own noise is that of 120 draws at each step, beside as many at random ones.
+        assert!((loss - expected).abs() < 6.0 * error, "{variance}: {loss} ± {error} is not {expected}");
+        assert!(error < 0.1 * expected, "{error} says nothing");
+    }
+}

@@ -1,0 +1,196 @@
+//! Control as a user meets it: images of which something is known, the reverse process as pictures, and input that cannot be.
+
+use crate::cli::{folder, refuse, succeed, train, trained, tweedie};
+use image::{GrayImage, Luma, RgbImage};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use tweedie::data::{Dataset, Split};
+
+/// `samples` of a file: its shape and values.
+pub fn samples(path: &Path) -> (Vec<u64>, Vec<f32>) {
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(path).expect("a file")).expect("an archive");
+    let array = npyz::NpyFile::new(archive.by_name("samples.npy").expect("samples")).expect("an array");
+    (array.shape().to_vec(), array.into_vec::<f32>().expect("float32"))
+}
+
+/// Test digit number `index`, in [0, 1].
+fn digit(index: usize) -> Vec<f32> {
+    let set = Dataset::digits(Split::Test).expect("digits");
+    set.image(index).iter().map(|level| (f64::from(*level) / 255.0) as f32).collect()
+}
+
+/// Runs of other processes and of colour, each trained for two steps.
+fn other(name: &'static str, set: &[&str]) -> PathBuf {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let run = FOLDER.get_or_init(folder).path().join(name);
+    if !run.exists() {
+        succeed(train(&run, set).args(["--steps", "2"]));
+    }
+    run
+}
+
+fn command(name: &str, model: &Path, args: &[&str], out: &Path) -> Command {
+    let mut command = tweedie();
+    command.arg(name).arg(model).args(args).arg("--out").arg(out);
+    command
+}
+
+#[test]
+fn what_is_known_of_a_digit_is_kept_exactly_for_every_process_and_the_rest_varies() {
+    let folder = folder();
+    let centred = ["training.sde=vpsde", "data.centered=true", "model.scale_by_sigma=false"];
+    let sub = ["training.sde=subvpsde", "data.centered=true", "model.scale_by_sigma=false"];
+    let models =
+        [("ve", trained().to_path_buf()), ("vp", other("vp", &centred)), ("subvp", other("subvp", &sub))];
+    let original = digit(3);
+    for (name, model) in models {
+        let out = folder.path().join(format!("{name}.npz"));
+        let pictures = folder.path().join(name);
+        let args = ["--in", "data:digits:3", "--mask", "left", "-n", "3", "--steps", "25"];
+        succeed(command("inpaint", &model, &args, &out).arg("--out").arg(&pictures));
+        let (shape, values) = samples(&out);
+        assert_eq!(shape, [3, 8, 8, 1]);
+        for (i, v) in values.iter().enumerate() {
+            assert!(i % 8 >= 4 || v.to_bits() == original[i % 64].to_bits(), "{name}: element {i} is {v}");
+        }
+        assert!(values[..64] != values[64..128], "{name}: the completions are alike");
+        let picture = image::open(pictures.join("00002.png")).expect("a picture").into_luma8();
+        for (x, y, Luma([level])) in picture.enumerate_pixels().filter(|(x, _, _)| *x < 4) {
+            assert_eq!(f32::from(*level), 255.0 * original[(8 * y + x) as usize], "{name} {x} {y}");
+        }
+    }
+}
+
+#[test]
+fn a_completion_is_its_number_and_several_images_get_one_each() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let complete = |input: &str, args: &[&str], name: &str| {
+        let given = [&["--in", input, "--mask", "top"], args].concat();
+        succeed(&mut command("inpaint", trained(), &given, &at(name)));
+        samples(&at(name)).1
+    };
+    let four = complete("data:digits:5", &["-n", "4"], "four.npz");
+    assert!(four == complete("data:digits:5", &["-n", "4", "--batch", "3"], "batches.npz"));
+    assert_eq!(four[128..], complete("data:digits:5", &["-n", "2", "--first", "2"], "tail.npz"));
+    // The completions as images of their own: each with its own upper half.
+    let several = complete(at("four.npz").to_str().expect("a path"), &[], "several.npz");
+    assert_eq!(several.len(), 4 * 64);
+    for (a, b) in several.chunks(64).zip(four.chunks(64)) {
+        assert_eq!(a[..32], b[..32]);
+    }
+}
+
+#[test]
+fn the_white_of_a_mask_is_what_is_known() {
+    let folder = folder();
+    let (mask, out) = (folder.path().join("mask.png"), folder.path().join("out.npz"));
+    // One known pixel.
+    GrayImage::from_fn(8, 8, |x, y| Luma([255 * u8::from((x, y) == (5, 2))])).save(&mask).expect("a mask");
+    let mask = mask.to_str().expect("a path");
+    succeed(&mut command("inpaint", trained(), &["--in", "data:digits:7", "--mask", mask], &out));
+    let ((_, values), original) = (samples(&out), digit(7));
+    assert_eq!(values[8 * 2 + 5], original[8 * 2 + 5]);
+    assert!((0..64).filter(|i| values[*i] != original[*i]).count() > 20);
+}
+
+/// A model of colour images: digits in three shades.
+fn colour() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("tweedie-colour-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let images = folder.join("images.idx");
+    let mut bytes = vec![0, 0, 8, 4];
+    bytes.extend([8u32, 8, 8, 3].iter().flat_map(|extent| extent.to_be_bytes()));
+    bytes.extend((0..8 * 8 * 8 * 3).map(|i| (i * 7 % 256) as u8));
+    std::fs::write(&images, bytes).expect("a file");
+    let images = format!("data.images={}", images.display());
+    let run = other("colour", &["data.dataset=idx", &images, "data.num_channels=3", "model.sigma_max=0.1"]);
+    std::fs::remove_dir_all(&folder).expect("a folder");
+    run
+}
+
+#[test]
+fn colours_are_drawn_and_the_grey_is_kept() {
+    let folder = folder();
+    let (grey, out) = (folder.path().join("grey.png"), folder.path().join("out.npz"));
+    let level = |x: u32, y: u32| (100 + 5 * x + 3 * y) as u8;
+    GrayImage::from_fn(8, 8, |x, y| Luma([level(x, y)])).save(&grey).expect("a picture");
+    let grey = grey.to_str().expect("a path");
+    succeed(&mut command("colorize", &colour(), &["--in", grey, "-n", "2"], &out));
+    let (shape, values) = samples(&out);
+    assert_eq!(shape, [2, 8, 8, 3]);
+    assert!(values[..192] != values[192..]);
+    let mut kept = 0;
+    for (i, pixel) in values.chunks(3).enumerate() {
+        // An untrained model leaves [0, 1]; a colour that was cut off has another grey.
+        if pixel.iter().all(|v| *v > 0.0 && *v < 1.0) {
+            let expected = f32::from(level(i as u32 % 8, i as u32 / 8 % 8)) / 255.0;
+            let mean = pixel.iter().sum::<f32>() / 3.0;
+            assert!((mean - expected).abs() < 1e-5, "pixel {i}: {mean}, not {expected}");
+            kept += 1;
+        }
+    }
+    assert!(kept > 0, "no colour is inside [0, 1]");
+    let message = refuse(&mut command("colorize", trained(), &["--in", grey], &out));
+    assert!(message.contains("makes images of 1 channel(s); colours need a model of 3"), "{message}");
+}
+
+#[test]
+fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name).to_str().expect("a path").to_string();
+    let grey = |name: &str, size: u32, level: u8| {
+        GrayImage::from_pixel(size, size, Luma([level])).save(at(name)).expect("a picture");
+        at(name)
+    };
+    let (white, black, half) = (grey("w.png", 8, 255), grey("b.png", 8, 0), grey("h.png", 8, 128));
+    let large = grey("l.png", 9, 255);
+    RgbImage::from_fn(8, 8, |x, _| image::Rgb([x as u8, 0, 0])).save(at("c.png")).expect("a picture");
+    let (colour, out) = (at("c.png"), folder.path().join("out/x.npz"));
+    for (args, expected) in [
+        (vec!["--in", &large, "--mask", "left"], "is 9x9, the model's images are 8x8"),
+        (vec!["--in", &colour, "--mask", "left"], "is in colour where grey is needed"),
+        (vec!["--in", "none.png", "--mask", "left"], "none.png cannot be read"),
+        (vec!["--in", "Cargo.toml", "--mask", "left"], "images are read from .png, .npz"),
+        (vec!["--in", "data:digits:360", "--mask", "left"], "I from 0 to 359"),
+        (vec!["--in", "data:faces:0", "--mask", "left"], "write data:digits:I"),
+        (vec!["--in", &half, "--mask", &white], "is white everywhere: nothing is left to draw"),
+        (vec!["--in", &half, "--mask", &black], "is black everywhere: nothing is known"),
+        (vec!["--in", &half, "--mask", &half], "neither black nor white somewhere"),
+        (vec!["--in", &half, "--mask", &large], "is 9x9, the model's images are 8x8"),
+        (vec!["--in", &half, "--mask", "middle"], "middle is no mask"),
+        (vec!["--in", &half, "--mask", "left", "-n", "0"], "at least one sample"),
+        (vec!["--in", &half, "--mask", "left", "--show", "both"], "name one of them too"),
+    ] {
+        let message = refuse(&mut command("inpaint", trained(), &args, &out));
+        assert!(message.contains(expected), "{args:?}: {message}");
+        assert!(!folder.path().join("out").exists(), "{args:?} left something behind");
+    }
+}
+
+#[test]
+fn a_strip_has_a_row_for_each_sample_and_shows_the_state_the_denoised_or_both() {
+    let folder = folder();
+    let strip = |show: &str| {
+        let path = folder.path().join(format!("{show}.png"));
+        let mut command = command("sample", trained(), &["-n", "3", "--json", "--show", show], &path);
+        command.arg("--trajectory").arg(&path).arg("--animate").arg(path.with_extension("gif"));
+        let report: serde_json::Value = serde_json::from_str(&succeed(&mut command)).expect("JSON");
+        // What is shown costs evaluations of its own, which are not the sampler's.
+        assert_eq!(report["evaluations"].as_f64(), Some(10.0));
+        assert!(std::fs::read(path.with_extension("gif")).expect("a film").starts_with(b"GIF89a"));
+        image::open(path).expect("a picture").into_luma8()
+    };
+    let (state, denoised, both) = (strip("state"), strip("denoised"), strip("both"));
+    // Five steps and the prior; 8 × 8 enlarged four times, with gaps of two.
+    assert_eq!(state.dimensions(), (6 * 34 + 2, 3 * 34 + 2));
+    assert_eq!(both.dimensions(), (6 * 34 + 2, 6 * 34 + 2));
+    assert!(state != denoised);
+    for row in 0..6 {
+        let alone = if row % 2 == 0 { &state } else { &denoised };
+        for (x, y) in (0..6 * 34 + 2).flat_map(|x| (0..34).map(move |y| (x, y))) {
+            assert_eq!(both.get_pixel(x, row * 34 + y), alone.get_pixel(x, row / 2 * 34 + y));
+        }
+    }
+}
