@@ -292,6 +292,23 @@ fn samples_are_written_as_a_grid_a_folder_and_an_animation() {
 }
 
 #[test]
+fn a_sampler_is_chosen_with_its_steps_and_reports_its_evaluations() {
+    let (run, folder) = (trained(), folder());
+    for (args, evaluations) in [
+        (vec!["heun", "--steps", "4"], 7.0),
+        (vec!["heun"], 35.0),
+        (vec!["dpmpp_2m", "--steps", "4", "--schedule", "edm"], 4.0),
+        (vec!["dpmpp_3m", "--steps", "4", "--eta", "1"], 4.0),
+    ] {
+        let mut command = tweedie();
+        command.arg("sample").arg(run).args(["-n", "2", "--json", "--out"]).arg(folder.path().join("s.npz"));
+        let report: serde_json::Value =
+            serde_json::from_str(&succeed(command.arg("--sampler").args(&args))).expect("JSON");
+        assert_eq!(report["evaluations"].as_f64(), Some(evaluations), "{args:?}");
+    }
+}
+
+#[test]
 fn predictors_correctors_and_samplers_are_asked_for_by_name() {
     let (run, folder) = (trained(), folder());
     let report = |args: &[&str]| -> serde_json::Value {
@@ -468,6 +485,11 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "-n", "0"], "at least one sample"),
         (vec!["--out", out, "--steps", "1"], "at least 2"),
         (vec!["--out", out, "--snr", "-1"], "--snr -1"),
+        (vec!["--out", out, "--rtol", "0"], "--rtol 0"),
+        (vec!["--out", out, "--atol", "-1"], "--atol -1"),
+        (vec!["--out", out, "--churn", "nan"], "--churn"),
+        (vec!["--out", out, "--eta", "1.5"], "--eta 1.5"),
+        (vec!["--out", out, "--sampler", "pc", "--schedule", "edm"], "leave sampling.schedule out"),
         (vec!["--out", out, "--corrector-steps", "0"], "--corrector-steps 0"),
         (vec!["--out", "samples.jpg"], "written as .png, .npz"),
         (vec!["--out", out, "--animate", "film.mp4"], "ends in .gif"),

@@ -12,6 +12,7 @@ mod cli_control;
 mod cli_ode;
 mod distributions;
 mod engines;
+mod fast_solvers;
 mod networks;
 mod objectives;
 mod ode;

@@ -59,7 +59,7 @@ pub(super) struct Drawing {
     /// How much noise stochastic Heun adds anew: EDM's S_churn [default: the model's]
     #[arg(long, allow_negative_numbers = true)]
     pub churn: Option<f64>,
-    /// DDIM's η: 0 is deterministic, 1 ancestral sampling [default: the model's]
+    /// How random DDIM and DPM-Solver++ are: 0 follows the flow, 1 the reverse-time SDE [default: the model's]
     #[arg(long, allow_negative_numbers = true)]
     pub eta: Option<f64>,
     /// Which weights

@@ -26,7 +26,7 @@ pub struct Sampling {
     pub noise_removal: bool,
     /// Run the predictor on the probability flow instead of the reverse-time SDE.
     pub probability_flow: bool,
-    /// Steps of the predictor; 0 means `model.num_scales`.
+    /// Steps; 0 means as many as the method needs, of `pc` `model.num_scales`.
     pub steps: usize,
     /// Whether the Langevin step's norms are those of a sample or, as in the reference, means over the batch.
     pub langevin_norms: Over,
@@ -44,7 +44,7 @@ pub struct Sampling {
     pub schedule: Option<Schedule>,
     /// ρ of the `edm` schedule: the larger, the shorter the steps at little noise.
     pub rho: f64,
-    /// η of DDIM: 0 is deterministic, 1 ancestral sampling.
+    /// η of DDIM and DPM-Solver++: 0 is the probability flow, 1 the reverse-time SDE (DDIM's is ancestral sampling).
     pub eta: f64,
     /// Of stochastic Heun: how much noise all steps together add anew.
     pub s_churn: f64,
@@ -102,7 +102,7 @@ pub enum Method {
     Heun,
     /// The same with noise added before every step.
     StochasticHeun,
-    /// DDIM, deterministic or with η.
+    /// DDIM.
     Ddim,
     /// DPM-Solver++, multistep, of order 2.
     #[serde(rename = "dpmpp_2m")]

@@ -113,8 +113,8 @@ pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sam
         Method::Heun => Ok(Box::new(Heun::new(*sde, config, steps, false)?)),
         Method::StochasticHeun => Ok(Box::new(Heun::new(*sde, config, steps, true)?)),
         Method::Ddim => multistep(1, config.eta, Schedule::Time),
-        Method::Dpmpp2m => multistep(2, 0.0, Schedule::LogSnr),
-        Method::Dpmpp3m => multistep(3, 0.0, Schedule::LogSnr),
+        Method::Dpmpp2m => multistep(2, config.eta, Schedule::LogSnr),
+        Method::Dpmpp3m => multistep(3, config.eta, Schedule::LogSnr),
         Method::AdaptiveSde => Ok(Box::new(Adaptive::new(*sde, config))),
         Method::Ode => Ok(Box::new(Ode::new(config))),
     }

@@ -1,5 +1,6 @@
 //! Multistep solvers of the probability flow in λ = ln(m / s) for a network seen as a denoiser D: DPM-Solver++ of orders 1
-//! to 3 (Lu 2022). Order 1 is DDIM (Song 2021a), with its noise η, and Euler's method in EDM's coordinates.
+//! to 3 (Lu 2022), of the reverse-time SDE where η is above 0. Order 1 is DDIM (Song 2021a) and, without noise, Euler's
+//! method in EDM's coordinates.
 
 use super::grid::{denoiser, levels};
 use super::score::{Counted, Score};
@@ -32,8 +33,8 @@ struct Seen {
 }
 
 impl Multistep {
-    /// The solver of an `order` from 1 to 3 as a configuration describes it, with `steps` steps; `schedule` is its own.
-    /// With `eta` above 0 the order is 1.
+    /// The solver of an `order` from 1 to 3 as a configuration describes it, with `steps` steps, a noise `eta` and a `schedule` of
+    /// its own.
     ///
     /// # Errors
     /// If there are fewer than two steps.
@@ -45,7 +46,7 @@ impl Multistep {
         schedule: Schedule,
     ) -> Result<Self> {
         let levels = levels(&sde, config.schedule.unwrap_or(schedule), config, steps)?;
-        Ok(Multistep { levels, order: if eta > 0.0 { 1 } else { order }, eta })
+        Ok(Multistep { levels, order, eta })
     }
 
     /// The order of step `i`.
@@ -56,37 +57,45 @@ impl Multistep {
     }
 }
 
-/// Factors of D at the last levels, newest first, in x̃′ = σ′ / σ x̃ + σ′ ∫ e^λ D dλ: the integral of the polynomial through
-/// as many values as there are `lambdas`, to `target`.
-fn weights(lambdas: &[f64], target: f64) -> Vec<f64> {
-    let h = target - lambdas[0];
-    let whole = -(-h).exp_m1();
-    // Nodes relative to the newest, and e^−h ∫ e^u uᵏ du from 0 to h by parts.
-    let u = |j: usize| lambdas[j] - lambdas[0];
-    let first = h - whole;
-    let second = h * h - 2.0 * first;
-    match lambdas.len() {
-        1 => vec![whole],
-        2 => vec![whole - first / u(1), first / u(1)],
-        _ => {
-            let lagrange = |j: usize, other: usize| (second - u(other) * first) / (u(j) * (u(j) - u(other)));
-            let (one, two) = (lagrange(1, 2), lagrange(2, 1));
-            vec![whole - one - two, one, two]
+/// One step in x̃: the factors of the state, of D at the last levels, newest first, and of the noise.
+struct Step {
+    kept: f64,
+    weights: Vec<f64>,
+    noise: f64,
+}
+
+impl Step {
+    /// From the newest of the `levels` to `to`, with D a polynomial in λ through all of them.
+    ///
+    /// DDIM's noise (Song 2021a, eq. 16) is that of the reverse-time SDE with its noise scaled by τ, where 1 − e^(−2 τ² h) =
+    /// η² (1 − e^(−2 h)). So scaled it is dx̃ = −a x̃ dλ + a D dλ + noise with a = 1 + τ² (Lu 2022, eq. 5, for η = 1).
+    fn new(levels: &[Level], to: Level, eta: f64) -> Step {
+        let ratio = to.sigma / levels[0].sigma;
+        let noise = eta * to.sigma * (1.0 - ratio * ratio).sqrt();
+        let kept = (to.sigma * to.sigma - noise * noise).sqrt() / levels[0].sigma;
+        if levels.len() == 1 {
+            return Step { kept, weights: vec![1.0 - kept], noise };
         }
+        let a = kept.ln() / ratio.ln();
+        let since = |level: &Level| a * (level.lambda() - levels[0].lambda());
+        let nodes: Vec<f64> = levels[1..].iter().map(since).collect();
+        Step { kept, weights: weights(since(&to), &nodes), noise }
     }
 }
 
-/// The step from the newest of the levels seen to `to`: the factor of its x̃, those of every D, and that of the noise.
-fn step(levels: &[Level], to: Level, eta: f64) -> (f64, Vec<f64>, f64) {
-    let ratio = to.sigma / levels[0].sigma;
-    if eta == 0.0 && to.sigma > 0.0 {
-        let lambdas: Vec<f64> = levels.iter().map(Level::lambda).collect();
-        return (ratio, weights(&lambdas, to.lambda()), 0.0);
-    }
-    // DDIM (Song 2021a, eqs. 12 and 16); at η = 1 the posterior of x̃′ given x̃ and x₀.
-    let noise = eta * to.sigma * (1.0 - ratio * ratio).sqrt();
-    let kept = (to.sigma * to.sigma - noise * noise).sqrt() / levels[0].sigma;
-    (kept, vec![1.0 - kept], noise)
+/// e^−h ∫ e^u D(u) du from 0 to `h` as factors of D(0) and of D at one or two further `nodes`: the integral of the polynomial
+/// through them.
+fn weights(h: f64, nodes: &[f64]) -> Vec<f64> {
+    // Of 1, u and u², by parts.
+    let whole = -(-h).exp_m1();
+    let first = h - whole;
+    let second = h * h - 2.0 * first;
+    let further = match *nodes {
+        [u, v] => vec![(second - v * first) / (u * (u - v)), (second - u * first) / (v * (v - u))],
+        _ => nodes.iter().map(|u| first / u).collect(),
+    };
+    let newest = whole - further.iter().sum::<f64>();
+    [vec![newest], further].concat()
 }
 
 impl Sampler for Multistep {
@@ -105,7 +114,7 @@ impl Sampler for Multistep {
             seen.truncate(self.order);
             let used: Vec<&Seen> = seen.iter().take(order).collect();
             let levels: Vec<Level> = used.iter().map(|seen| seen.level).collect();
-            let (kept, weights, noise) = step(&levels, to, self.eta);
+            let Step { kept, weights, noise } = Step::new(&levels, to, self.eta);
             let mut terms = Vec::with_capacity(2 * order);
             for (seen, weight) in used.iter().zip(weights) {
                 terms.push((&seen.x, to.mean * weight * seen.denoiser.x));
@@ -118,5 +127,74 @@ impl Sampler for Multistep {
             watch(Progress { step: i + 1, t: to.t, state: &x })?;
         }
         Ok(Sampled { x, evaluations: score.count() as f64, acceptance: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// e^−h ∫ e^u p(u) du by Simpson's rule.
+    #[test]
+    fn weights_integrate_polynomials_exactly() {
+        let (h, nodes) = (0.7, [-0.4, -1.1]);
+        for order in 1..=3 {
+            let weights = weights(h, &nodes[..order - 1]);
+            for power in 0..order as i32 {
+                let n = 1000;
+                let integrand = |i: i32| {
+                    let u = h * f64::from(i) / f64::from(n);
+                    (u - h).exp() * u.powi(power)
+                };
+                let simpson = (0..=n).map(|i| {
+                    let weight = if i == 0 || i == n { 1.0 } else { f64::from(2 + 2 * (i % 2)) };
+                    weight * integrand(i) * h / f64::from(3 * n)
+                });
+                let exact: f64 = simpson.sum();
+                let all = [&[0.0], &nodes[..order - 1]].concat();
+                let sum: f64 = weights.iter().zip(&all).map(|(w, u)| w * u.powi(power)).sum();
+                assert!((sum - exact).abs() < 1e-12, "order {order}, u^{power}: {sum}, not {exact}");
+            }
+        }
+    }
+
+    /// In float64, with D of a Gaussian of variance c, which the flow scales by √(c + σ²); from σ = 150 half-way to the data.
+    #[test]
+    fn each_order_is_seen_in_the_error() {
+        let c: f64 = 0.3;
+        let exact = |sigma: f64| (c + sigma * sigma).sqrt();
+        let error = |order: usize, steps: usize| {
+            let sigma = |i: usize| 150.0 * (0.5f64 / 150.0).powf(i as f64 / steps as f64);
+            let levels = (0..=steps).map(|i| Level { t: 0.5, mean: 1.0, sigma: sigma(i) }).collect();
+            let solver = Multistep { levels, order, eta: 0.0 };
+            let (mut x, mut seen) = (exact(150.0), Vec::new());
+            for (i, pair) in solver.levels.windows(2).enumerate() {
+                seen.insert(0, (pair[0], c / (c + pair[0].sigma.powi(2)) * x));
+                seen.truncate(solver.order_of(i));
+                let levels: Vec<Level> = seen.iter().map(|(level, _)| *level).collect();
+                let step = Step::new(&levels, pair[1], 0.0);
+                x = step.kept * x + seen.iter().zip(&step.weights).map(|((_, d), w)| d * w).sum::<f64>();
+            }
+            (x - exact(0.5)).abs()
+        };
+        for order in 1..=3 {
+            let slope = (error(order, 100) / error(order, 200)).log2();
+            assert!((slope - order as f64).abs() < 0.15, "order {order}: {slope}");
+        }
+    }
+
+    /// η = 1 draws from the posterior of x̃′ given x̃ and x₀, whatever the process: DDIM's eq. 16.
+    #[test]
+    fn with_eta_1_a_step_is_ancestral() {
+        let at = |sigma: f64| Level { t: 0.5, mean: 1.0, sigma };
+        let step = Step::new(&[at(2.0)], at(0.5), 1.0);
+        let posterior = 0.25 * (4.0 - 0.25) / 4.0;
+        assert!((step.noise * step.noise - posterior).abs() < 1e-12);
+        assert!((step.kept - 0.25 / 4.0).abs() < 1e-12);
+        // Of any order and η, the weights and what is kept add up to 1: a point mass stays where it is.
+        for eta in [0.0, 0.4, 1.0] {
+            let step = Step::new(&[at(2.0), at(3.0), at(5.0)], at(0.5), eta);
+            assert!((step.kept + step.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        }
     }
 }
