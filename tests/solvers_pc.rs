@@ -82,7 +82,7 @@ fn pair(predictor: PredictorName, corrector: CorrectorName) -> Sampling {
 }
 
 fn every_predictor_with_every_corrector(sde: Sde) {
-    let targets = [(Mixture::gaussian(gpu(), sde), 4000), (Mixture::eight(gpu(), sde), 2000)];
+    let targets = [(Mixture::gaussian(gpu(), sde), 3000), (Mixture::eight(gpu(), sde), 1500)];
     for (mixture, most) in &targets {
         for predictor in PREDICTORS {
             for corrector in CORRECTORS {
@@ -92,7 +92,7 @@ fn every_predictor_with_every_corrector(sde: Sde) {
                     continue;
                 }
                 // The norms of a batch take time that is quadratic in it.
-                let n = if idle || corrector == CorrectorName::Langevin { 1000 } else { *most };
+                let n = if idle || corrector == CorrectorName::Langevin { 700 } else { *most };
                 let solver =
                     PredictorCorrector::new(sde, &pair(predictor, corrector), STEPS).expect("a solver");
                 let sampled = run(&solver, mixture, diffused(mixture, n, 3), DRAW);
