@@ -13,6 +13,7 @@ mod cli_ode;
 mod distributions;
 mod engines;
 mod fast_solvers;
+mod inverse;
 mod networks;
 mod objectives;
 mod ode;
