@@ -26,7 +26,7 @@ fn the_ode_sampler_draws_a_sample_by_its_number_and_reports_its_evaluations() {
             .arg(trained())
             .args(["-n", "5", "--sampler", "ode", "--json", "--out"])
             .arg(&out);
-        let report = json(&succeed(command.args(LOOSE).args(extra)));
+        let report = json(&succeed(command.args(extra)));
         (std::fs::read(&out).expect("samples"), report["evaluations"].as_f64().expect("a number"))
     };
     let with = |extra: &[&'static str]| [&LOOSE, extra].concat();

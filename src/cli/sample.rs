@@ -52,10 +52,10 @@ pub(super) struct Args {
     #[arg(long, allow_negative_numbers = true)]
     snr: Option<f64>,
     /// Relative tolerance of adaptive samplers [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     rtol: Option<f64>,
     /// Absolute tolerance of adaptive samplers, in the model's range [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     atol: Option<f64>,
     /// Whether adaptive samplers control each sample by its own error, or the batch jointly [default: the model's]
     #[arg(long, value_enum)]
