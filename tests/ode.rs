@@ -104,7 +104,7 @@ fn the_flow_of_a_gaussian_is_followed_with_an_error_that_falls_with_the_toleranc
         println!("{:?}: error and steps {results:?}", sde.kind);
         // The order itself is measured in float64 beside the solver. So few steps estimate their own error badly: SciPy's
         // are off by as much.
-        assert!(results[2].0 < 0.1 * results[0].0 && results[3].0 < 0.1 * results[1].0, "{results:?}");
+        assert!(results[2].0 < 0.1 * results[0].0 && results[3].0 < 0.05 * results[0].0, "{results:?}");
         assert!(results[3].0 < 2e-3, "{results:?}");
     }
 }

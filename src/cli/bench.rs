@@ -111,7 +111,7 @@ fn model(common: &Common, gpu: &Gpu, profile: bool) -> anyhow::Result<()> {
             "parameters": model.parameters(), "images": model.images(), "pipelines": gpu.pipelines(),
             "first_step_s": cold, "step_ms": step * 1e3, "evaluation_ms": evaluation * 1e3,
             "divergence_ms": divergence * 1e3, "divergence_time_ratio": ratio,
-            "divergence_memory_ratio": diverged / live, "device_bytes": top,
+            "divergence_memory_ratio": diverged / live, "evaluation_bytes": live, "device_bytes": top,
         }))?;
     } else {
         print(format!("digits model, {} parameters, {} images", model.parameters(), model.images()))?;

@@ -17,10 +17,10 @@ use std::path::Path;
 #[group(skip)]
 pub(super) struct Args {
     /// Relative tolerance [default: the model's, 1e-5 if it names none]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     rtol: Option<f64>,
     /// Absolute tolerance, in the model's range [default: the model's, 1e-5 if it names none]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     atol: Option<f64>,
     /// Whether each sample is controlled by its own error, or the batch jointly [default: the model's]
     #[arg(long, value_enum)]
@@ -74,8 +74,7 @@ impl Flow {
     pub fn encode(&self, data: &Batch) -> anyhow::Result<Followed> {
         self.follow(data, |x| {
             let solution = self.ode.follow(&self.scorer, x, (EPS, 1.0), &mut |_| Ok(()))?;
-            let members = solution.evaluations.len() as f64;
-            let evaluations = solution.evaluations.iter().sum::<usize>() as f64 / members;
+            let evaluations = solution.mean_evaluations();
             Ok(sample::Sampled { x: solution.state, evaluations, acceptance: None })
         })
     }

@@ -190,16 +190,16 @@ impl Gpu {
         self.0.pool.usage()
     }
 
-    /// The most bytes that were live at once while `work` was recorded.
+    /// The most bytes that were live at once while `work` was recorded, beyond those live before it.
     ///
     /// # Errors
     /// Those of `work`.
     pub fn peak<E>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<u64, E> {
-        let before = self.0.pool.restart_peak(0);
+        let (before, live) = (self.0.pool.restart_peak(0), self.memory().live);
         let result = work();
         let peak = self.memory().peak;
         self.0.pool.restart_peak(before.max(peak));
-        result.map(|()| peak)
+        result.map(|()| peak - live)
     }
 
     /// How many pipelines have been compiled so far.

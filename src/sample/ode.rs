@@ -76,12 +76,8 @@ impl Sampler for Ode {
     }
 
     fn run(&self, score: &dyn Score, x: Tensor, _: Draw, watch: &mut Watch<'_>) -> Result<Sampled> {
-        let n = x.shape().n().max(1) as f64;
         let solution = self.follow(score, x, (1.0, score.sde().sampling_eps()), watch)?;
-        // A batch that is controlled jointly is one member.
-        let members = solution.evaluations.len().max(1) as f64;
-        debug_assert!(members == n || self.error_norm == Over::Batch);
-        let evaluations = solution.evaluations.iter().sum::<usize>() as f64 / members;
+        let evaluations = solution.mean_evaluations();
         match self.noise_removal {
             false => Ok(Sampled { x: solution.state, evaluations, acceptance: None }),
             true => Ok(Sampled {

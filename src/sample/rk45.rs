@@ -106,6 +106,13 @@ pub struct Solution<S> {
     pub calls: usize,
 }
 
+impl<S> Solution<S> {
+    /// Evaluations of f for a member, in the mean.
+    pub fn mean_evaluations(&self) -> f64 {
+        self.evaluations.iter().sum::<usize>() as f64 / self.evaluations.len().max(1) as f64
+    }
+}
+
 /// The step control of one member.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Control {
