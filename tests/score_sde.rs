@@ -4,11 +4,10 @@ use crate::support::*;
 use std::collections::HashMap;
 use tweedie::autodiff::Tape;
 use tweedie::config::{Config, Over, SdeName};
-use tweedie::gpu::Gpu;
+use tweedie::kernels::concat;
 use tweedie::kernels::hutchinson::{Probe, Probes};
 use tweedie::kernels::random::Noise;
 use tweedie::kernels::score_matching::{self, Coefficients};
-use tweedie::kernels::{Result, concat};
 use tweedie::nn::{Arena, Parameters, ScoreModel, Scorer};
 use tweedie::sample::likelihood::{LogLikelihood, Probing, log_likelihood};
 use tweedie::sample::rk45::Tolerance;
@@ -214,7 +213,7 @@ fn the_probability_flow_samples_as_the_reference_does() {
 
 /// Bits and evaluations are the reference's. Latents and Δ log p are as near as its own solver is to the truth: at a tenth of
 /// the tolerance VE's Δ log p is −391.28 and −356.16, the reference has −391.99 and −356.15, we −391.20 and −356.41, and the
-/// latents of that solution are 1.8e-3 from the reference's; 2 % more tolerance moves VP's Δ log p by 0.35. Hundreds of steps
+/// latents of such solutions are 1.8e-3 (VE) and 2.4e-3 (VP) from the reference's; 2 % more tolerance moves VP's Δ log p by 0.35. Hundreds of steps
 /// that are chosen by a noisy error do not repeat themselves.
 #[test]
 fn the_likelihood_is_the_references() {
