@@ -10,7 +10,7 @@ use tweedie::kernels::hutchinson::{Probe, Probes};
 use tweedie::kernels::random::Noise;
 use tweedie::kernels::score_matching::{self, Coefficients};
 use tweedie::nn::{Arena, Parameters, ScoreModel, Scorer};
-use tweedie::sample::likelihood::{Probing, log_likelihood};
+use tweedie::sample::likelihood::{LogLikelihood, Probing, log_likelihood};
 use tweedie::sample::rk45::Tolerance;
 use tweedie::sample::{Ode, Score, probability_flow};
 use tweedie::tensor::{Shape, Tensor};
@@ -216,30 +216,34 @@ fn the_probability_flow_samples_as_the_reference_does() {
     }
 }
 
+/// Bits and evaluations are the reference's. Latents and Δ log p are as near as its own solver is to the truth. At a tenth of
+/// the tolerance VE's Δ log p is −391.28 and −356.16; the reference has −391.99 and −356.15, we −391.20 and −356.41. The
+/// latents are then 1.8e-3 (VE) and 2.4e-3 (VP) from the reference's, and 2 % more tolerance moves VP's Δ log p by 0.35:
+/// hundreds of steps that are chosen by a noisy error do not repeat themselves.
 #[test]
 fn the_likelihood_is_the_references() {
     for fixture in MODELS.iter().filter_map(|name| fixture(name)) {
         let scorer = fixture.scorer("ema");
         let probes = Probing::Given { eps: fixture.image("eps"), count: 1 };
         let likelihood = log_likelihood(&scorer, &fixture.image("x0"), probes, &ODE).expect("a likelihood");
+        let nfev = fixture.expected["likelihood_nfev"].values[0];
+        assert_evaluations("likelihood_nfev", &likelihood.evaluations, nfev);
         let dimensions = likelihood.latent.shape().with_n(1).len();
         let logs = &likelihood.samples;
         let centered = fixture.config.data.centered;
-        let bits: Vec<f64> = logs.iter().map(|log| log.bits_per_dim(dimensions, centered)).collect();
-        let changes: Vec<f64> = logs.iter().map(|log| log.change()).collect();
-        for (name, actual) in [("likelihood_delta_logp", changes), ("likelihood_bpd", bits)] {
+        let bits = logs.iter().map(|log| log.bits_per_dim(dimensions, centered)).collect::<Vec<f64>>();
+        let changes = logs.iter().map(LogLikelihood::change).collect::<Vec<f64>>();
+        for (name, actual, tolerance) in
+            [("likelihood_bpd", bits, 1e-3), ("likelihood_delta_logp", changes, 5e-3)]
+        {
             let expected = &fixture.expected[name].values;
             println!("{name}: {actual:?}, the reference {expected:?}");
             for (actual, expected) in actual.iter().zip(expected) {
-                assert!(
-                    (actual - expected).abs() < 1e-3 * expected.abs(),
-                    "{name}: {actual} is not {expected}"
-                );
+                let off = (actual - expected).abs();
+                assert!(off < tolerance * expected.abs(), "{name}: {actual} is not {expected}");
             }
         }
-        let nfev = fixture.expected["likelihood_nfev"].values[0];
-        assert_evaluations("likelihood_nfev", &likelihood.evaluations, nfev);
-        fixture.assert_image("likelihood_latent", &likelihood.latent, 1e-3);
+        fixture.assert_image("likelihood_latent", &likelihood.latent, 5e-3);
     }
 }
 

@@ -47,6 +47,11 @@ impl Model {
         self.x.shape().n()
     }
 
+    /// Bytes of the images, which an evaluation finds on the device and a divergence stacks with its probes.
+    pub fn input_bytes(&self) -> u64 {
+        self.x.size()
+    }
+
     /// Numbers that are trained.
     pub fn parameters(&self) -> usize {
         self.trainer.borrow().scorer.model.registry.count()

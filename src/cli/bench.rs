@@ -104,7 +104,8 @@ fn model(common: &Common, gpu: &Gpu, profile: bool) -> anyhow::Result<()> {
     let evaluation = median(pairs.iter().map(|(evaluation, _)| *evaluation));
     let divergence = median(pairs.iter().map(|(_, divergence)| *divergence));
     let ratio = median(pairs.iter().map(|(evaluation, divergence)| divergence / evaluation));
-    let (live, diverged) = (gpu.peak(evaluate)? as f64, gpu.peak(diverge)? as f64);
+    let live = (model.input_bytes() + gpu.peak(evaluate)?) as f64;
+    let diverged = gpu.peak(diverge)? as f64;
     let images = model.images() as f64;
     if common.json {
         print(serde_json::json!({
