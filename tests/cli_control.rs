@@ -194,3 +194,85 @@ fn a_strip_has_a_row_for_each_sample_and_shows_the_state_the_denoised_or_both() 
         }
     }
 }
+
+/// A problem's file.
+fn problem(folder: &Path, text: &str) -> String {
+    let path = folder.join("problem.toml");
+    std::fs::write(&path, text).expect("a file");
+    path.to_str().expect("a path").to_string()
+}
+
+#[test]
+fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
+    let folder = folder();
+    let (out, y) = (folder.path().join("x.npz"), folder.path().join("y.npz"));
+    let matrix = folder.path().join("a.npy");
+    let mut array = Vec::new();
+    {
+        use npyz::WriterBuilder;
+        let options = npyz::WriteOptions::new().default_dtype().shape(&[3, 8, 8, 1]);
+        let mut writer = options.writer(&mut array).begin_nd().expect("a header");
+        writer.extend((0..3 * 64).map(|i| f64::from(i % 7) / 64.0)).expect("values");
+        writer.finish().expect("an array");
+    }
+    std::fs::write(&matrix, array).expect("a file");
+    let of_matrix = format!("kind = \"matrix\"\nfile = {:?}", matrix.display());
+    for (text, shape) in [
+        ("kind = \"super_resolution\"\nfactor = 4", [2, 2, 1]),
+        ("kind = \"deblur\"\nsigma = 1.0\nsize = 5", [8, 8, 1]),
+        ("kind = \"mask\"\nmask = \"top\"", [8, 8, 1]),
+        ("kind = \"random_projection\"\nrows = 9", [1, 1, 9]),
+        (&of_matrix, [1, 1, 3]),
+    ] {
+        let problem = problem(folder.path(), &format!("{text}\nnoise_std = 0.05"));
+        let mut restored = Vec::new();
+        for method in ["paper", "pigdm"] {
+            let args =
+                ["--problem", &problem, "--in", "data:digits:4", "--simulate", "--method", method, "--json"];
+            let mut command = command("restore", trained(), &args, &out);
+            let text = succeed(command.args(["-n", "2", "--measurement"]).arg(&y));
+            let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            assert!(report["residual"].as_f64().is_some_and(f64::is_finite), "{text}");
+            assert_eq!(report["evaluations"].as_f64(), Some(10.0));
+            restored.push(samples(&out).1);
+        }
+        assert!(restored[0] != restored[1] && restored[0][..64] != restored[0][64..]);
+        assert_eq!(samples(&y).0[1..], shape.map(|extent| extent as u64), "{text}");
+        // The measurement itself leads to the same restorations.
+        let given = ["--problem", &problem, "--in", y.to_str().expect("a path"), "-n", "2"];
+        succeed(&mut command("restore", trained(), &given, &out));
+        assert!(samples(&out).1 == restored[1], "{text}");
+    }
+}
+
+#[test]
+fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
+    let folder = folder();
+    let out = folder.path().join("out/x.npz");
+    let matrix = folder.path().join("a.npy");
+    std::fs::write(&matrix, b"no array").expect("a file");
+    let broken = format!("kind = \"matrix\"\nfile = {:?}", matrix.display());
+    for (text, expected) in [
+        ("kind = \"super_resolution\"\nfactor = 3", "factor = 3: squares of that side do not make up 8x8"),
+        ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = -0.1", "noise_std = -0.1"),
+        ("kind = \"super_resolution\"\nfactor = 4\nnoise = 0.1", "unknown field `noise`"),
+        ("kind = \"deblur\"\nsigma = 1.0\nsize = 9", "a filter of 9 taps"),
+        ("kind = \"mask\"\nmask = \"middle\"", "middle is no mask"),
+        ("kind = \"random_projection\"\nrows = 65", "rows = 65: an image of 64 numbers has at most 64"),
+        (&broken, "cannot be read as .npy"),
+        ("kind = \"sharpen\"", "unknown variant `sharpen`"),
+    ] {
+        let problem = problem(folder.path(), text);
+        let args = ["--problem", &problem, "--in", "data:digits:4", "--simulate"];
+        let message = refuse(&mut command("restore", trained(), &args, &out));
+        assert!(message.contains(expected), "{text}: {message}");
+    }
+    let problem = problem(folder.path(), "kind = \"super_resolution\"\nfactor = 4");
+    let args = ["--problem", &problem, "--in", "data:digits:4"];
+    let message = refuse(&mut command("restore", trained(), &args, &out));
+    assert!(message.contains("holds 8x8x1 numbers each, a measurement has 2x2x1"), "{message}");
+    let message =
+        refuse(&mut command("restore", trained(), &["--problem", "none.toml", "--in", "y.npz"], &out));
+    assert!(message.contains("none.toml cannot be read"), "{message}");
+    assert!(!folder.path().join("out").exists());
+}

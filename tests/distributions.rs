@@ -2,9 +2,9 @@
 //! statistics to hold them against by.
 
 use tweedie::gpu::Gpu;
-use tweedie::kernels::Result;
+use tweedie::kernels::{Result, concat};
 use tweedie::nn::{Combination, Label};
-use tweedie::sample::Score;
+use tweedie::sample::{Pullback, Score};
 use tweedie::sde::Sde;
 use tweedie::tensor::{Shape, Tensor};
 
@@ -173,6 +173,17 @@ impl Score for Mixture {
             out.extend(value.iter().map(|v| *v as f32));
         }
         Ok(Tensor::from_slice(&self.gpu, shape, &out)?)
+    }
+
+    /// The derivative of a gradient is symmetric: its adjoint is its tangent.
+    fn pullback(&self, x: &Tensor, labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
+        let (x, labels) = (x.clone(), labels.to_vec());
+        let score = self.network(&x, &labels)?;
+        let pullback = move |u: Tensor| {
+            let image = self.tangents(&concat::stack(&[&x, &u])?, 1, &labels)?;
+            concat::samples(&image, labels.len(), labels.len())
+        };
+        Ok((score, Box::new(pullback)))
     }
 }
 

@@ -8,6 +8,7 @@ mod cli;
 mod cli_control;
 mod distributions;
 mod engines;
+mod inverse;
 mod networks;
 mod ops;
 mod portability;

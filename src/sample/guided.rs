@@ -5,6 +5,7 @@ use super::operator::{Operator, System, solve};
 use super::score::{Pullback, Score};
 use super::{Draw, refuse};
 use crate::gpu::Gpu;
+use crate::kernels::inner_product::{inner_product, lanes};
 use crate::kernels::random::{Distribution, fill};
 use crate::kernels::sde_step::{Factors, sde_step_each};
 use crate::kernels::{Result, check_shape};
@@ -19,9 +20,11 @@ pub enum Guidance {
     /// By ∇ log p(ŷ(t) | x(t)) with ŷ(t) drawn from p(y(t) | y), where y(t) is the measurement of a state: y(t) = m y + s A z
     /// (Song 2021, appendix I.4). Needs no more than the score.
     Measured,
-    /// By p(x₀ | x(t)) ≈ N(x̂₀, r² I), x̂₀ by Tweedie's formula and r² = σ² σ_d² / (σ² + σ_d²) with σ = s / m (Song 2023,
-    /// pseudoinverse-guided diffusion models, eqs. 5 to 9, there with σ_d = 1): exact if the data are Gaussian with variance
-    /// σ_d². Needs the network's adjoint.
+    /// By p(x₀ | x(t)) ≈ N(x̂₀, r² I) with x̂₀ by Tweedie's formula (Song 2023, pseudoinverse-guided diffusion models, eqs. 5
+    /// to 9), which needs the network's adjoint. There r² = σ² σ_d² / (σ² + σ_d²) with σ = s / m, as for Gaussian data of
+    /// variance σ_d². Here that is where it begins: along the pull of the measurement the covariance is known, by Tweedie's
+    /// formula of second order Cov[x₀ | x] = (s² / m) ∂x̂₀/∂x (Boys 2023), and takes its place. A network that answers the
+    /// state more than r² allows would otherwise be pulled too far, and then further each time.
     PseudoInverse {
         /// σ_d, the standard deviation of the data in the model's range.
         sigma_data: f64,
@@ -99,32 +102,41 @@ impl<'a> Guided<'a> {
         }
     }
 
-    /// Aᵀ (σ_y² I + r² A Aᵀ)⁻¹ (y − A x̂): the gradient in an estimate x̂ of the data of what its measurement makes likely.
-    fn pull(&self, estimate: &Tensor, moments: &[Moment]) -> Result<Tensor> {
-        let Measurement { operator, y, noise_std } = &self.measurement;
+    /// (σ_y² I + r² A Aᵀ)⁻¹ (y − A x̂), and Aᵀ times it: the gradient in an estimate x̂ of the data of what its measurement
+    /// makes likely.
+    fn pull(&self, estimate: &Tensor, moments: &[Moment]) -> Result<[Tensor; 2]> {
+        let Measurement { operator, y, .. } = &self.measurement;
         let image = operator.apply(estimate)?;
-        let off =
-            |moment: &Moment| Factors::new(&[1.0, -1.0, moment.marginal.std / moment.marginal.mean], 0.0);
+        let off = |m: &Moment| Factors::new(&[1.0, -1.0, m.marginal.std / m.marginal.mean], 0.0);
         let factors: Vec<Factors> = moments.iter().map(off).collect();
         let terms: Vec<&Tensor> = [y, &image].into_iter().chain(&self.noise).collect();
         let residual = sde_step_each(&terms, &factors, None)?;
-        // Without any noise the smallest variance that f32 can tell from none keeps the system regular.
-        let ridge = noise_std.powi(2).max(1e-10);
-        let system = |m: &Moment| System { gram: self.variance(m.marginal), ridge };
+        let system = |m: &Moment| System { gram: self.variance(m.marginal), ridge: self.ridge() };
         let systems: Vec<System> = moments.iter().map(system).collect();
-        operator.adjoint(&solve(*operator, &residual, &systems)?)
+        let solution = solve(*operator, &residual, &systems)?;
+        let gradient = operator.adjoint(&solution)?;
+        Ok([solution, gradient])
     }
 
-    /// The state's share and the network's in the score, and more terms.
-    fn sum(
-        &self,
-        terms: &[&Tensor],
-        moments: &[Moment],
-        more: &dyn Fn(&Moment) -> Vec<f64>,
-    ) -> Result<Tensor> {
-        let factors =
-            |m: &Moment| Factors::new(&[vec![m.label.score.x, m.label.score.net], more(m)].concat(), 0.0);
-        sde_step_each(terms, &moments.iter().map(factors).collect::<Vec<_>>(), None)
+    /// σ_y². Without any noise the smallest variance that f32 can tell from none keeps the systems regular.
+    fn ridge(&self) -> f64 {
+        self.measurement.noise_std.powi(2).max(1e-10)
+    }
+
+    /// What becomes of each pull `[z, Aᵀ z]` that is `through` the network when the variance along it is that of the network
+    /// and not r²: with c = ‖Aᵀ z‖² / ‖z‖² for A Aᵀ, (σ_y² + r² c) / (σ_y² + ρ c) for the variance ρ.
+    fn rescale(&self, [z, v]: &[Tensor; 2], through: &Tensor, moments: &[Moment]) -> Result<Vec<f64>> {
+        let square = |x: &Tensor| lanes(&inner_product(x, x)?);
+        let (zz, vv, ww) = (square(z)?, square(v)?, square(through)?);
+        let factor = |(i, m): (usize, &Moment)| {
+            if zz[i] == 0.0 || vv[i] == 0.0 {
+                return 0.0;
+            }
+            let Marginal { mean, std } = m.marginal;
+            let (c, rho) = (vv[i] / zz[i], std * std / mean * (ww[i] / vv[i]).sqrt());
+            (self.ridge() + self.variance(m.marginal) * c) / (self.ridge() + rho * c)
+        };
+        Ok(moments.iter().enumerate().map(factor).collect())
     }
 }
 
@@ -149,22 +161,30 @@ impl Score for Guided<'_> {
         };
         let moments: Vec<Moment> = labels.iter().map(moment).collect();
         let labels: Vec<Label> = moments.iter().map(|m| m.label).collect();
-        let each = |f: &dyn Fn(&Moment) -> Vec<f64>| -> Vec<Factors> {
-            moments.iter().map(|m| Factors::new(&f(m), 0.0)).collect()
+        let each = |f: &dyn Fn(usize, &Moment) -> Vec<f64>| -> Vec<Factors> {
+            moments.iter().enumerate().map(|(i, m)| Factors::new(&f(i, m), 0.0)).collect()
         };
+        let score = |m: &Moment, pull: f64| vec![m.label.score.x, m.label.score.net, pull];
         if let Guidance::Measured = self.guidance {
             let net = self.score.network(x, &labels)?;
-            let estimate = sde_step_each(&[x], &each(&|m| vec![1.0 / m.marginal.mean]), None)?;
-            let gradient = self.pull(&estimate, &moments)?;
-            return self.sum(&[x, &net, &gradient], &moments, &|m| vec![1.0 / m.marginal.mean]);
+            let estimate = sde_step_each(&[x], &each(&|_, m| vec![1.0 / m.marginal.mean]), None)?;
+            let [_, gradient] = self.pull(&estimate, &moments)?;
+            return sde_step_each(
+                &[x, &net, &gradient],
+                &each(&|_, m| score(m, 1.0 / m.marginal.mean)),
+                None,
+            );
         }
         let (net, pullback) = self.score.pullback(x, &labels)?;
-        let estimate = sde_step_each(&[x, &net], &each(&|m| m.denoise().to_vec()), None)?;
-        let gradient = self.pull(&estimate, &moments)?;
+        let estimate = sde_step_each(&[x, &net], &each(&|_, m| m.denoise().to_vec()), None)?;
+        let pull = self.pull(&estimate, &moments)?;
         // (∂x̂₀/∂x)ᵀ v = a v + Jᵀ(b v) for x̂₀ = a x + b net.
-        let cotangent = sde_step_each(&[&gradient], &each(&|m| vec![m.denoise()[1]]), None)?;
+        let [_, v] = &pull;
+        let cotangent = sde_step_each(&[v], &each(&|_, m| vec![m.denoise()[1]]), None)?;
         let through = pullback(cotangent)?;
-        self.sum(&[x, &net, &gradient, &through], &moments, &|m| vec![m.denoise()[0], 1.0])
+        let through = sde_step_each(&[v, &through], &each(&|_, m| vec![m.denoise()[0], 1.0]), None)?;
+        let scale = self.rescale(&pull, &through, &moments)?;
+        sde_step_each(&[x, &net, &through], &each(&|i, m| score(m, scale[i])), None)
     }
 
     fn tangents(&self, _: &Tensor, _: usize, _: &[Label]) -> Result<Tensor> {
