@@ -173,8 +173,8 @@ fn classes_that_cannot_be_are_refused() {
         ("plain", vec!["--class", "3", "--classifier", &other], "train a classifier with the same process"),
         ("plain", vec!["--class", "3", "--classifier", "nowhere"], "nowhere does not exist"),
         ("told", vec!["--class", "10"], "--class 10: write numbers from 0 to 9"),
-        ("classifier", vec!["--class", "1"], "is a classifier, which draws nothing"),
-        ("classifier", vec![], "is a classifier, which draws nothing"),
+        ("classifier", vec!["--class", "1"], "is a classifier, which has no score"),
+        ("classifier", vec![], "is a classifier, which has no score"),
     ] {
         let message = refuse(&mut sample(model, &args, &out));
         assert!(message.contains(expected), "{model} {args:?}: {message}");

@@ -176,7 +176,7 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
         (vec!["decode", "--in", "z.safetensors", "--temperature", "-1", "--out", &out], "--temperature -1"),
         (vec!["decode", "--in", "z.safetensors", "--out", "x.jpg"], "x.jpg: samples are written"),
         (vec!["interpolate", "--seeds", "1", "2", "--steps", "1", "--out", &out], "two ends at least"),
-        (vec!["sample", "--sampler", "ode", "--rtol", "-1", "--out", &out], "rtol = -1"),
+        (vec!["sample", "--sampler", "ode", "--rtol", "-1", "--out", &out], "--rtol -1"),
     ] {
         let mut command = tweedie();
         let message = refuse(command.arg(args[0]).arg(trained()).args(&args[1..]));

@@ -64,7 +64,8 @@ impl Problem {
             Some(toml::Value::Float(v)) => v,
             Some(toml::Value::Integer(v)) => v as f64,
             Some(other) => {
-                return Err(refuse("noise_std", other.to_string(), "it must be a number from 0 up"));
+                let said = other.as_str().map_or_else(|| other.to_string(), str::to_string);
+                return Err(refuse("noise_std", said, "it must be a number from 0 up"));
             }
         };
         within("noise_std", noise_std, 0.0..f64::INFINITY, "a number from 0 up")?;
