@@ -1,6 +1,7 @@
 //! Images to begin with: from files, or from the data that are built in.
 
 use super::input::read_npz;
+use super::tensors::{Batch, Tensors};
 use crate::config::Config;
 use crate::data::{Dataset, Split, scale};
 use crate::gpu::Gpu;
@@ -39,7 +40,7 @@ impl Input {
             shape.h(),
             shape.w()
         );
-        let input = if channels == 1 { input.to_grey(name)? } else { input };
+        let input = if channels == 1 { input.into_grey(name)? } else { input };
         ensure!(
             input.shape.c() == channels,
             "{name} has {} channel(s), {channels} are needed; bring an image with as many",
@@ -53,7 +54,7 @@ impl Input {
     }
 
     /// One channel of three alike, as grey pictures are often written.
-    fn to_grey(self, name: &str) -> anyhow::Result<Input> {
+    fn into_grey(self, name: &str) -> anyhow::Result<Input> {
         if self.shape.c() != 3 {
             return Ok(self);
         }
@@ -63,7 +64,7 @@ impl Input {
     }
 
     /// Grey as three channels alike.
-    pub fn to_colour(self) -> Input {
+    pub fn into_colour(self) -> Input {
         let values = self.values.iter().flat_map(|v| [*v; 3]).collect();
         Input { values, shape: self.shape.with_c(3) }
     }
@@ -129,21 +130,11 @@ fn read_png(path: &Path) -> anyhow::Result<Input> {
     Ok(Input { values, shape: Shape::new(1, h, w, c) })
 }
 
+/// `x`, which is in the model's range.
 fn read_safetensors(path: &Path, config: &Config) -> anyhow::Result<Input> {
-    let bytes = std::fs::read(path)?;
-    let file = safetensors::SafeTensors::deserialize(&bytes)?;
-    let view = file.tensor("x").context("it holds no tensor `x`")?;
-    ensure!(view.dtype() == safetensors::Dtype::F32, "`x` is {:?}, not F32", view.dtype());
-    let [n, c, h, w] = view.shape()[..] else { bail!("`x` has {} axes, not 4", view.shape().len()) };
-    let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+    let Batch { shape, values } = Tensors::read(path)?.images("x")?;
     let unit = |v: f32| if config.data.centered { (v + 1.0) / 2.0 } else { v };
-    let shape = Shape::new(n, h, w, c);
-    let at = |i: usize| {
-        let (pixel, k) = (i / c, i % c);
-        let (sample, pixel) = (pixel / (h * w), pixel % (h * w));
-        unit(values[(sample * c + k) * h * w + pixel])
-    };
-    Ok(Input { values: (0..shape.len()).map(at).collect(), shape })
+    Ok(Input { values: values.into_iter().map(unit).collect(), shape })
 }
 
 /// A mask of one image of the model, 1 where it is known: a side, or the white of a PNG.
@@ -175,7 +166,7 @@ fn png_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
         shape.h(),
         shape.w()
     );
-    let mask = mask.to_grey(&format!("the mask {name}"))?;
+    let mask = mask.into_grey(&format!("the mask {name}"))?;
     ensure!(
         mask.values.iter().all(|v| *v == 0.0 || *v == 1.0),
         "the mask {name} is neither black nor white somewhere; make what is known white and the rest black"

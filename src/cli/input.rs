@@ -1,8 +1,8 @@
 //! Images that a model is given: pictures, arrays, tensors and data sets.
 
 use super::tensors::{Batch, Tensors};
-use crate::config::{Config, Data};
-use crate::data::{Dataset, Split, scale};
+use crate::config::Data;
+use crate::data::{Dataset, scale};
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -34,19 +34,6 @@ pub(super) fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
 pub(super) fn tensor(file: &Tensors, name: &str, path: &Path, data: &Data) -> anyhow::Result<Batch> {
     let batch = file.images(name)?;
     fits(&batch, path, data).map(|()| batch)
-}
-
-/// A data set by name or path, else the model's own; what is only tested on.
-pub(super) fn dataset(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> {
-    let set = match spec {
-        None => Dataset::load(&config.data, Split::Test)?,
-        Some("digits") => Dataset::digits(Split::Test)?,
-        Some(path) => Dataset::from_idx(Path::new(path), None)?,
-    };
-    let name = spec.unwrap_or(&config.data.dataset);
-    let shape = Shape::new(set.len(), set.size, set.size, set.channels);
-    fits(&Batch { shape, values: Vec::new() }, Path::new(name), &config.data)?;
-    Ok(set)
 }
 
 /// Images of a data set by their numbers, in the model's range.

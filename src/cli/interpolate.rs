@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow};
 use super::tensors::Batch;
-use super::{Common, decode, input, output};
+use super::{Common, data, decode, input, output};
 use crate::config::Method;
 use crate::sample::{self, Draw};
 use crate::tensor::Shape;
@@ -85,7 +85,7 @@ fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
         ends.values.extend(input::images(path, data)?.part(0, 1).values);
     }
     if !args.ends.indices.is_empty() {
-        let set = input::dataset(args.data.as_deref(), &flow.config)?;
+        let set = data::of_model(args.data.as_deref(), &flow.config)?;
         ends = input::members(&set, &args.ends.indices, data)?;
     }
     Ok(flow.encode(&ends)?.batch)

@@ -1,7 +1,7 @@
 //! `tweedie likelihood`.
 
 use super::flow::{self, Flow};
-use super::{Common, input, print};
+use super::{Common, data, print};
 use crate::data::{Dataset, dequantised};
 use crate::kernels::hutchinson::Probe;
 use crate::random::{Key, Purpose};
@@ -53,7 +53,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(args.probes > 0, "--probes 0: the estimator needs at least one");
     ensure!(args.draws > 0, "--draws 0: the data have to be dequantised at least once");
     let flow = Flow::open(common, &args.model, &args.flow)?;
-    let set = input::dataset(args.data.as_deref(), &flow.config)?;
+    let set = data::of_model(args.data.as_deref(), &flow.config)?;
     let n = args.n.unwrap_or(set.len()).min(set.len());
     let (mut draws, mut evaluations) = (Vec::new(), Vec::new());
     for draw in 0..args.draws {
