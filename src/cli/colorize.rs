@@ -39,7 +39,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.model.display()
     );
     let sampler = model.predictor_corrector(drawing.sampler)?;
-    let input = Input::read_like(&args.input, &model.config, 1)?.to_colour();
+    let input = Input::read_like(&args.input, &model.config, 1)?.into_colour();
     let n = input.samples(args.n)?;
     let drawn = drawing.draw(&model, n, sampler.steps(), &mut |batch, x, watch| {
         let images = input.upload(&gpu, batch.first, batch.n, model.config.data.centered)?;

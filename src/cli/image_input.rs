@@ -39,7 +39,7 @@ impl Input {
             shape.h(),
             shape.w()
         );
-        let input = if channels == 1 { input.to_grey(name)? } else { input };
+        let input = if channels == 1 { input.into_grey(name)? } else { input };
         ensure!(
             input.shape.c() == channels,
             "{name} has {} channel(s), {channels} are needed; bring an image with as many",
@@ -53,7 +53,7 @@ impl Input {
     }
 
     /// One channel of three alike, as grey pictures are often written.
-    fn to_grey(self, name: &str) -> anyhow::Result<Input> {
+    fn into_grey(self, name: &str) -> anyhow::Result<Input> {
         if self.shape.c() != 3 {
             return Ok(self);
         }
@@ -63,7 +63,7 @@ impl Input {
     }
 
     /// Grey as three channels alike.
-    pub fn to_colour(self) -> Input {
+    pub fn into_colour(self) -> Input {
         let values = self.values.iter().flat_map(|v| [*v; 3]).collect();
         Input { values, shape: self.shape.with_c(3) }
     }
@@ -176,7 +176,7 @@ fn png_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
         shape.h(),
         shape.w()
     );
-    let mask = mask.to_grey(&format!("the mask {name}"))?;
+    let mask = mask.into_grey(&format!("the mask {name}"))?;
     ensure!(
         mask.values.iter().all(|v| *v == 0.0 || *v == 1.0),
         "the mask {name} is neither black nor white somewhere; make what is known white and the rest black"
