@@ -123,18 +123,21 @@ impl<'a> Guided<'a> {
         self.measurement.noise_std.powi(2).max(1e-10)
     }
 
-    /// What becomes of each pull `[z, Aᵀ z]` that is `through` the network when the variance along it is that of the network
-    /// and not r²: with c = ‖Aᵀ z‖² / ‖z‖² for A Aᵀ, (σ_y² + r² c) / (σ_y² + ρ c) for the variance ρ.
+    /// What becomes of each pull `[z, v = Aᵀ z]` that is `through` the network, w = (∂x̂₀/∂x)ᵀ v, when the variance along it is
+    /// the network's and not r²: (σ_y² + r² ‖v‖² / ‖z‖²) / (σ_y² + (s² / m) v·w / ‖z‖²).
     fn rescale(&self, [z, v]: &[Tensor; 2], through: &Tensor, moments: &[Moment]) -> Result<Vec<f64>> {
-        let square = |x: &Tensor| lanes(&inner_product(x, x)?);
-        let (zz, vv, ww) = (square(z)?, square(v)?, square(through)?);
-        let factor = |(i, m): (usize, &Moment)| {
-            if zz[i] == 0.0 || vv[i] == 0.0 {
+        let product = |a: &Tensor, b: &Tensor| lanes(&inner_product(a, b)?);
+        let (zz, vv) = (product(z, z)?, product(v, v)?);
+        let (vw, ww) = (product(v, through)?, product(through, through)?);
+        let factor = |(i, moment): (usize, &Moment)| {
+            if zz[i] == 0.0 {
                 return 0.0;
             }
-            let Marginal { mean, std } = m.marginal;
-            let (c, rho) = (vv[i] / zz[i], std * std / mean * (ww[i] / vv[i]).sqrt());
-            (self.ridge() + self.variance(m.marginal) * c) / (self.ridge() + rho * c)
+            let Marginal { mean, std } = moment.marginal;
+            // A covariance below (s / m)² I has ∂x̂₀/∂x below I / m, and v·w is at least m ‖w‖²: what is less is the network's
+            // error, and would make the step too long.
+            let along = std * std / mean * vw[i].max(mean * ww[i]);
+            (self.ridge() + self.variance(moment.marginal) * vv[i] / zz[i]) / (self.ridge() + along / zz[i])
         };
         Ok(moments.iter().enumerate().map(factor).collect())
     }
