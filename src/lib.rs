@@ -18,6 +18,7 @@ pub mod data;
 pub mod eval;
 pub mod files;
 pub mod gpu;
+pub mod interop;
 pub mod kernels;
 pub mod nn;
 pub mod random;

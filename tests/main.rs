@@ -7,6 +7,7 @@ mod support;
 mod cli;
 mod distributions;
 mod engines;
+mod interop;
 mod networks;
 mod ops;
 mod portability;

@@ -1,11 +1,13 @@
 //! The command line: one file per subcommand. Nothing else in this crate prints.
 
 mod bench;
+mod convert;
 mod devices;
 mod evaluate;
 mod output;
 mod plot;
 mod sample;
+mod score;
 mod train;
 
 use crate::gpu::Gpu;
@@ -56,6 +58,8 @@ enum Command {
     Train(train::Args),
     Sample(sample::Args),
     Evaluate(evaluate::Args),
+    Score(score::Args),
+    Convert(convert::Args),
     Bench(bench::Args),
 }
 
@@ -87,6 +91,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Train(args) => train::run(common, args),
         Command::Sample(args) => sample::run(common, args),
         Command::Evaluate(args) => evaluate::run(common, args),
+        Command::Score(args) => score::run(common, args),
+        Command::Convert(args) => convert::run(common, args),
         Command::Bench(args) => bench::run(common, args),
     }
 }

@@ -129,7 +129,7 @@ pub(super) fn check(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes a whole file or none, in a folder that is made if need be.
-fn written(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(super) fn written(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
     }

@@ -8,5 +8,5 @@ mod score;
 
 pub use layers::{Dropout, Pass};
 pub use ncsnpp::{Conditioning, Ncsnpp};
-pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry};
+pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry, State};
 pub use score::{Combination, Label, ScoreModel, Scorer};
