@@ -5,6 +5,11 @@
 
 RUN := runs/digits
 
+# Mesa's device-selection layer complains where there is no display.
+ifeq ($(XDG_RUNTIME_DIR)$(WAYLAND_DISPLAY),)
+export NODEVICE_SELECT := 1
+endif
+
 .PHONY: demo test lint bench adapter
 
 demo: export PROFILE := --release

@@ -25,5 +25,5 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "no adapter was found: installing the software Vulkan driver (mesa-vulkan-drivers)"
 $as_root apt-get update -qq
-DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1
 "$program" devices

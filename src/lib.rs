@@ -8,6 +8,23 @@
 //! | [`gpu`] | the device: adapter choice, buffers, shader assembly, pipelines, the command stream, timing |
 //! | [`tensor`] | an array on the device |
 //! | [`kernels`] | one file per kernel family: checks shapes, picks a variant, dispatches |
+//! | [`autodiff`] | the `Engine` trait and its three engines: eager, tape (reverse mode), dual (forward mode) |
+//! | [`nn`] | parameters, initialisation, layers and networks, written once for every engine |
+//! | [`train`] | the objective, the optimiser's step, checkpoints, the run folder |
+//! | [`sample`] | predictors and correctors |
+//! | [`eval`] | how far samples are from data |
+//! | [`bench`](mod@bench) | measured cases of every kernel, and the device's ceilings |
+//! | [`cli`] | the command line; the only place that prints |
+//!
+//! These use none of the above and may be used by any:
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`sde`] | the forward processes in float64: VE, VP, sub-VP |
+//! | [`data`] | data sets, and the order in which training sees them |
+//! | [`random`] | Philox4x32-10, bit-equal to the shaders' |
+//! | [`config`] | configurations in TOML |
+//! | [`files`], [`memory`] | files that are whole or not there, and what memory is left |
 #![warn(missing_docs)]
 
 pub mod autodiff;
@@ -20,6 +37,7 @@ pub mod files;
 pub mod gpu;
 pub mod interop;
 pub mod kernels;
+pub mod memory;
 pub mod nn;
 pub mod random;
 pub mod sample;

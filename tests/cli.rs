@@ -117,7 +117,98 @@ fn a_run_folder_holds_what_the_design_says_and_is_not_overwritten() {
     assert!(std::fs::read(checkpoint(run, 20)).expect("a checkpoint") == before);
     // A run goes on with the configuration it was begun with.
     let message = refuse(train(run, &["optim.lr=0.5"]).arg("--resume"));
-    assert!(message.contains("another optim.lr"), "{message}");
+    assert!(message.contains("was begun with optim.lr = 0.001; resume with that"), "{message}");
+}
+
+#[test]
+fn a_run_does_not_go_back_and_a_missing_or_broken_newest_checkpoint_costs_no_more_than_itself() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    succeed(train(&run, &[]).args(["--steps", "20"]));
+    let resume = |steps: &'static str| {
+        let mut command = tweedie();
+        command.args(["train", "--resume", "--steps", steps, "--out"]).arg(&run);
+        command
+    };
+    let message = refuse(&mut resume("19"));
+    assert!(message.contains("--steps 19") && message.contains("has made 20 steps already"), "{message}");
+    succeed(&mut resume("20"));
+    // The file that says which is the newest is missing.
+    std::fs::remove_file(run.join("checkpoints/latest")).expect("a file");
+    let whole = std::fs::read(checkpoint(&run, 20)).expect("a checkpoint");
+    succeed(&mut resume("30"));
+    assert!(std::fs::read(checkpoint(&run, 20)).expect("a checkpoint") == whole);
+    // The newest is cut: its removal is asked for, and the one before goes on to the same bytes.
+    let newest = std::fs::read(checkpoint(&run, 30)).expect("a checkpoint");
+    std::fs::write(checkpoint(&run, 30), &newest[..1000]).expect("a file");
+    let message = refuse(&mut resume("30"));
+    assert!(message.contains("truncated") && message.contains("remove it"), "{message}");
+    std::fs::remove_file(checkpoint(&run, 30)).expect("a file");
+    succeed(&mut resume("30"));
+    assert!(std::fs::read(checkpoint(&run, 30)).expect("a checkpoint") == newest);
+}
+
+/// The program where no byte can be written to any file.
+#[cfg(target_os = "linux")]
+fn without_room() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_tweedie")]);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_told_of_and_leaves_nothing() {
+    let (run, folder) = (trained(), folder());
+    // So small that an encoder's buffer holds all of it until it is closed.
+    for name in ["s.png", "s.npz", "pictures/"] {
+        let out = folder.path().join(name);
+        let message = refuse(without_room().arg("sample").arg(run).args(["-n", "1", "--out"]).arg(&out));
+        assert!(message.contains("cannot be written; make room there"), "{name}: {message}");
+    }
+    let pictures = folder.path().join("pictures");
+    assert_eq!(std::fs::read_dir(&pictures).expect("a folder").count(), 0);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    let out = folder.path().join("run");
+    let mut command = without_room();
+    command.args(["train", "configs/digits_ve.toml", "--out"]).arg(&out).args(["--steps", "1"]);
+    let message = refuse(command.args(TINY.iter().flat_map(|set| ["--set", set])));
+    assert!(message.contains("config.toml: ") && !out.join("config.toml").exists(), "{message}");
+}
+
+/// `/dev/full` is a disk that is always full.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_of_and_a_reader_who_leaves_is_not() {
+    let (run, folder) = (trained(), folder());
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
+    let mut command = tweedie();
+    command.arg("devices").stdout(full());
+    assert!(refuse(&mut command).contains("No space left"));
+    // Nobody reads what training says: it goes on.
+    let out = folder.path().join("run");
+    let mut child = train(&out, &["training.log_freq=1"]);
+    let mut child = child
+        .args(["--steps", "12", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(full())
+        .spawn()
+        .expect("a start");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("an end").success());
+    assert!(checkpoint(&out, 12).exists());
+    // A folder that no file fits in is found out before anything is drawn.
+    let message = refuse(tweedie().arg("sample").arg(run).args(["--out", "/proc/samples.png"]));
+    assert!(message.contains("/proc/samples.png cannot be written; make room there"), "{message}");
+}
+
+#[test]
+fn an_ending_in_capitals_is_an_ending() {
+    let (run, folder) = (trained(), folder());
+    let out = folder.path().join("S.PNG");
+    succeed(tweedie().arg("sample").arg(run).args(["-n", "1", "--out"]).arg(&out));
+    assert!(out.is_file());
 }
 
 #[test]
@@ -210,7 +301,7 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
         ("model.nf=0", "model.nf = 0: it must be at least 1"),
         ("model.ch_mult=[]", "model.ch_mult = []"),
         ("model.ch_mult=[1, 2, 2, 2, 2]", "data.image_size = 8: model.ch_mult has 5 levels"),
-        ("data.image_size=28", "the images of digits are 8x8"),
+        ("data.image_size=4", "the images of digits are 8x8"),
         ("data.num_channels=3", "the configuration says data.image_size = 8 and data.num_channels = 3"),
         ("data.dataset=lsun", "data.dataset = lsun is not built in"),
         ("model.sigma_max=0.001", "model.sigma_max = 0.001: it must be a number above model.sigma_min"),
@@ -219,6 +310,25 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
         ("training.continuous=false", "fourier embeds a continuous noise level"),
         ("training.batch_size=many", "invalid type"),
         ("model", "write it as section.key=value"),
+        ("model..nf=4", "write it as section.key=value"),
+        ("=4", "write it as section.key=value"),
+        (
+            "training.batch_size=-1",
+            "training.batch_size: invalid value: integer `-1`, expected a whole number",
+        ),
+        ("training.batch_size=1000000000000", "training.batch_size = 1000000000000: it must be at most"),
+        ("training.batch_size=4000000000", "a tensor of shape [4000000000, 8, 8, 1]"),
+        ("training.n_iters=4294967296", "training.n_iters = 4294967296: it must be at most"),
+        ("seed=18446744073709551615", "seed: invalid type"),
+        ("optim.lr=nan", "optim.lr = NaN: it must be a number from 0 up"),
+        ("optim.grad_clip=0", "optim.grad_clip = 0.0"),
+        ("sampling.steps=1", "sampling.steps = 1: a sampler needs at least 2"),
+        ("model.sigma_max=nan", "model.sigma_max = NaN"),
+        ("model.sigma_max=0.01", "model.sigma_max = 0.01: it must be a number above model.sigma_min"),
+        ("model.fourier_scale=inf", "model.fourier_scale = inf: it must be a number above 0"),
+        ("model.num_scales=1000000000000", "model.num_scales = 1000000000000"),
+        ("model.num_res_blocks=1000000000", "model.num_res_blocks = 1000000000"),
+        ("model.ch_mult=[1, 9223372036854775807]", "model.nf times model.ch_mult"),
         ("model.nf=100000", "parameters takes"),
     ] {
         let message = refuse(&mut train(&out, &[set]));
@@ -272,11 +382,18 @@ fn idx_files_that_are_missing_cut_or_do_not_match_are_refused() {
         refuse(&mut train(&out, &set))
     };
     let message = idx(Path::new("no-such-file"), None);
-    assert!(message.contains("no-such-file: ") && message.contains("check the path"), "{message}");
+    assert!(message.contains("no-such-file: ") && message.contains("name an IDX file"), "{message}");
     let message = idx(&cut, None);
     assert!(message.contains("cut.gz: it is truncated"), "{message}");
     let message = idx(&images, Some(&labels));
     assert!(message.contains("labels of shape [360] do not match the 1437 images"), "{message}");
+    let message = idx(folder.path(), None);
+    assert!(message.contains("it is a folder; name an IDX file"), "{message}");
+    // A header that claims more than there can be.
+    let huge = folder.path().join("huge");
+    std::fs::write(&huge, [&[0, 0, 8, 3][..], &[0, 255, 255, 255].repeat(3)].concat()).expect("a file");
+    let message = idx(&huge, None);
+    assert!(message.contains("more than this machine has memory for"), "{message}");
     assert!(!out.exists());
     // And a good one trains.
     let images = format!("data.images={}", images.display());
@@ -295,7 +412,13 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--snr", "-1"], "--snr -1"),
         (vec!["--out", "samples.jpg"], "written as .png, .npz"),
         (vec!["--out", out, "--animate", "film.mp4"], "ends in .gif"),
-        (vec!["--out", "/dev/null/x/s.png"], "cannot be made"),
+        (vec!["--out", "samples.pngg"], "written as .png, .npz"),
+        (vec!["--out", "film.gif"], "written as .png, .npz"),
+        (vec!["--out", out, "-n", "-3"], "-3 is not in 0..=4294967295"),
+        (vec!["--out", out, "-n", "4000000000"], "draw them in parts, with --first"),
+        (vec!["--out", out, "--seed", "-1"], "-1 is not in 0..=9223372036854775807"),
+        (vec!["--out", out, "--batch", "0"], "--batch 0"),
+        (vec!["--out", "/dev/null/x/s.png"], "cannot be written; make room there or name another place"),
     ] {
         let message = sample(run, &args);
         assert!(message.contains(expected), "{args:?}: {message}");

@@ -21,6 +21,9 @@ enum What {
     /// The device's ceilings: multiply-adds from registers, and a large copy
     Roofline,
     /// Each kernel's time and rate, and its share of the ceiling
+    ///
+    /// Products are held against multiply-adds from registers, all else against a large copy. A share above 100 % is no
+    /// mistake: reading is faster than copying, and a small case stays in the cache.
     Kernels {
         /// Only those whose name contains this
         #[arg(long, value_name = "TEXT")]

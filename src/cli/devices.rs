@@ -1,19 +1,21 @@
 //! `tweedie devices`.
 
 use super::{Common, print};
-use crate::gpu::{Adapter, Bytes, GpuError, adapters, choose};
+use crate::gpu::{Bytes, adapters, choose_among};
 
 /// List the adapters, best first, and say which one would be used.
+///
+/// Discrete GPUs come first, then integrated ones, then others, and software drivers last.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tweedie devices\n  \
+    tweedie devices --adapter 1\n  \
+    WGPU_ADAPTER_NAME=radeon tweedie train configs/digits_ve.toml --out runs/digits")]
 pub(super) struct Args {}
 
 pub(super) fn run(common: &Common, _: &Args) -> anyhow::Result<()> {
     let all = adapters();
-    if all.is_empty() {
-        return Err(GpuError::NoAdapter.into());
-    }
-    let chosen = choose(common.adapter.as_deref())?;
-    let is_chosen = |a: &Adapter| (a.name(), a.backend()) == (chosen.name(), chosen.backend());
+    let chosen = choose_among(&all, common.adapter.as_deref())?;
     if common.json {
         let list: Vec<serde_json::Value> = all
             .iter()
@@ -28,7 +30,7 @@ pub(super) fn run(common: &Common, _: &Args) -> anyhow::Result<()> {
                     "memory_bytes": a.memory(),
                     "max_binding_bytes": a.max_binding(),
                     "f16": a.has_f16(),
-                    "chosen": is_chosen(a),
+                    "chosen": index == chosen,
                 })
             })
             .collect();
@@ -37,7 +39,7 @@ pub(super) fn run(common: &Common, _: &Args) -> anyhow::Result<()> {
     for (index, a) in all.iter().enumerate() {
         let memory = a.memory().map_or("unknown".into(), |bytes| Bytes(bytes).to_string());
         let binding = Bytes(a.max_binding());
-        let mark = if is_chosen(a) { "*" } else { " " };
+        let mark = if index == chosen { "*" } else { " " };
         print(format!("{mark} {index}: {} ({}, {})", a.name(), a.kind(), a.backend()))?;
         print(format!(
             "     driver {}, memory {memory}, {binding} a binding, f16 {}",

@@ -13,6 +13,7 @@ mod train;
 use crate::gpu::Gpu;
 use crate::train::{Checkpoint, Run};
 use anyhow::Context;
+use clap::builder::RangedI64ValueParser;
 use clap::{Parser, Subcommand};
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ struct Cli {
 #[derive(clap::Args)]
 struct Common {
     /// The adapter, by its index in `tweedie devices` or a part of its name [default: WGPU_ADAPTER_NAME, else the best]
-    #[arg(long, global = true, value_name = "NAME|INDEX")]
+    #[arg(long, global = true, value_name = "NAME|INDEX", allow_negative_numbers = true)]
     adapter: Option<String>,
     /// Print JSON, for machines
     #[arg(long, global = true)]
@@ -69,7 +70,14 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("error: this should not have happened; please report it: {panic}")
     }));
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help goes to standard output and is a success; of what is wrong it says how it is used.
+        Err(answer) => {
+            let _ = answer.print();
+            return if answer.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     match std::panic::catch_unwind(|| run(&cli)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
@@ -112,6 +120,20 @@ fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
         anyhow::bail!("{} does not exist; a model is a run folder or one of its checkpoints", file.display());
     }
     Checkpoint::read(&file).context("the model cannot be read")
+}
+
+/// Parses a whole number from 0 up, as large as `T` and TOML's numbers can be.
+fn whole<T: TryFrom<i64> + Clone + Send + Sync + 'static>() -> RangedI64ValueParser<T>
+where
+    <T as TryFrom<i64>>::Error: std::error::Error + Send + Sync + 'static,
+{
+    RangedI64ValueParser::new().range(0..=i64::MAX)
+}
+
+/// Writes a line to standard error, whether anybody reads it or not.
+fn note(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Prints a line; an error if nobody reads it any more.

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, Rgb, RgbImage};
 use npyz::WriterBuilder;
-use std::io::{BufWriter, Write};
+use std::io::Cursor;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Images {
 
     /// Writes a grid, an array or a folder of pictures, by the path's ending. Pictures in a folder are numbered from `first`.
     pub fn write(&self, path: &Path, first: u32) -> anyhow::Result<()> {
-        match path.extension().and_then(|e| e.to_str()) {
+        match ending(path).as_deref() {
             Some("png") => self.write_grid(path),
             Some("npz") => self.write_npz(path),
             _ => self.write_folder(path, first),
@@ -41,24 +41,29 @@ impl Images {
 
     /// One picture of all images, in rows, with gaps between them.
     pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
-        written(path, |aside| Ok(self.grid().save(aside)?))
+        written(path, &png(&self.grid())?)
+    }
+
+    /// Bytes of host memory that `n` samples of a shape take, until they are written.
+    pub fn bytes(n: u32, shape: Shape) -> u64 {
+        // The values, and the array or the grid made of them.
+        2 * 4 * u64::from(n) * shape.with_n(1).len() as u64
     }
 
     fn write_npz(&self, path: &Path) -> anyhow::Result<()> {
-        written(path, |aside| {
-            let mut archive = zip::ZipWriter::new(BufWriter::new(std::fs::File::create(aside)?));
-            // No time of writing in the file: the same samples are the same bytes.
-            let options = zip::write::SimpleFileOptions::default()
-                .compression_method(zip::CompressionMethod::Stored)
-                .last_modified_time(zip::DateTime::default());
-            archive.start_file("samples.npy", options)?;
-            let shape = self.shape.0.map(|extent| extent as u64);
-            let mut array =
-                npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
-            array.extend(self.values.iter().copied())?;
-            array.finish()?;
-            Ok(archive.finish()?.flush()?)
-        })
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        // No time of writing in the file: the same samples are the same bytes.
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored)
+            .last_modified_time(zip::DateTime::default())
+            .large_file(4 * self.values.len() as u64 >= u64::from(u32::MAX) / 2);
+        archive.start_file("samples.npy", options)?;
+        let shape = self.shape.0.map(|extent| extent as u64);
+        let mut array =
+            npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
+        array.extend(self.values.iter().copied())?;
+        array.finish()?;
+        written(path, archive.finish()?.get_ref())
     }
 
     fn write_folder(&self, folder: &Path, first: u32) -> anyhow::Result<()> {
@@ -66,8 +71,7 @@ impl Images {
         for i in 0..self.shape.n() {
             let path = folder.join(format!("{:05}.png", first as usize + i));
             let (h, w) = (self.shape.h() as u32, self.shape.w() as u32);
-            let image = RgbImage::from_fn(w, h, |x, y| self.pixel(i, x, y));
-            image.save(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+            written(&path, &png(&RgbImage::from_fn(w, h, |x, y| self.pixel(i, x, y)))?)?;
         }
         Ok(())
     }
@@ -101,37 +105,64 @@ impl Images {
 
 /// Writes grids as an animation that repeats, the last one shown longer.
 pub(super) fn write_gif(path: &Path, frames: &[Images]) -> anyhow::Result<()> {
-    written(path, |aside| {
-        let mut encoder = GifEncoder::new_with_speed(BufWriter::new(std::fs::File::create(aside)?), 10);
-        encoder.set_repeat(Repeat::Infinite)?;
-        for (i, images) in frames.iter().enumerate() {
-            let last = i + 1 == frames.len();
-            let shown = Duration::from_millis(if last { 1500 } else { 60 });
-            let picture = image::DynamicImage::ImageRgb8(images.grid()).into_rgba8();
-            let delay = Delay::from_saturating_duration(shown);
-            encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
-        }
-        Ok(())
-    })
+    let mut bytes = Vec::new();
+    let mut encoder = GifEncoder::new_with_speed(&mut bytes, 10);
+    encoder.set_repeat(Repeat::Infinite)?;
+    for (i, images) in frames.iter().enumerate() {
+        let last = i + 1 == frames.len();
+        let shown = Duration::from_millis(if last { 1500 } else { 60 });
+        let picture = image::DynamicImage::ImageRgb8(images.grid()).into_rgba8();
+        let delay = Delay::from_saturating_duration(shown);
+        encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
+    }
+    drop(encoder);
+    written(path, &bytes)
 }
 
-/// Refuses a path that cannot be written to, before anything is computed for it.
-pub(super) fn check(path: &Path) -> anyhow::Result<()> {
-    let known = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
-    match known.as_deref() {
-        Some("jpg" | "jpeg" | "npy" | "webp" | "bmp" | "tiff") => {
-            bail!("{}: samples are written as .png, .npz, or a folder of .png", path.display())
+/// Refuses a path that cannot be written to, before anything is computed for it. `files` are the endings that make it
+/// a file; without one it is a folder.
+pub(super) fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
+    let shown = path.display();
+    let folder = path.is_dir() || path.to_string_lossy().ends_with(std::path::MAIN_SEPARATOR);
+    match ending(path).as_deref() {
+        Some(ending) if files.contains(&ending) && path.is_dir() => {
+            bail!("{shown} is a folder; name a file in it")
         }
-        Some("png" | "npz" | "gif") if path.is_dir() => bail!("{} is a folder", path.display()),
-        None if path.is_file() => bail!("{} is a file; name a folder, or F.png or F.npz", path.display()),
-        _ => Ok(()),
+        Some(ending) if files.contains(&ending) => {}
+        None if path.is_file() => bail!("{shown} is a file; name a folder, or F.png or F.npz"),
+        None => {}
+        Some(_) if folder => {}
+        Some(_) => {
+            bail!("{shown}: samples are written as .png, .npz, or a folder of .png, whose name ends in /")
+        }
     }
+    // The nearest folder that exists must let files be made in it.
+    let mut above =
+        path.ancestors().skip(1).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    let nearest = above.find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    tempfile::tempfile_in(nearest).map(drop).with_context(|| unwritable(path))
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("{} cannot be written; make room there or name another place", path.display())
+}
+
+/// The ending of a file's name, in small letters.
+fn ending(path: &Path) -> Option<String> {
+    path.extension().map(|ending| ending.to_string_lossy().to_lowercase())
+}
+
+/// A picture's file. It is made in memory: a full disk then shows when it is written, not when it is closed.
+pub(super) fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png)?;
+    Ok(bytes.into_inner())
 }
 
 /// Writes a whole file or none, in a folder that is made if need be.
-pub(super) fn written(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(super) fn written(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
     }
-    atomically(path, write).with_context(|| format!("{} cannot be written", path.display()))
+    atomically(path, |aside| std::fs::write(aside, bytes)).with_context(|| unwritable(path))
 }

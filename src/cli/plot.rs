@@ -1,6 +1,6 @@
 //! The curve of the loss, from `metrics.csv`.
 
-use crate::files::atomically;
+use super::output;
 use anyhow::Context;
 use image::RgbImage;
 use plotters::prelude::*;
@@ -26,8 +26,7 @@ pub(super) fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
     draw(&mut pixels, &points).map_err(|e| anyhow::anyhow!("the loss cannot be drawn: {e}"))?;
     let image =
         RgbImage::from_raw(SIZE.0, SIZE.1, pixels).context("a picture has as many pixels as it says")?;
-    atomically(picture, |aside| Ok::<(), anyhow::Error>(image.save(aside)?))
-        .with_context(|| format!("{} cannot be written", picture.display()))
+    output::written(picture, &output::png(&image)?)
 }
 
 fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {

@@ -1,8 +1,8 @@
 //! `tweedie sample`.
 
-use super::{Common, open_model, output};
+use super::{Common, open_model, output, whole};
 use crate::config::{Config, CorrectorName, Method, PredictorName};
-use crate::gpu::Gpu;
+use crate::gpu::{Bytes, Gpu};
 use crate::kernels::KernelError;
 use crate::nn::Scorer;
 use crate::sample::{self, Draw, Progress, Sampler};
@@ -25,22 +25,22 @@ pub(super) struct Args {
     /// A run folder, whose newest checkpoint is taken, or a checkpoint
     model: PathBuf,
     /// How many samples
-    #[arg(short, value_name = "N", default_value_t = 64)]
+    #[arg(short, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]
     n: u32,
     /// Where to write: F.png (a grid), F.npz (`samples`, float32 [n, h, w, c] in [0, 1]) or a folder; may be repeated
     #[arg(long, value_name = "F.png|F.npz|DIR", required = true)]
     out: Vec<PathBuf>,
     /// The number of the first sample
-    #[arg(long, value_name = "I", default_value_t = 0)]
+    #[arg(long, value_name = "I", default_value_t = 0, allow_negative_numbers = true)]
     first: u32,
     /// The seed [default: the model's]
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u64>(), allow_negative_numbers = true)]
     seed: Option<u64>,
     /// The sampler [default: the model's]
     #[arg(long, value_enum)]
     sampler: Option<Method>,
     /// Steps of the predictor [default: the model's sampling.steps]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(), allow_negative_numbers = true)]
     steps: Option<usize>,
     /// The predictor [default: the model's]
     #[arg(long, value_enum)]
@@ -55,7 +55,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
     weights: Weights,
     /// Samples that are drawn at once; it changes nothing but speed and memory
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
     batch: u32,
     /// Also write the reverse process as an animation
     #[arg(long, value_name = "F.gif")]
@@ -73,6 +73,13 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let checkpoint = open_model(&args.model)?;
     let mut config = checkpoint.config().clone();
     config.sampling.method = args.sampler.unwrap_or(config.sampling.method);
+    let taken = output::Images::bytes(args.n, image_shape(&config));
+    anyhow::ensure!(
+        crate::memory::fits(taken),
+        "-n {}: so many samples take {}, more than this machine has memory for; draw them in parts, with --first",
+        args.n,
+        Bytes(taken)
+    );
     config.sampling.predictor = args.predictor.unwrap_or(config.sampling.predictor);
     config.sampling.corrector = args.corrector.unwrap_or(config.sampling.corrector);
     config.sampling.snr = args.snr.unwrap_or(config.sampling.snr);
@@ -115,12 +122,19 @@ fn check(args: &Args) -> anyhow::Result<()> {
     if let Some(snr) = args.snr {
         anyhow::ensure!(snr.is_finite() && snr >= 0.0, "--snr {snr}: it must be a number from 0 up");
     }
-    for path in args.out.iter().chain(&args.animate) {
-        output::check(path)?;
+    for path in &args.out {
+        output::check(path, &["png", "npz"])?;
     }
-    let gif = args.animate.as_ref().is_none_or(|path| path.extension().is_some_and(|e| e == "gif"));
+    let Some(film) = &args.animate else { return Ok(()) };
+    let gif = film.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gif"));
     anyhow::ensure!(gif, "--animate writes a GIF: name a file that ends in .gif");
-    Ok(())
+    output::check(film, &["gif"])
+}
+
+/// `[1, h, w, c]`.
+fn image_shape(config: &Config) -> Shape {
+    let (size, channels) = (config.data.image_size, config.data.num_channels);
+    Shape::new(1, size, size, channels)
 }
 
 struct Drawn {
@@ -143,8 +157,7 @@ fn draw(
     config: &Config,
     args: &Args,
 ) -> anyhow::Result<Drawn> {
-    let (size, channels) = (config.data.image_size, config.data.num_channels);
-    let shape = |n: u32| Shape::new(n as usize, size, size, channels);
+    let shape = |n: u32| image_shape(config).with_n(n as usize);
     let seed = args.seed.unwrap_or(config.seed);
     let centered = config.data.centered;
     let batches = (0..args.n).step_by(args.batch as usize);

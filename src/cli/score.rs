@@ -205,5 +205,5 @@ fn write(path: &Path, arrays: &[(&'static str, Array)]) -> anyhow::Result<()> {
             Ok((*name, TensorView::new(Dtype::F32, array.shape.clone(), bytes)?))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    output::written(path, |aside| Ok(safetensors::serialize_to_file(views, None, aside)?))
+    output::written(path, &safetensors::serialize(views, None)?)
 }

@@ -1,6 +1,6 @@
 //! `tweedie train`.
 
-use super::{Common, output, plot};
+use super::{Common, note, output, plot, whole};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
 use crate::sample::{Draw, prior, sampler};
@@ -29,13 +29,13 @@ pub(super) struct Args {
     #[arg(long)]
     resume: bool,
     /// Stop after so many steps in all, instead of training.n_iters
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>(), allow_negative_numbers = true)]
     steps: Option<u64>,
-    /// Set a key of the configuration
+    /// Set a key of the configuration, for example model.nf=64; may be repeated
     #[arg(long, value_name = "section.key=value")]
     set: Vec<String>,
     /// Set the seed
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u64>(), allow_negative_numbers = true)]
     seed: Option<u64>,
 }
 
@@ -81,6 +81,7 @@ struct Watcher<'a> {
     json: bool,
     bar: ProgressBar,
     terminal: bool,
+    first: u64,
     steps: u64,
     started: Instant,
     spoken: Option<Instant>,
@@ -93,12 +94,18 @@ impl<'a> Watcher<'a> {
     fn new(json: bool, gpu: &'a Gpu, run: &'a Run) -> Self {
         let terminal = std::io::stderr().is_terminal() && !json;
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Watcher { gpu, run, json, bar, terminal, steps: 0, started: Instant::now(), spoken: None }
+        Watcher { gpu, run, json, bar, terminal, first: 0, steps: 0, started: Instant::now(), spoken: None }
     }
 
     fn see(&mut self, event: Event<'_>) -> Result<(), TrainError> {
         match event {
             Event::Start { step, steps } => self.start(step, steps),
+            Event::First { loss, images_per_second } => {
+                // What compiling took says nothing of the time that is left.
+                self.bar.set_style(style("{bar:30} {pos}/{len} {msg} ETA {eta}"));
+                self.bar.set_message(shown(loss, images_per_second));
+                self.bar.reset_eta();
+            }
             Event::Step(step) => self.bar.set_position(step),
             Event::Row(row) => self.row(row),
             Event::Saved { trainer, path } => self.saved(trainer, path)?,
@@ -107,39 +114,35 @@ impl<'a> Watcher<'a> {
     }
 
     fn start(&mut self, step: u64, steps: u64) {
-        self.steps = steps;
+        (self.first, self.steps) = (step, steps);
         self.started = Instant::now();
         let adapter = self.gpu.adapter();
         let from = if step > 0 { format!(" from step {step}") } else { String::new() };
         self.say(format!("training{from} to step {steps} on {} ({})", adapter.name(), adapter.backend()));
         if self.terminal {
-            let template = "{bar:30} {pos}/{len} {msg} ETA {eta}";
-            let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
-            self.bar =
-                ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr()).with_style(style);
+            self.bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr())
+                .with_style(style("{bar:30} {pos}/{len} {msg}"));
             self.bar.set_position(step);
-            self.bar.reset_eta();
+            self.bar.set_message("compiling the kernels");
         }
     }
 
     fn row(&mut self, row: Metrics) {
-        let shown = format!("loss {:.4} {:.0} images/s", row.loss, row.images_per_second);
+        let shown = shown(row.loss, row.images_per_second);
         self.bar.set_message(shown.clone());
         if self.json {
             let memory = Bytes(row.device_bytes).0;
-            println!(
-                "{}",
-                serde_json::json!({
-                    "step": row.step, "loss": row.loss, "grad_norm": row.grad_norm,
-                    "learning_rate": row.learning_rate, "images_per_second": row.images_per_second,
-                    "device_bytes": memory, "process_bytes": row.process_bytes,
-                })
-            );
+            // Training goes on if nobody reads any more.
+            let _ = super::print(serde_json::json!({
+                "step": row.step, "loss": row.loss, "grad_norm": row.grad_norm,
+                "learning_rate": row.learning_rate, "images_per_second": row.images_per_second,
+                "device_bytes": memory, "process_bytes": row.process_bytes,
+            }));
         } else if !self.terminal && self.spoken.is_none_or(|spoken| spoken.elapsed() > QUIET) {
             self.spoken = Some(Instant::now());
-            let left = self.started.elapsed().as_secs_f64() / row.step.max(1) as f64
-                * (self.steps - row.step) as f64;
-            eprintln!("step {}/{} {shown} ETA {left:.0}s", row.step, self.steps);
+            let made = row.step.saturating_sub(self.first).max(1);
+            let left = self.started.elapsed().as_secs_f64() / made as f64 * (self.steps - row.step) as f64;
+            note(format!("step {}/{} {shown} ETA {left:.0}s", row.step, self.steps));
         }
     }
 
@@ -158,13 +161,21 @@ impl<'a> Watcher<'a> {
 
     fn say(&self, line: String) {
         if !self.json {
-            eprintln!("{line}");
+            note(line);
         }
     }
 
     fn finish(&self) {
         self.bar.finish();
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar())
+}
+
+fn shown(loss: f64, images_per_second: f64) -> String {
+    format!("loss {loss:.4} {images_per_second:.0} images/s")
 }
 
 /// Samples drawn with every checkpoint, always the same ones.

@@ -1,6 +1,6 @@
 //! `data`: the images.
 
-use super::{ConfigError, positive};
+use super::{ConfigError, MAX_CHANNELS, count};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ pub struct Data {
 
 impl Data {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        positive("data.image_size", self.image_size)?;
-        positive("data.num_channels", self.num_channels)
+        count("data.image_size", self.image_size as u64, 1 << 16)?;
+        count("data.num_channels", self.num_channels as u64, MAX_CHANNELS)
     }
 }

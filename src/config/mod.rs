@@ -45,7 +45,7 @@ pub(crate) fn refuse(key: &'static str, value: impl std::fmt::Debug, why: impl I
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// All randomness derives from it.
+    /// All randomness derives from it: 0 to 2⁶³ − 1.
     #[serde(default = "seed")]
     pub seed: u64,
     /// How to train.
@@ -123,17 +123,40 @@ impl Config {
     }
 }
 
-fn positive(key: &'static str, value: usize) -> Result<(), ConfigError> {
-    if value > 0 { Ok(()) } else { Err(refuse(key, value, "it must be at least 1")) }
+/// Steps, and images in one, are counted in 32 bits by the random numbers.
+const MAX_STEPS: u64 = u32::MAX as u64;
+/// More channels than any device has room for, and few enough that no count of parameters overflows.
+const MAX_CHANNELS: u64 = 1 << 20;
+
+fn count(key: &'static str, value: u64, most: u64) -> Result<(), ConfigError> {
+    match value {
+        0 => Err(refuse(key, value, "it must be at least 1")),
+        _ if value > most => Err(refuse(key, value, format!("it must be at most {most}"))),
+        _ => Ok(()),
+    }
 }
 
 fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str) -> Result<(), ConfigError> {
     if range.contains(&value) { Ok(()) } else { Err(refuse(key, value, format!("it must be {what}"))) }
 }
 
-/// A parser's message in one line, with the line it is about.
+/// What Rust calls a type, and what anyone does.
+const TYPES: [(&str, &str); 5] = [
+    ("expected usize", "expected a whole number from 0 up"),
+    ("expected u64", "expected a whole number from 0 to 9223372036854775807"),
+    ("expected u16", "expected a whole number from 0 to 65535"),
+    ("expected f64", "expected a number"),
+    ("expected struct ", "expected section "),
+];
+
+/// A parser's message in one line, with the key or the line it is about.
 fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
     let message = error.message().replace('\n', " ");
+    let message = TYPES.iter().fold(message, |message, (theirs, ours)| message.replace(theirs, ours));
+    // The key stands only in the whole message: "…\nin `section.key`\n".
+    let whole = error.to_string();
+    let key = whole.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+    let message = key.map_or(message.clone(), |key| format!("{key}: {message}"));
     let line =
         error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
     match line {
@@ -145,7 +168,11 @@ fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
 /// Applies `section.key=value` to a table.
 fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> {
     let wrong = |why: &str| ConfigError::Text(format!("--set {assignment}: {why}"));
-    let (path, value) = assignment.split_once('=').ok_or_else(|| wrong("write it as section.key=value"))?;
+    let form = || wrong("write it as section.key=value");
+    let (path, value) = assignment.split_once('=').ok_or_else(form)?;
+    if path.split('.').any(|part| part.trim().is_empty()) {
+        return Err(form());
+    }
     // A bare word is a string: nobody wants to quote in a shell.
     let value = format!("v = {value}")
         .parse::<toml::Table>()

@@ -1,6 +1,6 @@
 //! `model`: the network and the process's parameters.
 
-use super::{ConfigError, Data, Training, positive, refuse, within};
+use super::{ConfigError, Data, MAX_CHANNELS, Training, count, refuse, within};
 use crate::kernels::upfirdn2d::MAX_TAPS;
 use serde::{Deserialize, Serialize};
 
@@ -201,20 +201,26 @@ impl Model {
         within(
             "model.sigma_max",
             self.sigma_max,
-            self.sigma_min..f64::INFINITY,
+            self.sigma_min.next_up()..f64::INFINITY,
             "a number above model.sigma_min",
         )?;
         within("model.beta_min", self.beta_min, 0.0..f64::INFINITY, "a number from 0 up")?;
         within(
             "model.beta_max",
             self.beta_max,
-            self.beta_min..f64::INFINITY,
+            self.beta_min.next_up()..f64::INFINITY,
             "a number above model.beta_min",
         )?;
         within("model.ema_rate", self.ema_rate, 0.0..1.0, "a number from 0 to below 1")?;
         within("model.dropout", self.dropout, 0.0..1.0, "a number from 0 to below 1")?;
         within("model.sigma_data", self.sigma_data, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("model.init_scale", self.init_scale, 0.0..f64::INFINITY, "a number from 0 up")?;
+        within(
+            "model.fourier_scale",
+            self.fourier_scale,
+            f64::MIN_POSITIVE..f64::INFINITY,
+            "a number above 0",
+        )?;
         if self.num_scales < 2 {
             return Err(refuse(
                 "model.num_scales",
@@ -222,12 +228,12 @@ impl Model {
                 "a discretisation needs at least 2 steps",
             ));
         }
-        Ok(())
+        count("model.num_scales", self.num_scales as u64, 1_000_000)
     }
 
     fn check_network(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
-        positive("model.nf", self.nf)?;
-        positive("model.num_res_blocks", self.num_res_blocks)?;
+        count("model.nf", self.nf as u64, MAX_CHANNELS)?;
+        count("model.num_res_blocks", self.num_res_blocks as u64, 1000)?;
         if self.ch_mult.is_empty() || self.ch_mult.contains(&0) {
             return Err(refuse(
                 "model.ch_mult",
@@ -235,10 +241,13 @@ impl Model {
                 "it needs one number from 1 up for each level",
             ));
         }
+        let widest =
+            self.ch_mult.iter().max().map_or(1, |mult| (*mult as u64).saturating_mul(self.nf as u64));
+        count("model.nf times model.ch_mult", widest, MAX_CHANNELS)?;
         let halvings = self.ch_mult.len() - 1;
         if halvings >= usize::BITS as usize || !data.image_size.is_multiple_of(1 << halvings) {
             let why = format!(
-                "model.ch_mult has {} levels, so the size must divide by 2 {halvings} times; \
+                "model.ch_mult has {} levels, so the size must divide by 2 to the power {halvings}; \
                  change it or the number of levels",
                 self.ch_mult.len()
             );
@@ -259,7 +268,7 @@ impl Model {
             return Err(refuse(
                 "model.fir_kernel",
                 &self.fir_kernel,
-                "it needs 2 to 12 taps whose sum is not 0",
+                "it needs 2 to 12 numbers whose sum is not 0",
             ));
         }
         if self.embedding_type == EmbeddingType::Fourier && !training.continuous {

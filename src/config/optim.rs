@@ -50,8 +50,8 @@ impl Optim {
         within("optim.beta2", self.beta2, 0.0..1.0, "a number from 0 to below 1")?;
         within("optim.eps", self.eps, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("optim.weight_decay", self.weight_decay, 0.0..f64::INFINITY, "a number from 0 up")?;
-        if !self.grad_clip.is_finite() {
-            let why = "it must be a number; a negative one clips nothing";
+        if !self.grad_clip.is_finite() || self.grad_clip == 0.0 {
+            let why = "it must be a number above 0, or below 0 to clip nothing";
             return Err(refuse("optim.grad_clip", self.grad_clip, why));
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! `sampling`: the defaults of `tweedie sample`.
 
-use super::{ConfigError, within};
+use super::{ConfigError, refuse, within};
 use serde::{Deserialize, Serialize};
 
 /// `sampling`: the defaults of `tweedie sample`.
@@ -100,6 +100,10 @@ pub enum Over {
 
 impl Sampling {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.steps == 1 {
+            let why = "a sampler needs at least 2; 0 means model.num_scales";
+            return Err(refuse("sampling.steps", 1, why));
+        }
         within("sampling.snr", self.snr, 0.0..f64::INFINITY, "a number from 0 up")?;
         within("sampling.rtol", self.rtol, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("sampling.atol", self.atol, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")

@@ -1,6 +1,6 @@
 //! `training`: the objective and the loop.
 
-use super::{ConfigError, positive, refuse};
+use super::{ConfigError, MAX_STEPS, count, refuse};
 use serde::{Deserialize, Serialize};
 
 /// `training`: the objective and the loop.
@@ -47,10 +47,10 @@ pub enum SdeName {
 
 impl Training {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        positive("training.batch_size", self.batch_size)?;
-        positive("training.n_iters", self.n_iters as usize)?;
-        positive("training.snapshot_freq", self.snapshot_freq as usize)?;
-        positive("training.log_freq", self.log_freq as usize)?;
+        count("training.batch_size", self.batch_size as u64, MAX_STEPS)?;
+        count("training.n_iters", self.n_iters, MAX_STEPS)?;
+        count("training.snapshot_freq", self.snapshot_freq, u64::MAX)?;
+        count("training.log_freq", self.log_freq, u64::MAX)?;
         if !self.continuous && self.sde == SdeName::Subvpsde {
             let why = "sub-VP has no discrete chain; it must be true";
             return Err(refuse("training.continuous", false, why));

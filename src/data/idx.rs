@@ -1,6 +1,7 @@
 //! IDX files (LeCun), plain or gzip: unsigned bytes in one to four axes.
 
 use super::DataError;
+use crate::memory;
 use std::io::Read;
 use std::path::Path;
 
@@ -13,8 +14,11 @@ pub(super) struct Idx {
 /// Reads a file.
 pub(super) fn read_file(path: &Path) -> Result<Idx, DataError> {
     let name = path.display().to_string();
-    let file = std::fs::File::open(path)
-        .map_err(|e| DataError::Read { path: name.clone(), reason: e.to_string() })?;
+    let unreadable = |reason: String| DataError::Read { path: name.clone(), reason };
+    let file = std::fs::File::open(path).map_err(|e| unreadable(e.to_string()))?;
+    if path.is_dir() {
+        return Err(unreadable("it is a folder".into()));
+    }
     read(std::io::BufReader::new(file), &name)
 }
 
@@ -44,8 +48,9 @@ pub(super) fn read(mut source: impl Read, name: &str) -> Result<Idx, DataError> 
         return Err(wrong("it ends inside its header".into()));
     }
     let expected = shape.iter().try_fold(1u64, |product, size| product.checked_mul(*size as u64));
-    let expected =
-        expected.filter(|len| *len < 1 << 40).ok_or_else(|| wrong(format!("it claims {shape:?} values")))?;
+    let expected = expected.filter(|len| memory::fits(*len)).ok_or_else(|| {
+        wrong(format!("it claims to hold {shape:?} values, more than this machine has memory for"))
+    })?;
     let bytes = read(expected)?;
     if (bytes.len() as u64) < expected {
         return Err(wrong(format!(

@@ -12,7 +12,7 @@ use std::path::Path;
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file cannot be read.
-    #[error("{path}: {reason}; check the path in the configuration's [data] section")]
+    #[error("{path}: {reason}; name an IDX file, plain or gzip")]
     Read {
         /// The file.
         path: String,
@@ -20,7 +20,7 @@ pub enum DataError {
         reason: String,
     },
     /// A file does not hold what it should.
-    #[error("{path}: {what}; bring the file again")]
+    #[error("{path}: {what}; bring it again or name another file")]
     Format {
         /// The file.
         path: String,
@@ -83,7 +83,7 @@ impl Dataset {
         if (set.size, set.channels) != (size, channels) {
             return Err(DataError::Mismatch(format!(
                 "the images of {} are {}x{} with {} channel(s), the configuration says data.image_size = {size} and \
-                 data.num_channels = {channels}",
+                 data.num_channels = {channels}; set these to the images' own",
                 config.dataset, set.size, set.size, set.channels
             )));
         }
@@ -160,8 +160,11 @@ impl Dataset {
         if let Some((labels, labels_name)) = &labels
             && labels.shape != [n]
         {
-            let what = format!("labels of shape {:?} do not match the {n} images of {name}", labels.shape);
-            return Err(DataError::Format { path: labels_name.to_string(), what });
+            return Err(DataError::Mismatch(format!(
+                "{labels_name}: labels of shape {:?} do not match the {n} images of {name}; name the file that belongs \
+                 to them",
+                labels.shape
+            )));
         }
         let labels = labels.map(|(labels, _)| labels.bytes);
         Ok(Dataset { pixels: images.bytes, labels, size, channels })

@@ -54,7 +54,7 @@ impl Adapter {
     /// The device's memory in bytes where it can be learnt: the largest device-local heap; for a software driver,
     /// whose heap is a number it made up, what the machine has available now.
     pub fn memory(&self) -> Option<u64> {
-        let host = self.is_cpu().then(available_host_memory).flatten();
+        let host = self.is_cpu().then(crate::memory::available).flatten();
         host.or_else(|| largest_device_local_heap(&self.raw))
     }
 }
@@ -75,25 +75,25 @@ pub fn adapters() -> Vec<Adapter> {
 /// # Errors
 /// [`GpuError::NoAdapter`] if the machine has none, [`GpuError::NoSuchAdapter`] if none matches.
 pub fn choose(wanted: Option<&str>) -> Result<Adapter, GpuError> {
+    let mut all = adapters();
+    choose_among(&all, wanted).map(|index| all.swap_remove(index))
+}
+
+/// The index of the adapter that [`choose`] takes, among [`adapters`].
+///
+/// # Errors
+/// Those of [`choose`].
+pub fn choose_among(all: &[Adapter], wanted: Option<&str>) -> Result<usize, GpuError> {
     let from_env = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|name| !name.is_empty());
     let wanted = wanted.map(str::to_string).or(from_env);
-    let mut all = adapters();
     if all.is_empty() {
         return Err(GpuError::NoAdapter);
     }
     let names: Vec<&str> = all.iter().map(Adapter::name).collect();
-    match position(&names, wanted.as_deref()) {
-        Some(index) => Ok(all.swap_remove(index)),
-        None => Err(GpuError::NoSuchAdapter {
-            wanted: wanted.unwrap_or_default(),
-            available: names
-                .iter()
-                .enumerate()
-                .map(|(i, n)| format!("{i}: {n}"))
-                .collect::<Vec<_>>()
-                .join(", "),
-        }),
-    }
+    position(&names, wanted.as_deref()).ok_or_else(|| GpuError::NoSuchAdapter {
+        wanted: wanted.unwrap_or_default(),
+        available: names.iter().enumerate().map(|(i, n)| format!("{i}: {n}")).collect::<Vec<_>>().join(", "),
+    })
 }
 
 fn position(names: &[&str], wanted: Option<&str>) -> Option<usize> {
@@ -137,19 +137,6 @@ fn largest_device_local_heap(adapter: &wgpu::Adapter) -> Option<u64> {
 #[cfg(not(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd")))]
 fn largest_device_local_heap(_: &wgpu::Adapter) -> Option<u64> {
     None
-}
-
-/// What Linux would still give this process: MemAvailable, or what its control group has left.
-fn available_host_memory() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    let available = line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024;
-    let read = |file: &str| {
-        std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok()
-    };
-    let group = read("memory.max").zip(read("memory.current")).map(|(max, now)| max.saturating_sub(now));
-    // Not all of it: whoever takes the last page is killed, not told.
-    Some(group.map_or(available, |group| group.min(available)) / 10 * 9)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub enum GpuError {
     )]
     NoAdapter,
     /// The adapter that was asked for does not exist.
-    #[error("no adapter matches `{wanted}`; `tweedie devices` lists these: {available}")]
+    #[error("no adapter matches `{wanted}`; choose one of those that `tweedie devices` lists: {available}")]
     NoSuchAdapter {
         /// The name or index that was asked for.
         wanted: String,

@@ -16,7 +16,7 @@ mod shader;
 mod stream;
 mod timing;
 
-pub use adapter::{Adapter, adapters, choose};
+pub use adapter::{Adapter, adapters, choose, choose_among};
 pub use error::{Bytes, GpuError};
 pub use pool::{Buffer, MemoryUse};
 pub use shader::{Element, Shader, Variant};

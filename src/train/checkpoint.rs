@@ -113,8 +113,8 @@ impl Checkpoint {
     /// If it cannot be read, or is no checkpoint.
     pub fn read(path: &Path) -> Result<Checkpoint, TrainError> {
         let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes)
-            .map_err(|e| checkpoint_error(path, format!("it is truncated or no safetensors file ({e})")))?;
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| checkpoint_error(path, damaged(e)))?;
         let header = metadata.metadata().as_ref().and_then(|entries| entries.get("tweedie"));
         let header =
             header.ok_or_else(|| checkpoint_error(path, "it is no checkpoint of this program".into()))?;
@@ -214,8 +214,7 @@ impl Checkpoint {
     }
 
     fn tensors(&self) -> Result<SafeTensors<'_>, TrainError> {
-        SafeTensors::deserialize(&self.bytes)
-            .map_err(|e| checkpoint_error(&self.path, format!("it is truncated or damaged ({e})")))
+        SafeTensors::deserialize(&self.bytes).map_err(|e| checkpoint_error(&self.path, damaged(e)))
     }
 
     fn values(&self, file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>, TrainError> {
@@ -227,6 +226,10 @@ impl Checkpoint {
         }
         Ok(bytemuck::pod_collect_to_vec(view.data()))
     }
+}
+
+fn damaged(error: SafeTensorError) -> String {
+    format!("it is truncated or no safetensors file ({error}); name another checkpoint")
 }
 
 fn checkpoint_error(path: &Path, what: String) -> TrainError {

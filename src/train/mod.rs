@@ -28,12 +28,14 @@ pub enum TrainError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// A file cannot be read or written.
-    #[error("{path}: {reason}")]
+    #[error("{path}: {reason}; {remedy}")]
     File {
         /// The file.
         path: String,
         /// What the system said.
         reason: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A file is not a checkpoint of ours.
     #[error("{path}: {what}")]
@@ -48,8 +50,8 @@ pub enum TrainError {
     Run(String),
     /// The loss is not a number any more.
     #[error(
-        "the loss is not finite at step {0}: training has diverged; lower optim.lr or optim.grad_clip and resume from \
-         the last checkpoint, which is whole"
+        "the loss is not finite at step {0}: training has diverged; train to another --out with a lower optim.lr or \
+         optim.grad_clip (the checkpoints before are whole)"
     )]
     Diverged(u64),
 }
@@ -62,11 +64,11 @@ impl From<GpuError> for TrainError {
 
 /// A file error with its path, and a word on full disks.
 fn file_error(path: &Path, error: std::io::Error) -> TrainError {
-    let hint = match error.kind() {
+    let remedy = match error.kind() {
         std::io::ErrorKind::StorageFull => {
-            "; make room and resume with --resume, what was written before is whole"
+            "make room and resume with --resume, what was written before is whole"
         }
-        _ => "",
+        _ => "check that the path exists and may be read and written, or name another",
     };
-    TrainError::File { path: path.display().to_string(), reason: format!("{error}{hint}") }
+    TrainError::File { path: path.display().to_string(), reason: error.to_string(), remedy }
 }

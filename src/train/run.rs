@@ -61,6 +61,13 @@ pub enum Event<'a> {
         /// Steps to be made in all.
         steps: u64,
     },
+    /// The first step since the start is through.
+    First {
+        /// Its loss.
+        loss: f64,
+        /// Images a second, compiling the kernels included.
+        images_per_second: f64,
+    },
     /// A step has been recorded.
     Step(u64),
     /// A row has been written.
@@ -90,20 +97,26 @@ impl Run {
         self.folder.join("metrics.csv")
     }
 
-    /// The newest checkpoint.
+    /// The newest checkpoint: the one that `latest` names or, where that is missing, the one with the highest number.
+    /// Each is whole, or it would not be there.
     ///
     /// # Errors
     /// If there is none.
     pub fn latest(&self) -> Result<PathBuf, TrainError> {
-        let pointer = self.checkpoints().join("latest");
-        let name = std::fs::read_to_string(&pointer).map_err(|_| {
+        let named = std::fs::read_to_string(self.checkpoints().join("latest"));
+        let named = named.ok().map(|name| self.checkpoints().join(name.trim())).filter(|path| path.is_file());
+        let all =
+            std::fs::read_dir(self.checkpoints()).into_iter().flatten().flatten().map(|file| file.path());
+        let steps = all.filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("step-") && name.ends_with(".safetensors")
+        });
+        named.or_else(|| steps.max()).ok_or_else(|| {
+            let folder = self.folder.display();
             TrainError::Run(format!(
-                "{} holds no checkpoint: {} is missing",
-                self.folder.display(),
-                pointer.display()
+                "{folder} holds no checkpoint; name a run folder that has one in {folder}/checkpoints"
             ))
-        })?;
-        Ok(self.checkpoints().join(name.trim()))
+        })
     }
 
     /// Makes a run of an imported model: its newest checkpoint, from which it is sampled, and trained on with `resume`.
@@ -146,8 +159,15 @@ impl Run {
             None => Trainer::new(gpu, config)?,
         };
         let steps = options.steps.unwrap_or(config.training.n_iters);
+        if let Some(asked) = options.steps.filter(|asked| *asked < trainer.step) {
+            let (folder, made) = (self.folder.display(), trainer.step);
+            return Err(TrainError::Run(format!(
+                "--steps {asked}: {folder} has made {made} steps already; ask for more, or train to another --out"
+            )));
+        }
         watch(Event::Start { step: trainer.step, steps })?;
         let mut since = (Instant::now(), trainer.step);
+        let first = trainer.step;
         while trainer.step < steps {
             let batch = loader.batch(trainer.step as u32);
             trainer.step(&batch)?;
@@ -155,6 +175,11 @@ impl Run {
                 // What cannot run has failed by now: nothing is left of it.
                 gpu.synchronize()?;
                 self.found(config)?;
+            }
+            if trainer.step == first + 1 {
+                let loss = trainer.loss()?;
+                let images_per_second = config.training.batch_size as f64 / since.0.elapsed().as_secs_f64();
+                watch(Event::First { loss, images_per_second })?;
             }
             watch(Event::Step(trainer.step))?;
             let save = trainer.step % config.training.snapshot_freq == 0 || trainer.step == steps;
@@ -197,11 +222,16 @@ impl Run {
     }
 
     fn reopen(&self, gpu: &Gpu, config: &Config, newest: &Path) -> Result<Trainer, TrainError> {
-        let checkpoint = Checkpoint::read(newest)?;
-        if let Some(key) = difference(config, checkpoint.config()) {
+        let checkpoint = Checkpoint::read(newest).map_err(|error| match error {
+            TrainError::Checkpoint { path, what } => {
+                TrainError::Run(format!("{path}: {what}, or remove it to go on from the one before"))
+            }
+            other => other,
+        })?;
+        if let Some(begun) = difference(config, checkpoint.config()) {
             let folder = self.folder.display();
             return Err(TrainError::Run(format!(
-                "{folder} was begun with another {key}; resume with its own config.toml, or train to another --out"
+                "{folder} was begun with {begun}; resume with that, or train to another --out"
             )));
         }
         sweep(&self.folder);
@@ -250,10 +280,15 @@ impl Run {
     /// Drops the rows of steps that a resumed run will make again.
     fn forget_after(&self, step: u64) -> Result<(), TrainError> {
         let path = self.metrics();
-        let text = std::fs::read_to_string(&path).map_err(|e| file_error(&path, e))?;
+        let text = match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Metrics::HEADER.to_string(),
+            read => read.map_err(|e| file_error(&path, e))?,
+        };
         let kept = text.lines().enumerate().filter(|(i, line)| {
             let made = line.split(',').next().and_then(|step| step.parse::<u64>().ok());
-            *i == 0 || made.is_some_and(|made| made <= step)
+            // A row that a full disk cut off is none.
+            let whole = line.split(',').count() == Metrics::HEADER.split(',').count();
+            *i == 0 || whole && made.is_some_and(|made| made <= step)
         });
         let kept: String = kept.map(|(_, line)| format!("{line}\n")).collect();
         write_whole(&path, kept.as_bytes())
@@ -272,7 +307,7 @@ impl Metrics {
     }
 }
 
-/// The first key in which two configurations differ that training's result depends on.
+/// The first key in which `a` differs from `b` that training's result depends on, with its value in `b`.
 fn difference(a: &Config, b: &Config) -> Option<String> {
     let table = |config: &Config| {
         let mut config = config.clone();
@@ -285,16 +320,17 @@ fn difference(a: &Config, b: &Config) -> Option<String> {
         toml::Table::try_from(&config).unwrap_or_default()
     };
     let (a, b) = (table(a), table(b));
+    let shown = |value: Option<&toml::Value>| value.map_or("nothing".into(), toml::Value::to_string);
     for (section, value) in &a {
         let other = b.get(section);
         match (value.as_table(), other.and_then(toml::Value::as_table)) {
             (Some(keys), Some(others)) => {
                 let differs = |key: &&String| keys.get(*key) != others.get(*key);
                 if let Some(key) = keys.keys().chain(others.keys()).find(differs) {
-                    return Some(format!("{section}.{key}"));
+                    return Some(format!("{section}.{key} = {}", shown(others.get(key))));
                 }
             }
-            _ if other != Some(value) => return Some(section.clone()),
+            _ if other != Some(value) => return Some(format!("{section} = {}", shown(other))),
             _ => {}
         }
     }

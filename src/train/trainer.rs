@@ -50,6 +50,7 @@ impl Trainer {
     pub fn new(gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
         let model = ScoreModel::build(config)?;
         fits(gpu, &model)?;
+        batch_fits(gpu, batch_shape(config))?;
         let seed = config.seed;
         let specs = model.registry.trainable.clone();
         let initial = |i: usize| specs[i].initial(seed, i);
@@ -130,8 +131,7 @@ impl Trainer {
 
     /// `[batch, h, w, c]`.
     pub fn batch_shape(&self) -> Shape {
-        let data = &self.config.data;
-        Shape::new(self.config.training.batch_size, data.image_size, data.image_size, data.num_channels)
+        batch_shape(&self.config)
     }
 
     /// The learning rate of the step after `step` others: it rises over the warm-up, from 0 in the first one, as the
@@ -159,23 +159,47 @@ impl Trainer {
         }
     }
 
+    /// The loss, averaged over the steps since the last report; waits for the device.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn loss(&self) -> Result<f64, TrainError> {
+        let (running, steps) = &self.running;
+        Ok(running.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / *steps as f64)
+    }
+
     /// What happened since the last report; waits for the device. `None` if no step was made since.
     ///
     /// # Errors
     /// [`TrainError::Diverged`] if the loss is not finite.
     pub fn report(&mut self) -> Result<Option<StepReport>, TrainError> {
-        let (running, steps) = &mut self.running;
-        let Some(norm) = self.norm.as_ref().filter(|_| *steps > 0) else { return Ok(None) };
-        let loss = running.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / *steps as f64;
+        let Some(norm) = self.norm.as_ref().filter(|_| self.running.1 > 0) else { return Ok(None) };
+        let loss = self.loss()?;
         let grad_norm = f64::from(norm.read()?[0]);
         if !loss.is_finite() || !grad_norm.is_finite() {
             return Err(TrainError::Diverged(self.step));
         }
-        running.write(&[0.0; 4])?;
-        *steps = 0;
+        self.running.0.write(&[0.0; 4])?;
+        self.running.1 = 0;
         let learning_rate = self.learning_rate(self.step - 1);
         Ok(Some(StepReport { loss, grad_norm, learning_rate }))
     }
+}
+
+fn batch_shape(config: &Config) -> Shape {
+    let data = &config.data;
+    Shape::new(config.training.batch_size, data.image_size, data.image_size, data.num_channels)
+}
+
+/// A batch must fit, before it is put together on the host.
+fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
+    let (size, limit) = (shape.vec4s() as u64 * 16, gpu.max_binding());
+    if size <= limit {
+        return Ok(());
+    }
+    let (size, limit, adapter) = (Bytes(size), Bytes(limit), gpu.adapter().name().to_string());
+    let what = format!("a tensor of shape {shape}");
+    Err(GpuError::TooLarge { what, size, limit, adapter, verb: "bind at once" }.into())
 }
 
 /// Five arenas must fit, before any of them is allocated.
