@@ -34,6 +34,15 @@ fn published_networks_have_the_published_number_of_parameters() {
         ("ve/ffhq_256_ncsnpp_continuous", 65_574_421, 644),
         ("ve/ffhq_ncsnpp_continuous", 105_785_880, 552),
         ("ve/celebahq_ncsnpp_continuous", 105_785_880, 552),
+        ("vp/ddpm/cifar10", 35_218_947, 308),
+        ("vp/ddpm/cifar10_continuous", 35_218_947, 308),
+        ("subvp/cifar10_ddpm_continuous", 35_218_947, 308),
+        ("ve/cifar10_ddpm", 35_218_947, 308),
+        ("vp/ddpm/bedroom", 111_569_923, 430),
+        ("vp/ddpm/celebahq", 111_569_923, 430),
+        ("vp/ddpm/church", 111_569_923, 430),
+        // Without the two dense layers of the embedding: 128 · 512 + 512 + 512 · 512 + 512 fewer, four tensors.
+        ("vp/ddpm/cifar10_unconditional", 35_218_947 - 328_704, 304),
     ] {
         let registry = ScoreModel::build(&load(name, &[])).expect(name).registry;
         assert_eq!(registry.count(), parameters, "{name}");

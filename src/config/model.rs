@@ -28,17 +28,20 @@ pub struct Model {
     /// Dropout in the residual blocks.
     #[serde(default)]
     pub dropout: f64,
-    /// The kind of normalisation: `ncsnpp` always has group norm.
-    #[serde(default = "defaults::normalization")]
-    pub normalization: String,
+    /// The kind of normalisation, of which each network has one: `GroupNorm`, or `InstanceNorm++` for `ncsn` and
+    /// `ncsnv2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalization: Option<String>,
     /// The nonlinearity.
     #[serde(default = "defaults::nonlinearity")]
     pub nonlinearity: Nonlinearity,
     /// Channels of the first level.
     pub nf: usize,
     /// Multiplies `nf`, level by level.
+    #[serde(default)]
     pub ch_mult: Vec<usize>,
     /// Residual blocks in a level.
+    #[serde(default)]
     pub num_res_blocks: usize,
     /// Image sizes at which there is attention.
     #[serde(default)]
@@ -73,7 +76,8 @@ pub struct Model {
     /// The only kind of attention there is: `ddpm`.
     #[serde(default = "defaults::attention_type")]
     pub attention_type: String,
-    /// How the network is told the time.
+    /// How `ncsnpp` is told the time.
+    #[serde(default = "defaults::embedding_type")]
     pub embedding_type: EmbeddingType,
     /// Standard deviation of the Fourier frequencies.
     #[serde(default = "defaults::fourier_scale")]
@@ -90,7 +94,7 @@ pub struct Model {
     /// `prediction = edm`: standard deviation of the data.
     #[serde(default = "defaults::sigma_data")]
     pub sigma_data: f64,
-    /// Divide the output by σ.
+    /// Divide the output by σ; `ncsnv2` always does, `ncsn` never.
     #[serde(default)]
     pub scale_by_sigma: bool,
     /// The moving average's rate.
@@ -104,6 +108,51 @@ pub struct Model {
 pub enum ModelName {
     /// NCSN++ and DDPM++.
     Ncsnpp,
+    /// The plain U-Net of DDPM.
+    Ddpm,
+    /// NCSN: a RefineNet whose norms look the noise level up.
+    Ncsn,
+    /// NCSNv2 of the size that the images ask for.
+    Ncsnv2,
+    /// NCSNv2 for images of less than 96 pixels.
+    #[serde(rename = "ncsnv2_64")]
+    Ncsnv2Size64,
+    /// NCSNv2 for images of 96 to 128 pixels.
+    #[serde(rename = "ncsnv2_128")]
+    Ncsnv2Size128,
+    /// NCSNv2 for images of up to 256 pixels.
+    #[serde(rename = "ncsnv2_256")]
+    Ncsnv2Size256,
+}
+
+impl ModelName {
+    /// The network itself, where the name leaves its size to that of the images.
+    pub fn for_images(self, image_size: usize) -> ModelName {
+        match (self, image_size) {
+            (ModelName::Ncsnv2, ..96) => ModelName::Ncsnv2Size64,
+            (ModelName::Ncsnv2, 96..=128) => ModelName::Ncsnv2Size128,
+            (ModelName::Ncsnv2, _) => ModelName::Ncsnv2Size256,
+            (name, _) => name,
+        }
+    }
+
+    /// The kind of normalisation that it has.
+    fn normalization(self) -> &'static str {
+        if self.is_unet() { "GroupNorm" } else { "InstanceNorm++" }
+    }
+
+    fn is_unet(self) -> bool {
+        matches!(self, ModelName::Ncsnpp | ModelName::Ddpm)
+    }
+
+    /// How often it halves the image, if that does not depend on `ch_mult`.
+    fn halvings(self) -> usize {
+        match self {
+            ModelName::Ncsnv2Size256 => 3,
+            ModelName::Ncsnv2Size128 => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// What a network's output stands for, with x = m x₀ + s z.
@@ -231,8 +280,27 @@ impl Model {
         count("model.num_scales", self.num_scales as u64, 1_000_000)
     }
 
+    /// How the network is told the time: only `ncsnpp` has a choice.
+    pub fn embedding(&self) -> EmbeddingType {
+        match self.name {
+            ModelName::Ncsnpp => self.embedding_type,
+            _ => EmbeddingType::Positional,
+        }
+    }
+
     fn check_network(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
         count("model.nf", self.nf as u64, MAX_CHANNELS)?;
+        let expected = self.name.normalization();
+        if let Some(other) = self.normalization.as_ref().filter(|name| *name != expected) {
+            return Err(refuse("model.normalization", other, format!("this network has {expected}")));
+        }
+        match self.name.is_unet() {
+            true => self.check_unet(training, data),
+            false => self.check_refinenet(training, data),
+        }
+    }
+
+    fn check_unet(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
         count("model.num_res_blocks", self.num_res_blocks as u64, 1000)?;
         if self.ch_mult.is_empty() || self.ch_mult.contains(&0) {
             return Err(refuse(
@@ -259,9 +327,6 @@ impl Model {
         if self.conv_size != 3 {
             return Err(refuse("model.conv_size", self.conv_size, "the only window is 3"));
         }
-        if self.normalization != "GroupNorm" {
-            return Err(refuse("model.normalization", &self.normalization, "ncsnpp has GroupNorm"));
-        }
         let taps = self.fir_kernel.len();
         let sum: f64 = self.fir_kernel.iter().sum();
         if !(2..=MAX_TAPS).contains(&taps) || !sum.is_finite() || sum == 0.0 {
@@ -271,10 +336,31 @@ impl Model {
                 "it needs 2 to 12 numbers whose sum is not 0",
             ));
         }
-        if self.embedding_type == EmbeddingType::Fourier && !training.continuous {
+        if self.embedding() == EmbeddingType::Fourier && !training.continuous {
             let why =
                 "fourier embeds a continuous noise level; set training.continuous = true, or use positional";
             return Err(refuse("model.embedding_type", "fourier", why));
+        }
+        Ok(())
+    }
+
+    fn check_refinenet(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
+        if self.nf < 2 {
+            return Err(refuse("model.nf", self.nf, "InstanceNorm++ compares channels and needs at least 2"));
+        }
+        if self.name == ModelName::Ncsnv2 && data.image_size > 256 {
+            let why =
+                "there is no ncsnv2 for images beyond 256 pixels; set model.name = ncsnv2_256 to try that";
+            return Err(refuse("data.image_size", data.image_size, why));
+        }
+        let halvings = self.name.for_images(data.image_size).halvings();
+        if !data.image_size.is_multiple_of(1 << halvings) {
+            let why = format!("this network halves images, and the size must divide by {}", 1 << halvings);
+            return Err(refuse("data.image_size", data.image_size, why));
+        }
+        if self.name == ModelName::Ncsn && training.continuous {
+            let why = "ncsn looks its noise level up by number; set it to false, or choose an ncsnv2";
+            return Err(refuse("training.continuous", true, why));
         }
         Ok(())
     }
@@ -299,8 +385,8 @@ mod defaults {
     pub fn beta_max() -> f64 {
         20.0
     }
-    pub fn normalization() -> String {
-        "GroupNorm".into()
+    pub fn embedding_type() -> EmbeddingType {
+        EmbeddingType::Positional
     }
     pub fn nonlinearity() -> Nonlinearity {
         Nonlinearity::Swish

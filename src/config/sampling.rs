@@ -83,6 +83,8 @@ pub enum PredictorName {
 pub enum CorrectorName {
     /// Langevin dynamics.
     Langevin,
+    /// Annealed Langevin dynamics.
+    Ald,
     /// No corrector.
     None,
 }

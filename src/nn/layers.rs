@@ -1,9 +1,9 @@
-//! Layers: convolutions, normalisation, attention, resampling and the residual blocks of the reference
-//! (`layerspp.py`), written against any engine.
+//! Layers: convolutions, normalisation, attention, resampling and the residual blocks of the reference's U-Nets,
+//! written against any engine.
 
 use super::parameters::{Init, Layout, ParameterId, Parameters, Registry};
 use crate::autodiff::Engine;
-use crate::config::{self, ConfigError, Model, Nonlinearity, ResblockType};
+use crate::config::{self, ConfigError, Model, ModelName, Nonlinearity, ResblockType};
 use crate::kernels::Result;
 use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::Activation;
@@ -48,23 +48,21 @@ pub(super) struct Style {
     pub fir: Option<Vec<f32>>,
     pub block: ResblockType,
     pub time_features: usize,
+    /// Groups of every norm, or none for as many of at least four channels as there are, 32 at most.
+    pub groups: Option<usize>,
 }
 
 impl Style {
     pub fn new(model: &Model) -> Style {
         Style {
-            act: match model.nonlinearity {
-                Nonlinearity::Swish => Activation::Swish,
-                Nonlinearity::Elu => Activation::Elu,
-                Nonlinearity::Relu => Activation::Relu,
-                Nonlinearity::Lrelu => Activation::LeakyRelu,
-            },
+            act: activation(model.nonlinearity),
             dropout: model.dropout as f32,
             skip: if model.skip_rescale { FRAC_1_SQRT_2 } else { 1.0 },
             init_scale: model.init_scale,
             fir: model.fir.then(|| model.fir_kernel.iter().map(|v| *v as f32).collect()),
             block: model.resblock_type,
             time_features: TIME_WIDTH * model.nf,
+            groups: (model.name == ModelName::Ddpm).then_some(32),
         }
     }
 
@@ -77,11 +75,20 @@ impl Style {
     }
 }
 
+pub(super) fn activation(nonlinearity: Nonlinearity) -> Activation {
+    match nonlinearity {
+        Nonlinearity::Swish => Activation::Swish,
+        Nonlinearity::Elu => Activation::Elu,
+        Nonlinearity::Relu => Activation::Relu,
+        Nonlinearity::Lrelu => Activation::LeakyRelu,
+    }
+}
+
 /// A convolution, a dense layer, or a dense layer over channels.
 #[derive(Debug, Clone)]
 pub(super) struct Conv {
     weight: ParameterId,
-    bias: ParameterId,
+    bias: Option<ParameterId>,
     spec: Conv2d,
 }
 
@@ -124,15 +131,24 @@ impl Conv {
     ) -> Conv {
         Conv {
             weight: r.add(weight, layout, Init::FanAverage(scale)),
-            bias: r.add(bias, Layout::Vector(c_out), Init::Constant(0.0)),
+            bias: Some(r.add(bias, Layout::Vector(c_out), Init::Constant(0.0))),
             spec,
         }
     }
 
+    /// A convolution that keeps the size and starts as PyTorch's do; `size` is its window, input and output channels.
+    pub fn torch(r: &mut Registry, name: &str, size: [usize; 3], dilation: usize, bias: bool) -> Conv {
+        let [k, c_in, c_out] = size;
+        let init = Init::Uniform(1.0 / ((k * k * c_in) as f64).sqrt());
+        let weight = r.add(format!("{name}.weight"), Layout::Conv { k, c_in, c_out }, init);
+        let bias = bias.then(|| r.add(format!("{name}.bias"), Layout::Vector(c_out), init));
+        Conv { weight, bias, spec: Conv2d { dilation, ..Conv2d::padded(k / 2 * dilation) } }
+    }
+
     pub fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, x: &E::Value) -> Result<E::Value> {
         let weight = pass.engine.parameter(&pass.parameters.get(self.weight));
-        let bias = pass.engine.parameter(&pass.parameters.get(self.bias));
-        pass.engine.conv2d(x, &weight, Some(&bias), &self.spec)
+        let bias = self.bias.map(|bias| pass.engine.parameter(&pass.parameters.get(bias)));
+        pass.engine.conv2d(x, &weight, bias.as_ref(), &self.spec)
     }
 }
 
@@ -145,19 +161,23 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    /// As many groups of at least four channels as there are, 32 at most.
+    /// With the activation `act`, which is the style's or none.
     pub fn new(
         r: &mut Registry,
         name: &str,
         channels: usize,
+        style: &Style,
         act: Activation,
     ) -> std::result::Result<Norm, ConfigError> {
-        let groups = (channels / 4).min(32);
+        let groups = style.groups.unwrap_or((channels / 4).min(32));
         if groups == 0 || !channels.is_multiple_of(groups) {
+            let wanted = match style.groups {
+                Some(_) => format!("of {groups}"),
+                None => "of 4 channels, and of 32 beyond 128".into(),
+            };
             let why = format!(
                 "a layer of {channels} channels cannot be split into {groups} groups of the same size for group \
-                 norm; choose model.nf and model.ch_mult so that every level has a multiple of 4 channels, and of \
-                 32 beyond 128"
+                 norm; choose model.nf and model.ch_mult so that every level has a multiple {wanted}"
             );
             return Err(config::refuse("model.nf", channels, why));
         }
@@ -175,7 +195,7 @@ impl Norm {
     }
 }
 
-/// Self-attention over the pixels with one head (`AttnBlockpp`).
+/// Self-attention over the pixels with one head (`AttnBlockpp`, `AttnBlock`).
 #[derive(Debug, Clone)]
 pub(super) struct Attention {
     norm: Norm,
@@ -193,7 +213,7 @@ impl Attention {
         channels: usize,
         style: &Style,
     ) -> std::result::Result<Self, ConfigError> {
-        let norm = Norm::new(r, &format!("{name}.GroupNorm_0"), channels, Activation::Identity)?;
+        let norm = Norm::new(r, &format!("{name}.GroupNorm_0"), channels, style, Activation::Identity)?;
         let mut nin = |i: usize, scale| Conv::nin(r, &format!("{name}.NIN_{i}"), channels, channels, scale);
         let [query, key, value] = [0, 1, 2].map(|i| nin(i, 0.1));
         Ok(Attention { norm, query, key, value, out: nin(3, style.init_scale), skip: style.skip })
@@ -231,7 +251,7 @@ pub(super) enum Resample {
     Down,
 }
 
-/// A residual block, BigGAN's or DDPM's (`ResnetBlockBigGANpp`, `ResnetBlockDDPMpp`).
+/// A residual block, BigGAN's or DDPM's (`ResnetBlockBigGANpp`, `ResnetBlockDDPMpp`, `ResnetBlockDDPM`).
 #[derive(Debug, Clone)]
 pub(super) struct ResBlock {
     norm0: Norm,
@@ -259,10 +279,10 @@ impl ResBlock {
         number: u16,
     ) -> std::result::Result<Self, ConfigError> {
         let part = |suffix: &str| format!("{name}.{suffix}");
-        let norm0 = Norm::new(r, &part("GroupNorm_0"), c_in, style.act)?;
+        let norm0 = Norm::new(r, &part("GroupNorm_0"), c_in, style, style.act)?;
         let conv0 = Conv::three(r, &part("Conv_0"), c_in, c_out, 1.0);
         let time = Conv::dense(r, &part("Dense_0"), style.time_features, c_out);
-        let norm1 = Norm::new(r, &part("GroupNorm_1"), c_out, style.act)?;
+        let norm1 = Norm::new(r, &part("GroupNorm_1"), c_out, style, style.act)?;
         let conv1 = Conv::three(r, &part("Conv_1"), c_out, c_out, style.init_scale);
         let shortcut = match style.block {
             ResblockType::Biggan => (c_in != c_out || resample != Resample::Keep)

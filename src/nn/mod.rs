@@ -3,10 +3,12 @@
 
 mod layers;
 mod ncsnpp;
+mod network;
 mod parameters;
 mod score;
 
 pub use layers::{Dropout, Pass};
-pub use ncsnpp::{Conditioning, Ncsnpp};
+pub use ncsnpp::Ncsnpp;
+pub use network::{Conditioning, Network};
 pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry, State};
 pub use score::{Combination, Label, ScoreModel, Scorer};

@@ -1,12 +1,15 @@
-//! NCSN++ and DDPM++ (Song 2021, appendix H): one U-Net with the options of the reference's `ncsnpp`. Parameters are
-//! numbered as in its `all_modules`, so that its checkpoints can be read by name.
+//! NCSN++ and DDPM++ (Song 2021, appendix H): one U-Net with the options of the reference's `ncsnpp`; with some of them
+//! settled it is its `ddpm` (Ho 2020). Parameters are numbered as in its `all_modules`, so that its checkpoints can be
+//! read by name.
 
 use super::layers::{Attention, Conv, Norm, Pass, ResBlock, Resample, Resampler, Style, TIME_WIDTH};
+use super::network::Conditioning;
 use super::parameters::{Init, Layout, ParameterSpec, Registry};
 use super::score::Label;
 use crate::autodiff::Engine;
 use crate::config::{
-    Combine, Config, ConfigError, EmbeddingType, Progressive, ProgressiveInput, ResblockType,
+    Combine, Config, ConfigError, EmbeddingType, Model, ModelName, Progressive, ProgressiveInput,
+    ResblockType,
 };
 use crate::gpu::Gpu;
 use crate::kernels::{Result, embedding};
@@ -25,10 +28,7 @@ pub struct Ncsnpp {
     /// Normalisation and convolution at the end, unless the output is a pyramid of images.
     end: Option<(Norm, Conv)>,
     progressive: Progressive,
-    centered: bool,
-    scale_by_sigma: bool,
     skip: f32,
-    channels: usize,
 }
 
 /// How the time gets in.
@@ -105,19 +105,6 @@ enum OutputPyramid {
     },
 }
 
-/// What a network is told of each sample's time.
-#[derive(Clone)]
-pub struct Conditioning {
-    /// What the embedding takes: log of the label for Fourier features, the label for sinusoids; `[n, 1, 1, 1]`.
-    embedded: Tensor,
-    /// Factors of the input `[n, 1, 1, 1]`, if it is scaled.
-    input: Option<Tensor>,
-    /// Frequencies of the embedding.
-    frequencies: Tensor,
-    /// 1 / σ `[n, 1, 1, 1]`, if the output is divided by it.
-    inverse_sigma: Option<Tensor>,
-}
-
 /// Builds the network module by module.
 struct Builder<'a> {
     config: &'a Config,
@@ -152,7 +139,7 @@ impl Builder<'_> {
 
     fn norm(&mut self, channels: usize) -> Built<Norm> {
         let name = self.module();
-        Norm::new(&mut self.registry, &name, channels, self.style.act)
+        Norm::new(&mut self.registry, &name, channels, &self.style, self.style.act)
     }
 
     fn conv(&mut self, c_in: usize, c_out: usize, scale: f64) -> Conv {
@@ -184,7 +171,7 @@ impl Builder<'_> {
 
     fn time(&mut self) -> Time {
         let model = &self.config.model;
-        let (nf, fourier) = (model.nf, model.embedding_type == EmbeddingType::Fourier);
+        let (nf, fourier) = (model.nf, model.embedding() == EmbeddingType::Fourier);
         if fourier {
             let (layout, init) = (Layout::Vector(nf), Init::Normal(model.fourier_scale));
             let name = format!("{}.W", self.module());
@@ -300,6 +287,13 @@ impl Ncsnpp {
     /// # Errors
     /// If channels do not divide into groups.
     pub fn build(config: &Config) -> Built<(Ncsnpp, Registry)> {
+        match config.model.name {
+            ModelName::Ddpm => Self::with(&Config { model: plain(&config.model), ..config.clone() }),
+            _ => Self::with(config),
+        }
+    }
+
+    fn with(config: &Config) -> Built<(Ncsnpp, Registry)> {
         let style = Style::new(&config.model);
         let mut b = Builder { config, style, registry: Registry::default(), modules: 0, blocks: 0 };
         let channels = config.data.num_channels;
@@ -318,25 +312,7 @@ impl Ncsnpp {
             Progressive::OutputSkip => None,
             _ => Some((b.norm(last)?, b.conv(last, channels, b.style.init_scale))),
         };
-        let network = Ncsnpp {
-            time,
-            conv_in,
-            down,
-            middle,
-            up,
-            end,
-            progressive,
-            centered: config.data.centered,
-            scale_by_sigma: config.model.scale_by_sigma,
-            skip: b.style.skip,
-            channels,
-        };
-        Ok((network, b.registry))
-    }
-
-    /// Channels of the images it takes and gives.
-    pub fn channels(&self) -> usize {
-        self.channels
+        Ok((Ncsnpp { time, conv_in, down, middle, up, end, progressive, skip: b.style.skip }, b.registry))
     }
 
     /// The frequencies of the time embedding: those given (Fourier features have them in their checkpoint), else those
@@ -352,46 +328,25 @@ impl Ncsnpp {
         Ok(Tensor::from_slice(gpu, Shape::vector(table.len()), &table)?)
     }
 
-    /// Uploads what the network is told of each sample's time: its label, and the factors of input and output.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn condition(&self, gpu: &Gpu, frequencies: &Tensor, labels: &[Label]) -> Result<Conditioning> {
-        let column = |values: Vec<f32>| Tensor::from_slice(gpu, Shape::new(values.len(), 1, 1, 1), &values);
-        let embedded = match self.time.fourier {
-            // The reference takes the logarithm in f32.
-            true => labels.iter().map(|label| (label.label as f32).ln()).collect(),
-            false => labels.iter().map(|label| label.label as f32).collect(),
-        };
-        let inverse = || column(labels.iter().map(|label| (1.0 / label.sigma) as f32).collect());
-        let inverse_sigma = self.scale_by_sigma.then(inverse).transpose()?;
-        let scaled = labels.iter().any(|label| label.input != 1.0);
-        let input = || column(labels.iter().map(|label| label.input as f32).collect());
-        let input = scaled.then(input).transpose()?;
-        let frequencies = frequencies.clone();
-        Ok(Conditioning { embedded: column(embedded)?, input, frequencies, inverse_sigma })
+    /// What the embedding takes of each label: its logarithm for Fourier features, the label for sinusoids.
+    pub(super) fn told(&self, labels: &[Label]) -> Vec<f32> {
+        let labels = labels.iter().map(|label| label.label as f32);
+        // The reference takes the logarithm in f32.
+        if self.time.fourier { labels.map(f32::ln).collect() } else { labels.collect() }
     }
 
-    /// The network's output for `x` `[n, h, w, c]` in the data's range.
+    /// The network's output for `x` `[n, h, w, c]` in [−1, 1].
     ///
     /// # Errors
     /// If the device refuses.
     pub fn forward<E: Engine>(
         &self,
         pass: &mut Pass<'_, E>,
-        x: &E::Value,
+        x: E::Value,
         conditioning: &Conditioning,
     ) -> Result<E::Value> {
         let time = self.time.forward(pass, conditioning)?;
         let time = time.as_ref();
-        let x = match &conditioning.input {
-            Some(factors) => pass.engine.scale_samples(x, factors)?,
-            None => x.clone(),
-        };
-        let x = match self.centered {
-            true => x,
-            false => pass.engine.affine(&x, 2.0, -1.0)?,
-        };
         let mut skips = self.descend(pass, x, time)?;
         let (first, attention, second) = &self.middle;
         // What is on top is used twice: here, and on the way up.
@@ -404,10 +359,7 @@ impl Ncsnpp {
             h = norm.forward(pass, &h)?;
             h = conv.forward(pass, &h)?;
         }
-        match &conditioning.inverse_sigma {
-            Some(inverse) => pass.engine.scale_samples(&h, inverse),
-            None => Ok(h),
-        }
+        Ok(h)
     }
 
     /// The way down: every feature map that the way up takes in.
@@ -525,12 +477,25 @@ impl Time {
     fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, c: &Conditioning) -> Result<Option<E::Value>> {
         let Some((first, second)) = &self.dense else { return Ok(None) };
         let features = match self.fourier {
-            true => embedding::fourier(&c.embedded, &c.frequencies)?,
-            false => embedding::sinusoidal(&c.embedded, &c.frequencies, self.features)?,
+            true => embedding::fourier(&c.told, &c.frequencies)?,
+            false => embedding::sinusoidal(&c.told, &c.frequencies, self.features)?,
         };
         let features = pass.engine.constant(&features);
         let h = first.forward(pass, &features)?;
         let h = pass.engine.activation(&h, self.act)?;
         Ok(Some(second.forward(pass, &h)?))
+    }
+}
+
+/// DDPM's U-Net is DDPM++ without what that adds: its residual blocks, plain resampling, unscaled sums.
+fn plain(model: &Model) -> Model {
+    Model {
+        resblock_type: ResblockType::Ddpm,
+        fir: false,
+        skip_rescale: false,
+        progressive: Progressive::None,
+        progressive_input: ProgressiveInput::None,
+        init_scale: 0.0,
+        ..model.clone()
     }
 }

@@ -124,6 +124,15 @@ pub enum Init {
         /// The scale.
         f64,
     ),
+    /// Uniform on [−a, a].
+    Uniform(
+        /// a.
+        f64,
+    ),
+    /// Normal with mean 1 and standard deviation 0.02: the factors of instance norm++.
+    NearOne,
+    /// Rows of the table of a conditional instance norm++, two thirds factors and one third shifts of 0.
+    NormTable,
     /// Normal with mean 0.
     Normal(
         /// The standard deviation.
@@ -150,14 +159,21 @@ impl ParameterSpec {
         let draw = |f: fn(Key, u32, u32) -> [f32; 4]| {
             (0..len.div_ceil(4) as u32).flat_map(move |block| f(key, 0, block)).take(len)
         };
+        let uniform = |a: f64| draw(Key::uniform).map(|v| ((2.0 * f64::from(v) - 1.0) * a) as f32).collect();
         match self.init {
             Init::Constant(value) => vec![value; len],
+            Init::Uniform(a) => uniform(a),
+            Init::NearOne => draw(Key::normal).map(|v| 1.0 + 0.02 * v).collect(),
+            Init::NormTable => {
+                let (_, _, row) = self.layout.window();
+                let value = |(i, v): (usize, f32)| if i % row < row / 3 * 2 { 1.0 + 0.02 * v } else { 0.0 };
+                draw(Key::normal).enumerate().map(value).collect()
+            }
             Init::Normal(std) => draw(Key::normal).map(|v| (f64::from(v) * std) as f32).collect(),
             Init::FanAverage(scale) => {
                 let (k, c_in, c_out) = self.layout.window();
                 let fan = (k * k * (c_in + c_out)) as f64 / 2.0;
-                let a = (3.0 * if scale == 0.0 { 1e-10 } else { scale } / fan).sqrt();
-                draw(Key::uniform).map(|v| ((2.0 * f64::from(v) - 1.0) * a) as f32).collect()
+                uniform((3.0 * if scale == 0.0 { 1e-10 } else { scale } / fan).sqrt())
             }
         }
     }

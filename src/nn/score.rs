@@ -2,7 +2,7 @@
 //! `get_score_fn`).
 
 use super::layers::{Dropout, Pass};
-use super::ncsnpp::{Conditioning, Ncsnpp};
+use super::network::{Conditioning, Network};
 use super::parameters::{Parameters, Registry};
 use crate::autodiff::Engine;
 use crate::config::{Config, ConfigError, EmbeddingType, Model, Prediction};
@@ -13,7 +13,7 @@ use crate::sde::{Marginal, Sde, SdeKind};
 #[derive(Debug, Clone)]
 pub struct ScoreModel {
     /// The network.
-    pub network: Ncsnpp,
+    pub network: Network,
     /// Its parameters' names and layouts.
     pub registry: Registry,
     /// The process.
@@ -97,12 +97,12 @@ impl ScoreModel {
     /// # Errors
     /// If channels do not divide into groups.
     pub fn build(config: &Config) -> std::result::Result<ScoreModel, ConfigError> {
-        let (network, registry) = Ncsnpp::build(config)?;
+        let (network, registry) = Network::build(config)?;
         let sde = config.sde();
         let discrete_vp = !config.training.continuous && matches!(sde.kind, SdeKind::Vp { .. });
         let Model { sigma_min, sigma_max, num_scales, .. } = config.model;
         let sigma = |i: usize| sigma_max * (sigma_min / sigma_max).powf(i as f64 / (num_scales - 1) as f64);
-        let positional = config.model.embedding_type == EmbeddingType::Positional;
+        let positional = config.model.embedding() == EmbeddingType::Positional;
         Ok(ScoreModel {
             network,
             registry,
@@ -111,7 +111,7 @@ impl ScoreModel {
             chain: if discrete_vp { sde.discrete_marginals() } else { Vec::new() },
             prediction: config.prediction(),
             sigma_data: config.model.sigma_data,
-            embedding: config.model.embedding_type,
+            embedding: config.model.embedding(),
             sde,
         })
     }

@@ -1,7 +1,7 @@
 //! Correctors: Markov chain Monte Carlo at one time, towards its marginal distribution (Song 2021, algorithms 4 and 5).
 
-use super::Draw;
 use super::score::Score;
+use super::{Draw, refuse};
 use crate::config::{CorrectorName, Over, Sampling};
 use crate::kernels::Result;
 use crate::kernels::langevin::{self, Langevin};
@@ -55,6 +55,10 @@ impl Corrector {
         let key = draw.key(Purpose::Corrector(inner)).at(number);
         match self.name {
             CorrectorName::None => Ok(x),
+            CorrectorName::Ald => Err(refuse(
+                "annealed Langevin dynamics (ald) is not implemented yet; choose --corrector langevin with --predictor \
+                 reverse_diffusion",
+            )),
             CorrectorName::Langevin => {
                 let (g, score_scale) = direction(score, &x, t)?;
                 let alpha = self.sde.corrector_alpha(t);
