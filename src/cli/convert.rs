@@ -2,7 +2,7 @@
 
 use super::{Common, open_model, print};
 use crate::config::Config;
-use crate::interop::{read_safetensors, read_score_sde, reference_config};
+use crate::interop::{read_diffusers, read_safetensors, read_score_sde, reference_config, write_diffusers};
 use crate::nn::{Registry, ScoreModel, State};
 use crate::train::{Checkpoint, Run};
 use anyhow::{Context, bail, ensure};
@@ -15,10 +15,12 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  \
     tweedie convert checkpoint_26.pth runs/cifar10 --config configs/ve/cifar10_ncsnpp_continuous.toml\n  \
     tweedie convert weights.safetensors runs/mine --config config.json\n  \
+    tweedie convert ddpm-cifar10-32 runs/ddpm
+  \
     tweedie convert runs/digits export --to safetensors")]
 pub(super) struct Args {
-    /// What to convert: a checkpoint of the reference implementation (.pth), weights (.safetensors), or with --to a run folder
-    /// or a checkpoint
+    /// What to convert: a checkpoint of the reference implementation (.pth), weights (.safetensors), a folder in Hugging
+    /// Face's layout, or with --to a run folder or a checkpoint
     source: PathBuf,
     /// Where to: a folder that does not hold a run
     folder: PathBuf,
@@ -36,6 +38,8 @@ pub(super) struct Args {
 /// Formats to export to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
+    /// Hugging Face's layout: model_index.json, unet, scheduler; the averaged weights
+    Diffusers,
     /// model.safetensors with raw and averaged weights by the reference's names, and config.toml
     Safetensors,
 }
@@ -43,6 +47,7 @@ enum Format {
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let (written, step) = match args.to {
         Some(Format::Safetensors) => export_safetensors(args)?,
+        Some(Format::Diffusers) => export_diffusers(args)?,
         None => import(args)?,
     };
     if common.json {
@@ -75,7 +80,12 @@ fn read(args: &Args) -> anyhow::Result<(Config, Registry, State)> {
             "a .pkl file (EDM's, for example) holds Python objects whose loading runs code, which this program never does; \
              save its weights as safetensors"
         ),
-        _ if source.is_dir() => bail!("this folder is no model; to export a run, say --to"),
+        _ if source.join("checkpoints").exists() => bail!("it is a run already; to export it, say --to"),
+        _ if source.is_dir() => {
+            let (config, state) = read_diffusers(source, &args.set)?;
+            let registry = ScoreModel::build(&config)?.registry;
+            Ok((config, registry, state))
+        }
         _ => bail!("it is neither .pth nor .safetensors"),
     }
 }
@@ -107,5 +117,13 @@ fn export_safetensors(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     let config = args.folder.join("config.toml");
     crate::files::atomically(&config, |aside| std::fs::write(aside, checkpoint.config().to_toml()))
         .with_context(|| format!("{} cannot be written", config.display()))?;
+    Ok((path, checkpoint.step()))
+}
+
+fn export_diffusers(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
+    let checkpoint = open_model(&args.source)?;
+    ensure!(!args.folder.exists(), "{} exists already; choose another folder", args.folder.display());
+    let path = write_diffusers(&args.folder, checkpoint.config(), &checkpoint.state()?)
+        .with_context(|| format!("{} cannot be exported", args.source.display()))?;
     Ok((path, checkpoint.step()))
 }

@@ -1,10 +1,12 @@
 //! Other people's checkpoints: the reference implementation's, and Hugging Face's `UNet2DModel`, in and out.
 
+mod diffusers;
 mod pickle;
 mod safetensors;
 mod score_sde;
 mod torch;
 
+pub use diffusers::{read_diffusers, write_diffusers};
 pub use safetensors::read_safetensors;
 pub use score_sde::{read_score_sde, reference_config};
 

@@ -36,6 +36,8 @@ pub struct Ncsnpp {
 struct Time {
     fourier: bool,
     features: usize,
+    /// Of sinusoids: how far below the last frequency 1/10,000 lies.
+    freq_shift: f64,
     /// The two dense layers; without them the network is not told the time.
     dense: Option<(Conv, Conv)>,
     act: crate::kernels::elementwise::Activation,
@@ -78,8 +80,7 @@ enum InputPyramid {
 
 #[derive(Debug, Clone)]
 struct UpLevel {
-    blocks: Vec<ResBlock>,
-    attention: Option<Attention>,
+    blocks: Vec<(ResBlock, Option<Attention>)>,
     pyramid: OutputPyramid,
     /// Absent in the last level.
     up: Option<Step>,
@@ -127,14 +128,15 @@ impl Builder<'_> {
         ResBlock::new(&mut self.registry, &name, [c_in, c_out], resample, &self.style, self.blocks - 1)
     }
 
-    fn attention(&mut self, channels: usize) -> Built<Attention> {
+    fn attention(&mut self, channels: usize, groups: Option<usize>) -> Built<Attention> {
         let name = self.module();
-        Attention::new(&mut self.registry, &name, channels, &self.style)
+        Attention::new(&mut self.registry, &name, channels, groups, &self.style)
     }
 
-    fn attention_at(&mut self, level: usize, channels: usize) -> Built<Option<Attention>> {
-        let wanted = self.config.model.attn_resolutions.contains(&(self.config.data.image_size >> level));
-        wanted.then(|| self.attention(channels)).transpose()
+    /// Attention in a level, if its images are of one of these sizes.
+    fn attention_at(&mut self, level: usize, sizes: &[usize], channels: usize) -> Built<Option<Attention>> {
+        let wanted = sizes.contains(&(self.config.data.image_size >> level));
+        wanted.then(|| self.attention(channels, self.config.model.attn_num_groups)).transpose()
     }
 
     fn norm(&mut self, channels: usize) -> Built<Norm> {
@@ -184,7 +186,7 @@ impl Builder<'_> {
             let mut dense = |i: usize, c_in| Conv::dense(&mut self.registry, &names[i], c_in, width);
             (dense(0, features), dense(1, width))
         });
-        Time { fourier, features, dense, act: self.style.act }
+        Time { fourier, features, freq_shift: model.freq_shift, dense, act: self.style.act }
     }
 
     /// The way down, and the channels of every feature map that the way up takes in.
@@ -199,7 +201,7 @@ impl Builder<'_> {
             for _ in 0..model.num_res_blocks {
                 let block = self.block(channels, model.nf * mult, Resample::Keep)?;
                 channels = model.nf * mult;
-                blocks.push((block, self.attention_at(level, channels)?));
+                blocks.push((block, self.attention_at(level, &model.attn_resolutions, channels)?));
                 skips.push(channels);
             }
             let mut down = None;
@@ -238,16 +240,19 @@ impl Builder<'_> {
         let mut levels = Vec::new();
         for (level, mult) in model.ch_mult.iter().enumerate().rev() {
             let mut blocks = Vec::new();
-            for _ in 0..=model.num_res_blocks {
+            for i in 0..=model.num_res_blocks {
                 let skip = skips.pop().unwrap_or_default();
-                blocks.push(self.block(channels + skip, model.nf * mult, Resample::Keep)?);
+                let block = self.block(channels + skip, model.nf * mult, Resample::Keep)?;
                 channels = model.nf * mult;
+                let attends = model.attn_up_each || i == model.num_res_blocks;
+                let sizes = model.attn_resolutions_up.as_ref().unwrap_or(&model.attn_resolutions);
+                let attention = if attends { self.attention_at(level, sizes, channels)? } else { None };
+                blocks.push((block, attention));
             }
-            let attention = self.attention_at(level, channels)?;
             let first = level + 1 == model.ch_mult.len();
             let pyramid = self.output_pyramid(first, channels, &mut pyramid_channels)?;
             let up = (level > 0).then(|| self.step(channels, true)).transpose()?;
-            levels.push(UpLevel { blocks, attention, pyramid, up });
+            levels.push(UpLevel { blocks, pyramid, up });
         }
         Ok((levels, channels))
     }
@@ -303,7 +308,7 @@ impl Ncsnpp {
         let deepest = *skips.last().unwrap_or(&config.model.nf);
         let middle = (
             b.block(deepest, deepest, Resample::Keep)?,
-            b.attention(deepest)?,
+            b.attention(deepest, None)?,
             b.block(deepest, deepest, Resample::Keep)?,
         );
         let (up, last) = b.up(skips)?;
@@ -323,7 +328,7 @@ impl Ncsnpp {
     pub fn frequencies(&self, gpu: &Gpu, fourier: Option<&[f32]>) -> Result<Tensor> {
         let table = match fourier {
             Some(fourier) => fourier.to_vec(),
-            None => embedding::sinusoidal_frequencies(self.time.features),
+            None => embedding::sinusoidal_frequencies(self.time.features, self.time.freq_shift),
         };
         Ok(Tensor::from_slice(gpu, Shape::vector(table.len()), &table)?)
     }
@@ -413,14 +418,14 @@ impl Ncsnpp {
     ) -> Result<E::Value> {
         let mut pyramid: Option<E::Value> = None;
         for level in &self.up {
-            for block in &level.blocks {
+            for (block, attention) in &level.blocks {
                 let skip = skips.pop().expect("as many feature maps as blocks take in");
                 h = pass.engine.concat(&h, &skip)?;
                 drop(skip);
                 h = block.forward(pass, &h, time)?;
-            }
-            if let Some(attention) = &level.attention {
-                h = attention.forward(pass, &h)?;
+                if let Some(attention) = attention {
+                    h = attention.forward(pass, &h)?;
+                }
             }
             pyramid = match (&level.pyramid, pyramid) {
                 (OutputPyramid::None, _) => None,
