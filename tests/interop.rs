@@ -8,22 +8,22 @@ use std::process::Command;
 use tweedie::train::Checkpoint;
 
 /// The fixtures, and whether their network is one of ours yet.
-const MODELS: [&str; 2] = ["ncsnpp_ve", "ddpmpp_vp"];
+const MODELS: [&str; 3] = ["ncsnpp_ve", "ddpmpp_vp", "ddpm_vp"];
 
-fn tweedie() -> Command {
+pub fn tweedie() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tweedie"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(std::process::Stdio::null());
     command
 }
 
-fn succeed(command: &mut Command) -> String {
+pub fn succeed(command: &mut Command) -> String {
     let output = command.output().expect("the program starts");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 
 /// Runs what must fail; its message, which must be one line.
-fn refuse(command: &mut Command) -> String {
+pub fn refuse(command: &mut Command) -> String {
     let output = command.output().expect("the program starts");
     let text = String::from_utf8(output.stderr).expect("text");
     assert_eq!(output.status.code(), Some(1), "{command:?}: {text}");
@@ -32,7 +32,7 @@ fn refuse(command: &mut Command) -> String {
     lines[0].to_string()
 }
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
@@ -44,13 +44,13 @@ fn import(fixture: &Path, out: &Path) -> Command {
 }
 
 /// The one checkpoint of a run folder.
-fn checkpoint(run: &Path) -> PathBuf {
+pub fn checkpoint(run: &Path) -> PathBuf {
     let folder = run.join("checkpoints");
     folder.join(std::fs::read_to_string(folder.join("latest")).expect("a name"))
 }
 
 /// A safetensors file of some of a reference's tensors, `name` → `as`.
-fn excerpt(from: &Path, names: &[(&str, &str)], to: &Path) {
+pub fn excerpt(from: &Path, names: &[(&str, &str)], to: &Path) {
     let all = read_safetensors(&from.to_path_buf());
     let bytes: Vec<Vec<u8>> = names
         .iter()
@@ -146,7 +146,8 @@ fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
     std::fs::write(at("images.idx"), [&header[..], &pixels].concat()).expect("a file");
     let images = format!("data.images={}", at("images.idx").display());
     let mut command = import(&fixture, &at("more"));
-    command.args(["--set", "data.dataset=idx", "--set", &images, "--set", "training.batch_size=4"]);
+    command.args(["--set", "data.dataset=idx", "--set", &images, "--set", "training.batch_size=2"]);
+    command.args(["--set", "training.snapshot_sampling=false"]);
     succeed(&mut command);
     let steps = (whole.step + 2).to_string();
     succeed(tweedie().args(["train", "--resume", "--steps", &steps, "--out"]).arg(at("more")));
@@ -167,24 +168,24 @@ fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
 
 /// A pickle of protocol 2, with the storages that its tensors are in.
 #[derive(Default)]
-struct Pickler {
-    pickle: Vec<u8>,
-    storages: Vec<Vec<u8>>,
+pub struct Pickler {
+    pub pickle: Vec<u8>,
+    pub storages: Vec<Vec<u8>>,
 }
 
 impl Pickler {
-    fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         self.pickle.push(b'X');
         self.pickle.extend((text.len() as u32).to_le_bytes());
         self.pickle.extend(text.bytes());
     }
 
-    fn int(&mut self, value: usize) {
+    pub fn int(&mut self, value: usize) {
         self.pickle.push(b'J');
         self.pickle.extend((value as i32).to_le_bytes());
     }
 
-    fn tensor(&mut self, shape: &[usize], values: &[f32]) {
+    pub fn tensor(&mut self, shape: &[usize], values: &[f32]) {
         self.pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
         self.text("storage");
         self.pickle.extend(b"ctorch\nFloatStorage\n");
@@ -199,7 +200,7 @@ impl Pickler {
         self.storages.push(values.iter().flat_map(|v| v.to_le_bytes()).collect());
     }
 
-    fn archive(mut self) -> Vec<u8> {
+    pub fn archive(mut self) -> Vec<u8> {
         use std::io::{Cursor, Write};
         self.pickle.push(b'.');
         let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
@@ -258,6 +259,113 @@ fn the_optimisers_moments_are_found_by_number_past_the_frozen_frequencies() {
         assert!(m.iter().all(|m| *m == i as f32) && v.iter().all(|v| *v == 1000.0 + i as f32), "{i}");
     }
     assert_eq!(state.raw, state.ema);
+}
+
+/// What a module of the reference's is, by its parameters, as the facts' tables say it: `Res 128->256`, `Attn 256`, …
+fn kind(parts: &[(&str, Vec<usize>)]) -> String {
+    let shape = |name: &str| parts.iter().find(|(part, _)| *part == name).map(|(_, shape)| &shape[..]);
+    let conv = |shape: &[usize]| format!("{}->{}", shape[1], shape[0]);
+    if let Some(norm) = shape("GroupNorm_1.weight") {
+        let (c_in, c_out) = (shape("GroupNorm_0.weight").expect("a norm")[0], norm[0]);
+        let resamples = c_in == c_out && (shape("Conv_2.weight").is_some());
+        return format!("Res{} {c_in}->{c_out}", if resamples { "X" } else { "" });
+    }
+    if let Some(attention) = shape("GroupNorm_0.weight") {
+        return format!("Attn {}", attention[0]);
+    }
+    if let Some(weight) = shape("Conv2d_0.weight") {
+        return format!("PyramidDown {}", conv(weight));
+    }
+    match (shape("Conv_0.weight"), shape("weight"), shape("W")) {
+        (Some(weight), ..) if weight[2] == 1 => format!("Combine {}", conv(weight)),
+        (Some(weight), ..) => format!("Resample {}", weight[0]),
+        (_, Some(weight), _) => match weight.len() {
+            4 => format!("Conv3x3 {}", conv(weight)),
+            2 => format!("Linear {}", conv(weight)),
+            _ => format!("GN {}", weight[0]),
+        },
+        (_, _, Some(frequencies)) => format!("GaussianFourier W[{}] (frozen)", frequencies[0]),
+        _ => "nothing".into(),
+    }
+}
+
+#[test]
+fn modules_are_numbered_as_in_the_references_tables() {
+    let Some(facts) = shared("reference/score_sde_facts.md") else { return };
+    let facts = std::fs::read_to_string(facts).expect("the facts");
+    for (title, name) in [
+        ("ve/cifar10_ncsnpp_continuous", "ve/cifar10_ncsnpp_continuous"),
+        ("vp|subvp/cifar10_ddpmpp_continuous", "vp/cifar10_ddpmpp_continuous"),
+        ("vp/ddpm/cifar10", "vp/ddpm/cifar10"),
+        ("ve/{church,bedroom,ffhq_256,celebahq_256}_ncsnpp_continuous", "ve/church_ncsnpp_continuous"),
+        ("ve/{ffhq,celebahq}_ncsnpp_continuous (1024²)", "ve/ffhq_ncsnpp_continuous"),
+    ] {
+        let line = facts.lines().find_map(|line| line.strip_prefix(&format!("- **{title}** (")));
+        let table = line.and_then(|line| line.split_once(" modules): ")).expect(title).1;
+        let text = std::fs::read_to_string(format!("configs/{name}.toml")).expect("a file");
+        let config = tweedie::config::Config::from_toml(&text, &[]).expect("a configuration");
+        let registry = tweedie::nn::ScoreModel::build(&config).expect("a model").registry;
+        let specs = || registry.frozen.iter().chain(&registry.trainable);
+        for entry in table.split("; ") {
+            let (number, expected) = entry.split_once(' ').expect("a number and a module");
+            let prefix = format!("all_modules.{number}.");
+            let parts: Vec<(&str, Vec<usize>)> = specs()
+                .filter_map(|spec| Some((spec.name.strip_prefix(&prefix)?, spec.layout.file_shape())))
+                .collect();
+            let expected = expected.replace("ResDown", "ResX").replace("ResUp", "ResX");
+            let expected = expected.replace("Downsample", "Resample").replace("Upsample", "Resample");
+            assert_eq!(kind(&parts), expected, "{name} {number}");
+        }
+        let modules = table.split("; ").count();
+        assert!(specs().all(|spec| {
+            let number = spec.name.split('.').nth(1).and_then(|number| number.parse::<usize>().ok());
+            number.is_some_and(|number| number < modules)
+        }));
+    }
+}
+
+#[test]
+fn checkpoints_of_other_configurations_are_read_to_the_last_tensor() {
+    let plain = ["model.resblock_type=biggan", "model.name=ncsnpp", "model.attn_up_each=false"];
+    for set in [
+        &[
+            "model.progressive=output_skip",
+            "model.progressive_input=input_skip",
+            "model.progressive_combine=cat",
+        ][..],
+        &["model.progressive=output_skip", "model.progressive_input=input_skip", "data.num_channels=3"],
+        &["model.progressive=residual", "model.progressive_input=residual", "model.fir=true"],
+        &["model.embedding_type=fourier", "training.continuous=true", "training.sde=vesde"],
+        &["model.resblock_type=ddpm", "model.resamp_with_conv=false", "training.sde=subvpsde"],
+        &["model.conditional=false", "model.num_groups=4", "model.ch_mult=[1, 1, 2]"],
+    ] {
+        let all: Vec<&str> = plain.iter().chain(set).copied().collect();
+        let (_, registry, state) = crate::support::tiny_with(&all);
+        let mut p = Pickler::default();
+        p.pickle.extend(b"\x80\x02}(");
+        p.text("model");
+        p.pickle.extend(b"}(");
+        let raw = registry.frozen.iter().zip(&state.frozen).chain(registry.trainable.iter().zip(&state.raw));
+        for (spec, values) in raw {
+            p.text(&format!("module.{}", spec.name));
+            p.tensor(&spec.layout.file_shape(), values);
+        }
+        p.text("module.sigmas");
+        p.tensor(&[2], &[1.0, 0.5]);
+        p.pickle.push(b'u');
+        p.text("ema");
+        p.pickle.extend(b"}(");
+        p.text("shadow_params");
+        p.pickle.extend(b"](");
+        for (spec, values) in registry.trainable.iter().zip(&state.raw) {
+            p.tensor(&spec.layout.file_shape(), &values.iter().map(|v| -v).collect::<Vec<f32>>());
+        }
+        p.pickle.extend(b"euu");
+        let read = tweedie::interop::read_score_sde_from(std::io::Cursor::new(p.archive()), &registry);
+        let read = read.unwrap_or_else(|e| panic!("{set:?}: {e}"));
+        assert!(read.raw == state.raw && read.frozen == state.frozen, "{set:?}");
+        assert!(read.ema.iter().flatten().zip(state.raw.iter().flatten()).all(|(a, b)| *a == -b), "{set:?}");
+    }
 }
 
 /// The archive with its pickle changed.

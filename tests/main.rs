@@ -5,10 +5,15 @@
 mod support;
 
 mod cli;
+mod diffusers;
 mod distributions;
 mod engines;
+mod hostile;
+#[cfg(feature = "hub")]
+mod hub;
 mod interop;
 mod networks;
 mod ops;
 mod portability;
+mod score_command;
 mod score_sde;

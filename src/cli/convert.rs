@@ -1,12 +1,13 @@
 //! `tweedie convert`.
 
+use super::model::{is_import, local};
 use super::{Common, open_model, print};
 use crate::config::Config;
 use crate::interop::{read_diffusers, read_safetensors, read_score_sde, reference_config, write_diffusers};
 use crate::nn::{Registry, ScoreModel, State};
 use crate::train::{Checkpoint, Run};
 use anyhow::{Context, bail, ensure};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Bring a model from elsewhere, or take one there.
 ///
@@ -15,12 +16,13 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  \
     tweedie convert checkpoint_26.pth runs/cifar10 --config configs/ve/cifar10_ncsnpp_continuous.toml\n  \
     tweedie convert weights.safetensors runs/mine --config config.json\n  \
-    tweedie convert ddpm-cifar10-32 runs/ddpm
-  \
+    tweedie convert ddpm-cifar10-32 runs/ddpm\n  \
+    tweedie convert hf:google/ddpm-cifar10-32 runs/ddpm\n  \
+    tweedie convert runs/ddpm ddpm --to diffusers\n  \
     tweedie convert runs/digits export --to safetensors")]
 pub(super) struct Args {
     /// What to convert: a checkpoint of the reference implementation (.pth), weights (.safetensors), a folder in Hugging
-    /// Face's layout, or with --to a run folder or a checkpoint
+    /// Face's layout or hf:OWNER/NAME[@REVISION], or with --to a run folder or a checkpoint
     source: PathBuf,
     /// Where to: a folder that does not hold a run
     folder: PathBuf,
@@ -58,16 +60,22 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 
 fn import(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     let source = args.source.display();
-    ensure!(args.source.exists(), "{source} does not exist");
-    let (config, registry, state) = read(args).with_context(|| format!("{source} cannot be imported"))?;
+    let place = local(&args.source)?;
+    ensure!(place.exists(), "{source} does not exist");
+    let (config, registry, state) =
+        read(args, &place).with_context(|| format!("{source} cannot be imported"))?;
     let written = Run::at(&args.folder).import(&config, &registry, &state)?;
     Ok((written, state.step))
 }
 
-fn read(args: &Args) -> anyhow::Result<(Config, Registry, State)> {
-    let source = &args.source;
+fn read(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)> {
     let ending = source.extension().and_then(|e| e.to_str()).unwrap_or_default();
     match ending {
+        _ if is_import(source) => {
+            let (config, state) = read_diffusers(source, &args.set)?;
+            let registry = ScoreModel::build(&config)?.registry;
+            Ok((config, registry, state))
+        }
         "safetensors" if args.config.is_none() => {
             let checkpoint = Checkpoint::read(source)?;
             let config = Config::from_toml(&checkpoint.config().to_toml(), &args.set)?;
@@ -81,11 +89,7 @@ fn read(args: &Args) -> anyhow::Result<(Config, Registry, State)> {
              save its weights as safetensors"
         ),
         _ if source.join("checkpoints").exists() => bail!("it is a run already; to export it, say --to"),
-        _ if source.is_dir() => {
-            let (config, state) = read_diffusers(source, &args.set)?;
-            let registry = ScoreModel::build(&config)?.registry;
-            Ok((config, registry, state))
-        }
+        _ if source.is_dir() => bail!("it holds neither config.json nor unet/config.json"),
         _ => bail!("it is neither .pth nor .safetensors"),
     }
 }

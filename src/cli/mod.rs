@@ -4,6 +4,7 @@ mod bench;
 mod convert;
 mod devices;
 mod evaluate;
+mod model;
 mod output;
 mod plot;
 mod sample;
@@ -11,11 +12,9 @@ mod score;
 mod train;
 
 use crate::gpu::Gpu;
-use crate::train::{Checkpoint, Run};
-use anyhow::Context;
 use clap::builder::RangedI64ValueParser;
 use clap::{Parser, Subcommand};
-use std::path::Path;
+use model::open_model;
 use std::process::ExitCode;
 
 /// Train score-based generative models and sample from them on any GPU.
@@ -111,15 +110,6 @@ fn quiet_the_driver() {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
-}
-
-/// Reads a model: a run folder, whose newest checkpoint is taken, or a checkpoint.
-fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
-    let file = if path.is_dir() { Run::at(path).latest()? } else { path.to_path_buf() };
-    if !file.exists() {
-        anyhow::bail!("{} does not exist; a model is a run folder or one of its checkpoints", file.display());
-    }
-    Checkpoint::read(&file).context("the model cannot be read")
 }
 
 /// Parses a whole number from 0 up, as large as `T` and TOML's numbers can be.

@@ -22,7 +22,8 @@ use std::time::Instant;
     tweedie sample runs/digits -n 400 --out samples.npz --out samples.png --seed 1\n  \
     tweedie sample runs/digits -n 8 --first 8 --steps 200 --animate reverse.gif --out pictures/")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    /// A run folder, whose newest checkpoint is taken, a checkpoint, a folder in Hugging Face's layout, or
+    /// hf:OWNER/NAME[@REVISION]
     model: PathBuf,
     /// How many samples
     #[arg(short, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]

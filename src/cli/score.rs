@@ -24,7 +24,8 @@ use std::path::{Path, PathBuf};
     tweedie score runs/digits --in points.safetensors --out flow.safetensors --divergence --probes 8\n  \
     tweedie score runs/digits --in points.safetensors --out net.safetensors --network")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    /// A run folder, whose newest checkpoint is taken, a checkpoint, a folder in Hugging Face's layout, or
+    /// hf:OWNER/NAME[@REVISION]
     model: PathBuf,
     /// Where to read `x`, `t`, and `eps` if it is given
     #[arg(long = "in", value_name = "F.safetensors")]

@@ -86,7 +86,8 @@ pub struct Model {
     /// at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_groups: Option<usize>,
-    /// Groups of the norms before the levels' attention, if others than those of other norms.
+    /// Groups of the norms of the levels' attention, and of the first norms of the blocks of such a level on the way up, if
+    /// others than those of other norms: 32 in `UNet2DModel`'s AttnSkip blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attn_num_groups: Option<usize>,
     /// Added to the variance in every group norm.

@@ -1,14 +1,16 @@
 //! Other people's checkpoints: the reference implementation's, and Hugging Face's `UNet2DModel`, in and out.
 
 mod diffusers;
+mod hub;
 mod pickle;
 mod safetensors;
 mod score_sde;
 mod torch;
 
-pub use diffusers::{read_diffusers, write_diffusers};
-pub use safetensors::read_safetensors;
-pub use score_sde::{read_score_sde, reference_config};
+pub use diffusers::{diffusers_config, is_diffusers, read_diffusers, write_diffusers};
+pub use hub::{Download, download};
+pub use safetensors::{read_safetensors, read_safetensors_bytes};
+pub use score_sde::{read_score_sde, read_score_sde_from, reference_config};
 
 use crate::config::ConfigError;
 

@@ -89,7 +89,7 @@ impl Class {
             ("torch._utils", "_rebuild_tensor_v2", _) => Ok(Class::RebuildTensor),
             ("torch._utils", "_rebuild_parameter", _) => Ok(Class::RebuildParameter),
             ("torch", _, Some(dtype)) => Ok(Class::Storage(dtype)),
-            _ => Err(InteropError::Code(format!("{module}.{name}"))),
+            _ => Err(InteropError::Code(readable(&format!("{module}.{name}")))),
         }
     }
 }
@@ -190,11 +190,19 @@ struct Machine<'a> {
     memo: Vec<Option<usize>>,
 }
 
-/// The memo may not be larger than this, whatever number a pickle puts something under.
-const MEMO: usize = 1 << 24;
+/// More objects than any checkpoint has; and the memo is no larger, whatever number a pickle puts something under.
+const OBJECTS: usize = 1 << 21;
+/// No storage's name is longer, and no tensor has more axes: both are copied with every tensor that refers to them.
+const KEY: usize = 64;
+const AXES: usize = 8;
 
 fn damaged(what: impl Into<String>) -> InteropError {
     InteropError::Damaged(what.into())
+}
+
+/// A name as a message may show it, whatever is in it.
+fn readable(name: &str) -> String {
+    name.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 impl Machine<'_> {
@@ -284,6 +292,9 @@ impl Machine<'_> {
     }
 
     fn push(&mut self, object: Object) -> Result<(), InteropError> {
+        if self.objects.len() >= OBJECTS {
+            return Err(damaged("its pickle holds more than a checkpoint can"));
+        }
         self.objects.push(object);
         self.stack.push(self.objects.len() - 1);
         Ok(())
@@ -394,7 +405,7 @@ impl Machine<'_> {
             _ => self.memo.len(),
         };
         let id = *self.stack.last().ok_or_else(|| damaged("its pickle remembers what is not there"))?;
-        if place >= MEMO {
+        if place >= OBJECTS {
             return Err(damaged("its pickle remembers more than there can be"));
         }
         if self.memo.len() <= place {
@@ -427,7 +438,7 @@ impl Machine<'_> {
                 Object::Class(Class::Storage(dtype)),
                 Object::Text(key),
                 Object::Int(len),
-            ) if kind == "storage" => {
+            ) if kind == "storage" && key.len() <= KEY => {
                 let len = usize::try_from(*len).map_err(|_| wrong())?;
                 Storage { dtype: *dtype, key: key.clone(), len }
             }
@@ -440,10 +451,13 @@ impl Machine<'_> {
     fn reduce(&mut self) -> Result<(), InteropError> {
         let (arguments, class) = (self.pop()?, self.pop()?);
         let (Object::Tuple(arguments), Object::Class(class)) =
-            (self.objects[arguments].clone(), self.objects[class].clone())
+            (&self.objects[arguments], &self.objects[class])
         else {
             return Err(damaged("its pickle calls what is no function"));
         };
+        // The first few are all that anything is made of.
+        let arguments: Vec<usize> = arguments.iter().take(AXES).copied().collect();
+        let class = *class;
         match class {
             Class::OrderedDict if arguments.is_empty() => self.push(Object::Dict(Vec::new())),
             Class::RebuildTensor => {
@@ -470,7 +484,9 @@ impl Machine<'_> {
             _ => Err(wrong()),
         };
         let numbers = |id: usize| match &self.objects[id] {
-            Object::Tuple(items) => items.iter().map(|id| number(*id)).collect::<Result<Vec<usize>, _>>(),
+            Object::Tuple(items) if items.len() <= AXES => {
+                items.iter().map(|id| number(*id)).collect::<Result<Vec<usize>, _>>()
+            }
             _ => Err(wrong()),
         };
         let Object::Storage(storage) = &self.objects[storage] else { return Err(wrong()) };
@@ -499,6 +515,15 @@ impl Strided {
     /// Elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// How many elements of the storage lie between the first and the last, both included; of a tensor that fits.
+    pub fn span(&self) -> usize {
+        if self.len() == 0 {
+            return 0;
+        }
+        let reach = |(extent, stride): (&usize, &usize)| (extent - 1) * stride;
+        1 + self.shape.iter().zip(&self.stride).map(reach).sum::<usize>()
     }
 
     /// Whether every element is inside the storage.
@@ -548,6 +573,21 @@ mod tests {
         }
         let text = Pickle::read(b"\x80\x02cos\nsystem\n.").map(drop).unwrap_err().to_string();
         assert!(text.contains("os.system"), "{text}");
+    }
+
+    #[test]
+    fn a_small_pickle_cannot_take_much_memory() {
+        let refused = |bytes: &[u8]| match Pickle::read(bytes) {
+            Err(InteropError::Damaged(why)) => why,
+            _ => panic!("read"),
+        };
+        // A hundred million times None; the memo's last place; and a long text, copied with a million tensors.
+        assert!(refused(&vec![b'N'; 100_000_000]).contains("more than a checkpoint can"));
+        assert!(refused(b"\x80\x02Nr\xff\xff\xff\xff.").contains("remembers more"));
+        let mut bytes = b"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x00\x10\x00\x00".to_vec();
+        bytes.extend([b'k'; 4096]);
+        bytes.extend(b"NK\x01tQ.");
+        assert!(refused(&bytes).contains("no tensor's storage"));
     }
 
     #[test]

@@ -11,8 +11,15 @@ use std::path::Path;
 /// # Errors
 /// If the file is damaged, or of another network.
 pub fn read_safetensors(path: &Path, registry: &Registry) -> Result<State, InteropError> {
-    let bytes = std::fs::read(path)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| InteropError::Damaged(e.to_string()))?;
+    read_safetensors_bytes(&std::fs::read(path)?, registry)
+}
+
+/// Reads such weights from a file's bytes.
+///
+/// # Errors
+/// If they are damaged, or of another network.
+pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<State, InteropError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| InteropError::Damaged(e.to_string()))?;
     let read = |kinds: &[&str], specs: &[ParameterSpec]| -> Result<Vec<Vec<f32>>, InteropError> {
         specs.iter().map(|spec| values(&file, kinds, spec)).collect()
     };

@@ -9,6 +9,7 @@ use super::torch::TorchFile;
 use crate::config::Config;
 use crate::nn::{ParameterSpec, Registry, State};
 use serde_json::{Map, Value};
+use std::io::{Read, Seek};
 use std::path::Path;
 
 /// Keys of the reference's configurations that concern other programs, by section.
@@ -57,22 +58,36 @@ fn drop_keys(map: &mut Map<String, Value>, keys: &[&str]) {
 /// # Errors
 /// If the file is damaged, asks for code to be run, or is of another network.
 pub fn read_score_sde(path: &Path, registry: &Registry) -> Result<State, InteropError> {
-    let file = TorchFile::open(path)?;
+    state(&TorchFile::open(path)?, registry)
+}
+
+/// Reads such a checkpoint from anywhere.
+///
+/// # Errors
+/// If it is damaged, asks for code to be run, or is of another network.
+pub fn read_score_sde_from(
+    source: impl Read + Seek + 'static,
+    registry: &Registry,
+) -> Result<State, InteropError> {
+    state(&TorchFile::read(source)?, registry)
+}
+
+fn state(file: &TorchFile, registry: &Registry) -> Result<State, InteropError> {
     let root = file.root();
     let model = root.get("model").ok_or_else(|| {
         let what =
             "it holds no `model`; a checkpoint of score_sde_pytorch holds model, ema, optimizer and step";
         InteropError::Unknown(what.into())
     })?;
-    let raw = named(&file, model, &registry.trainable)?;
-    let frozen = named(&file, model, &registry.frozen)?;
+    let raw = named(file, model, &registry.trainable)?;
+    let frozen = named(file, model, &registry.frozen)?;
     refuse_unknown(model, registry)?;
     let ema = match root.get("ema").and_then(|ema| ema.get("shadow_params")) {
-        Some(shadow) => listed(&file, shadow, &registry.trainable)?,
+        Some(shadow) => listed(file, shadow, &registry.trainable)?,
         None => raw.clone(),
     };
     let moments = match root.get("optimizer").and_then(|optimizer| optimizer.get("state")) {
-        Some(state) if state.pairs().next().is_some() => Some(moments(&file, state, registry)?),
+        Some(state) if state.pairs().next().is_some() => Some(moments(file, state, registry)?),
         _ => None,
     };
     let step = root.get("step").and_then(Node::int).unwrap_or(0);

@@ -289,16 +289,19 @@ pub(super) struct ResBlock {
 }
 
 impl ResBlock {
+    /// With `groups` in the first norm, if others than the style's.
     pub fn new(
         r: &mut Registry,
         name: &str,
         [c_in, c_out]: [usize; 2],
         resample: Resample,
+        groups: Option<usize>,
         style: &Style,
         number: u16,
     ) -> std::result::Result<Self, ConfigError> {
         let part = |suffix: &str| format!("{name}.{suffix}");
-        let norm0 = Norm::new(r, &part("GroupNorm_0"), c_in, style, style.act)?;
+        let groups = groups.or(style.groups);
+        let norm0 = Norm::of_groups(r, &part("GroupNorm_0"), c_in, groups, style, style.act)?;
         let conv0 = Conv::three(r, &part("Conv_0"), c_in, c_out, 1.0);
         let time = Conv::dense(r, &part("Dense_0"), style.time_features, c_out);
         let norm1 = Norm::new(r, &part("GroupNorm_1"), c_out, style, style.act)?;

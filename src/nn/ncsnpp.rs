@@ -123,9 +123,18 @@ impl Builder<'_> {
     }
 
     fn block(&mut self, c_in: usize, c_out: usize, resample: Resample) -> Built<ResBlock> {
+        self.block_of_groups([c_in, c_out], resample, None)
+    }
+
+    fn block_of_groups(
+        &mut self,
+        channels: [usize; 2],
+        resample: Resample,
+        groups: Option<usize>,
+    ) -> Built<ResBlock> {
         let name = self.module();
         self.blocks += 1;
-        ResBlock::new(&mut self.registry, &name, [c_in, c_out], resample, &self.style, self.blocks - 1)
+        ResBlock::new(&mut self.registry, &name, channels, resample, groups, &self.style, self.blocks - 1)
     }
 
     fn attention(&mut self, channels: usize, groups: Option<usize>) -> Built<Attention> {
@@ -240,12 +249,15 @@ impl Builder<'_> {
         let mut levels = Vec::new();
         for (level, mult) in model.ch_mult.iter().enumerate().rev() {
             let mut blocks = Vec::new();
+            let sizes = model.attn_resolutions_up.as_ref().unwrap_or(&model.attn_resolutions);
+            let attending = sizes.contains(&(self.config.data.image_size >> level));
+            let groups = model.attn_num_groups.filter(|_| attending);
             for i in 0..=model.num_res_blocks {
                 let skip = skips.pop().unwrap_or_default();
-                let block = self.block(channels + skip, model.nf * mult, Resample::Keep)?;
+                let widths = [channels + skip, model.nf * mult];
+                let block = self.block_of_groups(widths, Resample::Keep, groups)?;
                 channels = model.nf * mult;
                 let attends = model.attn_up_each || i == model.num_res_blocks;
-                let sizes = model.attn_resolutions_up.as_ref().unwrap_or(&model.attn_resolutions);
                 let attention = if attends { self.attention_at(level, sizes, channels)? } else { None };
                 blocks.push((block, attention));
             }

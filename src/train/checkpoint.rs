@@ -88,23 +88,26 @@ impl Checkpoint {
         config: &Config,
         path: &Path,
     ) -> Result<(), TrainError> {
-        let host = |prefix: &str, specs: &[ParameterSpec], values: &[Vec<f32>]| -> Vec<(String, Host)> {
-            assert_eq!(specs.len(), values.len(), "{prefix}");
-            let one = |(spec, values): (&ParameterSpec, &Vec<f32>)| {
-                let bytes = bytemuck::cast_slice(values).to_vec();
-                (format!("{prefix}/{}", spec.name), Host { shape: spec.layout.file_shape(), bytes })
-            };
-            specs.iter().zip(values).map(one).collect()
-        };
-        let trainable = &registry.trainable;
-        let mut tensors = host("raw", trainable, &state.raw);
-        tensors.extend(host("ema", trainable, &state.ema));
-        tensors.extend(host("fixed", &registry.frozen, &state.frozen));
-        if let Some([first, second]) = &state.moments {
-            tensors.extend(host("adam.m", trainable, first));
-            tensors.extend(host("adam.v", trainable, second));
-        }
-        write_file(path, state.step, config, tensors, || false)
+        write_file(path, state.step, config, host_views(state, registry), || false)
+    }
+
+    /// A checkpoint of a state that no file holds, an imported one; messages call it `path`.
+    ///
+    /// # Errors
+    /// If it is larger than a file can be.
+    ///
+    /// # Panics
+    /// If the state is of another network than the registry.
+    pub fn of_state(
+        state: &State,
+        registry: &Registry,
+        config: &Config,
+        path: &Path,
+    ) -> Result<Checkpoint, TrainError> {
+        let header = Header { format: FORMAT, step: state.step, config: config.clone() };
+        let bytes = safetensors::serialize(host_views(state, registry), None)
+            .map_err(|e| checkpoint_error(path, e.to_string()))?;
+        Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
     }
 
     /// Reads a file and checks that it holds what its header says.
@@ -112,7 +115,14 @@ impl Checkpoint {
     /// # Errors
     /// If it cannot be read, or is no checkpoint.
     pub fn read(path: &Path) -> Result<Checkpoint, TrainError> {
-        let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
+        Checkpoint::from_bytes(path, std::fs::read(path).map_err(|e| file_error(path, e))?)
+    }
+
+    /// The checkpoint that a file's bytes are; messages call it `path`.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, TrainError> {
         let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|e| checkpoint_error(path, damaged(e)))?;
         let header = metadata.metadata().as_ref().and_then(|entries| entries.get("tweedie"));
@@ -262,6 +272,27 @@ fn write_file<V: View>(
 struct Host {
     shape: Vec<usize>,
     bytes: Vec<u8>,
+}
+
+/// The tensors of a checkpoint of a state.
+fn host_views(state: &State, registry: &Registry) -> Vec<(String, Host)> {
+    let host = |prefix: &str, specs: &[ParameterSpec], values: &[Vec<f32>]| -> Vec<(String, Host)> {
+        assert_eq!(specs.len(), values.len(), "{prefix}");
+        let one = |(spec, values): (&ParameterSpec, &Vec<f32>)| {
+            let bytes = bytemuck::cast_slice(values).to_vec();
+            (format!("{prefix}/{}", spec.name), Host { shape: spec.layout.file_shape(), bytes })
+        };
+        specs.iter().zip(values).map(one).collect()
+    };
+    let trainable = &registry.trainable;
+    let mut tensors = host("raw", trainable, &state.raw);
+    tensors.extend(host("ema", trainable, &state.ema));
+    tensors.extend(host("fixed", &registry.frozen, &state.frozen));
+    if let Some([first, second]) = &state.moments {
+        tensors.extend(host("adam.m", trainable, first));
+        tensors.extend(host("adam.v", trainable, second));
+    }
+    tensors
 }
 
 impl View for Host {

@@ -18,20 +18,29 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use unet::{Scheduler, Unet, configuration, scheduler_of, unet_of};
 
+/// The folder that the network is in: `unet`, or the folder itself.
+fn home(folder: &Path) -> Option<PathBuf> {
+    [folder.join("unet"), folder.to_path_buf()].into_iter().find(|home| home.join("config.json").exists())
+}
+
+/// Whether a folder looks like a model in Hugging Face's layout.
+pub fn is_diffusers(folder: &Path) -> bool {
+    home(folder).is_some()
+}
+
 /// Reads a model in Hugging Face's layout: a whole pipeline's folder, or that of its `unet`. Its weights stand for the raw ones and
 /// their average.
 ///
 /// # Errors
 /// If a file is missing or damaged, or a block or a setting cannot be expressed; the message names it.
 pub fn read_diffusers(folder: &Path, assignments: &[String]) -> Result<(Config, State), InteropError> {
-    let inner = folder.join("unet");
-    let home = if inner.join("config.json").exists() { inner } else { folder.to_path_buf() };
-    let unet = Unet::read(&home)?;
-    let path = folder.join("scheduler/scheduler_config.json");
-    let scheduler = match std::fs::read_to_string(&path) {
-        Ok(text) => serde_json::from_str(&text)
-            .map_err(|e| InteropError::Unknown(format!("{}: {e}", path.display())))?,
-        Err(_) => Scheduler::default(),
+    let home = home(folder).unwrap_or_else(|| folder.to_path_buf());
+    let unet = Unet::parse(&text(&home.join("config.json"))?)?;
+    // Beside the network where that is all there is.
+    let places = ["scheduler/scheduler_config.json", "scheduler_config.json"].map(|name| folder.join(name));
+    let scheduler = match places.iter().find(|path| path.exists()) {
+        Some(path) => Scheduler::parse(&text(path)?)?,
+        None => Scheduler::default(),
     };
     let config = configuration(&unet, &scheduler)?;
     let config = Config::from_toml(&config.to_toml(), assignments)?;
@@ -42,6 +51,19 @@ pub fn read_diffusers(folder: &Path, assignments: &[String]) -> Result<(Config, 
     let trainable = all.split_off(registry.frozen.len());
     let state = State { step: 0, raw: trainable.clone(), ema: trainable, frozen: all, moments: None };
     Ok((config, state))
+}
+
+fn text(path: &Path) -> Result<String, InteropError> {
+    std::fs::read_to_string(path).map_err(|e| InteropError::Unknown(format!("{}: {e}", path.display())))
+}
+
+/// The configuration that the text of a `config.json` of theirs describes, and that of its scheduler if there is one.
+///
+/// # Errors
+/// If they cannot be read, or a block or a setting cannot be expressed; the message names it.
+pub fn diffusers_config(unet: &str, scheduler: Option<&str>) -> Result<Config, InteropError> {
+    let scheduler = scheduler.map(Scheduler::parse).transpose()?.unwrap_or_default();
+    configuration(&Unet::parse(unet)?, &scheduler)
 }
 
 /// The weights' file, of either kind.

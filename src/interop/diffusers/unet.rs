@@ -2,12 +2,11 @@
 
 use crate::config::{
     Combine, Config, EmbeddingType, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
-    ResblockType,
+    ResblockType, SdeName,
 };
 use crate::interop::InteropError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::path::Path;
 
 /// `unet/config.json`, as far as it matters here.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +25,8 @@ pub(super) struct Unet {
     #[serde(default = "yes")]
     pub flip_sin_to_cos: bool,
     down_block_types: Vec<String>,
+    #[serde(default = "middle")]
+    mid_block_type: Option<String>,
     up_block_types: Vec<String>,
     block_out_channels: Vec<usize>,
     layers_per_block: usize,
@@ -63,6 +64,9 @@ pub(super) struct Unet {
 
 fn positional() -> String {
     "positional".into()
+}
+fn middle() -> Option<String> {
+    Some("UNetMidBlock2D".into())
 }
 fn yes() -> bool {
     true
@@ -102,23 +106,41 @@ enum Form {
 }
 
 impl Unet {
-    pub fn read(folder: &Path) -> Result<Unet, InteropError> {
-        let path = folder.join("config.json");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| InteropError::Unknown(format!("{}: {e}", path.display())))?;
-        let unet: Unet = serde_json::from_str(&text)
-            .map_err(|e| InteropError::Unknown(format!("{}: {e}", path.display())))?;
-        match unet.class_name.as_str() {
-            "" | "UNet2DModel" => Ok(unet),
-            other => Err(InteropError::Unknown(format!(
-                "its network is a {other}; only UNet2DModel can be imported"
-            ))),
+    /// Reads `config.json`.
+    ///
+    /// # Errors
+    /// If it is none, or that of another network.
+    pub fn parse(text: &str) -> Result<Unet, InteropError> {
+        let wrong = |e: serde_json::Error| InteropError::Unknown(format!("config.json: {e}"));
+        let value: serde_json::Value = serde_json::from_str(text).map_err(wrong)?;
+        // Other networks have other keys: their name is the better answer.
+        match value.get("_class_name").and_then(|name| name.as_str()) {
+            None | Some("UNet2DModel") => {}
+            Some(other) => {
+                let text = format!("its network is a {other}; only UNet2DModel can be imported");
+                return Err(InteropError::Unknown(text));
+            }
         }
+        let mut unet: Unet = serde_json::from_value(value).map_err(wrong)?;
+        // As the blocks were called at first.
+        for name in unet.down_block_types.iter_mut().chain(&mut unet.up_block_types) {
+            if let Some(rest) = name.strip_prefix("UNetRes") {
+                *name = rest.to_string();
+            }
+        }
+        Ok(unet)
     }
 
     /// Which family all blocks are of; a block of neither, or of the other, is refused by name.
     fn form(&self) -> Result<Form, InteropError> {
-        let form = if self.time_embedding_type == "fourier" { Form::Skip } else { Form::Plain };
+        let form = match self.time_embedding_type.as_str() {
+            "fourier" => Form::Skip,
+            "positional" => Form::Plain,
+            other => {
+                let text = format!("time_embedding_type {other} cannot be expressed");
+                return Err(InteropError::Unknown(text));
+            }
+        };
         let known: [&str; 4] = match form {
             Form::Skip => ["SkipDownBlock2D", "AttnSkipDownBlock2D", "SkipUpBlock2D", "AttnSkipUpBlock2D"],
             Form::Plain => ["DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"],
@@ -141,8 +163,55 @@ impl Unet {
 
     /// Refuses every setting that no network of ours has.
     fn check(&self, form: Form) -> Result<(), InteropError> {
+        let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
+        self.check_channels()?;
+        if !matches!(self.act_fn.as_str(), "silu" | "swish") {
+            return refuse(format!("act_fn {}", self.act_fn));
+        }
+        if self.resnet_time_scale_shift != "default" {
+            return refuse(format!("resnet_time_scale_shift {}", self.resnet_time_scale_shift));
+        }
+        match self.mid_block_type.as_deref() {
+            Some("UNetMidBlock2D") if self.add_attention => {}
+            Some("UNetMidBlock2D") => {
+                return refuse("a middle without attention (add_attention false)".into());
+            }
+            other => return refuse(format!("mid_block_type {}", other.unwrap_or("null"))),
+        }
+        if let Some(kind) = &self.class_embed_type {
+            return refuse(format!("class_embed_type {kind}"));
+        }
+        if self.num_class_embeds.is_some() {
+            return refuse("num_class_embeds".into());
+        }
+        for (key, kind) in
+            [("downsample_type", &self.downsample_type), ("upsample_type", &self.upsample_type)]
+        {
+            if kind != "conv" {
+                return refuse(format!("{key} {kind}"));
+            }
+        }
+        if self
+            .attention_head_dim
+            .is_some_and(|dim| self.attention_channels().any(|channels| channels != dim))
+        {
+            return refuse("attention with several heads (attention_head_dim)".into());
+        }
+        let scale = if form == Form::Skip { std::f64::consts::SQRT_2 } else { 1.0 };
+        if (self.mid_block_scale_factor - scale).abs() > 1e-6 {
+            return refuse(format!("mid_block_scale_factor {}", self.mid_block_scale_factor));
+        }
+        self.check_groups(form)
+    }
+
+    fn check_channels(&self) -> Result<(), InteropError> {
         let levels = self.block_out_channels.len();
         let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
+        let width = self.block_out_channels.first().copied().unwrap_or_default();
+        // A size is halved from level to level.
+        if levels >= usize::BITS as usize || width == 0 {
+            return refuse(format!("block_out_channels {:?}", self.block_out_channels));
+        }
         if self.down_block_types.len() != levels || self.up_block_types.len() != levels {
             return refuse("a number of blocks other than that of block_out_channels".into());
         }
@@ -152,44 +221,59 @@ impl Unet {
                 self.out_channels, self.in_channels
             ));
         }
-        if !matches!(self.act_fn.as_str(), "silu" | "swish") {
-            return refuse(format!("act_fn {}", self.act_fn));
-        }
-        if self.resnet_time_scale_shift != "default" {
-            return refuse(format!("resnet_time_scale_shift {}", self.resnet_time_scale_shift));
-        }
-        if !self.add_attention {
-            return refuse("a middle without attention (add_attention false)".into());
-        }
-        if let Some(kind) = &self.class_embed_type {
-            return refuse(format!("class_embed_type {kind}"));
-        }
-        if self.num_class_embeds.is_some() {
-            return refuse("num_class_embeds".into());
-        }
-        if (&self.downsample_type[..], &self.upsample_type[..]) != ("conv", "conv") {
-            return refuse("downsample_type or upsample_type other than conv".into());
-        }
-        let width = self.block_out_channels[0];
-        if self.time_embedding_dim.is_some_and(|dim| dim != 4 * width) {
+        if self.time_embedding_dim.is_some_and(|dim| width.checked_mul(4) != Some(dim)) {
             return refuse("time_embedding_dim other than four times the first block's channels".into());
         }
-        if self.attention_head_dim.is_some_and(|dim| {
-            let attending = self.attending(&self.down_block_types);
-            let last = *self.block_out_channels.last().unwrap_or(&width);
-            let channels = self.block_out_channels.iter().zip(attending).filter(|(_, a)| *a).map(|(c, _)| *c);
-            channels.chain([last]).any(|channels| channels != dim)
-        }) {
-            return refuse("attention with several heads (attention_head_dim)".into());
-        }
-        if self.block_out_channels.iter().any(|channels| channels % width != 0) {
+        if self.block_out_channels.iter().any(|channels| *channels == 0 || channels % width != 0) {
             return refuse("block_out_channels that are no multiples of the first".into());
         }
-        let scale = if form == Form::Skip { std::f64::consts::SQRT_2 } else { 1.0 };
-        if (self.mid_block_scale_factor - scale).abs() > 1e-6 {
-            return refuse(format!("mid_block_scale_factor {}", self.mid_block_scale_factor));
+        Ok(())
+    }
+
+    /// Skip blocks count their own groups, and only the middle and the end heed `norm_num_groups`; the levels' attention
+    /// heeds no `attn_norm_num_groups`, only the middle's does.
+    fn check_groups(&self, form: Form) -> Result<(), InteropError> {
+        let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
+        let [first, last] = [self.block_out_channels.first(), self.block_out_channels.last()];
+        let own = [first, last].map(|channels| channels.map_or(0, |channels| (channels / 4).min(32)));
+        let groups = match (form, self.norm_num_groups) {
+            (Form::Plain, Some(groups)) => groups,
+            (Form::Plain, None) => {
+                return refuse("norm_num_groups null with blocks that do not count groups".into());
+            }
+            (Form::Skip, Some(groups)) if own != [groups; 2] => {
+                return refuse(format!("norm_num_groups {groups} with Skip blocks of other groups"));
+            }
+            (Form::Skip, _) => own[1],
+        };
+        // AttnSkipUpBlock2D has as many groups in its blocks' first norms as the features below have channels, 32 at most.
+        let narrow = |(i, name): (usize, &String)| {
+            let below = self.block_out_channels.iter().rev().nth(i.saturating_sub(1));
+            name == "AttnSkipUpBlock2D" && below.is_some_and(|channels| *channels < 32)
+        };
+        if self.up_block_types.iter().enumerate().any(narrow) {
+            return refuse("AttnSkipUpBlock2D above a block of fewer than 32 channels".into());
+        }
+        if let Some(other) = self.attn_norm_num_groups.filter(|other| *other != groups) {
+            return refuse(format!("attn_norm_num_groups {other} where other norms have {groups} groups"));
+        }
+        if form == Form::Skip && self.in_channels != 3 && self.block_out_channels.len() > 1 {
+            return refuse(format!("in_channels {} with Skip blocks, which take 3,", self.in_channels));
         }
         Ok(())
+    }
+
+    /// The channels of every attention, the middle's too.
+    fn attention_channels(&self) -> impl Iterator<Item = usize> {
+        let attending = |blocks: &[String], channels: Vec<usize>| -> Vec<usize> {
+            let all = channels.into_iter().zip(self.attending(blocks));
+            all.filter(|(_, attends)| *attends).map(|(channels, _)| channels).collect()
+        };
+        let down = self.block_out_channels.clone();
+        let up = down.iter().rev().copied().collect();
+        let mut all = attending(&self.down_block_types, down);
+        all.extend(attending(&self.up_block_types, up));
+        all.into_iter().chain(self.block_out_channels.last().copied())
     }
 
     /// Which blocks have attention.
@@ -208,13 +292,15 @@ impl Unet {
 
     /// Image sizes at which some blocks of one way have attention.
     fn resolutions(&self, size: usize, attending: impl Iterator<Item = bool>) -> Vec<usize> {
-        attending.enumerate().filter(|(_, a)| *a).map(|(level, _)| size >> level).collect()
+        attending.enumerate().filter(|(_, attends)| *attends).map(|(level, _)| size >> level).collect()
     }
 }
 
 /// `scheduler/scheduler_config.json`, as far as it matters here.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Scheduler {
+    #[serde(rename = "_class_name", default)]
+    class_name: Option<String>,
     #[serde(default)]
     num_train_timesteps: Option<usize>,
     #[serde(default)]
@@ -223,6 +309,10 @@ pub(super) struct Scheduler {
     beta_end: Option<f64>,
     #[serde(default)]
     beta_schedule: Option<String>,
+    #[serde(default)]
+    trained_betas: Option<serde_json::Value>,
+    #[serde(default)]
+    rescale_betas_zero_snr: bool,
     #[serde(default)]
     prediction_type: Option<String>,
     #[serde(default)]
@@ -235,10 +325,47 @@ pub(super) struct Scheduler {
     correct_steps: Option<usize>,
 }
 
+impl Scheduler {
+    pub fn parse(text: &str) -> Result<Scheduler, InteropError> {
+        serde_json::from_str(text).map_err(|e| InteropError::Unknown(format!("scheduler_config.json: {e}")))
+    }
+
+    /// Refuses a process that does not go with the network, or that no network of ours has.
+    fn check(&self, form: Form) -> Result<(), InteropError> {
+        let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
+        if let Some(class) = &self.class_name
+            && class.starts_with("ScoreSdeVe") != (form == Form::Skip)
+        {
+            return refuse(format!("scheduler {class} with this network's time embedding"));
+        }
+        if let Some(schedule) = self.beta_schedule.as_deref().filter(|schedule| *schedule != "linear") {
+            return refuse(format!("beta_schedule {schedule}"));
+        }
+        if self.trained_betas.is_some() {
+            return refuse("trained_betas".into());
+        }
+        if self.rescale_betas_zero_snr {
+            return refuse("rescale_betas_zero_snr".into());
+        }
+        Ok(())
+    }
+
+    /// What the network's output stands for.
+    fn prediction(&self) -> Result<&'static str, InteropError> {
+        match self.prediction_type.as_deref() {
+            None | Some("epsilon") => Ok("eps"),
+            Some("sample") => Ok("x0"),
+            Some("v_prediction") => Ok("v"),
+            Some(other) => Err(InteropError::Unknown(format!("prediction_type {other} cannot be expressed"))),
+        }
+    }
+}
+
 /// The configuration of a model in Hugging Face's layout.
 pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config, InteropError> {
     let form = unet.form()?;
     unet.check(form)?;
+    scheduler.check(form)?;
     let size = unet.size()?;
     let width = unet.block_out_channels[0];
     let attends = unet.attending(&unet.down_block_types);
@@ -256,9 +383,6 @@ pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config
     });
     let map = model.as_object_mut().ok_or_else(|| InteropError::Unknown("no model".into()))?;
     let mut set = |key: &str, value: serde_json::Value| map.insert(key.to_string(), value);
-    if let Some(groups) = unet.norm_num_groups {
-        set("num_groups", json!(groups));
-    }
     match form {
         Form::Skip => {
             set("name", json!("ncsnpp"));
@@ -273,30 +397,14 @@ pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config
         }
         Form::Plain => {
             let steps = scheduler.num_train_timesteps.unwrap_or(1000) as f64;
-            if scheduler.beta_schedule.as_deref().is_some_and(|schedule| schedule != "linear") {
-                let schedule = scheduler.beta_schedule.as_deref().unwrap_or_default();
-                return Err(InteropError::Unknown(format!("beta_schedule {schedule} cannot be expressed")));
-            }
-            let prediction = match scheduler.prediction_type.as_deref() {
-                None | Some("epsilon") => "eps",
-                Some("sample") => "x0",
-                Some("v_prediction") => "v",
-                Some(other) => {
-                    return Err(InteropError::Unknown(format!(
-                        "prediction_type {other} cannot be expressed"
-                    )));
-                }
-            };
             set("name", json!("ddpm"));
-            set("prediction", json!(prediction));
+            set("prediction", json!(scheduler.prediction()?));
+            set("num_groups", json!(unet.norm_num_groups));
             set("attn_up_each", json!(true));
             set("downsample_padding", json!(unet.downsample_padding));
             set("freq_shift", json!(unet.freq_shift));
             set("beta_min", json!(scheduler.beta_start.unwrap_or(1e-4) * steps));
             set("beta_max", json!(scheduler.beta_end.unwrap_or(0.02) * steps));
-            if let Some(groups) = unet.attn_norm_num_groups {
-                set("attn_num_groups", json!(groups));
-            }
         }
     }
     let skip = form == Form::Skip;
@@ -331,6 +439,17 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
         ModelName::Ddpm => false,
         _ => return Err(refuse("this network; only ncsnpp and ddpm can be exported")),
     };
+    let process = if skip { SdeName::Vesde } else { SdeName::Vpsde };
+    let known = match config.prediction() {
+        Prediction::Score => skip,
+        Prediction::Eps | Prediction::X0 | Prediction::V => !skip,
+        Prediction::Edm => false,
+    };
+    if config.training.sde != process || !known {
+        return Err(refuse(
+            "this process or prediction; ncsnpp goes with vesde and score, ddpm with vpsde and eps, x0 or v",
+        ));
+    }
     let levels = model.ch_mult.len();
     let sizes_up = model.attn_resolutions_up.as_ref().unwrap_or(&model.attn_resolutions);
     let attends = |sizes: &[usize], level: usize| sizes.contains(&(config.data.image_size >> level));
@@ -351,7 +470,7 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
         }
         let own = |level: usize| {
             let channels = model.nf * model.ch_mult[level];
-            model.attn_num_groups.or(model.num_groups).unwrap_or((channels / 4).min(32))
+            model.attn_num_groups.unwrap_or((channels / 4).min(32))
         };
         let attended = |level: &usize| attends(&model.attn_resolutions, *level) || attends(sizes_up, *level);
         if (0..levels).filter(attended).any(|level| own(level) != 32) || model.attn_up_each {
@@ -359,8 +478,15 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
                 "attention whose norm has other than 32 groups, or after each block of the way up",
             ));
         }
+        if model.num_groups.is_some() || config.data.num_channels != 3 {
+            return Err(refuse(
+                "a number of groups that is set (model.num_groups), or for other than 3 channels",
+            ));
+        }
     } else if !model.resamp_with_conv || model.scale_by_sigma {
         return Err(refuse("resampling without a convolution, or division by sigma, in ddpm"));
+    } else if model.attn_num_groups.is_some() {
+        return Err(refuse("attention with other groups (model.attn_num_groups)"));
     } else if !model.attn_up_each && (0..levels).any(|level| attends(sizes_up, level)) {
         return Err(refuse("attention once per level of the way up (model.attn_up_each = false)"));
     }
@@ -379,6 +505,7 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
         down_block_types: (0..levels)
             .map(|level| block(attends(&model.attn_resolutions, level), "Down"))
             .collect(),
+        mid_block_type: middle(),
         up_block_types: (0..levels).rev().map(|level| block(attends(sizes_up, level), "Up")).collect(),
         block_out_channels: model.ch_mult.iter().map(|mult| model.nf * mult).collect(),
         layers_per_block: model.num_res_blocks,
@@ -386,8 +513,8 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
         downsample_padding: if skip { 1 } else { model.downsample_padding },
         act_fn: silu(),
         attention_head_dim: None,
-        norm_num_groups: if skip { model.num_groups } else { Some(model.num_groups.unwrap_or(32)) },
-        attn_norm_num_groups: if skip { None } else { model.attn_num_groups },
+        norm_num_groups: (!skip).then(|| model.num_groups.unwrap_or(32)),
+        attn_norm_num_groups: None,
         norm_eps: model.norm_eps,
         dropout: model.dropout,
         resnet_time_scale_shift: default_shift(),
