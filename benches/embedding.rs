@@ -9,7 +9,7 @@ pub(super) fn cases(gpu: &Gpu, _: Size) -> Result<Vec<Case>> {
     let (n, m) = (128, 128);
     let values = noise(gpu, Shape::new(n, 1, 1, 1))?;
     let weights = noise(gpu, Shape::vector(m))?;
-    let table = embedding::sinusoidal_frequencies(2 * m);
+    let table = embedding::sinusoidal_frequencies(2 * m, 1.0);
     let table = Tensor::from_slice(gpu, Shape::vector(m), &table)?;
     let work = Work::Bytes((4 * (n + m + 2 * n * m)) as f64);
     let fourier = {

@@ -37,7 +37,7 @@ fn sinusoids_of_labels_match_their_twin() {
     for gpu in gpus() {
         for width in [4, 5, 16, 31, 128] {
             let values = Array { shape: Shape::new(4, 1, 1, 1), values: vec![0.0, 1.0, 499.5, 999.0] };
-            let frequencies = embedding::sinusoidal_frequencies(width);
+            let frequencies = embedding::sinusoidal_frequencies(width, 1.0);
             let on_device = Array {
                 shape: Shape::vector(width / 2),
                 values: frequencies.iter().map(|v| f64::from(*v)).collect(),
@@ -50,7 +50,7 @@ fn sinusoids_of_labels_match_their_twin() {
 
 #[test]
 fn frequencies_fall_geometrically_from_1_to_a_ten_thousandth() {
-    let frequencies = embedding::sinusoidal_frequencies(128);
+    let frequencies = embedding::sinusoidal_frequencies(128, 1.0);
     assert_eq!(frequencies.len(), 64);
     assert_eq!(frequencies[0], 1.0);
     assert!((frequencies[63] - 1e-4).abs() < 1e-9);

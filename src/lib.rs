@@ -35,6 +35,7 @@ pub mod data;
 pub mod eval;
 pub mod files;
 pub mod gpu;
+pub mod interop;
 pub mod kernels;
 pub mod memory;
 pub mod nn;

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use tweedie::config::Config;
 use tweedie::gpu::Gpu;
+use tweedie::nn::{ParameterSpec, Registry, ScoreModel, State};
 
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
@@ -70,4 +72,32 @@ pub fn relative_error(a: &[f32], b: &[f64]) -> f64 {
     let difference = a.iter().zip(b).map(|(a, b)| f64::from(*a) - b).fold(0.0, square).sqrt();
     let norm = b.iter().copied().fold(0.0, square).sqrt();
     if norm == 0.0 { difference } else { difference / norm }
+}
+
+/// A DDPM of a few thousand weights, all different, that Hugging Face's layout can hold.
+pub fn tiny() -> (Config, Registry, State) {
+    tiny_with(&[])
+}
+
+/// The same with some keys set.
+pub fn tiny_with(set: &[&str]) -> (Config, Registry, State) {
+    let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
+    let text = "[training]\nsde = \"vpsde\"\ncontinuous = false\nbatch_size = 2\nn_iters = 10\n\
+                [data]\ndataset = \"imported\"\nimage_size = 8\nnum_channels = 1\ncentered = true\n\
+                [model]\nname = \"ddpm\"\nnf = 4\nch_mult = [1, 2]\nnum_res_blocks = 1\nattn_resolutions = [4]\n\
+                attn_up_each = true\nnum_groups = 2\n";
+    let config = Config::from_toml(text, &set).expect("a configuration");
+    let registry = ScoreModel::build(&config).expect("a model").registry;
+    let mut next = 0u32;
+    let mut value = || {
+        next += 1;
+        (next % 997) as f32 / 997.0 - 0.5
+    };
+    let mut values = |specs: &[ParameterSpec]| -> Vec<Vec<f32>> {
+        specs.iter().map(|spec| (0..spec.layout.len()).map(|_| value()).collect()).collect()
+    };
+    let raw = values(&registry.trainable);
+    let frozen = values(&registry.frozen);
+    let state = State { step: 0, ema: raw.clone(), raw, frozen, moments: None };
+    (config, registry, state)
 }

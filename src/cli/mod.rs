@@ -4,6 +4,7 @@ mod bench;
 mod bound;
 mod classes;
 mod colorize;
+mod convert;
 mod data;
 mod decode;
 mod devices;
@@ -18,20 +19,20 @@ mod input;
 mod interpolate;
 mod judge;
 mod likelihood;
+mod model;
 mod noise_scales;
 mod output;
 mod plot;
 mod restore;
 mod sample;
+mod score;
 mod tensors;
 mod train;
 
 use crate::gpu::Gpu;
-use crate::train::{Checkpoint, Run};
-use anyhow::Context;
 use clap::builder::RangedI64ValueParser;
 use clap::{Parser, Subcommand};
-use std::path::Path;
+use model::{open_model, open_score_model};
 use std::process::ExitCode;
 
 /// Train score-based generative models and sample from them on any GPU.
@@ -84,6 +85,8 @@ enum Command {
     Evaluate(evaluate::Args),
     Bound(bound::Args),
     NoiseScales(noise_scales::Args),
+    Score(score::Args),
+    Convert(convert::Args),
     Bench(bench::Args),
 }
 
@@ -131,6 +134,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate::run(common, args),
         Command::Bound(args) => bound::run(common, args),
         Command::NoiseScales(args) => noise_scales::run(common, args),
+        Command::Score(args) => score::run(common, args),
+        Command::Convert(args) => convert::run(common, args),
         Command::Bench(args) => bench::run(common, args),
     }
 }
@@ -141,26 +146,6 @@ fn quiet_the_driver() {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
-}
-
-/// Reads a model: a run folder, whose newest checkpoint is taken, or a checkpoint.
-fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
-    let file = if path.is_dir() { Run::at(path).latest()? } else { path.to_path_buf() };
-    if !file.exists() {
-        anyhow::bail!("{} does not exist; a model is a run folder or one of its checkpoints", file.display());
-    }
-    Checkpoint::read(&file).context("the model cannot be read")
-}
-
-/// Reads a model that has a score, as a classifier has not.
-fn open_score_model(path: &Path) -> anyhow::Result<Checkpoint> {
-    let checkpoint = open_model(path)?;
-    let name = path.display();
-    anyhow::ensure!(
-        !checkpoint.config().is_classifier(),
-        "{name} is a classifier, which has no score; name a score model, and guide it with --classifier {name}"
-    );
-    Ok(checkpoint)
 }
 
 /// Parses a whole number from 0 up, as large as `T` and TOML's numbers can be.

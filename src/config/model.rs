@@ -76,6 +76,29 @@ pub struct Model {
     /// The only kind of attention there is: `ddpm`.
     #[serde(default = "defaults::attention_type")]
     pub attention_type: String,
+    /// Image sizes at which there is attention on the way up, if not those of the way down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attn_resolutions_up: Option<Vec<usize>>,
+    /// Attention after each block of the way up, as in DDPM's first implementation, not after the last one of a level.
+    #[serde(default)]
+    pub attn_up_each: bool,
+    /// Groups of every norm; by default 32 for `ddpm`, and for `ncsnpp` as many of at least four channels as there are, 32
+    /// at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_groups: Option<usize>,
+    /// Groups of the norms of the levels' attention, and of the first norms of the blocks of such a level on the way up, if
+    /// others than those of other norms: 32 in `UNet2DModel`'s AttnSkip blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attn_num_groups: Option<usize>,
+    /// Added to the variance in every group norm.
+    #[serde(default = "defaults::norm_eps")]
+    pub norm_eps: f64,
+    /// Padding of DDPM's convolution with stride 2: 0, below and to the right only; 1, on every side.
+    #[serde(default)]
+    pub downsample_padding: usize,
+    /// Sinusoids have the frequencies 10000^(−i / (m − freq_shift)).
+    #[serde(default = "defaults::freq_shift")]
+    pub freq_shift: f64,
     /// How `ncsnpp` is told the time.
     #[serde(default = "defaults::embedding_type")]
     pub embedding_type: EmbeddingType,
@@ -387,6 +410,23 @@ impl Model {
         if self.attention_type != "ddpm" {
             return Err(refuse("model.attention_type", &self.attention_type, "the only attention is ddpm"));
         }
+        within("model.norm_eps", self.norm_eps, f64::MIN_POSITIVE..1.0, "a number above 0 and below 1")?;
+        if self.num_groups.is_some_and(|groups| groups == 0) {
+            return Err(refuse("model.num_groups", 0, "it must be at least 1"));
+        }
+        if self.attn_num_groups.is_some_and(|groups| groups == 0) {
+            return Err(refuse("model.attn_num_groups", 0, "it must be at least 1"));
+        }
+        if self.downsample_padding > 1 {
+            let why = "it is 0, below and to the right only, or 1, on every side";
+            return Err(refuse("model.downsample_padding", self.downsample_padding, why));
+        }
+        within(
+            "model.freq_shift",
+            self.freq_shift,
+            0.0..(self.nf / 2).max(2) as f64,
+            "a number from 0 to below nf / 2",
+        )?;
         if self.conv_size != 3 {
             return Err(refuse("model.conv_size", self.conv_size, "the only window is 3"));
         }
@@ -491,6 +531,12 @@ mod defaults {
     }
     pub fn embedding_size() -> usize {
         128
+    }
+    pub fn norm_eps() -> f64 {
+        1e-6
+    }
+    pub fn freq_shift() -> f64 {
+        1.0
     }
     pub fn ema_rate() -> f64 {
         0.999

@@ -141,6 +141,14 @@ impl Dataset {
         }
     }
 
+    /// Images from the bytes of an IDX file.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn from_idx_bytes(bytes: &[u8]) -> Result<Dataset, DataError> {
+        Dataset::new(idx::read(bytes, "the file")?, "the file", None)
+    }
+
     /// How many images there are.
     pub fn len(&self) -> usize {
         self.pixels.len() / self.image_len().max(1)

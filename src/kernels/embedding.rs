@@ -32,10 +32,10 @@ pub fn sinusoidal(values: &Tensor, frequencies: &Tensor, width: usize) -> Result
     run(values, frequencies, width, false)
 }
 
-/// ωᵢ = 10000^(−i / (m − 1)), m = ⌊width / 2⌋ of them.
-pub fn sinusoidal_frequencies(width: usize) -> Vec<f32> {
+/// ωᵢ = 10000^(−i / (m − shift)), m = ⌊width / 2⌋ of them; the reference's shift is 1.
+pub fn sinusoidal_frequencies(width: usize, shift: f64) -> Vec<f32> {
     let half = width / 2;
-    let step = -(10000f64.ln() / (half as f64 - 1.0)) as f32;
+    let step = -(10000f64.ln() / (half as f64 - shift)) as f32;
     (0..half).map(|i| (f64::from(i as f32 * step)).exp() as f32).collect()
 }
 

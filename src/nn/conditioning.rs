@@ -70,6 +70,8 @@ fn one_hot(gpu: &Gpu, classes: &[Option<usize>], count: usize) -> Result<Tensor>
 pub(super) struct Time {
     fourier: bool,
     features: usize,
+    /// Of sinusoids: how far below the last frequency 1/10,000 lies.
+    freq_shift: f64,
     /// The two dense layers; without them the network is not told the time.
     dense: Option<(Conv, Conv)>,
     act: Activation,
@@ -96,7 +98,7 @@ impl Time {
             let mut dense = |i: usize, c_in| Conv::dense(r, &names[i], c_in, width);
             (dense(0, features), dense(1, width))
         });
-        Time { fourier, features, dense, act }
+        Time { fourier, features, freq_shift: model.freq_shift, dense, act }
     }
 
     /// The frequencies of the embedding: those given (Fourier features have them in their checkpoint), else those of
@@ -104,7 +106,7 @@ impl Time {
     pub fn frequencies(&self, gpu: &Gpu, fourier: Option<&[f32]>) -> Result<Tensor> {
         let table = match fourier {
             Some(fourier) => fourier.to_vec(),
-            None => embedding::sinusoidal_frequencies(self.features),
+            None => embedding::sinusoidal_frequencies(self.features, self.freq_shift),
         };
         Ok(Tensor::from_slice(gpu, Shape::vector(table.len()), &table)?)
     }

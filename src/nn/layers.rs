@@ -50,6 +50,10 @@ pub(super) struct Style {
     pub time_features: usize,
     /// Groups of every norm, or none for as many of at least four channels as there are, 32 at most.
     pub groups: Option<usize>,
+    /// Added to a norm's variance.
+    pub eps: f32,
+    /// Zeros around the image that DDPM's convolution with stride 2 sees.
+    pub strided_pad: [usize; 4],
 }
 
 impl Style {
@@ -62,7 +66,9 @@ impl Style {
             fir: model.fir.then(|| model.fir_kernel.iter().map(|v| *v as f32).collect()),
             block: model.resblock_type,
             time_features: TIME_WIDTH * model.nf,
-            groups: (model.name == ModelName::Ddpm).then_some(32),
+            groups: model.num_groups.or((model.name == ModelName::Ddpm).then_some(32)),
+            eps: model.norm_eps as f32,
+            strided_pad: if model.downsample_padding == 1 { [1; 4] } else { [0, 1, 0, 1] },
         }
     }
 
@@ -169,9 +175,20 @@ impl Norm {
         style: &Style,
         act: Activation,
     ) -> std::result::Result<Norm, ConfigError> {
-        let groups = style.groups.unwrap_or((channels / 4).min(32));
+        Self::of_groups(r, name, channels, style.groups, style, act)
+    }
+
+    fn of_groups(
+        r: &mut Registry,
+        name: &str,
+        channels: usize,
+        wanted: Option<usize>,
+        style: &Style,
+        act: Activation,
+    ) -> std::result::Result<Norm, ConfigError> {
+        let groups = wanted.unwrap_or((channels / 4).min(32));
         if groups == 0 || !channels.is_multiple_of(groups) {
-            let wanted = match style.groups {
+            let wanted = match wanted {
                 Some(_) => format!("of {groups}"),
                 None => "of 4 channels, and of 32 beyond 128".into(),
             };
@@ -184,7 +201,7 @@ impl Norm {
         Ok(Norm {
             weight: r.add(format!("{name}.weight"), Layout::Vector(channels), Init::Constant(1.0)),
             bias: r.add(format!("{name}.bias"), Layout::Vector(channels), Init::Constant(0.0)),
-            spec: group_norm::GroupNorm { groups, eps: 1e-6, act },
+            spec: group_norm::GroupNorm { groups, eps: style.eps, act },
         })
     }
 
@@ -211,9 +228,11 @@ impl Attention {
         r: &mut Registry,
         name: &str,
         channels: usize,
+        groups: Option<usize>,
         style: &Style,
     ) -> std::result::Result<Self, ConfigError> {
-        let norm = Norm::new(r, &format!("{name}.GroupNorm_0"), channels, style, Activation::Identity)?;
+        let (norm, groups) = (format!("{name}.GroupNorm_0"), groups.or(style.groups));
+        let norm = Norm::of_groups(r, &norm, channels, groups, style, Activation::Identity)?;
         let mut nin = |i: usize, scale| Conv::nin(r, &format!("{name}.NIN_{i}"), channels, channels, scale);
         let [query, key, value] = [0, 1, 2].map(|i| nin(i, 0.1));
         Ok(Attention { norm, query, key, value, out: nin(3, style.init_scale), skip: style.skip })
@@ -270,16 +289,19 @@ pub(super) struct ResBlock {
 }
 
 impl ResBlock {
+    /// With `groups` in the first norm, if others than the style's.
     pub fn new(
         r: &mut Registry,
         name: &str,
         [c_in, c_out]: [usize; 2],
         resample: Resample,
+        groups: Option<usize>,
         style: &Style,
         number: u16,
     ) -> std::result::Result<Self, ConfigError> {
         let part = |suffix: &str| format!("{name}.{suffix}");
-        let norm0 = Norm::new(r, &part("GroupNorm_0"), c_in, style, style.act)?;
+        let groups = groups.or(style.groups);
+        let norm0 = Norm::of_groups(r, &part("GroupNorm_0"), c_in, groups, style, style.act)?;
         let conv0 = Conv::three(r, &part("Conv_0"), c_in, c_out, 1.0);
         let time = Conv::dense(r, &part("Dense_0"), style.time_features, c_out);
         let norm1 = Norm::new(r, &part("GroupNorm_1"), c_out, style, style.act)?;
@@ -355,7 +377,7 @@ impl Resampler {
         let strided = Conv2d { stride: 2, ..Conv2d::padded(0) };
         let (name, filter, spec) = match (up, &style.fir) {
             (true, None) => (format!("{name}.Conv_0"), Some(Upfirdn2d::nearest()), Conv2d::padded(1)),
-            (false, None) => (format!("{name}.Conv_0"), None, Conv2d { pad: [0, 1, 0, 1], ..strided }),
+            (false, None) => (format!("{name}.Conv_0"), None, Conv2d { pad: style.strided_pad, ..strided }),
             // With FIR the reference fuses filter and convolution, which pad once for both.
             (true, Some(kernel)) => {
                 (format!("{name}.Conv2d_0"), Some(Upfirdn2d::upsample_before_conv(kernel)), Conv2d::padded(0))

@@ -17,7 +17,7 @@ pub use conditioning::Conditioning;
 pub use layers::{Dropout, Pass};
 pub use ncsnpp::Ncsnpp;
 pub use network::Network;
-pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry};
+pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry, State};
 pub use refinenet::RefineNet;
 pub use score::{Combination, Label, Residual, ScoreModel, Scorer};
 pub use wideresnet::WideResNet;

@@ -66,8 +66,7 @@ enum InputPyramid {
 
 #[derive(Debug, Clone)]
 struct UpLevel {
-    blocks: Vec<ResBlock>,
-    attention: Option<Attention>,
+    blocks: Vec<(ResBlock, Option<Attention>)>,
     pyramid: OutputPyramid,
     /// Absent in the last level.
     up: Option<Step>,
@@ -110,19 +109,29 @@ impl Builder<'_> {
     }
 
     fn block(&mut self, c_in: usize, c_out: usize, resample: Resample) -> Built<ResBlock> {
+        self.block_of_groups([c_in, c_out], resample, None)
+    }
+
+    fn block_of_groups(
+        &mut self,
+        channels: [usize; 2],
+        resample: Resample,
+        groups: Option<usize>,
+    ) -> Built<ResBlock> {
         let name = self.module();
         self.blocks += 1;
-        ResBlock::new(&mut self.registry, &name, [c_in, c_out], resample, &self.style, self.blocks - 1)
+        ResBlock::new(&mut self.registry, &name, channels, resample, groups, &self.style, self.blocks - 1)
     }
 
-    fn attention(&mut self, channels: usize) -> Built<Attention> {
+    fn attention(&mut self, channels: usize, groups: Option<usize>) -> Built<Attention> {
         let name = self.module();
-        Attention::new(&mut self.registry, &name, channels, &self.style)
+        Attention::new(&mut self.registry, &name, channels, groups, &self.style)
     }
 
-    fn attention_at(&mut self, level: usize, channels: usize) -> Built<Option<Attention>> {
-        let wanted = self.config.model.attn_resolutions.contains(&(self.config.data.image_size >> level));
-        wanted.then(|| self.attention(channels)).transpose()
+    /// Attention in a level, if its images are of one of these sizes.
+    fn attention_at(&mut self, level: usize, sizes: &[usize], channels: usize) -> Built<Option<Attention>> {
+        let wanted = sizes.contains(&(self.config.data.image_size >> level));
+        wanted.then(|| self.attention(channels, self.config.model.attn_num_groups)).transpose()
     }
 
     fn norm(&mut self, channels: usize) -> Built<Norm> {
@@ -178,7 +187,7 @@ impl Builder<'_> {
             for _ in 0..model.num_res_blocks {
                 let block = self.block(channels, model.nf * mult, Resample::Keep)?;
                 channels = model.nf * mult;
-                blocks.push((block, self.attention_at(level, channels)?));
+                blocks.push((block, self.attention_at(level, &model.attn_resolutions, channels)?));
                 skips.push(channels);
             }
             let mut down = None;
@@ -217,16 +226,22 @@ impl Builder<'_> {
         let mut levels = Vec::new();
         for (level, mult) in model.ch_mult.iter().enumerate().rev() {
             let mut blocks = Vec::new();
-            for _ in 0..=model.num_res_blocks {
+            let sizes = model.attn_resolutions_up.as_ref().unwrap_or(&model.attn_resolutions);
+            let attending = sizes.contains(&(self.config.data.image_size >> level));
+            let groups = model.attn_num_groups.filter(|_| attending);
+            for i in 0..=model.num_res_blocks {
                 let skip = skips.pop().unwrap_or_default();
-                blocks.push(self.block(channels + skip, model.nf * mult, Resample::Keep)?);
+                let widths = [channels + skip, model.nf * mult];
+                let block = self.block_of_groups(widths, Resample::Keep, groups)?;
                 channels = model.nf * mult;
+                let attends = model.attn_up_each || i == model.num_res_blocks;
+                let attention = if attends { self.attention_at(level, sizes, channels)? } else { None };
+                blocks.push((block, attention));
             }
-            let attention = self.attention_at(level, channels)?;
             let first = level + 1 == model.ch_mult.len();
             let pyramid = self.output_pyramid(first, channels, &mut pyramid_channels)?;
             let up = (level > 0).then(|| self.step(channels, true)).transpose()?;
-            levels.push(UpLevel { blocks, attention, pyramid, up });
+            levels.push(UpLevel { blocks, pyramid, up });
         }
         Ok((levels, channels))
     }
@@ -282,7 +297,7 @@ impl Ncsnpp {
         let deepest = *skips.last().unwrap_or(&config.model.nf);
         let middle = (
             b.block(deepest, deepest, Resample::Keep)?,
-            b.attention(deepest)?,
+            b.attention(deepest, None)?,
             b.block(deepest, deepest, Resample::Keep)?,
         );
         let (up, last) = b.up(skips)?;
@@ -388,14 +403,14 @@ impl Ncsnpp {
     ) -> Result<E::Value> {
         let mut pyramid: Option<E::Value> = None;
         for level in &self.up {
-            for block in &level.blocks {
+            for (block, attention) in &level.blocks {
                 let skip = skips.pop().expect("as many feature maps as blocks take in");
                 h = pass.engine.concat(&h, &skip)?;
                 drop(skip);
                 h = block.forward(pass, &h, time)?;
-            }
-            if let Some(attention) = &level.attention {
-                h = attention.forward(pass, &h)?;
+                if let Some(attention) = attention {
+                    h = attention.forward(pass, &h)?;
+                }
             }
             pyramid = match (&level.pyramid, pyramid) {
                 (OutputPyramid::None, _) => None,

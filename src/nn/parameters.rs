@@ -316,6 +316,21 @@ impl Parameters {
     }
 }
 
+/// A model's state in host memory, in the order and the layout of files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Steps of training that have been made.
+    pub step: u64,
+    /// The weights, one array for each trained parameter.
+    pub raw: Vec<Vec<f32>>,
+    /// Their moving average.
+    pub ema: Vec<Vec<f32>>,
+    /// What is not trained.
+    pub frozen: Vec<Vec<f32>>,
+    /// Adam's first and second moments, if the file has them.
+    pub moments: Option<[Vec<Vec<f32>>; 2]>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -197,6 +197,13 @@ impl ScoreModel {
         Label { label, sigma, input: edm.input, score }
     }
 
+    /// The label for the network's own conditioning value: σ for Fourier features, else the timestep label.
+    pub fn network_label(&self, label: f64) -> Label {
+        let continuous_ve = self.continuous && matches!(self.sde.kind, SdeKind::Ve { .. });
+        let sigma = if continuous_ve { label } else { self.sigma(label) };
+        Label { label, sigma, input: 1.0, score: Combination { x: 0.0, net: 1.0 } }
+    }
+
     /// The perturbation kernel of a step of the discrete chain.
     pub fn step_marginal(&self, step: usize) -> Marginal {
         match self.sde.kind {

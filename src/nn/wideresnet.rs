@@ -50,7 +50,7 @@ impl WideResNet {
             for block in 0..model.blocks_per_group {
                 let resample = if group > 0 && block == 0 { Resample::Down } else { Resample::Keep };
                 let (name, number) = (format!("groups.{group}.{block}"), blocks.len() as u16);
-                blocks.push(ResBlock::new(&mut r, &name, [channels, width], resample, &style, number)?);
+                blocks.push(ResBlock::new(&mut r, &name, [channels, width], resample, None, &style, number)?);
                 channels = width;
             }
         }

@@ -15,7 +15,7 @@ use super::{TrainError, file_error};
 use crate::config::Config;
 use crate::files::atomically;
 use crate::gpu::{Gpu, GpuError};
-use crate::nn::{Arena, Parameters, ScoreModel, Scorer};
+use crate::nn::{Arena, ParameterSpec, Parameters, Registry, ScoreModel, Scorer, State};
 use crate::tensor::Tensor;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, View};
 use serde::{Deserialize, Serialize};
@@ -66,24 +66,48 @@ impl Checkpoint {
     /// # Errors
     /// If the device is lost, or the file cannot be written; whatever was there before is untouched.
     pub fn write(trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
-        let header = Header { format: FORMAT, step: trainer.step, config: trainer.config.clone() };
-        let header = serde_json::to_string(&header).map_err(|e| checkpoint_error(path, e.to_string()))?;
-        // One entry only: a map of several would be written in any order.
-        let metadata = HashMap::from([("tweedie".to_string(), header)]);
         let failure = RefCell::new(None);
         let tensors = views(trainer, &failure);
-        let written = atomically(path, |aside| {
-            safetensors::serialize_to_file(tensors, Some(metadata), aside).map_err(|error| match error {
-                SafeTensorError::IoError(error) => error,
-                other => std::io::Error::other(other),
-            })?;
-            // A file of which a part could not be read off the device must not replace a good one.
-            if failure.borrow().is_some() { Err(std::io::Error::other("the device failed")) } else { Ok(()) }
-        });
+        let written = write_file(path, trainer.step, &trainer.config, tensors, || failure.borrow().is_some());
         match failure.take() {
             Some(error) => Err(error.into()),
-            None => written.map_err(|e| file_error(path, e)),
+            None => written,
         }
+    }
+
+    /// Writes a state that is in host memory, an imported one.
+    ///
+    /// # Errors
+    /// If the file cannot be written; whatever was there before is untouched.
+    ///
+    /// # Panics
+    /// If the state is of another network than the registry.
+    pub fn write_state(
+        state: &State,
+        registry: &Registry,
+        config: &Config,
+        path: &Path,
+    ) -> Result<(), TrainError> {
+        write_file(path, state.step, config, host_views(state, registry), || false)
+    }
+
+    /// A checkpoint of a state that no file holds, an imported one; messages call it `path`.
+    ///
+    /// # Errors
+    /// If it is larger than a file can be.
+    ///
+    /// # Panics
+    /// If the state is of another network than the registry.
+    pub fn of_state(
+        state: &State,
+        registry: &Registry,
+        config: &Config,
+        path: &Path,
+    ) -> Result<Checkpoint, TrainError> {
+        let header = Header { format: FORMAT, step: state.step, config: config.clone() };
+        let bytes = safetensors::serialize(host_views(state, registry), None)
+            .map_err(|e| checkpoint_error(path, e.to_string()))?;
+        Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
     }
 
     /// Reads a file and checks that it holds what its header says.
@@ -91,7 +115,14 @@ impl Checkpoint {
     /// # Errors
     /// If it cannot be read, or is no checkpoint.
     pub fn read(path: &Path) -> Result<Checkpoint, TrainError> {
-        let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
+        Checkpoint::from_bytes(path, std::fs::read(path).map_err(|e| file_error(path, e))?)
+    }
+
+    /// The checkpoint that a file's bytes are; messages call it `path`.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, TrainError> {
         let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|e| checkpoint_error(path, damaged(e)))?;
         let header = metadata.metadata().as_ref().and_then(|entries| entries.get("tweedie"));
@@ -127,7 +158,7 @@ impl Checkpoint {
         Ok(Scorer { model, parameters: Parameters { values, gradients: None, frequencies } })
     }
 
-    /// The trainer that goes on from here.
+    /// The trainer that goes on from here. Moments that an imported model came without begin at 0.
     ///
     /// # Errors
     /// If a tensor is missing or of another shape, or the device has no room.
@@ -135,9 +166,41 @@ impl Checkpoint {
         let model = ScoreModel::build(&self.header.config)?;
         let arena = |prefix: &str| self.arena(gpu, &model, prefix);
         let (values, average) = (arena("raw")?, arena("ema")?);
-        let moments = [arena("adam.m")?, arena("adam.v")?];
+        let moments = match self.has_moments()? {
+            true => [arena("adam.m")?, arena("adam.v")?],
+            false => [Arena::zeros(gpu, &model.registry)?, Arena::zeros(gpu, &model.registry)?],
+        };
         let frequencies = self.frequencies(gpu, &model)?;
         Trainer::assemble(config, model, values, frequencies, average, moments, self.header.step)
+    }
+
+    /// Everything that the file holds, in host memory.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of another shape.
+    pub fn state(&self) -> Result<State, TrainError> {
+        let registry = ScoreModel::build(&self.header.config)?.registry;
+        let file = self.tensors()?;
+        let read = |prefix: &str, specs: &[ParameterSpec]| {
+            let one = |spec: &ParameterSpec| {
+                self.values(&file, &format!("{prefix}/{}", spec.name), &spec.layout.file_shape())
+            };
+            specs.iter().map(one).collect::<Result<Vec<_>, _>>()
+        };
+        let moments = || -> Result<[Vec<Vec<f32>>; 2], TrainError> {
+            Ok([read("adam.m", &registry.trainable)?, read("adam.v", &registry.trainable)?])
+        };
+        Ok(State {
+            step: self.header.step,
+            raw: read("raw", &registry.trainable)?,
+            ema: read("ema", &registry.trainable)?,
+            frozen: read("fixed", &registry.frozen)?,
+            moments: self.has_moments()?.then(moments).transpose()?,
+        })
+    }
+
+    fn has_moments(&self) -> Result<bool, TrainError> {
+        Ok(self.tensors()?.names().iter().any(|name| name.starts_with("adam.")))
     }
 
     fn arena(&self, gpu: &Gpu, model: &ScoreModel, prefix: &str) -> Result<Arena, TrainError> {
@@ -181,6 +244,73 @@ fn damaged(error: SafeTensorError) -> String {
 
 fn checkpoint_error(path: &Path, what: String) -> TrainError {
     TrainError::Checkpoint { path: path.display().to_string(), what }
+}
+
+fn write_file<V: View>(
+    path: &Path,
+    step: u64,
+    config: &Config,
+    tensors: Vec<(String, V)>,
+    failed: impl Fn() -> bool,
+) -> Result<(), TrainError> {
+    let header = Header { format: FORMAT, step, config: config.clone() };
+    let header = serde_json::to_string(&header).map_err(|e| checkpoint_error(path, e.to_string()))?;
+    // One entry only: a map of several would be written in any order.
+    let metadata = HashMap::from([("tweedie".to_string(), header)]);
+    let written = atomically(path, |aside| {
+        safetensors::serialize_to_file(tensors, Some(metadata), aside).map_err(|error| match error {
+            SafeTensorError::IoError(error) => error,
+            other => std::io::Error::other(other),
+        })?;
+        // A file of which a part could not be read off the device must not replace a good one.
+        if failed() { Err(std::io::Error::other("the device failed")) } else { Ok(()) }
+    });
+    written.map_err(|e| file_error(path, e))
+}
+
+/// A tensor in host memory.
+struct Host {
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// The tensors of a checkpoint of a state.
+fn host_views(state: &State, registry: &Registry) -> Vec<(String, Host)> {
+    let host = |prefix: &str, specs: &[ParameterSpec], values: &[Vec<f32>]| -> Vec<(String, Host)> {
+        assert_eq!(specs.len(), values.len(), "{prefix}");
+        let one = |(spec, values): (&ParameterSpec, &Vec<f32>)| {
+            let bytes = bytemuck::cast_slice(values).to_vec();
+            (format!("{prefix}/{}", spec.name), Host { shape: spec.layout.file_shape(), bytes })
+        };
+        specs.iter().zip(values).map(one).collect()
+    };
+    let trainable = &registry.trainable;
+    let mut tensors = host("raw", trainable, &state.raw);
+    tensors.extend(host("ema", trainable, &state.ema));
+    tensors.extend(host("fixed", &registry.frozen, &state.frozen));
+    if let Some([first, second]) = &state.moments {
+        tensors.extend(host("adam.m", trainable, first));
+        tensors.extend(host("adam.v", trainable, second));
+    }
+    tensors
+}
+
+impl View for Host {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 /// A tensor of a trainer, read off the device when the file gets to it: no second copy of the model in host memory.

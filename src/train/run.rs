@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::data::{Dataset, Loader, Split};
 use crate::files::{atomically, sweep};
 use crate::gpu::Gpu;
+use crate::nn::{Registry, State};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -116,6 +117,26 @@ impl Run {
                 "{folder} holds no checkpoint; name a run folder that has one in {folder}/checkpoints"
             ))
         })
+    }
+
+    /// Makes a run of an imported model: its newest checkpoint, from which it is sampled, and trained on with `resume`.
+    ///
+    /// # Errors
+    /// If the folder holds a run already, or cannot be written.
+    ///
+    /// # Panics
+    /// If the state is of another network than the registry.
+    pub fn import(&self, config: &Config, registry: &Registry, state: &State) -> Result<PathBuf, TrainError> {
+        if self.folder.join("config.toml").exists() {
+            let folder = self.folder.display();
+            return Err(TrainError::Run(format!("{folder} holds a run already; choose another folder")));
+        }
+        self.found(config)?;
+        let name = checkpoint_name(state.step);
+        let path = self.checkpoints().join(&name);
+        Checkpoint::write_state(state, registry, config, &path)?;
+        write_whole(&self.checkpoints().join("latest"), name.as_bytes())?;
+        Ok(path)
     }
 
     /// Trains. The folder must not hold a run, unless it is resumed with the configuration it was begun with.
@@ -227,7 +248,7 @@ impl Run {
     }
 
     fn save(&self, trainer: &Trainer) -> Result<PathBuf, TrainError> {
-        let name = format!("step-{:08}.safetensors", trainer.step);
+        let name = checkpoint_name(trainer.step);
         let path = self.checkpoints().join(&name);
         Checkpoint::write(trainer, &path)?;
         write_whole(&self.checkpoints().join("latest"), name.as_bytes())?;
@@ -317,6 +338,10 @@ fn difference(a: &Config, b: &Config) -> Option<String> {
         }
     }
     None
+}
+
+fn checkpoint_name(step: u64) -> String {
+    format!("step-{step:08}.safetensors")
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {

@@ -1,0 +1,73 @@
+//! The models that subcommands are given.
+
+use crate::interop::{Download, InteropError, download, is_diffusers, read_diffusers};
+use crate::nn::ScoreModel;
+use crate::train::{Checkpoint, Run};
+use anyhow::{Context, bail, ensure};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::path::{Path, PathBuf};
+
+/// Reads a model: a run folder, whose newest checkpoint is taken, a checkpoint, or a model in Hugging Face's layout, in a
+/// folder or on the hub.
+pub(super) fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
+    let local = local(path)?;
+    if is_import(&local) {
+        let import = || -> anyhow::Result<Checkpoint> {
+            let (config, state) = read_diffusers(&local, &[])?;
+            let registry = ScoreModel::build(&config)?.registry;
+            Ok(Checkpoint::of_state(&state, &registry, &config, &local)?)
+        };
+        return import().with_context(|| format!("{} cannot be used", path.display()));
+    }
+    let file = if local.is_dir() { Run::at(&local).latest()? } else { local };
+    if !file.exists() {
+        bail!(
+            "{} does not exist; a model is a run folder, one of its checkpoints, a folder in Hugging Face's layout, or \
+             hf:OWNER/NAME",
+            file.display()
+        );
+    }
+    Checkpoint::read(&file).context("the model cannot be read")
+}
+
+/// Reads a model that has a score, as a classifier has not.
+pub(super) fn open_score_model(path: &Path) -> anyhow::Result<Checkpoint> {
+    let checkpoint = open_model(path)?;
+    let name = path.display();
+    ensure!(
+        !checkpoint.config().is_classifier(),
+        "{name} is a classifier, which has no score; name a score model, and guide it with --classifier {name}"
+    );
+    Ok(checkpoint)
+}
+
+/// Whether a folder is somebody else's model, not a run.
+pub(super) fn is_import(folder: &Path) -> bool {
+    folder.is_dir() && !folder.join("checkpoints").exists() && is_diffusers(folder)
+}
+
+/// A model's place on this machine: `hf:OWNER/NAME[@REVISION]` is downloaded.
+pub(super) fn local(path: &Path) -> Result<PathBuf, InteropError> {
+    let Some(name) = path.to_str().and_then(|text| text.strip_prefix("hf:")) else {
+        return Ok(path.to_path_buf());
+    };
+    let bar = bar();
+    let folder = download(name, &mut |event| match event {
+        Download::Begin { file, bytes } => {
+            bar.set_length(bytes);
+            bar.set_position(0);
+            bar.set_message(file.to_string());
+        }
+        Download::More(bytes) => bar.inc(bytes),
+        Download::End => {}
+    });
+    bar.finish_and_clear();
+    folder
+}
+
+/// A bar on standard error, if that is a terminal.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}, ETA {eta}");
+    ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr())
+        .with_style(style.unwrap_or(ProgressStyle::default_bar()))
+}

@@ -1,0 +1,182 @@
+//! The names and layouts of parameters in `UNet2DModel`, for those of ours.
+
+use crate::config::{Config, ModelName};
+use crate::interop::InteropError;
+use crate::nn::{Layout, ParameterSpec, Registry};
+
+/// One of our parameters in a file of theirs.
+pub(super) struct Entry {
+    /// Their names for it, the present one first.
+    pub theirs: Vec<String>,
+    pub change: Change,
+}
+
+/// How our file order becomes theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Same,
+    /// `[c_in, c_out]` → `[c_out, c_in]`.
+    Transposed,
+    /// `[c_in, c_out]` → `[c_out, c_in, 1, 1]`.
+    Window,
+    /// `[c_out, (sines, cosines)]` → `[c_out, (cosines, sines)]`.
+    Flipped,
+}
+
+impl Change {
+    pub fn shape(self, ours: &[usize]) -> Vec<usize> {
+        match self {
+            Change::Same | Change::Flipped => ours.to_vec(),
+            Change::Transposed => vec![ours[1], ours[0]],
+            Change::Window => vec![ours[1], ours[0], 1, 1],
+        }
+    }
+
+    /// Ours in their order, or, with the shape turned round, theirs in ours.
+    pub fn apply(self, values: &[f32], shape: &[usize]) -> Vec<f32> {
+        match self {
+            Change::Same => values.to_vec(),
+            Change::Transposed | Change::Window => {
+                let (rows, columns) = (shape[0], shape[1]);
+                (0..rows * columns).map(|i| values[i % rows * columns + i / rows]).collect()
+            }
+            Change::Flipped => {
+                let half = shape[1] / 2;
+                values
+                    .chunks(shape[1])
+                    .flat_map(|row| row[half..].iter().chain(&row[..half]))
+                    .copied()
+                    .collect()
+            }
+        }
+    }
+}
+
+/// Their names for all parameters, frozen ones first, in our order.
+pub(super) fn entries(
+    config: &Config,
+    registry: &Registry,
+    flipped: bool,
+) -> Result<Vec<Entry>, InteropError> {
+    let modules = modules(config);
+    let entry = |spec: &ParameterSpec| {
+        let mut parts = spec.name.splitn(3, '.').skip(1);
+        let module = parts.next().and_then(|number| number.parse::<usize>().ok());
+        let found = module.and_then(|number| modules.get(number)).zip(parts.next());
+        let (module, part) =
+            found.ok_or_else(|| InteropError::Mismatch(format!("{} has no place in it", spec.name)))?;
+        Ok(entry(module, part, spec.layout, flipped))
+    };
+    registry.frozen.iter().chain(&registry.trainable).map(entry).collect()
+}
+
+/// Where a part of one of our modules is in theirs, now and in files of the first years.
+fn entry(module: &str, part: &str, layout: Layout, flipped: bool) -> Entry {
+    let block = module.contains("resnet");
+    let change = match layout {
+        Layout::Nin { .. } if block => Change::Window,
+        Layout::Nin { .. } => Change::Transposed,
+        Layout::Dense { .. } if flipped && module == "time_embedding.linear_1" => Change::Flipped,
+        _ => Change::Same,
+    };
+    let (layer, field) = part.rsplit_once('.').unwrap_or(("", part));
+    let layers: &[&str] = match (layer, block) {
+        ("GroupNorm_0", true) => &["norm1"],
+        ("Conv_0", true) => &["conv1"],
+        ("Dense_0", true) => &["time_emb_proj"],
+        ("GroupNorm_1", true) => &["norm2"],
+        ("Conv_1", true) => &["conv2"],
+        ("Conv_2" | "NIN_0", true) => &["conv_shortcut"],
+        ("GroupNorm_0", false) => &["group_norm"],
+        ("NIN_0", false) => &["to_q", "query"],
+        ("NIN_1", false) => &["to_k", "key"],
+        ("NIN_2", false) => &["to_v", "value"],
+        ("NIN_3", false) => &["to_out.0", "proj_attn"],
+        // The module is one layer.
+        _ => &[""],
+    };
+    let fields: &[&str] = match field {
+        "W" => &["weight", "W"],
+        "b" => &["bias"],
+        other => &[other],
+    };
+    let name = |layer: &str, field: &str| match layer {
+        "" => format!("{module}.{field}"),
+        _ => format!("{module}.{layer}.{field}"),
+    };
+    let theirs = layers.iter().flat_map(|layer| fields.iter().map(move |field| name(layer, field))).collect();
+    Entry { theirs, change }
+}
+
+/// Their module for each of ours, in the order of `all_modules`.
+fn modules(config: &Config) -> Vec<String> {
+    let model = &config.model;
+    let skip = model.name == ModelName::Ncsnpp;
+    let levels = model.ch_mult.len();
+    let size = |level: usize| config.data.image_size >> level;
+    let mut all: Vec<String> = Vec::new();
+    if skip {
+        all.push("time_proj".into());
+    }
+    all.extend(["time_embedding.linear_1", "time_embedding.linear_2", "conv_in"].map(String::from));
+    for level in 0..levels {
+        let at = format!("down_blocks.{level}");
+        for i in 0..model.num_res_blocks {
+            all.push(format!("{at}.resnets.{i}"));
+            if model.attn_resolutions.contains(&size(level)) {
+                all.push(format!("{at}.attentions.{i}"));
+            }
+        }
+        if level + 1 < levels {
+            match skip {
+                true => all.extend([format!("{at}.resnet_down"), format!("{at}.skip_conv")]),
+                false => all.push(format!("{at}.downsamplers.0.conv")),
+            }
+        }
+    }
+    all.extend(["resnets.0", "attentions.0", "resnets.1"].map(|part| format!("mid_block.{part}")));
+    let sizes_up = model.attn_resolutions_up.as_ref().unwrap_or(&model.attn_resolutions);
+    for level in (0..levels).rev() {
+        let at = format!("up_blocks.{}", levels - 1 - level);
+        for i in 0..=model.num_res_blocks {
+            all.push(format!("{at}.resnets.{i}"));
+            let attends = sizes_up.contains(&size(level));
+            if attends && model.attn_up_each {
+                all.push(format!("{at}.attentions.{i}"));
+            } else if attends && i == model.num_res_blocks {
+                all.push(format!("{at}.attentions.0"));
+            }
+        }
+        match (skip, level) {
+            (true, 0) => all.extend(["conv_norm_out", "conv_out"].map(String::from)),
+            (true, _) => {
+                all.extend(["skip_norm", "skip_conv", "resnet_up"].map(|part| format!("{at}.{part}")));
+            }
+            (false, 0) => {}
+            (false, _) => all.push(format!("{at}.upsamplers.0.conv")),
+        }
+    }
+    if !skip {
+        all.extend(["conv_norm_out", "conv_out"].map(String::from));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_change_of_order_is_undone_by_itself_on_the_turned_shape() {
+        let values: Vec<f32> = (0..12).map(|v| v as f32).collect();
+        for change in [Change::Same, Change::Transposed, Change::Window, Change::Flipped] {
+            let theirs = change.shape(&[2, 6]);
+            assert_eq!(change.apply(&change.apply(&values, &[2, 6]), &theirs), values, "{change:?}");
+        }
+        assert_eq!(
+            Change::Transposed.apply(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], &[2, 3]),
+            [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
+        );
+        assert_eq!(Change::Flipped.apply(&[0.0, 1.0, 2.0, 3.0], &[1, 4]), [2.0, 3.0, 0.0, 1.0]);
+    }
+}

@@ -1,0 +1,557 @@
+//! The configurations: `UNet2DModel` and its scheduler, from and to ours.
+
+use crate::config::{
+    Combine, Config, EmbeddingType, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
+    ResblockType, SdeName,
+};
+use crate::interop::InteropError;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// `unet/config.json`, as far as it matters here.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Unet {
+    #[serde(rename = "_class_name", default)]
+    class_name: String,
+    sample_size: serde_json::Value,
+    in_channels: usize,
+    out_channels: usize,
+    #[serde(default)]
+    center_input_sample: bool,
+    #[serde(default = "positional")]
+    pub time_embedding_type: String,
+    #[serde(default)]
+    freq_shift: f64,
+    #[serde(default = "yes")]
+    pub flip_sin_to_cos: bool,
+    down_block_types: Vec<String>,
+    #[serde(default = "middle")]
+    mid_block_type: Option<String>,
+    up_block_types: Vec<String>,
+    block_out_channels: Vec<usize>,
+    layers_per_block: usize,
+    #[serde(default = "one")]
+    mid_block_scale_factor: f64,
+    #[serde(default = "one_pad")]
+    downsample_padding: usize,
+    #[serde(default = "silu")]
+    act_fn: String,
+    #[serde(default = "one_head")]
+    attention_head_dim: Option<usize>,
+    #[serde(default = "groups")]
+    norm_num_groups: Option<usize>,
+    #[serde(default)]
+    attn_norm_num_groups: Option<usize>,
+    #[serde(default = "eps")]
+    norm_eps: f64,
+    #[serde(default)]
+    dropout: f64,
+    #[serde(default = "default_shift")]
+    resnet_time_scale_shift: String,
+    #[serde(default = "yes")]
+    add_attention: bool,
+    #[serde(default)]
+    class_embed_type: Option<String>,
+    #[serde(default)]
+    num_class_embeds: Option<usize>,
+    #[serde(default)]
+    time_embedding_dim: Option<usize>,
+    #[serde(default = "conv")]
+    downsample_type: String,
+    #[serde(default = "conv")]
+    upsample_type: String,
+}
+
+fn positional() -> String {
+    "positional".into()
+}
+fn middle() -> Option<String> {
+    Some("UNetMidBlock2D".into())
+}
+fn yes() -> bool {
+    true
+}
+fn one() -> f64 {
+    1.0
+}
+fn one_pad() -> usize {
+    1
+}
+fn silu() -> String {
+    "silu".into()
+}
+fn one_head() -> Option<usize> {
+    Some(8)
+}
+fn groups() -> Option<usize> {
+    Some(32)
+}
+fn eps() -> f64 {
+    1e-5
+}
+fn default_shift() -> String {
+    "default".into()
+}
+fn conv() -> String {
+    "conv".into()
+}
+
+/// The two families of blocks that a network of ours can be made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// NCSN++ with input and output skips.
+    Skip,
+    /// DDPM.
+    Plain,
+}
+
+impl Unet {
+    /// Reads `config.json`.
+    ///
+    /// # Errors
+    /// If it is none, or that of another network.
+    pub fn parse(text: &str) -> Result<Unet, InteropError> {
+        let wrong = |e: serde_json::Error| InteropError::Unknown(format!("config.json: {e}"));
+        let value: serde_json::Value = serde_json::from_str(text).map_err(wrong)?;
+        // Other networks have other keys: their name is the better answer.
+        match value.get("_class_name").and_then(|name| name.as_str()) {
+            None | Some("UNet2DModel") => {}
+            Some(other) => {
+                let text = format!("its network is a {other}; only UNet2DModel can be imported");
+                return Err(InteropError::Unknown(text));
+            }
+        }
+        let mut unet: Unet = serde_json::from_value(value).map_err(wrong)?;
+        // As the blocks were called at first.
+        for name in unet.down_block_types.iter_mut().chain(&mut unet.up_block_types) {
+            if let Some(rest) = name.strip_prefix("UNetRes") {
+                *name = rest.to_string();
+            }
+        }
+        Ok(unet)
+    }
+
+    /// Which family all blocks are of; a block of neither, or of the other, is refused by name.
+    fn form(&self) -> Result<Form, InteropError> {
+        let form = match self.time_embedding_type.as_str() {
+            "fourier" => Form::Skip,
+            "positional" => Form::Plain,
+            other => {
+                let text = format!("time_embedding_type {other} cannot be expressed");
+                return Err(InteropError::Unknown(text));
+            }
+        };
+        let known: [&str; 4] = match form {
+            Form::Skip => ["SkipDownBlock2D", "AttnSkipDownBlock2D", "SkipUpBlock2D", "AttnSkipUpBlock2D"],
+            Form::Plain => ["DownBlock2D", "AttnDownBlock2D", "UpBlock2D", "AttnUpBlock2D"],
+        };
+        let blocks = self.down_block_types.iter().map(|name| (name, &known[..2]));
+        for (name, known) in blocks.chain(self.up_block_types.iter().map(|name| (name, &known[2..]))) {
+            if !known.contains(&name.as_str()) {
+                let family = match form {
+                    Form::Skip => "with a Fourier embedding",
+                    Form::Plain => "with a positional embedding",
+                };
+                return Err(InteropError::Unknown(format!(
+                    "block {name} cannot be expressed; a network {family} is made of {} and {} here",
+                    known[0], known[1]
+                )));
+            }
+        }
+        Ok(form)
+    }
+
+    /// Refuses every setting that no network of ours has.
+    fn check(&self, form: Form) -> Result<(), InteropError> {
+        let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
+        self.check_channels()?;
+        if !matches!(self.act_fn.as_str(), "silu" | "swish") {
+            return refuse(format!("act_fn {}", self.act_fn));
+        }
+        if self.resnet_time_scale_shift != "default" {
+            return refuse(format!("resnet_time_scale_shift {}", self.resnet_time_scale_shift));
+        }
+        match self.mid_block_type.as_deref() {
+            Some("UNetMidBlock2D") if self.add_attention => {}
+            Some("UNetMidBlock2D") => {
+                return refuse("a middle without attention (add_attention false)".into());
+            }
+            other => return refuse(format!("mid_block_type {}", other.unwrap_or("null"))),
+        }
+        if let Some(kind) = &self.class_embed_type {
+            return refuse(format!("class_embed_type {kind}"));
+        }
+        if self.num_class_embeds.is_some() {
+            return refuse("num_class_embeds".into());
+        }
+        for (key, kind) in
+            [("downsample_type", &self.downsample_type), ("upsample_type", &self.upsample_type)]
+        {
+            if kind != "conv" {
+                return refuse(format!("{key} {kind}"));
+            }
+        }
+        if self
+            .attention_head_dim
+            .is_some_and(|dim| self.attention_channels().any(|channels| channels != dim))
+        {
+            return refuse("attention with several heads (attention_head_dim)".into());
+        }
+        let scale = if form == Form::Skip { std::f64::consts::SQRT_2 } else { 1.0 };
+        if (self.mid_block_scale_factor - scale).abs() > 1e-6 {
+            return refuse(format!("mid_block_scale_factor {}", self.mid_block_scale_factor));
+        }
+        self.check_groups(form)
+    }
+
+    fn check_channels(&self) -> Result<(), InteropError> {
+        let levels = self.block_out_channels.len();
+        let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
+        let width = self.block_out_channels.first().copied().unwrap_or_default();
+        // A size is halved from level to level.
+        if levels >= usize::BITS as usize || width == 0 {
+            return refuse(format!("block_out_channels {:?}", self.block_out_channels));
+        }
+        if self.down_block_types.len() != levels || self.up_block_types.len() != levels {
+            return refuse("a number of blocks other than that of block_out_channels".into());
+        }
+        if self.in_channels != self.out_channels {
+            return refuse(format!(
+                "out_channels {} with in_channels {}",
+                self.out_channels, self.in_channels
+            ));
+        }
+        if self.time_embedding_dim.is_some_and(|dim| width.checked_mul(4) != Some(dim)) {
+            return refuse("time_embedding_dim other than four times the first block's channels".into());
+        }
+        if self.block_out_channels.iter().any(|channels| *channels == 0 || channels % width != 0) {
+            return refuse("block_out_channels that are no multiples of the first".into());
+        }
+        Ok(())
+    }
+
+    /// Skip blocks count their own groups, and only the middle and the end heed `norm_num_groups`; the levels' attention
+    /// heeds no `attn_norm_num_groups`, only the middle's does.
+    fn check_groups(&self, form: Form) -> Result<(), InteropError> {
+        let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
+        let [first, last] = [self.block_out_channels.first(), self.block_out_channels.last()];
+        let own = [first, last].map(|channels| channels.map_or(0, |channels| (channels / 4).min(32)));
+        let groups = match (form, self.norm_num_groups) {
+            (Form::Plain, Some(groups)) => groups,
+            (Form::Plain, None) => {
+                return refuse("norm_num_groups null with blocks that do not count groups".into());
+            }
+            (Form::Skip, Some(groups)) if own != [groups; 2] => {
+                return refuse(format!("norm_num_groups {groups} with Skip blocks of other groups"));
+            }
+            (Form::Skip, _) => own[1],
+        };
+        // AttnSkipUpBlock2D has as many groups in its blocks' first norms as the features below have channels, 32 at most.
+        let narrow = |(i, name): (usize, &String)| {
+            let below = self.block_out_channels.iter().rev().nth(i.saturating_sub(1));
+            name == "AttnSkipUpBlock2D" && below.is_some_and(|channels| *channels < 32)
+        };
+        if self.up_block_types.iter().enumerate().any(narrow) {
+            return refuse("AttnSkipUpBlock2D above a block of fewer than 32 channels".into());
+        }
+        if let Some(other) = self.attn_norm_num_groups.filter(|other| *other != groups) {
+            return refuse(format!("attn_norm_num_groups {other} where other norms have {groups} groups"));
+        }
+        if form == Form::Skip && self.in_channels != 3 && self.block_out_channels.len() > 1 {
+            return refuse(format!("in_channels {} with Skip blocks, which take 3,", self.in_channels));
+        }
+        Ok(())
+    }
+
+    /// The channels of every attention, the middle's too.
+    fn attention_channels(&self) -> impl Iterator<Item = usize> {
+        let attending = |blocks: &[String], channels: Vec<usize>| -> Vec<usize> {
+            let all = channels.into_iter().zip(self.attending(blocks));
+            all.filter(|(_, attends)| *attends).map(|(channels, _)| channels).collect()
+        };
+        let down = self.block_out_channels.clone();
+        let up = down.iter().rev().copied().collect();
+        let mut all = attending(&self.down_block_types, down);
+        all.extend(attending(&self.up_block_types, up));
+        all.into_iter().chain(self.block_out_channels.last().copied())
+    }
+
+    /// Which blocks have attention.
+    fn attending(&self, blocks: &[String]) -> Vec<bool> {
+        blocks.iter().map(|name| name.starts_with("Attn")).collect()
+    }
+
+    fn size(&self) -> Result<usize, InteropError> {
+        let size = match &self.sample_size {
+            serde_json::Value::Array(both) if both.len() == 2 && both[0] == both[1] => both[0].as_u64(),
+            value => value.as_u64(),
+        };
+        let wrong = || InteropError::Unknown(format!("sample_size {} cannot be expressed", self.sample_size));
+        size.map(|size| size as usize).ok_or_else(wrong)
+    }
+
+    /// Image sizes at which some blocks of one way have attention.
+    fn resolutions(&self, size: usize, attending: impl Iterator<Item = bool>) -> Vec<usize> {
+        attending.enumerate().filter(|(_, attends)| *attends).map(|(level, _)| size >> level).collect()
+    }
+}
+
+/// `scheduler/scheduler_config.json`, as far as it matters here.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Scheduler {
+    #[serde(rename = "_class_name", default)]
+    class_name: Option<String>,
+    #[serde(default)]
+    num_train_timesteps: Option<usize>,
+    #[serde(default)]
+    beta_start: Option<f64>,
+    #[serde(default)]
+    beta_end: Option<f64>,
+    #[serde(default)]
+    beta_schedule: Option<String>,
+    #[serde(default)]
+    trained_betas: Option<serde_json::Value>,
+    #[serde(default)]
+    rescale_betas_zero_snr: bool,
+    #[serde(default)]
+    prediction_type: Option<String>,
+    #[serde(default)]
+    sigma_min: Option<f64>,
+    #[serde(default)]
+    sigma_max: Option<f64>,
+    #[serde(default)]
+    snr: Option<f64>,
+    #[serde(default)]
+    correct_steps: Option<usize>,
+}
+
+impl Scheduler {
+    pub fn parse(text: &str) -> Result<Scheduler, InteropError> {
+        serde_json::from_str(text).map_err(|e| InteropError::Unknown(format!("scheduler_config.json: {e}")))
+    }
+
+    /// Refuses a process that does not go with the network, or that no network of ours has.
+    fn check(&self, form: Form) -> Result<(), InteropError> {
+        let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
+        if let Some(class) = &self.class_name
+            && class.starts_with("ScoreSdeVe") != (form == Form::Skip)
+        {
+            return refuse(format!("scheduler {class} with this network's time embedding"));
+        }
+        if let Some(schedule) = self.beta_schedule.as_deref().filter(|schedule| *schedule != "linear") {
+            return refuse(format!("beta_schedule {schedule}"));
+        }
+        if self.trained_betas.is_some() {
+            return refuse("trained_betas".into());
+        }
+        if self.rescale_betas_zero_snr {
+            return refuse("rescale_betas_zero_snr".into());
+        }
+        Ok(())
+    }
+
+    /// What the network's output stands for.
+    fn prediction(&self) -> Result<&'static str, InteropError> {
+        match self.prediction_type.as_deref() {
+            None | Some("epsilon") => Ok("eps"),
+            Some("sample") => Ok("x0"),
+            Some("v_prediction") => Ok("v"),
+            Some(other) => Err(InteropError::Unknown(format!("prediction_type {other} cannot be expressed"))),
+        }
+    }
+}
+
+/// The configuration of a model in Hugging Face's layout.
+pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config, InteropError> {
+    let form = unet.form()?;
+    unet.check(form)?;
+    scheduler.check(form)?;
+    let size = unet.size()?;
+    let width = unet.block_out_channels[0];
+    let attends = unet.attending(&unet.down_block_types);
+    let attends_up = unet.attending(&unet.up_block_types);
+    let mut model = json!({
+        "nf": width,
+        "ch_mult": unet.block_out_channels.iter().map(|channels| channels / width).collect::<Vec<_>>(),
+        "num_res_blocks": unet.layers_per_block,
+        "attn_resolutions": unet.resolutions(size, attends.into_iter()),
+        "attn_resolutions_up": unet.resolutions(size, attends_up.into_iter().rev()),
+        "norm_eps": unet.norm_eps,
+        "dropout": unet.dropout,
+        "num_scales": scheduler.num_train_timesteps.unwrap_or(if form == Form::Skip { 2000 } else { 1000 }),
+        "ema_rate": if form == Form::Skip { 0.999 } else { 0.9999 },
+    });
+    let map = model.as_object_mut().ok_or_else(|| InteropError::Unknown("no model".into()))?;
+    let mut set = |key: &str, value: serde_json::Value| map.insert(key.to_string(), value);
+    match form {
+        Form::Skip => {
+            set("name", json!("ncsnpp"));
+            set("fir", json!(true));
+            set("progressive", json!("output_skip"));
+            set("progressive_input", json!("input_skip"));
+            set("embedding_type", json!("fourier"));
+            set("scale_by_sigma", json!(true));
+            set("attn_num_groups", json!(32));
+            set("sigma_min", json!(scheduler.sigma_min.unwrap_or(0.01)));
+            set("sigma_max", json!(scheduler.sigma_max.unwrap_or(1348.0)));
+        }
+        Form::Plain => {
+            let steps = scheduler.num_train_timesteps.unwrap_or(1000) as f64;
+            set("name", json!("ddpm"));
+            set("prediction", json!(scheduler.prediction()?));
+            set("num_groups", json!(unet.norm_num_groups));
+            set("attn_up_each", json!(true));
+            set("downsample_padding", json!(unet.downsample_padding));
+            set("freq_shift", json!(unet.freq_shift));
+            set("beta_min", json!(scheduler.beta_start.unwrap_or(1e-4) * steps));
+            set("beta_max", json!(scheduler.beta_end.unwrap_or(0.02) * steps));
+        }
+    }
+    let skip = form == Form::Skip;
+    let all = json!({
+        "training": {
+            "sde": if skip { "vesde" } else { "vpsde" }, "continuous": skip, "batch_size": 64, "n_iters": 1_000_000,
+            "reduce_mean": !skip,
+        },
+        "sampling": {
+            "predictor": if skip { "reverse_diffusion" } else { "ancestral_sampling" },
+            "corrector": if skip { "langevin" } else { "none" },
+            "snr": scheduler.snr.unwrap_or(0.15),
+            "n_steps_each": scheduler.correct_steps.unwrap_or(1),
+        },
+        // The network rescales [0, 1] itself, or it is given [−1, 1].
+        "data": {
+            "dataset": "imported", "image_size": size, "num_channels": unet.in_channels,
+            "centered": !unet.center_input_sample,
+        },
+        "model": model,
+    });
+    let text = toml::to_string(&all).map_err(|e| InteropError::Unknown(e.to_string()))?;
+    Ok(Config::from_toml(&text, &[])?)
+}
+
+/// Their configuration of one of our networks.
+pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
+    let model = &config.model;
+    let refuse = |what: &str| InteropError::Unknown(format!("UNet2DModel has no block for {what}"));
+    let skip = match model.name {
+        ModelName::Ncsnpp => true,
+        ModelName::Ddpm => false,
+        _ => return Err(refuse("this network; only ncsnpp and ddpm can be exported")),
+    };
+    let process = if skip { SdeName::Vesde } else { SdeName::Vpsde };
+    let known = match config.prediction() {
+        Prediction::Score => skip,
+        Prediction::Eps | Prediction::X0 | Prediction::V => !skip,
+        Prediction::Edm => false,
+    };
+    if config.training.sde != process || !known {
+        return Err(refuse(
+            "this process or prediction; ncsnpp goes with vesde and score, ddpm with vpsde and eps, x0 or v",
+        ));
+    }
+    let levels = model.ch_mult.len();
+    let sizes_up = model.attn_resolutions_up.as_ref().unwrap_or(&model.attn_resolutions);
+    let attends = |sizes: &[usize], level: usize| sizes.contains(&(config.data.image_size >> level));
+    if model.nonlinearity != Nonlinearity::Swish || !model.conditional {
+        return Err(refuse("another nonlinearity than swish, or no conditioning"));
+    }
+    if skip {
+        let skips = model.progressive == Progressive::OutputSkip
+            && model.progressive_input == ProgressiveInput::InputSkip
+            && model.progressive_combine == Combine::Sum;
+        let blocks = model.resblock_type == ResblockType::Biggan && model.skip_rescale && model.fir;
+        let told = model.embedding_type == EmbeddingType::Fourier && model.scale_by_sigma;
+        if !(skips && blocks && told && model.fir_kernel == [1.0, 3.0, 3.0, 1.0]) {
+            return Err(refuse(
+                "this network; of ncsnpp it has output_skip with input_skip (sum), fir [1, 3, 3, 1], biggan, skip_rescale, \
+                 fourier and scale_by_sigma",
+            ));
+        }
+        let own = |level: usize| {
+            let channels = model.nf * model.ch_mult[level];
+            model.attn_num_groups.unwrap_or((channels / 4).min(32))
+        };
+        let attended = |level: &usize| attends(&model.attn_resolutions, *level) || attends(sizes_up, *level);
+        if (0..levels).filter(attended).any(|level| own(level) != 32) || model.attn_up_each {
+            return Err(refuse(
+                "attention whose norm has other than 32 groups, or after each block of the way up",
+            ));
+        }
+        if model.num_groups.is_some() || config.data.num_channels != 3 {
+            return Err(refuse(
+                "a number of groups that is set (model.num_groups), or for other than 3 channels",
+            ));
+        }
+    } else if !model.resamp_with_conv || model.scale_by_sigma {
+        return Err(refuse("resampling without a convolution, or division by sigma, in ddpm"));
+    } else if model.attn_num_groups.is_some() {
+        return Err(refuse("attention with other groups (model.attn_num_groups)"));
+    } else if !model.attn_up_each && (0..levels).any(|level| attends(sizes_up, level)) {
+        return Err(refuse("attention once per level of the way up (model.attn_up_each = false)"));
+    }
+    let block = |attends: bool, way: &str| {
+        format!("{}{}{way}Block2D", if attends { "Attn" } else { "" }, if skip { "Skip" } else { "" })
+    };
+    Ok(Unet {
+        class_name: "UNet2DModel".into(),
+        sample_size: json!(config.data.image_size),
+        in_channels: config.data.num_channels,
+        out_channels: config.data.num_channels,
+        center_input_sample: !config.data.centered,
+        time_embedding_type: if skip { "fourier".into() } else { positional() },
+        freq_shift: if skip { 0.0 } else { model.freq_shift },
+        flip_sin_to_cos: skip,
+        down_block_types: (0..levels)
+            .map(|level| block(attends(&model.attn_resolutions, level), "Down"))
+            .collect(),
+        mid_block_type: middle(),
+        up_block_types: (0..levels).rev().map(|level| block(attends(sizes_up, level), "Up")).collect(),
+        block_out_channels: model.ch_mult.iter().map(|mult| model.nf * mult).collect(),
+        layers_per_block: model.num_res_blocks,
+        mid_block_scale_factor: if skip { std::f64::consts::SQRT_2 } else { 1.0 },
+        downsample_padding: if skip { 1 } else { model.downsample_padding },
+        act_fn: silu(),
+        attention_head_dim: None,
+        norm_num_groups: (!skip).then(|| model.num_groups.unwrap_or(32)),
+        attn_norm_num_groups: None,
+        norm_eps: model.norm_eps,
+        dropout: model.dropout,
+        resnet_time_scale_shift: default_shift(),
+        add_attention: true,
+        class_embed_type: None,
+        num_class_embeds: None,
+        time_embedding_dim: None,
+        downsample_type: conv(),
+        upsample_type: conv(),
+    })
+}
+
+/// The scheduler that belongs to a configuration, and the pipeline's name.
+pub(super) fn scheduler_of(config: &Config) -> (serde_json::Value, &'static str) {
+    let model = &config.model;
+    let steps = model.num_scales;
+    match model.name {
+        ModelName::Ncsnpp => {
+            let scheduler = json!({
+                "_class_name": "ScoreSdeVeScheduler", "num_train_timesteps": steps, "snr": config.sampling.snr,
+                "sigma_min": model.sigma_min, "sigma_max": model.sigma_max, "sampling_eps": 1e-5,
+                "correct_steps": config.sampling.n_steps_each,
+            });
+            (scheduler, "ScoreSdeVePipeline")
+        }
+        _ => {
+            let prediction = match config.prediction() {
+                Prediction::X0 => "sample",
+                Prediction::V => "v_prediction",
+                _ => "epsilon",
+            };
+            let scheduler = json!({
+                "_class_name": "DDPMScheduler", "num_train_timesteps": steps, "beta_schedule": "linear",
+                "beta_start": model.beta_min / steps as f64, "beta_end": model.beta_max / steps as f64,
+                "prediction_type": prediction, "variance_type": "fixed_small", "clip_sample": true,
+            });
+            (scheduler, "DDPMPipeline")
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Weights by the reference's names in a safetensors file: `raw/NAME`, `ema/NAME`, and `fixed/NAME` for what is not trained.
+
+use super::InteropError;
+use crate::nn::{ParameterSpec, Registry, State};
+use ::safetensors::{Dtype, SafeTensors};
+use std::path::Path;
+
+/// Reads the weights of a network with these parameters. Weights of one kind alone stand for both, and names without a
+/// kind (`NAME`, `module.NAME`) are taken too.
+///
+/// # Errors
+/// If the file is damaged, or of another network.
+pub fn read_safetensors(path: &Path, registry: &Registry) -> Result<State, InteropError> {
+    read_safetensors_bytes(&std::fs::read(path)?, registry)
+}
+
+/// Reads such weights from a file's bytes.
+///
+/// # Errors
+/// If they are damaged, or of another network.
+pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<State, InteropError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| InteropError::Damaged(e.to_string()))?;
+    let read = |kinds: &[&str], specs: &[ParameterSpec]| -> Result<Vec<Vec<f32>>, InteropError> {
+        specs.iter().map(|spec| values(&file, kinds, spec)).collect()
+    };
+    let raw = read(&["raw/", "module.", "", "ema/"], &registry.trainable)?;
+    let ema = read(&["ema/", "raw/", "module.", ""], &registry.trainable)?;
+    let frozen = read(&["fixed/", "module.", ""], &registry.frozen)?;
+    Ok(State { step: 0, raw, ema, frozen, moments: None })
+}
+
+/// A parameter's values under the first of the prefixes that is there.
+fn values(file: &SafeTensors<'_>, prefixes: &[&str], spec: &ParameterSpec) -> Result<Vec<f32>, InteropError> {
+    let found = prefixes.iter().find_map(|prefix| file.tensor(&format!("{prefix}{}", spec.name)).ok());
+    let Some(view) = found else {
+        let text =
+            format!("it holds no tensor {}; is the configuration the one it was trained with?", spec.name);
+        return Err(InteropError::Mismatch(text));
+    };
+    let expected = spec.layout.file_shape();
+    if view.shape() != expected {
+        let text = format!("{} has shape {:?}, the configuration says {expected:?}", spec.name, view.shape());
+        return Err(InteropError::Mismatch(text));
+    }
+    floats(&view, &spec.name)
+}
+
+/// A tensor's values as f32.
+pub(super) fn floats(
+    view: &::safetensors::tensor::TensorView<'_>,
+    name: &str,
+) -> Result<Vec<f32>, InteropError> {
+    let data = view.data();
+    let values: Vec<f32> = match view.dtype() {
+        Dtype::F32 => bytemuck::pod_collect_to_vec(data),
+        Dtype::F64 => bytemuck::pod_collect_to_vec::<u8, f64>(data).into_iter().map(|v| v as f32).collect(),
+        Dtype::F16 => {
+            bytemuck::pod_collect_to_vec::<u8, half::f16>(data).iter().map(|v| v.to_f32()).collect()
+        }
+        Dtype::BF16 => {
+            bytemuck::pod_collect_to_vec::<u8, half::bf16>(data).iter().map(|v| v.to_f32()).collect()
+        }
+        other => return Err(InteropError::Unknown(format!("{name} holds {other:?}, not floating point"))),
+    };
+    match values.iter().all(|v| v.is_finite()) {
+        true => Ok(values),
+        false => Err(InteropError::Damaged(format!("{name} holds numbers that are not finite"))),
+    }
+}

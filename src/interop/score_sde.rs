@@ -1,0 +1,181 @@
+//! Checkpoints and configurations of the reference's PyTorch implementation (`score_sde_pytorch`).
+//!
+//! `model` holds weights under `module.NAME`, `ema.shadow_params` the averages of the trained ones without names but in their
+//! order, `optimizer.state` the moments by number, counting the frozen ones too.
+
+use super::InteropError;
+use super::pickle::{Node, Object, Strided};
+use super::torch::TorchFile;
+use crate::config::Config;
+use crate::nn::{ParameterSpec, Registry, State};
+use serde_json::{Map, Value};
+use std::io::{Read, Seek};
+use std::path::Path;
+
+/// Keys of the reference's configurations that concern other programs, by section.
+const FOREIGN: &[(&str, &[&str])] = &[
+    ("", &["device", "eval", "sde", "tpu", "workdir"]),
+    ("training", &["eval_freq", "snapshot_freq_for_preemption", "n_jitted_steps", "loss", "continuouse"]),
+    ("sampling", &[]),
+    ("data", &["tfrecords_path", "category", "channels"]),
+    ("model", &[]),
+    ("optim", &["amsgrad"]),
+];
+
+/// A configuration of the reference's, as JSON, in ours, with `section.key=value` assignments on top.
+///
+/// # Errors
+/// If it is no JSON, or no configuration.
+pub fn reference_config(json: &str, assignments: &[String]) -> Result<Config, InteropError> {
+    let unknown = |what: String| InteropError::Unknown(what);
+    let value: Value = serde_json::from_str(json).map_err(|e| unknown(format!("it is no JSON ({e})")))?;
+    let Value::Object(mut sections) = value else { return Err(unknown("it is no JSON object".into())) };
+    for (section, keys) in FOREIGN {
+        let map = match *section {
+            "" => Some(&mut sections),
+            name => sections.get_mut(name).and_then(Value::as_object_mut),
+        };
+        if let Some(map) = map {
+            drop_keys(map, keys);
+        }
+    }
+    let text = toml::to_string(&sections).map_err(|e| unknown(format!("it is no configuration ({e})")))?;
+    Ok(Config::from_toml(&text, assignments)?)
+}
+
+/// Drops keys, and those without a value, which TOML cannot say.
+fn drop_keys(map: &mut Map<String, Value>, keys: &[&str]) {
+    map.retain(|key, value| !keys.contains(&key.as_str()) && !value.is_null());
+    for value in map.values_mut() {
+        if let Value::Object(inner) = value {
+            inner.retain(|_, value| !value.is_null());
+        }
+    }
+}
+
+/// Reads a checkpoint of the reference's for a network of these parameters.
+///
+/// # Errors
+/// If the file is damaged, asks for code to be run, or is of another network.
+pub fn read_score_sde(path: &Path, registry: &Registry) -> Result<State, InteropError> {
+    state(&TorchFile::open(path)?, registry)
+}
+
+/// Reads such a checkpoint from anywhere.
+///
+/// # Errors
+/// If it is damaged, asks for code to be run, or is of another network.
+pub fn read_score_sde_from(
+    source: impl Read + Seek + 'static,
+    registry: &Registry,
+) -> Result<State, InteropError> {
+    state(&TorchFile::read(source)?, registry)
+}
+
+fn state(file: &TorchFile, registry: &Registry) -> Result<State, InteropError> {
+    let root = file.root();
+    let model = root.get("model").ok_or_else(|| {
+        let what =
+            "it holds no `model`; a checkpoint of score_sde_pytorch holds model, ema, optimizer and step";
+        InteropError::Unknown(what.into())
+    })?;
+    let raw = named(file, model, &registry.trainable)?;
+    let frozen = named(file, model, &registry.frozen)?;
+    refuse_unknown(model, registry)?;
+    let ema = match root.get("ema").and_then(|ema| ema.get("shadow_params")) {
+        Some(shadow) => listed(file, shadow, &registry.trainable)?,
+        None => raw.clone(),
+    };
+    let moments = match root.get("optimizer").and_then(|optimizer| optimizer.get("state")) {
+        Some(state) if state.pairs().next().is_some() => Some(moments(file, state, registry)?),
+        _ => None,
+    };
+    let step = root.get("step").and_then(Node::int).unwrap_or(0);
+    let step = u64::try_from(step).map_err(|_| InteropError::Damaged(format!("step {step}")))?;
+    Ok(State { step, raw, ema, frozen, moments })
+}
+
+/// A parameter's values, checked against its shape.
+fn values(
+    file: &TorchFile,
+    spec: &ParameterSpec,
+    tensor: Option<&Strided>,
+    what: &str,
+) -> Result<Vec<f32>, InteropError> {
+    let expected = spec.layout.file_shape();
+    let Some(tensor) = tensor else {
+        let text = format!(
+            "it holds no {what} {}; is the configuration the one that it was trained with?",
+            spec.name
+        );
+        return Err(InteropError::Mismatch(text));
+    };
+    if tensor.shape != expected {
+        let text =
+            format!("{what} {} has shape {:?}, the configuration says {expected:?}", spec.name, tensor.shape);
+        return Err(InteropError::Mismatch(text));
+    }
+    let values = file.values(tensor)?;
+    match values.iter().all(|v| v.is_finite()) {
+        true => Ok(values),
+        false => {
+            Err(InteropError::Damaged(format!("{what} {} holds numbers that are not finite", spec.name)))
+        }
+    }
+}
+
+fn named(file: &TorchFile, model: Node<'_>, specs: &[ParameterSpec]) -> Result<Vec<Vec<f32>>, InteropError> {
+    let find = |spec: &ParameterSpec| {
+        let wrapped = format!("module.{}", spec.name);
+        let node = model.get(&wrapped).or_else(|| model.get(&spec.name));
+        values(file, spec, node.and_then(Node::tensor), "weight")
+    };
+    specs.iter().map(find).collect()
+}
+
+/// What the network has no place for must not be dropped in silence.
+fn refuse_unknown(model: Node<'_>, registry: &Registry) -> Result<(), InteropError> {
+    for (key, _) in model.pairs() {
+        let name = key.text().unwrap_or_default();
+        let name = name.strip_prefix("module.").unwrap_or(name);
+        let known = registry.trainable.iter().chain(&registry.frozen).any(|spec| spec.name == name);
+        if !known && name != "sigmas" {
+            let text = format!("it holds {name}, for which the configuration's network has no place");
+            return Err(InteropError::Mismatch(text));
+        }
+    }
+    Ok(())
+}
+
+fn listed(file: &TorchFile, list: Node<'_>, specs: &[ParameterSpec]) -> Result<Vec<Vec<f32>>, InteropError> {
+    let items: Vec<Node<'_>> = list.items().collect();
+    if items.len() != specs.len() {
+        let text =
+            format!("ema.shadow_params holds {} tensors, the network trains {}", items.len(), specs.len());
+        return Err(InteropError::Mismatch(text));
+    }
+    specs.iter().zip(items).map(|(spec, node)| values(file, spec, node.tensor(), "average")).collect()
+}
+
+/// Adam's moments by parameter number; the frozen parameters come first and have none.
+fn moments(
+    file: &TorchFile,
+    state: Node<'_>,
+    registry: &Registry,
+) -> Result<[Vec<Vec<f32>>; 2], InteropError> {
+    let of = |index: usize| {
+        let number = (registry.frozen.len() + index) as i64;
+        state
+            .pairs()
+            .find(|(key, _)| matches!(key.object(), Object::Int(key) if *key == number))
+            .map(|(_, v)| v)
+    };
+    let read = |name: &str| {
+        let one = |(index, spec): (usize, &ParameterSpec)| {
+            let tensor = of(index).and_then(|entry| entry.get(name)).and_then(Node::tensor);
+            values(file, spec, tensor, name)
+        };
+        registry.trainable.iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()
+    };
+    Ok([read("exp_avg")?, read("exp_avg_sq")?])
+}

@@ -1,0 +1,220 @@
+//! PyTorch's checkpoints: a zip archive with a pickle and a file for each storage.
+
+use super::InteropError;
+use super::pickle::{Dtype, Node, Pickle, Strided};
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::Path;
+
+/// What an archive is read from.
+trait Source: Read + Seek {}
+
+impl<R: Read + Seek> Source for R {}
+
+type Archive = zip::ZipArchive<Box<dyn Source>>;
+
+/// An open checkpoint: its objects are read, its storages when they are asked for.
+pub(super) struct TorchFile {
+    archive: RefCell<Archive>,
+    /// The folder in the archive that everything is in.
+    folder: String,
+    pickle: Pickle,
+}
+
+/// The pickle of a checkpoint holds names and shapes; no honest one is larger.
+const LARGEST_PICKLE: u64 = 32 << 20;
+
+impl TorchFile {
+    /// Opens a file.
+    pub fn open(path: &Path) -> Result<TorchFile, InteropError> {
+        TorchFile::read(BufReader::new(File::open(path)?))
+    }
+
+    /// Reads an archive.
+    pub fn read(mut source: impl Read + Seek + 'static) -> Result<TorchFile, InteropError> {
+        let mut start = [0; 2];
+        source.read_exact(&mut start).map_err(|_| damaged("it is empty"))?;
+        source.rewind()?;
+        if start != *b"PK" {
+            return Err(InteropError::Unknown(match start[0] {
+                0x80 => "it is a bare pickle, as EDM's and PyTorch's before 1.6: loading those means running code, which \
+                         this program never does; save the weights again with PyTorch 1.6 or later, as tensors"
+                    .into(),
+                _ => "it is no PyTorch checkpoint (no zip archive)".into(),
+            }));
+        }
+        let mut archive = Archive::new(Box::new(source)).map_err(|e| damaged(format!("its archive: {e}")))?;
+        let name = archive.file_names().flatten().find(|name| name.ends_with("/data.pkl"));
+        let name = name.map(|name| name.into_owned());
+        let name = name.ok_or_else(|| InteropError::Unknown("its archive holds no data.pkl".into()))?;
+        let folder = name.trim_end_matches("data.pkl").to_string();
+        let size = archive.by_name(&name).map_err(|e| damaged(e.to_string()))?.size();
+        if size > LARGEST_PICKLE {
+            return Err(damaged(format!("its pickle claims {size} bytes")));
+        }
+        let bytes = entry(&mut archive, &name, size as usize)?;
+        let order = entry(&mut archive, &format!("{folder}byteorder"), 16).unwrap_or_default();
+        if order == b"big" {
+            return Err(InteropError::Unknown("it was written on a big-endian machine".into()));
+        }
+        let pickle = Pickle::read(&bytes)?;
+        Ok(TorchFile { archive: RefCell::new(archive), folder, pickle })
+    }
+
+    /// What was saved.
+    pub fn root(&self) -> Node<'_> {
+        self.pickle.root()
+    }
+
+    /// A tensor's values, in the order of its axes.
+    pub fn values(&self, tensor: &Strided) -> Result<Vec<f32>, InteropError> {
+        let storage = &tensor.storage;
+        let (size, count, span) = (storage.dtype.size(), tensor.len(), tensor.span());
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let name = format!("{}data/{}", self.folder, storage.key);
+        // Of a storage that is mostly nothing a few kilobytes of archive make gigabytes; no tensor is so sparse.
+        if span > count.saturating_mul(4) {
+            return Err(damaged(format!("{name} has {count} numbers of a tensor among {span}")));
+        }
+        let total = storage.len.checked_mul(size).ok_or_else(|| damaged("a storage that cannot be"))?;
+        let part = [tensor.offset * size, span * size];
+        let bytes = part_of(&mut self.archive.borrow_mut(), &name, total as u64, part)?;
+        let mut values = Vec::with_capacity(count);
+        let mut index = vec![0; tensor.shape.len()];
+        for _ in 0..count {
+            let at = index.iter().zip(&tensor.stride).map(|(i, s)| i * s).sum::<usize>();
+            values.push(element(storage.dtype, &bytes[at * size..][..size]));
+            for axis in (0..index.len()).rev() {
+                index[axis] += 1;
+                if index[axis] < tensor.shape[axis] {
+                    break;
+                }
+                index[axis] = 0;
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// An entry's bytes, `most` of them at most: whatever an archive claims, it takes no more memory than that.
+fn entry(archive: &mut Archive, name: &str, most: usize) -> Result<Vec<u8>, InteropError> {
+    let size = archive.by_name(name).map_err(|e| damaged(format!("{name}: {e}")))?.size();
+    if size > most as u64 {
+        return Err(damaged(format!("{name} has {size} bytes, {most} at most were expected")));
+    }
+    part_of(archive, name, size, [0, size as usize])
+}
+
+/// Some bytes of an entry that must have `total`: where they begin, and how many.
+fn part_of(
+    archive: &mut Archive,
+    name: &str,
+    total: u64,
+    [from, len]: [usize; 2],
+) -> Result<Vec<u8>, InteropError> {
+    let wrong = |e: &dyn std::fmt::Display| damaged(format!("{name}: {e}"));
+    let mut entry = archive.by_name(name).map_err(|e| wrong(&e))?;
+    if entry.size() != total {
+        return Err(damaged(format!("{name} has {} bytes, not {total}", entry.size())));
+    }
+    let mut bytes = Vec::new();
+    let skip = |entry: &mut dyn Read, len: u64| std::io::copy(&mut entry.take(len), &mut std::io::sink());
+    let read = skip(&mut entry, from as u64).and_then(|skipped| {
+        let read = skipped + entry.by_ref().take(len as u64).read_to_end(&mut bytes)? as u64;
+        // To the end and beyond: only there is the checksum looked at.
+        Ok(read + skip(&mut entry, total.saturating_sub(read) + 1)?)
+    });
+    match read.map_err(|e| wrong(&e))? == total && bytes.len() == len {
+        true => Ok(bytes),
+        false => Err(damaged(format!("{name} has other than {total} bytes"))),
+    }
+}
+
+fn damaged(what: impl Into<String>) -> InteropError {
+    InteropError::Damaged(what.into())
+}
+
+/// One little-endian element as f32.
+fn element(dtype: Dtype, bytes: &[u8]) -> f32 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    let low = |word: [u8; 8]| [word[0], word[1]];
+    let half = |word: [u8; 8]| [word[0], word[1], word[2], word[3]];
+    match dtype {
+        Dtype::F64 => f64::from_le_bytes(word) as f32,
+        Dtype::F32 => f32::from_le_bytes(half(word)),
+        Dtype::F16 => half::f16::from_le_bytes(low(word)).to_f32(),
+        Dtype::Bf16 => half::bf16::from_le_bytes(low(word)).to_f32(),
+        Dtype::I64 => i64::from_le_bytes(word) as f32,
+        Dtype::I32 => i32::from_le_bytes(half(word)) as f32,
+        Dtype::I16 => f32::from(i16::from_le_bytes(low(word))),
+        Dtype::I8 => f32::from(word[0] as i8),
+        Dtype::U8 | Dtype::Bool => f32::from(word[0]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Cursor, Write};
+
+    /// An archive like PyTorch's, of [[1, 2, 3], [4, 5, 6]] transposed.
+    fn archive(data: &[u8], method: zip::CompressionMethod) -> Vec<u8> {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default().compression_method(method);
+        writer.start_file("x/data.pkl", options).unwrap();
+        writer
+            .write_all(
+                b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n\
+                  X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06tQK\x00K\x03K\x02\x86K\x01K\x03\x86\x89}tR.",
+            )
+            .unwrap();
+        writer.start_file("x/data/0", options).unwrap();
+        writer.write_all(data).unwrap();
+        writer.finish().unwrap().into_inner()
+    }
+
+    fn floats() -> Vec<u8> {
+        (1..=6).flat_map(|v| (v as f32).to_le_bytes()).collect()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<f32>, InteropError> {
+        let file = TorchFile::read(Cursor::new(bytes.to_vec()))?;
+        let tensor = file.root().tensor().ok_or_else(|| damaged("no tensor"))?;
+        file.values(tensor)
+    }
+
+    #[test]
+    fn a_strided_tensor_is_read_in_the_order_of_its_axes() {
+        for method in [zip::CompressionMethod::Stored, zip::CompressionMethod::Deflated] {
+            assert_eq!(read(&archive(&floats(), method)).unwrap(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        }
+    }
+
+    #[test]
+    fn an_archive_that_is_cut_anywhere_or_claims_too_much_is_refused() {
+        let whole = archive(&floats(), zip::CompressionMethod::Stored);
+        for len in 0..whole.len() {
+            assert!(read(&whole[..len]).is_err(), "{len}");
+        }
+        // A storage of many zeros in a few kilobytes, where 24 bytes are expected.
+        let bomb = archive(&vec![0; 1 << 26], zip::CompressionMethod::Deflated);
+        let text = read(&bomb).unwrap_err().to_string();
+        assert!(text.contains("not 24"), "{text}");
+        // A bit of a number: the archive's checksum knows.
+        let mut changed = whole.clone();
+        let place = whole.windows(4).position(|bytes| bytes == 3.0f32.to_le_bytes()).unwrap();
+        changed[place] ^= 1;
+        assert!(read(&changed).is_err());
+        assert!(read(&archive(&floats()[..20], zip::CompressionMethod::Stored)).is_err());
+    }
+
+    #[test]
+    fn what_needs_code_to_load_is_refused_with_the_reason() {
+        let text = TorchFile::read(Cursor::new(b"\x80\x03}.")).map(drop).unwrap_err().to_string();
+        assert!(text.contains("running code"), "{text}");
+    }
+}

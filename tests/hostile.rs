@@ -1,0 +1,313 @@
+//! Files that are damaged on purpose: thousands of small changes to good ones, by a fixed seed. Whatever a reader makes of
+//! them, it neither panics nor takes the machine's memory; and what is cut short is refused. (`fuzz/` does the same
+//! with coverage to steer by.)
+
+use crate::interop::Pickler;
+use crate::support::tiny_with;
+use std::io::{Cursor, Read, Write};
+use std::path::Path;
+use tweedie::config::Config;
+use tweedie::data::Dataset;
+use tweedie::interop::{
+    diffusers_config, read_safetensors_bytes, read_score_sde_from, reference_config, write_diffusers,
+};
+use tweedie::nn::{Registry, State};
+use tweedie::random::{Key, Purpose};
+use tweedie::train::Checkpoint;
+
+/// The network of the seeds in `fuzz/corpus`.
+fn small() -> (Config, Registry, State) {
+    tiny_with(&["model.ch_mult=[1]", "model.attn_resolutions=[]"])
+}
+
+/// Numbers that no run repeats by chance and every run repeats by design.
+struct Dice {
+    key: Key,
+    block: u32,
+}
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.block += 1;
+        self.key.bits(0, self.block)[0] as usize % end.max(1)
+    }
+}
+
+/// A file with up to four changes: a bit, a byte that readers mind, a cut, a piece left out, doubled or moved, a large number.
+fn mutated(good: &[u8], dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    for _ in 0..1 + dice.below(4) {
+        let at = dice.below(bytes.len());
+        let end = (at + 1 + dice.below(16)).min(bytes.len());
+        if bytes.is_empty() {
+            return bytes;
+        }
+        match dice.below(7) {
+            0 => bytes[at] ^= 1 << dice.below(8),
+            1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'"', b'.', b'('][dice.below(8)],
+            2 => bytes.truncate(at),
+            3 => drop(bytes.drain(at..end)),
+            4 => {
+                let piece = bytes[at..end].to_vec();
+                let to = dice.below(bytes.len());
+                bytes.splice(to..to, piece);
+            }
+            5 => bytes[at..end].fill(0xff),
+            _ => bytes[at..end].reverse(),
+        }
+    }
+    bytes
+}
+
+/// Reads a good file, every beginning of it (of a long one, some), and `count` changed ones.
+fn torment(name: &str, good: &[u8], count: usize, read: impl Fn(&[u8]) -> bool) {
+    assert!(read(good), "{name}: the good file");
+    for len in (0..good.len()).step_by(good.len().div_ceil(500)) {
+        assert!(!read(&good[..len]), "{name}: cut at {len} of {}", good.len());
+    }
+    let mut dice = Dice { key: Key::new(7, Purpose::Other(0)), block: 0 };
+    let refused = (0..count).filter(|_| !read(&mutated(good, &mut dice))).count();
+    assert!(refused > count / 10, "{name}: {refused} of {count}");
+}
+
+/// A checkpoint of the reference's with moments, as a pickle and its archive.
+fn reference() -> (Vec<u8>, Pickler) {
+    let (_, registry, state) = small();
+    let mut p = Pickler::default();
+    p.pickle.extend(b"\x80\x02}(");
+    p.text("model");
+    p.pickle.extend(b"}(");
+    for (spec, values) in registry.trainable.iter().zip(&state.raw) {
+        p.text(&format!("module.{}", spec.name));
+        p.tensor(&spec.layout.file_shape(), values);
+    }
+    p.pickle.push(b'u');
+    p.text("step");
+    p.int(7);
+    p.pickle.push(b'u');
+    (p.pickle.clone(), p)
+}
+
+#[test]
+fn checkpoints_of_the_reference() {
+    let (_, registry, state) = small();
+    let (pickle, p) = reference();
+    let storages = p.storages.clone();
+    let whole = p.archive();
+    let read = |bytes: &[u8]| {
+        read_score_sde_from(Cursor::new(bytes.to_vec()), &registry).is_ok_and(|read| read.raw == state.raw)
+    };
+    torment("archive", &whole, 300, read);
+    // The archive's checksums keep most changes from the pickle: it is changed before it is packed.
+    let packed = |bytes: &[u8]| {
+        let mut p = Pickler { pickle: bytes.to_vec(), storages: storages.clone() };
+        // `archive` ends the pickle.
+        p.pickle.pop();
+        read(&p.archive())
+    };
+    let good = [&pickle[..], b"."].concat();
+    let mut dice = Dice { key: Key::new(8, Purpose::Other(0)), block: 0 };
+    assert!(packed(&good));
+    let refused = (0..300).filter(|_| !packed(&mutated(&good, &mut dice))).count();
+    assert!(refused > 100, "{refused}");
+}
+
+#[test]
+fn a_zip_bomb_is_refused_before_it_is_unpacked() {
+    let (_, registry, _) = small();
+    // One number at every gigabyte of a storage that is all zeros.
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let packed =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+    let mut p = Pickler::default();
+    p.pickle.extend(b"\x80\x02}(");
+    p.text("model");
+    p.pickle.extend(b"}(");
+    let spec = &registry.trainable[0];
+    p.text(&spec.name);
+    p.pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+    p.text("storage");
+    p.pickle.extend(b"ctorch\nFloatStorage\n");
+    p.text("0");
+    p.text("cpu");
+    p.pickle.extend(b"\x8a\x06\x00\x00\x00\x00\x00\x01tQK\x00(");
+    spec.layout.file_shape().iter().for_each(|extent| p.int(*extent));
+    p.pickle.extend(b"t(");
+    let shape = spec.layout.file_shape();
+    (0..shape.len()).for_each(|_| p.int(1 << 28));
+    p.pickle.extend(b"t\x89}tRuu.");
+    for (name, bytes) in [("x/data.pkl", p.pickle), ("x/data/0", vec![0; 1 << 24])] {
+        zip.start_file(name, packed).expect("an entry");
+        zip.write_all(&bytes).expect("bytes");
+    }
+    let bytes = zip.finish().expect("an archive").into_inner();
+    assert!(bytes.len() < 1 << 17);
+    let message =
+        read_score_sde_from(Cursor::new(bytes), &registry).map(drop).expect_err("a bomb").to_string();
+    assert!(message.contains("numbers of a tensor among"), "{message}");
+}
+
+#[test]
+fn checkpoints_of_this_program_and_weights_by_name() {
+    let (config, registry, state) = small();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("checkpoint.safetensors");
+    Checkpoint::write_state(&state, &registry, &config, &path).expect("a checkpoint");
+    let good = std::fs::read(&path).expect("a file");
+    let read = |bytes: &[u8]| {
+        let checkpoint = Checkpoint::from_bytes(Path::new("x"), bytes.to_vec());
+        checkpoint.and_then(|checkpoint| checkpoint.state()).is_ok_and(|read| read == state)
+    };
+    torment("checkpoint", &good, 400, read);
+    torment("weights", &good, 400, |bytes| {
+        read_safetensors_bytes(bytes, &registry)
+            .is_ok_and(|read| read.raw == state.raw && read.ema == state.ema)
+    });
+
+    // Headers that lie about where the numbers are.
+    for offsets in ["[4,2]", "[-4,4]", "[0,18446744073709551615]", "[0,1e3]", "[2,6]"] {
+        let header = format!("{{\"a\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":{offsets}}}}}");
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 8]].concat();
+        assert!(read_safetensors_bytes(&bytes, &registry).is_err(), "{offsets}");
+    }
+    let both = "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\
+                \"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+    let bytes = [&(both.len() as u64).to_le_bytes()[..], both.as_bytes(), &[0; 4]].concat();
+    assert!(
+        read_safetensors_bytes(&bytes, &registry)
+            .map(drop)
+            .expect_err("overlap")
+            .to_string()
+            .contains("damaged")
+    );
+    let bytes = [&u64::MAX.to_le_bytes()[..], b"{}"].concat();
+    assert!(read_safetensors_bytes(&bytes, &registry).is_err());
+}
+
+#[test]
+fn descriptions_of_networks() {
+    let (config, _, state) = small();
+    let folder = tempfile::tempdir().expect("a folder");
+    write_diffusers(&folder.path().join("model"), &config, &state).expect("a model");
+    let text = |name: &str| std::fs::read(folder.path().join("model").join(name)).expect("a file");
+    let utf8 = |bytes: &[u8], read: &dyn Fn(&str) -> bool| std::str::from_utf8(bytes).is_ok_and(read);
+    // Without the line's end, so that every beginning is a cut.
+    let trimmed = |bytes: Vec<u8>| bytes.trim_ascii_end().to_vec();
+    torment("config.json", &trimmed(text("unet/config.json")), 2000, |bytes| {
+        utf8(bytes, &|text| diffusers_config(text, None).is_ok())
+    });
+    let described = String::from_utf8(text("unet/config.json")).expect("text");
+    torment("scheduler_config.json", &trimmed(text("scheduler/scheduler_config.json")), 1000, |bytes| {
+        utf8(bytes, &|text| diffusers_config(&described, Some(text)).is_ok())
+    });
+    let json = serde_json::to_vec(&config).expect("JSON");
+    torment("reference's config.json", &json, 2000, |bytes| {
+        utf8(bytes, &|text| reference_config(text, &[]).is_ok())
+    });
+    // A beginning of a TOML file may well be one: only the changes matter.
+    let good = config.to_toml();
+    let mut dice = Dice { key: Key::new(9, Purpose::Other(0)), block: 0 };
+    let read = |bytes: &[u8]| utf8(bytes, &|text| Config::from_toml(text, &[]).is_ok());
+    let refused = (0..2000).filter(|_| !read(&mutated(good.as_bytes(), &mut dice))).count();
+    assert!(read(good.as_bytes()) && refused > 1000, "{refused}");
+}
+
+#[test]
+fn images() {
+    let good = [&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 2][..], &[7; 12]].concat();
+    torment("IDX", &good, 3000, |bytes| Dataset::from_idx_bytes(bytes).is_ok_and(|set| set.len() == 3));
+    let mut packed = Vec::new();
+    flate2::read::GzEncoder::new(&good[..], flate2::Compression::fast())
+        .read_to_end(&mut packed)
+        .expect("bytes");
+    let mut dice = Dice { key: Key::new(10, Purpose::Other(0)), block: 0 };
+    let refused =
+        (0..3000).filter(|_| Dataset::from_idx_bytes(&mutated(&packed, &mut dice)).is_err()).count();
+    assert!(refused > 1000, "{refused}");
+}
+
+/// Where the fuzz targets begin.
+fn corpus(target: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+}
+
+/// What a fuzz target does with a file.
+fn fuzz(target: &str, bytes: &[u8]) {
+    let (_, registry, _) = small();
+    let text = || std::str::from_utf8(bytes).unwrap_or_default();
+    match target {
+        "archive" => drop(read_score_sde_from(Cursor::new(bytes.to_vec()), &registry)),
+        "pickle" => {
+            let mut p = Pickler { pickle: bytes.to_vec(), storages: vec![vec![0; 64]] };
+            p.pickle.pop();
+            drop(read_score_sde_from(Cursor::new(p.archive()), &registry));
+        }
+        "safetensors" => {
+            drop(read_safetensors_bytes(bytes, &registry));
+            drop(
+                Checkpoint::from_bytes(Path::new("x"), bytes.to_vec())
+                    .and_then(|checkpoint| checkpoint.state()),
+            );
+        }
+        "diffusers" => {
+            let (unet, scheduler) =
+                text().split_once("\n---\n").map_or((text(), None), |(a, b)| (a, Some(b)));
+            drop(diffusers_config(unet, scheduler));
+        }
+        "reference" => drop(reference_config(text(), &[])),
+        "config" => drop(Config::from_toml(text(), &[])),
+        "idx" => drop(Dataset::from_idx_bytes(bytes)),
+        other => panic!("no target {other}"),
+    }
+}
+
+#[test]
+fn what_fuzzing_has_found_worth_keeping_still_does_no_harm() {
+    let mut count = 0;
+    for target in ["archive", "pickle", "safetensors", "diffusers", "reference", "config", "idx"] {
+        for file in std::fs::read_dir(corpus(target)).expect("a folder").flatten() {
+            fuzz(target, &std::fs::read(file.path()).expect("a file"));
+            count += 1;
+        }
+    }
+    assert!(count >= 7, "{count}");
+}
+
+#[test]
+#[ignore = "writes the good files that fuzzing begins with"]
+fn seeds() {
+    let (config, registry, state) = small();
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    Checkpoint::write_state(&state, &registry, &config, &at("checkpoint")).expect("a checkpoint");
+    write_diffusers(&at("model"), &config, &state).expect("a model");
+    let read = |name: &str| std::fs::read(at(name)).expect("a file");
+    let (pickle, p) = reference();
+    let idx = [&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 2][..], &[7; 12]].concat();
+    let mut packed = Vec::new();
+    flate2::read::GzEncoder::new(&idx[..], flate2::Compression::fast())
+        .read_to_end(&mut packed)
+        .expect("bytes");
+    for (target, name, bytes) in [
+        ("archive", "checkpoint", p.archive()),
+        ("pickle", "checkpoint", [&pickle[..], b"."].concat()),
+        ("safetensors", "checkpoint", read("checkpoint")),
+        (
+            "diffusers",
+            "ddpm",
+            [
+                read("model/unet/config.json"),
+                b"---\n".to_vec(),
+                read("model/scheduler/scheduler_config.json"),
+            ]
+            .concat(),
+        ),
+        ("reference", "ddpm", serde_json::to_vec(&config).expect("JSON")),
+        ("config", "ddpm", config.to_toml().into_bytes()),
+        ("idx", "plain", idx),
+        ("idx", "gzip", packed),
+    ] {
+        std::fs::create_dir_all(corpus(target)).expect("a folder");
+        std::fs::write(corpus(target).join(name), bytes).expect("a file");
+    }
+}
