@@ -336,7 +336,12 @@ fn checkpoints_of_other_configurations_are_read_to_the_last_tensor() {
         &["model.progressive=output_skip", "model.progressive_input=input_skip", "data.num_channels=3"],
         &["model.progressive=residual", "model.progressive_input=residual", "model.fir=true"],
         &["model.embedding_type=fourier", "training.continuous=true", "training.sde=vesde"],
-        &["model.resblock_type=ddpm", "model.resamp_with_conv=false", "training.sde=subvpsde"],
+        &[
+            "model.resblock_type=ddpm",
+            "model.resamp_with_conv=false",
+            "training.sde=subvpsde",
+            "training.continuous=true",
+        ],
         &["model.conditional=false", "model.num_groups=4", "model.ch_mult=[1, 1, 2]"],
     ] {
         let all: Vec<&str> = plain.iter().chain(set).copied().collect();
