@@ -473,3 +473,11 @@ fn points_that_do_not_fit_the_model_are_refused() {
         assert!(!at("out.safetensors").exists());
     }
 }
+
+#[cfg(not(feature = "hub"))]
+#[test]
+fn a_program_without_the_hub_says_so() {
+    let out = folder().path().join("x.png");
+    let message = refuse(tweedie().args(["sample", "hf:owner/tiny", "--out"]).arg(out));
+    assert!(message.contains("built without its feature `hub`"), "{message}");
+}
