@@ -164,6 +164,14 @@ fn checkpoints_of_this_program_and_weights_by_name() {
             .is_ok_and(|read| read.raw == state.raw && read.ema == state.ema)
     });
 
+    let mut broken = state.clone();
+    broken.ema[3][0] = f32::NAN;
+    Checkpoint::write_state(&broken, &registry, &config, &path).expect("a checkpoint");
+    let bytes = std::fs::read(&path).expect("a file");
+    let by_name = read_safetensors_bytes(&bytes, &registry).map(drop).expect_err("NaN").to_string();
+    let whole = Checkpoint::read(&path).expect("a header").state().map(drop).expect_err("NaN").to_string();
+    assert!(by_name.contains("not finite") && whole.contains("not finite"), "{by_name}, {whole}");
+
     // Headers that lie about where the numbers are.
     for offsets in ["[4,2]", "[-4,4]", "[0,18446744073709551615]", "[0,1e3]", "[2,6]"] {
         let header = format!("{{\"a\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":{offsets}}}}}");

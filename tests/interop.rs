@@ -336,7 +336,12 @@ fn checkpoints_of_other_configurations_are_read_to_the_last_tensor() {
         &["model.progressive=output_skip", "model.progressive_input=input_skip", "data.num_channels=3"],
         &["model.progressive=residual", "model.progressive_input=residual", "model.fir=true"],
         &["model.embedding_type=fourier", "training.continuous=true", "training.sde=vesde"],
-        &["model.resblock_type=ddpm", "model.resamp_with_conv=false", "training.sde=subvpsde"],
+        &[
+            "model.resblock_type=ddpm",
+            "model.resamp_with_conv=false",
+            "training.sde=subvpsde",
+            "training.continuous=true",
+        ],
         &["model.conditional=false", "model.num_groups=4", "model.ch_mult=[1, 1, 2]"],
     ] {
         let all: Vec<&str> = plain.iter().chain(set).copied().collect();
@@ -467,4 +472,12 @@ fn points_that_do_not_fit_the_model_are_refused() {
         assert!(message.contains(expected), "{message}");
         assert!(!at("out.safetensors").exists());
     }
+}
+
+#[cfg(not(feature = "hub"))]
+#[test]
+fn a_program_without_the_hub_says_so() {
+    let out = folder().path().join("x.png");
+    let message = refuse(tweedie().args(["sample", "hf:owner/tiny", "--out"]).arg(out));
+    assert!(message.contains("built without its feature `hub`"), "{message}");
 }

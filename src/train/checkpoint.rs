@@ -150,7 +150,7 @@ impl Checkpoint {
     /// The model with one kind of weights, for sampling.
     ///
     /// # Errors
-    /// If a tensor is missing or of another shape, or the device has no room.
+    /// If a tensor is missing, of another shape, or not finite, or the device has no room.
     pub fn scorer(&self, gpu: &Gpu, weights: Weights) -> Result<Scorer, TrainError> {
         let model = ScoreModel::build(&self.header.config)?;
         let values = self.arena(gpu, &model, weights.prefix())?;
@@ -161,7 +161,7 @@ impl Checkpoint {
     /// The trainer that goes on from here. Moments that an imported model came without begin at 0.
     ///
     /// # Errors
-    /// If a tensor is missing or of another shape, or the device has no room.
+    /// If a tensor is missing, of another shape, or not finite, or the device has no room.
     pub fn trainer(&self, gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
         let model = ScoreModel::build(&self.header.config)?;
         let arena = |prefix: &str| self.arena(gpu, &model, prefix);
@@ -177,7 +177,7 @@ impl Checkpoint {
     /// Everything that the file holds, in host memory.
     ///
     /// # Errors
-    /// If a tensor is missing or of another shape.
+    /// If a tensor is missing, of another shape, or not finite.
     pub fn state(&self) -> Result<State, TrainError> {
         let registry = ScoreModel::build(&self.header.config)?.registry;
         let file = self.tensors()?;
@@ -234,7 +234,13 @@ impl Checkpoint {
             let what = format!("{name} is {:?} {:?}, expected F32 {shape:?}", view.dtype(), view.shape());
             return Err(wrong(what));
         }
-        Ok(bytemuck::pod_collect_to_vec(view.data()))
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+        match values.iter().all(|v| v.is_finite()) {
+            true => Ok(values),
+            false => {
+                Err(wrong(format!("{name} holds numbers that are not finite; name an earlier checkpoint")))
+            }
+        }
     }
 }
 

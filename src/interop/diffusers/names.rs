@@ -179,4 +179,34 @@ mod tests {
         );
         assert_eq!(Change::Flipped.apply(&[0.0, 1.0, 2.0, 3.0], &[1, 4]), [2.0, 3.0, 0.0, 1.0]);
     }
+
+    #[test]
+    fn the_modules_of_the_published_ncsnpp_are_where_they_are_published() {
+        let text = include_str!("../../../configs/ve/church_ncsnpp_continuous.toml");
+        let all = modules(&Config::from_toml(text, &[]).unwrap());
+        assert_eq!(all.len(), 77);
+        // `score_sde_facts.md`, section 3.2.
+        for (number, name) in [
+            (0, "time_proj"),
+            (1, "time_embedding.linear_1"),
+            (3, "conv_in"),
+            (6, "down_blocks.0.resnet_down"),
+            (7, "down_blocks.0.skip_conv"),
+            (21, "down_blocks.4.attentions.0"),
+            (23, "down_blocks.4.attentions.1"),
+            (31, "down_blocks.6.resnets.1"),
+            (33, "mid_block.attentions.0"),
+            (37, "up_blocks.0.resnets.2"),
+            (38, "up_blocks.0.skip_norm"),
+            (39, "up_blocks.0.skip_conv"),
+            (40, "up_blocks.0.resnet_up"),
+            (50, "up_blocks.2.attentions.0"),
+            (71, "up_blocks.5.resnet_up"),
+            (74, "up_blocks.6.resnets.2"),
+            (75, "conv_norm_out"),
+            (76, "conv_out"),
+        ] {
+            assert_eq!(all[number], name, "{number}");
+        }
+    }
 }

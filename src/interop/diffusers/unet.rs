@@ -555,3 +555,36 @@ pub(super) fn scheduler_of(config: &Config) -> (serde_json::Value, &'static str)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_networks_are_described_as_they_are_published_and_understood_again() {
+        let config = |text: &str| Config::from_toml(text, &[]).unwrap();
+        let church = config(include_str!("../../../configs/ve/church_ncsnpp_continuous.toml"));
+        let unet = unet_of(&church).unwrap();
+        let blocks = |ends: [usize; 2], way: &str| {
+            let [before, after] = ends.map(|n| vec![format!("Skip{way}Block2D"); n]);
+            [before, vec![format!("AttnSkip{way}Block2D")], after].concat()
+        };
+        assert_eq!(unet.down_block_types, blocks([4, 2], "Down"));
+        assert_eq!(unet.up_block_types, blocks([2, 4], "Up"));
+        assert_eq!(unet.block_out_channels, [128, 128, 256, 256, 256, 256, 256]);
+        assert!(unet.center_input_sample && unet.norm_num_groups.is_none());
+        let (scheduler, pipeline) = scheduler_of(&church);
+        assert_eq!((scheduler["sigma_max"].as_f64(), pipeline), (Some(380.0), "ScoreSdeVePipeline"));
+        let again = configuration(&unet, &serde_json::from_value(scheduler).unwrap()).unwrap();
+        assert_eq!((again.model.sigma_max, again.model.num_scales, again.sampling.snr), (380.0, 2000, 0.075));
+
+        // Those in `configs/` are the reference's, with attention once per level of the way up.
+        let cifar = config(include_str!("../../../configs/vp/ddpm/cifar10.toml"));
+        assert!(unet_of(&cifar).is_err());
+        let model = crate::config::Model { attn_up_each: true, ..cifar.model.clone() };
+        let unet = unet_of(&Config { model, ..cifar }).unwrap();
+        assert_eq!(unet.down_block_types, ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"]);
+        assert_eq!(unet.up_block_types, ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"]);
+        assert_eq!((unet.norm_num_groups, unet.downsample_padding, unet.freq_shift), (Some(32), 0, 1.0));
+    }
+}
