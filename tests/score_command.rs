@@ -42,17 +42,17 @@ fn score(model: &Path, tensors: &[(&str, Vec<usize>, Vec<f32>)], name: &str, ext
     read_safetensors(&at("out.safetensors"))[name].values.iter().map(|v| *v as f32).collect()
 }
 
-/// What the reference tells a network of time t and what it multiplies its output by, written down once more: N = 10 steps,
+/// What the reference tells a network of time t and what it multiplies its output by, written down once more: N = 31 steps,
 /// β from 0.1 to 20, σ from 0.01 to 50.
 fn reference(sde: &str, continuous: bool, t: f64) -> (f64, f64) {
     let exponent = -0.25 * t * t * 19.9 - 0.5 * t * 0.1;
     match (sde, continuous) {
-        ("vesde", _) => (((1.0 - t) * 9.0).round(), 1.0),
+        ("vesde", _) => (((1.0 - t) * 30.0).round(), 1.0),
         ("subvpsde", true) => (999.0 * t, -1.0 / (1.0 - (2.0 * exponent).exp())),
         (_, true) => (999.0 * t, -1.0 / (1.0 - (2.0 * exponent).exp()).sqrt()),
         (_, false) => {
-            let label = t * 9.0;
-            let beta = |i: usize| (0.1 + 19.9 * i as f64 / 9.0) / 10.0;
+            let label = t * 30.0;
+            let beta = |i: usize| (0.1 + 19.9 * i as f64 / 30.0) / 31.0;
             let kept: f64 = (0..=label as usize).map(|i| 1.0 - beta(i)).product();
             (label, -1.0 / (1.0 - kept).sqrt())
         }
@@ -61,13 +61,13 @@ fn reference(sde: &str, continuous: bool, t: f64) -> (f64, f64) {
 
 #[test]
 fn the_score_is_the_networks_output_at_the_references_label_times_the_references_factor() {
-    // On the grid of ten steps, and off it.
+    // On the grid of the steps, and off it.
     let times = [1.0 / 3.0, 0.41, 1.0];
     for (sde, continuous) in [("vpsde", true), ("vpsde", false), ("subvpsde", true), ("vesde", false)] {
         let folder = folder();
         let continuous_key = format!("training.continuous={continuous}");
         let sde_key = format!("training.sde={sde}");
-        let model = model(folder.path(), &["model.num_scales=10", &sde_key, &continuous_key]);
+        let model = model(folder.path(), &["model.num_scales=31", &sde_key, &continuous_key]);
         let t = |values: Vec<f64>| ("t", vec![N], values.into_iter().map(|v| v as f32).collect::<Vec<f32>>());
         let scores = score(&model, &[x(), t(times.to_vec())], "score", &[]);
         let facts = times.map(|t| reference(sde, continuous, f64::from(t as f32)));
