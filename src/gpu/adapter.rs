@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn an_adapter_is_chosen_by_index_by_part_of_its_name_or_as_the_first() {
-        let names = ["NVIDIA H200", "llvmpipe (LLVM 15)"];
+        let names = ["NVIDIA GeForce RTX 4090", "llvmpipe (LLVM 15)"];
         assert_eq!(position(&names, None), Some(0));
         assert_eq!(position(&names, Some("1")), Some(1));
         assert_eq!(position(&names, Some("2")), None);

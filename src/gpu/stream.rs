@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A submission ends after so many dispatches, …
 const MAX_DISPATCHES: u32 = 1024;
 /// … and no more than this many submissions wait for the device.
-const MAX_IN_FLIGHT: usize = 8;
+const MAX_IN_FLIGHT: usize = 3;
 /// A wait is taken in slices of this length, to notice a lost device.
 const SLICE: Duration = Duration::from_secs(5);
 
