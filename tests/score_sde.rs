@@ -219,12 +219,12 @@ fn the_probability_flow_samples_as_the_reference_does() {
 /// Bits and evaluations are the reference's. Latents and Δ log p are as near as its own solver is to the truth. At a tenth of
 /// the tolerance VE's Δ log p is −391.28 and −356.16; the reference has −391.99 and −356.15, we −391.20 and −356.41. The
 /// latents are then 1.8e-3 (VE) and 2.4e-3 (VP) from the reference's, and 2 % more tolerance moves VP's Δ log p by 0.35:
-/// hundreds of steps that are chosen by a noisy error do not repeat themselves. DDPM is left out: its σ is a staircase of the
-/// time, on whose jumps no solver's steps agree (15.918 bits here for an image, 15.969 there).
+/// hundreds of steps that are chosen by a noisy error do not repeat themselves. Not compared is `ddpm_vp`: at 1070
+/// evaluations for 1088, one of its images has 15.918 bits and not 15.969, which is not explained yet; its drift and
+/// divergence at given points are the reference's.
 #[test]
 fn the_likelihood_is_the_references() {
-    let continuous = |fixture: &Fixture| fixture.config.training.continuous;
-    for fixture in MODELS.iter().filter_map(|name| fixture(name)).filter(continuous) {
+    for fixture in ["ncsnpp_ve", "ddpmpp_vp"].iter().filter_map(|name| fixture(name)) {
         let scorer = fixture.scorer("ema");
         let probes = Probing::Given { eps: fixture.image("eps"), count: 1 };
         let likelihood = log_likelihood(&scorer, &fixture.image("x0"), probes, &ODE).expect("a likelihood");
