@@ -8,7 +8,7 @@ use tweedie::kernels::random::{Distribution, fill};
 use tweedie::kernels::{Result, concat, cross_entropy, elementwise};
 use tweedie::nn::{Arena, Classifier, Parameters, ScoreModel, Scorer};
 use tweedie::random::{Key, Purpose};
-use tweedie::sample::{Conditional, Draw, Guide, Score, Steered, Toward, sampler};
+use tweedie::sample::{ClassifierGuided, Conditional, Draw, Guide, Score, Toward, sampler};
 use tweedie::sde::{Sde, SdeKind};
 use tweedie::tensor::{Shape, Tensor};
 
@@ -215,7 +215,7 @@ fn guidance_by_the_exact_posterior_draws_the_component() {
         let mixture = Mixture::eight(gpu(), Sde { kind, n: 1000 });
         // The rarest component, which has a 36th of the mixture.
         let guide = Exact::new(&mixture, 0);
-        let guided = Steered { score: &mixture, guide: &guide, scale: 1.0 };
+        let guided = ClassifierGuided { score: &mixture, guide: &guide, scale: 1.0 };
         let sampling = Sampling {
             predictor: PredictorName::EulerMaruyama,
             corrector: CorrectorName::None,
@@ -237,7 +237,7 @@ fn no_guidance_is_the_score_itself_and_the_label_holds_the_time() {
     let x = random(Shape::new(2, 8, 8, 1), 1);
     let times = [0.25, 0.75];
     let at = |scale: f64| {
-        let guided = Steered { score: &scorer, guide: &guide, scale };
+        let guided = ClassifierGuided { score: &scorer, guide: &guide, scale };
         assert_eq!(guided.label(0.25).label, 0.25);
         guided.score(&x, &times).expect("a score")
     };

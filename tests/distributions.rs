@@ -3,7 +3,7 @@
 
 use tweedie::gpu::Gpu;
 use tweedie::kernels::{Result, concat};
-use tweedie::nn::{Combination, Label};
+use tweedie::nn::Label;
 use tweedie::sample::{Pullback, Score};
 use tweedie::sde::Sde;
 use tweedie::tensor::{Shape, Tensor};
@@ -150,7 +150,7 @@ impl Score for Mixture {
     }
 
     fn label(&self, t: f64) -> Label {
-        Label { label: t, sigma: 1.0, input: 1.0, score: Combination { x: 0.0, net: 1.0 } }
+        Label::of_score(t)
     }
 
     fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {

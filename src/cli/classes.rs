@@ -4,7 +4,7 @@ use super::open_model;
 use crate::config::Config;
 use crate::gpu::Gpu;
 use crate::nn::{Classifier, Scorer};
-use crate::sample::{Conditional, Score, Steered, Toward};
+use crate::sample::{ClassifierGuided, Conditional, Score, Toward};
 use crate::train::{Checkpoint, Weights};
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ impl Asked {
         let of_class = |class: &usize| match &self.classifier {
             Some(classifier) => {
                 let guide = Toward { classifier, class: *class };
-                draw(&Steered { score: scorer, guide: &guide, scale: self.guidance })
+                draw(&ClassifierGuided { score: scorer, guide: &guide, scale: self.guidance })
             }
             None => draw(&Conditional { scorer, class: *class, weight: self.guidance }),
         };

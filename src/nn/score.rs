@@ -91,6 +91,11 @@ impl Residual {
 }
 
 impl Label {
+    /// What a function is told that gives the score itself: the time.
+    pub fn of_score(t: f64) -> Label {
+        Label { label: t, sigma: 1.0, input: 1.0, score: Combination { x: 0.0, net: 1.0 } }
+    }
+
     /// s score + z at x = m x₀ + s z, given the marginal.
     pub fn residual(&self, Marginal { mean: m, std: s }: Marginal) -> Residual {
         Residual { out: s * self.score.net, z: 1.0 + s * s * self.score.x, x0: s * m * self.score.x }

@@ -3,14 +3,14 @@
 
 mod adaptive;
 mod ald;
+mod classes;
 mod corrector;
 mod flow;
 mod grid;
-mod guidance;
-mod guided;
 mod hamiltonian;
 mod heun;
 mod impute;
+mod inverse;
 pub mod likelihood;
 mod multistep;
 mod ode;
@@ -24,12 +24,12 @@ mod step;
 
 pub use adaptive::Adaptive;
 pub use ald::AnnealedLangevin;
+pub use classes::{ClassifierGuided, Conditional, Guide, Toward};
 pub use corrector::Corrector;
 pub use flow::{Flow, probability_flow};
-pub use guidance::{Conditional, Guide, Steered, Toward};
-pub use guided::{Guidance, Guided, Measurement};
 pub use heun::Heun;
 pub use impute::{Decoupling, Impute, Side};
+pub use inverse::{Guidance, Guided, Measurement};
 pub use multistep::Multistep;
 pub use ode::{Ode, remove_noise};
 pub use operator::{Mask, Matrix, Operator, Resampling, System, solve};

@@ -154,7 +154,7 @@ impl Score for Guided<'_> {
     }
 
     fn label(&self, t: f64) -> Label {
-        Label { label: t, sigma: 1.0, input: 1.0, score: Combination { x: 0.0, net: 1.0 } }
+        Label::of_score(t)
     }
 
     fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {

@@ -6,7 +6,7 @@ use crate::autodiff::{Dual, Eager};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::sde_step::{Factors, sde_step, sde_step_each};
-use crate::nn::{Classifier, Combination, Label, Scorer};
+use crate::nn::{Classifier, Label, Scorer};
 use crate::sde::Sde;
 use crate::tensor::Tensor;
 
@@ -44,7 +44,7 @@ impl Guide for Toward<'_> {
 }
 
 /// ∇ log p_t(x) + scale ∇ log p_t(y | x). What it gives is the score itself, and its label holds the time.
-pub struct Steered<'a> {
+pub struct ClassifierGuided<'a> {
     /// The score without guidance.
     pub score: &'a dyn Score,
     /// What guides it.
@@ -53,7 +53,7 @@ pub struct Steered<'a> {
     pub scale: f64,
 }
 
-impl Steered<'_> {
+impl ClassifierGuided<'_> {
     fn labels(&self, labels: &[Label]) -> (Vec<f64>, Vec<Label>) {
         let times: Vec<f64> = labels.iter().map(|label| label.label).collect();
         let labels = times.iter().map(|t| self.score.label(*t)).collect();
@@ -68,7 +68,7 @@ impl Steered<'_> {
     }
 }
 
-impl Score for Steered<'_> {
+impl Score for ClassifierGuided<'_> {
     fn gpu(&self) -> &Gpu {
         self.score.gpu()
     }
@@ -78,7 +78,7 @@ impl Score for Steered<'_> {
     }
 
     fn label(&self, t: f64) -> Label {
-        Label { label: t, sigma: 1.0, input: 1.0, score: Combination { x: 0.0, net: 1.0 } }
+        Label::of_score(t)
     }
 
     fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
