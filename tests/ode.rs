@@ -162,7 +162,8 @@ fn a_batch_that_is_controlled_jointly_takes_its_steps_together() {
 /// log p of some points of a mixture at the flow's start, by `probing`, beside the closed form.
 fn likelihoods(mixture: &Mixture, n: usize, probing: Probing, tolerance: f64) -> Vec<(LogLikelihood, f64)> {
     let x = mixture.draws(n, 11);
-    let likelihood = log_likelihood(mixture, &points(&x, 2), probing, &ode(tolerance)).expect("a likelihood");
+    let likelihood = log_likelihood(mixture, &points(&x, 2), probing, &ode(tolerance), &mut |_| Ok(()))
+        .expect("a likelihood");
     // The flow starts from data as they are at EPS.
     let exact = x.chunks(2).map(|x| mixture.log_density(x, EPS));
     likelihood.samples.into_iter().zip(exact).collect()
@@ -190,7 +191,8 @@ fn what_the_prior_leaves_out_is_all_that_log_p_is_off() {
         let mixture = Mixture::eight(gpu(), sde);
         let x = mixture.draws(8, 11);
         let likelihood =
-            log_likelihood(&mixture, &points(&x, 2), Probing::Exact, &ode(1e-5)).expect("a likelihood");
+            log_likelihood(&mixture, &points(&x, 2), Probing::Exact, &ode(1e-5), &mut |_| Ok(()))
+                .expect("a likelihood");
         let latents = read(&likelihood.latent);
         for (i, log) in likelihood.samples.iter().enumerate() {
             let (x, z) = (&x[2 * i..2 * i + 2], &latents[2 * i..2 * i + 2]);
@@ -236,16 +238,20 @@ fn a_samples_log_p_does_not_depend_on_its_batch_nor_on_how_its_tangents_are_divi
         draw: Draw { seed: 3, first },
         first: 0,
     };
-    let together = log_likelihood(&mixture, &x, drawn(0, 3), &ode(1e-3)).expect("a likelihood");
+    let together =
+        log_likelihood(&mixture, &x, drawn(0, 3), &ode(1e-3), &mut |_| Ok(())).expect("a likelihood");
     for (i, alone) in x.read().expect("a download").chunks(2).enumerate() {
         let alone = Tensor::from_slice(gpu(), Shape::new(1, 1, 1, 2), alone).expect("an upload");
-        let alone = log_likelihood(&mixture, &alone, drawn(i as u32, 3), &ode(1e-3)).expect("a likelihood");
+        let alone = log_likelihood(&mixture, &alone, drawn(i as u32, 3), &ode(1e-3), &mut |_| Ok(()))
+            .expect("a likelihood");
         assert_eq!(alone.samples[0], together.samples[i]);
     }
     // So many probes that they do not ride along at once.
-    let many = log_likelihood(&mixture, &x, drawn(0, 700), &ode(1e-3)).expect("a likelihood");
+    let many =
+        log_likelihood(&mixture, &x, drawn(0, 700), &ode(1e-3), &mut |_| Ok(())).expect("a likelihood");
     assert_eq!(many.samples[0].changes.len(), 700);
-    let exact = log_likelihood(&mixture, &x, Probing::Exact, &ode(1e-3)).expect("a likelihood");
+    let exact =
+        log_likelihood(&mixture, &x, Probing::Exact, &ode(1e-3), &mut |_| Ok(())).expect("a likelihood");
     for (many, exact) in many.samples.iter().zip(&exact.samples) {
         let spread = many.changes.iter().map(|c| (c - many.change()).powi(2)).sum::<f64>() / 699.0;
         let error = (spread / 700.0).sqrt();
@@ -282,8 +288,8 @@ fn tolerances_that_are_not_positive_and_probes_that_do_not_fit_are_refused() {
         assert!(message.contains("it must be a number above 0"), "{message}");
     }
     let given = Probing::Given { eps: x.clone(), count: 2 };
-    assert!(log_likelihood(&mixture, &x, given, &ode(1e-3)).is_err());
+    assert!(log_likelihood(&mixture, &x, given, &ode(1e-3), &mut |_| Ok(())).is_err());
     let none = Probing::Drawn { count: 0, kind: Probe::Gaussian, draw: DRAW, first: 0 };
-    assert!(log_likelihood(&mixture, &x, none, &ode(1e-3)).is_err());
+    assert!(log_likelihood(&mixture, &x, none, &ode(1e-3), &mut |_| Ok(())).is_err());
     assert_eq!(mixture.sde().n, 1000);
 }

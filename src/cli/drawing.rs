@@ -311,7 +311,7 @@ pub(super) fn progress(steps: Option<u64>) -> ProgressBar {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
     let Some(steps) = steps else {
-        let style = ProgressStyle::with_template("{spinner} {pos} steps, {elapsed}");
+        let style = ProgressStyle::with_template("{spinner} {pos} steps{msg}, {elapsed}");
         return ProgressBar::new_spinner().with_style(style.unwrap_or(ProgressStyle::default_spinner()));
     };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} steps, ETA {eta}");

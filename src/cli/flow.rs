@@ -1,15 +1,16 @@
 //! What the commands that follow the probability flow share.
 
 use super::tensors::Batch;
-use super::{Common, open_score_model};
+use super::{Common, drawing, open_score_model};
 use crate::config::{Config, Method, Over};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
 use crate::sample::likelihood::EPS;
-use crate::sample::{self, Draw, Ode};
+use crate::sample::{self, Draw, Ode, Progress};
 use crate::tensor::Tensor;
 use crate::train::Weights;
 use anyhow::ensure;
+use indicatif::ProgressBar;
 use std::path::Path;
 
 /// How the flow is followed.
@@ -41,6 +42,8 @@ pub(super) struct Flow {
     pub ode: Ode,
     /// Samples at once.
     pub batch: usize,
+    /// Shows how far a batch has come.
+    bar: ProgressBar,
 }
 
 /// Where samples have been taken.
@@ -67,13 +70,23 @@ impl Flow {
         let gpu = common.open()?;
         let scorer = checkpoint.scorer(&gpu, args.weights)?;
         let ode = Ode { noise_removal: false, ..Ode::new(&config.sampling) };
-        Ok(Flow { gpu, config, scorer, ode, batch: args.batch })
+        let bar = drawing::progress(None);
+        Ok(Flow { gpu, config, scorer, ode, batch: args.batch, bar })
+    }
+
+    /// What looks on while a batch is followed.
+    pub fn watch(&self) -> impl FnMut(Progress<'_>) -> crate::kernels::Result<()> {
+        |progress| {
+            self.bar.set_message(format!(" to t = {:.4}", progress.t));
+            self.bar.inc(1);
+            Ok(())
+        }
     }
 
     /// The latents of data.
     pub fn encode(&self, data: &Batch) -> anyhow::Result<Followed> {
         self.follow(data, |x| {
-            let solution = self.ode.follow(&self.scorer, x, (EPS, 1.0), &mut |_| Ok(()))?;
+            let solution = self.ode.follow(&self.scorer, x, (EPS, 1.0), &mut self.watch())?;
             let evaluations = solution.mean_evaluations();
             Ok(sample::Sampled { x: solution.state, evaluations, acceptance: None })
         })
@@ -83,10 +96,10 @@ impl Flow {
     pub fn decode(&self, latents: &Batch, method: Method, denoise: bool) -> anyhow::Result<Followed> {
         let mut sampling = self.config.sampling.clone();
         (sampling.method, sampling.noise_removal) = (method, denoise);
-        let steps = super::drawing::steps(&self.config, None);
+        let steps = drawing::steps(&self.config, None);
         let sampler = sample::sampler(&sampling, &self.scorer.model.sde, steps)?;
         let draw = Draw { seed: self.config.seed, first: 0 };
-        self.follow(latents, |z| Ok(sampler.run(&self.scorer, z, draw, &mut |_| Ok(()))?))
+        self.follow(latents, |z| Ok(sampler.run(&self.scorer, z, draw, &mut self.watch())?))
     }
 
     /// Takes samples somewhere, so many at once.

@@ -101,6 +101,6 @@ fn one(
             first: draw * args.probes as u32,
         },
     };
-    let likelihood = log_likelihood(&flow.scorer, &x, probing, &flow.ode)?;
+    let likelihood = log_likelihood(&flow.scorer, &x, probing, &flow.ode, &mut flow.watch())?;
     Ok((likelihood.samples, likelihood.evaluations))
 }

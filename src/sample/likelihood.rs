@@ -2,7 +2,7 @@
 //! eq. 39), by Hutchinson's estimator in forward mode or with the exact trace.
 
 use super::ode::{FlowState, Given, Ode};
-use super::{Draw, Score, refuse};
+use super::{Draw, Score, Watch, refuse};
 use crate::kernels::hutchinson::{self, Probe, Probes};
 use crate::kernels::random::Noise;
 use crate::kernels::{Result, concat, inner_product};
@@ -128,8 +128,15 @@ fn error_of_mean(groups: &[Vec<f64>]) -> Option<f64> {
 /// log p of data `x` `[n, h, w, c]` in the model's range, by the flow from [`EPS`] to 1.
 ///
 /// # Errors
-/// If there is no probe, if the tolerances are not positive, if steps become too small, or if the device refuses.
-pub fn log_likelihood(score: &dyn Score, x: &Tensor, probing: Probing, ode: &Ode) -> Result<Likelihood> {
+/// If there is no probe, if the tolerances are not positive, if steps become too small, if the device refuses, or `watch`
+/// fails.
+pub fn log_likelihood(
+    score: &dyn Score,
+    x: &Tensor,
+    probing: Probing,
+    ode: &Ode,
+    watch: &mut Watch<'_>,
+) -> Result<Likelihood> {
     let n = x.shape().n();
     let exact = matches!(probing, Probing::Exact);
     let (eps, count) = probes(x, probing)?;
@@ -137,7 +144,7 @@ pub fn log_likelihood(score: &dyn Score, x: &Tensor, probing: Probing, ode: &Ode
     let logp = Tensor::zeros(x.gpu(), Shape::new(count * n, 1, 1, 4))?;
     let start = FlowState { x: x.clone(), logp: Some(logp.clone()) };
     let given = Given { eps, count, together };
-    let solution = ode.solve(score, start, Some(given), (EPS, 1.0), &mut |_| Ok(()))?;
+    let solution = ode.solve(score, start, Some(given), (EPS, 1.0), watch)?;
 
     let latent = solution.state.x;
     let norms = inner_product::lanes(&inner_product::inner_product(&latent, &latent)?)?;
