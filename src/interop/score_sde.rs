@@ -18,7 +18,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("training", &["eval_freq", "snapshot_freq_for_preemption", "n_jitted_steps", "loss", "continuouse"]),
     ("sampling", &[]),
     ("data", &["tfrecords_path", "category", "channels"]),
-    ("model", &[]),
+    ("model", &["interpolation", "sigma_begin"]),
     ("optim", &["amsgrad"]),
 ];
 
@@ -39,8 +39,9 @@ pub fn reference_config(json: &str, assignments: &[String]) -> Result<Config, In
             drop_keys(map, keys);
         }
     }
-    let text = toml::to_string(&sections).map_err(|e| unknown(format!("it is no configuration ({e})")))?;
-    Ok(Config::from_toml(&text, assignments)?)
+    let table =
+        toml::Table::try_from(&sections).map_err(|e| unknown(format!("it is no configuration ({e})")))?;
+    Ok(Config::from_table(table, assignments)?)
 }
 
 /// Drops keys, and those without a value, which TOML cannot say.
@@ -178,4 +179,31 @@ fn moments(
         registry.trainable.iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()
     };
     Ok([read("exp_avg")?, read("exp_avg_sq")?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A configuration as the reference prints it, with one more key in `model`.
+    fn printed(key: &str) -> String {
+        let mut config = json!({
+            "device": "cpu", "eval": { "batch_size": 8 },
+            "training": { "sde": "vesde", "continuous": false, "batch_size": 8, "n_iters": 10, "eval_freq": 100 },
+            "data": { "dataset": "CIFAR10", "image_size": 8, "num_channels": 3, "centered": false, "category": null },
+            "model": { "name": "ncsn", "nf": 8, "num_scales": 10 },
+        });
+        config["model"][key] = json!("bilinear");
+        config.to_string()
+    }
+
+    #[test]
+    fn keys_that_mean_nothing_to_a_model_are_dropped_and_others_named() {
+        for key in ["interpolation", "sigma_begin"] {
+            reference_config(&printed(key), &[]).unwrap();
+        }
+        let message = reference_config(&printed("interpolations"), &[]).unwrap_err().to_string();
+        assert!(message.starts_with("model: unknown field `interpolations`"), "{message}");
+    }
 }
