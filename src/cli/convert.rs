@@ -115,9 +115,10 @@ fn export_safetensors(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     let registry = ScoreModel::build(checkpoint.config())?.registry;
     let path = args.folder.join("model.safetensors");
     ensure!(!path.exists(), "{} exists already; choose another folder", path.display());
+    let state = checkpoint.state()?;
     std::fs::create_dir_all(&args.folder)
         .with_context(|| format!("{} cannot be made", args.folder.display()))?;
-    Checkpoint::write_state(&checkpoint.state()?, &registry, checkpoint.config(), &path)?;
+    Checkpoint::write_state(&state, &registry, checkpoint.config(), &path)?;
     let config = args.folder.join("config.toml");
     crate::files::atomically(&config, |aside| std::fs::write(aside, checkpoint.config().to_toml()))
         .with_context(|| format!("{} cannot be written", config.display()))?;

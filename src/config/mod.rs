@@ -140,7 +140,7 @@ impl Config {
     }
 
     /// Checks every value that some other part would trip over.
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.training.check()?;
         self.optim.check()?;
         self.sampling.check()?;

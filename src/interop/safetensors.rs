@@ -3,6 +3,7 @@
 use super::InteropError;
 use crate::nn::{ParameterSpec, Registry, State};
 use ::safetensors::{Dtype, SafeTensors};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Reads the weights of a network with these parameters. Weights of one kind alone stand for both, and names without a
@@ -26,7 +27,28 @@ pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<State
     let raw = read(&["raw/", "module.", "", "ema/"], &registry.trainable)?;
     let ema = read(&["ema/", "raw/", "module.", ""], &registry.trainable)?;
     let frozen = read(&["fixed/", "module.", ""], &registry.frozen)?;
-    Ok(State { step: 0, raw, ema, frozen, moments: None })
+    refuse_unknown(&file, registry)?;
+    Ok(State { step: 0, raw, ema, frozen, moments: None, updates: 0 })
+}
+
+/// What the network has no place for must not be dropped in silence; moments may be, which these files need not have.
+fn refuse_unknown(file: &SafeTensors<'_>, registry: &Registry) -> Result<(), InteropError> {
+    let known: HashSet<&str> = registry
+        .trainable
+        .iter()
+        .chain(&registry.frozen)
+        .map(|spec| &spec.name[..])
+        .chain(["sigmas"])
+        .collect();
+    let kinds = ["raw/", "ema/", "fixed/", "adam.m/", "adam.v/", "module."];
+    for name in file.names() {
+        let bare = kinds.iter().find_map(|kind| name.strip_prefix(kind)).unwrap_or(name);
+        if !known.contains(bare) {
+            let text = format!("it holds {name}, for which the configuration's network has no place");
+            return Err(InteropError::Mismatch(text));
+        }
+    }
+    Ok(())
 }
 
 /// A parameter's values under the first of the prefixes that is there.

@@ -87,13 +87,15 @@ fn state(file: &TorchFile, registry: &Registry) -> Result<State, InteropError> {
         Some(shadow) => listed(file, shadow, &registry.trainable)?,
         None => raw.clone(),
     };
-    let moments = match root.get("optimizer").and_then(|optimizer| optimizer.get("state")) {
-        Some(state) if state.pairs().next().is_some() => Some(moments(file, state, registry)?),
-        _ => None,
+    let step = root.get("step").map_or(Ok(0), |node| steps(file, node))?;
+    let (moments, updates) = match root.get("optimizer").and_then(|optimizer| optimizer.get("state")) {
+        Some(state) if state.pairs().next().is_some() => {
+            let own = state.pairs().find_map(|(_, entry)| entry.get("step"));
+            (Some(moments(file, state, registry)?), own.map_or(Ok(step), |node| steps(file, node))?)
+        }
+        _ => (None, 0),
     };
-    let step = root.get("step").and_then(Node::int).unwrap_or(0);
-    let step = u64::try_from(step).map_err(|_| InteropError::Damaged(format!("step {step}")))?;
-    Ok(State { step, raw, ema, frozen, moments })
+    Ok(State { step, raw, ema, frozen, moments, updates })
 }
 
 /// A parameter's values, checked against its shape.
@@ -156,6 +158,16 @@ fn listed(file: &TorchFile, list: Node<'_>, specs: &[ParameterSpec]) -> Result<V
         return Err(InteropError::Mismatch(text));
     }
     specs.iter().zip(items).map(|(spec, node)| values(file, spec, node.tensor(), "average")).collect()
+}
+
+/// A number of steps, of the file's own or of Adam's: later releases of PyTorch have the latter as a tensor.
+fn steps(file: &TorchFile, node: Node<'_>) -> Result<u64, InteropError> {
+    let tensor = node.tensor().map(|tensor| file.values(tensor)).transpose()?;
+    let only = tensor.filter(|values| values.len() == 1).map(|values| values[0]);
+    let number = node.int().or(only.map(|step| step as i64)).and_then(|step| u32::try_from(step).ok());
+    let number =
+        number.ok_or_else(|| InteropError::Damaged("a number of steps is none from 0 to 2³² − 1".into()));
+    number.map(u64::from)
 }
 
 /// Adam's moments by parameter number; the frozen parameters come first and have none.
