@@ -126,10 +126,22 @@ fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     succeed(&mut import(&fixture, &at("run")));
-    succeed(tweedie().arg("convert").arg(at("run")).arg(at("out")).args(["--to", "safetensors"]));
-    succeed(tweedie().arg("convert").arg(at("out/model.safetensors")).arg(at("again")));
-    let read = |path: &Path| std::fs::read(path).expect("a file");
-    assert!(read(&checkpoint(&at("run"))) == read(&checkpoint(&at("again"))));
+    // Out, and in again: the folder, the file in it, and the file with the configuration beside it.
+    let there_and_back = |run: &str| {
+        let out = at(&format!("{run}-out"));
+        succeed(tweedie().arg("convert").arg(at(run)).arg(&out).args(["--to", "safetensors"]));
+        let configured = ["--config".into(), out.join("config.toml")];
+        let (file, none) = (out.join("model.safetensors"), &[][..]);
+        for (i, (source, config)) in
+            [(&out, none), (&file, none), (&file, &configured)].into_iter().enumerate()
+        {
+            let again = at(&format!("{run}-again-{i}"));
+            succeed(tweedie().arg("convert").arg(source).arg(&again).args(config));
+            let read = |path: &Path| std::fs::read(path).expect("a file");
+            assert!(read(&checkpoint(&at(run))) == read(&checkpoint(&again)), "{run} {i}");
+        }
+    };
+    there_and_back("run");
 
     // The same weights without a checkpoint's header, by name.
     let mut command = tweedie();
@@ -151,6 +163,7 @@ fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
     succeed(&mut command);
     let steps = (whole.step + 2).to_string();
     succeed(tweedie().args(["train", "--resume", "--steps", &steps, "--out"]).arg(at("more")));
+    there_and_back("more");
     let trained = Checkpoint::read(&checkpoint(&at("more"))).expect("a checkpoint");
     assert_eq!(trained.step(), whole.step + 2);
     let trained = trained.state().expect("a state");
