@@ -159,15 +159,19 @@ impl ScoreModel {
         if self.is_classifier() {
             return noise_label(marginal);
         }
+        // In 32 bits, as the reference has it: i / (n − 1) is rounded to them, and finds i again.
+        let (t, steps) = (t as f32, last as f32);
         match (self.sde.kind, self.continuous) {
             (SdeKind::Ve { .. }, true) => self.label_of(marginal.std, self.sigma(marginal.std), marginal),
-            (SdeKind::Ve { .. }, false) => self.step_label(((1.0 - t) * last as f64).round() as usize),
-            (_, true) => self.label_of(999.0 * t, self.sigma(999.0 * t), marginal),
+            // And a half to the even number.
+            (SdeKind::Ve { .. }, false) => self.step_label(((1.0 - t) * steps).round_ties_even() as usize),
+            (_, true) => {
+                let label = f64::from(999.0 * t);
+                self.label_of(label, self.sigma(label), marginal)
+            }
             (_, false) => {
-                // In 32 bits, as the reference has it: i / (n − 1) is rounded to them, and finds i again.
-                let label = t as f32 * last as f32;
-                let step = (label as usize).min(last);
-                self.label_of(label.into(), self.sigma(label.into()), self.chain[step])
+                let label = f64::from(t * steps);
+                self.label_of(label, self.sigma(label), self.chain[(label as usize).min(last)])
             }
         }
     }
@@ -328,6 +332,14 @@ mod tests {
             let t = (step as f64 / 999.0) as f32;
             assert_eq!(model.label(t.into()).score, model.step_label(step).score, "{step}");
         }
+    }
+
+    /// Of NCSN's ten levels the middle of time is between the fifth and the sixth: 4.5.
+    #[test]
+    fn a_time_between_two_levels_is_the_even_one() {
+        let model = model(include_str!("../../configs/ve/ncsn/cifar10.toml"), &[]);
+        let labels = [0.5, 7.0 / 18.0].map(|t| model.label(t).label);
+        assert_eq!(labels, [4.0, 6.0]);
     }
 
     /// `used_sigmas = self.sigmas[time_cond.long()]` in the reference, whatever the time is told as.
