@@ -207,6 +207,9 @@ fn what_cannot_be_expressed_is_refused_by_name() {
         ("ddpm", json!({ "trained_betas": [0.1] }), "trained_betas"),
         ("ddpm", json!({ "rescale_betas_zero_snr": true }), "rescale_betas_zero_snr"),
         ("ddpm", json!({ "prediction_type": "flow" }), "prediction_type flow"),
+        ("ddpm", json!({ "beta_end": 1e308 }), "beta_end 1"),
+        ("ddpm", json!({ "beta_start": -0.5 }), "beta_start -0.5"),
+        ("ddpm", json!([]), "no JSON object"),
         ("ddpm", json!({ "_class_name": "ScoreSdeVeScheduler" }), "ScoreSdeVeScheduler"),
         ("ncsnpp", json!({ "_class_name": "DDPMScheduler" }), "DDPMScheduler"),
     ] {

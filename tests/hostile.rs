@@ -172,6 +172,19 @@ fn checkpoints_of_this_program_and_weights_by_name() {
     let whole = Checkpoint::read(&path).expect("a header").state().map(drop).expect_err("NaN").to_string();
     assert!(by_name.contains("not finite") && whole.contains("not finite"), "{by_name}, {whole}");
 
+    // A configuration that none of ours is, so that nothing is built of it.
+    let model = tweedie::config::Model { num_res_blocks: 1_000_000, ..config.model.clone() };
+    let endless = Config { model, ..config.clone() };
+    Checkpoint::write_state(&state, &registry, &endless, &path).expect("a checkpoint");
+    let message = Checkpoint::read(&path).map(drop).expect_err("endless blocks").to_string();
+    assert!(message.contains("num_res_blocks = 1000000: it must be at most"), "{message}");
+
+    // A tensor that the network has no place for.
+    let mut fewer = registry.clone();
+    fewer.trainable.pop();
+    let message = read_safetensors_bytes(&good, &fewer).map(drop).expect_err("one too many").to_string();
+    assert!(message.contains("has no place"), "{message}");
+
     // Headers that lie about where the numbers are.
     for offsets in ["[4,2]", "[-4,4]", "[0,18446744073709551615]", "[0,1e3]", "[2,6]"] {
         let header = format!("{{\"a\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":{offsets}}}}}");

@@ -126,10 +126,22 @@ fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     succeed(&mut import(&fixture, &at("run")));
-    succeed(tweedie().arg("convert").arg(at("run")).arg(at("out")).args(["--to", "safetensors"]));
-    succeed(tweedie().arg("convert").arg(at("out/model.safetensors")).arg(at("again")));
-    let read = |path: &Path| std::fs::read(path).expect("a file");
-    assert!(read(&checkpoint(&at("run"))) == read(&checkpoint(&at("again"))));
+    // Out, and in again: the folder, the file in it, and the file with the configuration beside it.
+    let there_and_back = |run: &str| {
+        let out = at(&format!("{run}-out"));
+        succeed(tweedie().arg("convert").arg(at(run)).arg(&out).args(["--to", "safetensors"]));
+        let configured = ["--config".into(), out.join("config.toml")];
+        let (file, none) = (out.join("model.safetensors"), &[][..]);
+        for (i, (source, config)) in
+            [(&out, none), (&file, none), (&file, &configured)].into_iter().enumerate()
+        {
+            let again = at(&format!("{run}-again-{i}"));
+            succeed(tweedie().arg("convert").arg(source).arg(&again).args(config));
+            let read = |path: &Path| std::fs::read(path).expect("a file");
+            assert!(read(&checkpoint(&at(run))) == read(&checkpoint(&again)), "{run} {i}");
+        }
+    };
+    there_and_back("run");
 
     // The same weights without a checkpoint's header, by name.
     let mut command = tweedie();
@@ -151,6 +163,7 @@ fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
     succeed(&mut command);
     let steps = (whole.step + 2).to_string();
     succeed(tweedie().args(["train", "--resume", "--steps", &steps, "--out"]).arg(at("more")));
+    there_and_back("more");
     let trained = Checkpoint::read(&checkpoint(&at("more"))).expect("a checkpoint");
     assert_eq!(trained.step(), whole.step + 2);
     let trained = trained.state().expect("a state");
@@ -239,6 +252,8 @@ fn the_optimisers_moments_are_found_by_number_past_the_frozen_frequencies() {
     for (i, spec) in registry.trainable.iter().enumerate() {
         p.int(registry.frozen.len() + i);
         p.pickle.extend(b"}(");
+        p.text("step");
+        p.int(5);
         for (name, value) in [("exp_avg", i as f32), ("exp_avg_sq", 1000.0 + i as f32)] {
             p.text(name);
             p.tensor(&spec.layout.file_shape(), &fill(spec, value));
@@ -253,12 +268,31 @@ fn the_optimisers_moments_are_found_by_number_past_the_frozen_frequencies() {
     let path = folder.path().join("checkpoint.pth");
     std::fs::write(&path, p.archive()).expect("a file");
     let state = tweedie::interop::read_score_sde(&path, &registry).expect("a state");
-    assert_eq!(state.step, 7);
+    assert_eq!((state.step, state.updates), (7, 5));
     let [first, second] = state.moments.expect("moments");
     for (i, (m, v)) in first.iter().zip(&second).enumerate() {
         assert!(m.iter().all(|m| *m == i as f32) && v.iter().all(|v| *v == 1000.0 + i as f32), "{i}");
     }
     assert_eq!(state.raw, state.ema);
+}
+
+/// Adam's first step is at most the learning rate, whatever the gradient; with moments of 0 that are not corrected for it would
+/// be (1 − β₁) / √(1 − β₂) = 3.2 times that.
+#[test]
+fn training_goes_on_from_a_model_without_moments_as_from_a_first_step() {
+    let (config, registry, state) = crate::support::tiny_with(&["optim.warmup=0", "optim.lr=0.001"]);
+    let state = tweedie::nn::State { step: 1234, ..state };
+    let gpu = crate::support::gpu();
+    let checkpoint =
+        Checkpoint::of_state(&state, &registry, &config, Path::new("tiny")).expect("a checkpoint");
+    let mut trainer = checkpoint.trainer(gpu, &config).expect("a trainer");
+    let images = vec![0.5; trainer.batch_shape().len()];
+    trainer.step(&tweedie::data::Batch { images, labels: None }).expect("a step");
+    let weights = trainer.scorer.parameters.values.read(&registry).expect("a download");
+    let moved = weights.iter().flatten().zip(state.raw.iter().flatten()).map(|(a, b)| (a - b).abs());
+    let most = moved.fold(0.0, f32::max);
+    assert!((9.9e-4..1.01e-3).contains(&most), "{most}");
+    assert_eq!((trainer.step, trainer.updates), (1235, 1));
 }
 
 /// What a module of the reference's is, by its parameters, as the facts' tables say it: `Res 128->256`, `Attn 256`, …
@@ -433,6 +467,22 @@ fn files_that_are_cut_hostile_or_of_another_network_are_refused_and_leave_nothin
     assert!(convert(&at("model.pkl"), &config).contains("runs code"));
     let message = refuse(tweedie().arg("convert").arg(fixture.join("checkpoint.pth")).arg(at("run")));
     assert!(message.contains("--config is missing"), "{message}");
+}
+
+#[test]
+fn an_export_that_fails_leaves_nothing() {
+    let (config, registry, state) = crate::support::tiny();
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let mut broken = state;
+    broken.ema[3][0] = f32::NAN;
+    Checkpoint::write_state(&broken, &registry, &config, &at("broken.safetensors")).expect("a checkpoint");
+    for format in ["safetensors", "diffusers"] {
+        let mut command = tweedie();
+        command.arg("convert").arg(at("broken.safetensors")).arg(at("out")).args(["--to", format]);
+        let message = refuse(&mut command);
+        assert!(message.contains("not finite") && !at("out").exists(), "{message}");
+    }
 }
 
 #[test]

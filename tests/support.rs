@@ -98,6 +98,6 @@ pub fn tiny_with(set: &[&str]) -> (Config, Registry, State) {
     };
     let raw = values(&registry.trainable);
     let frozen = values(&registry.frozen);
-    let state = State { step: 0, ema: raw.clone(), raw, frozen, moments: None };
+    let state = State { step: 0, ema: raw.clone(), raw, frozen, moments: None, updates: 0 };
     (config, registry, state)
 }

@@ -57,7 +57,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.model.display()
     );
     ensure!(
-        sde.discrete_beta(sde.n - 1) < 1.0,
+        config.model.beta_max < sde.n as f64,
         "{}: its chain of model.num_scales = {} steps ends with β ≥ 1; train one with more",
         args.model.display(),
         sde.n

@@ -1,6 +1,6 @@
 //! `tweedie convert`.
 
-use super::model::{is_import, local};
+use super::model::{EXPORTED, exported, is_import, local};
 use super::{Common, open_model, print};
 use crate::config::Config;
 use crate::interop::{read_diffusers, read_safetensors, read_score_sde, reference_config, write_diffusers};
@@ -61,6 +61,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 fn import(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     let source = args.source.display();
     let place = local(&args.source)?;
+    let place = exported(&place).unwrap_or(place);
     ensure!(place.exists(), "{source} does not exist");
     let (config, registry, state) =
         read(args, &place).with_context(|| format!("{source} cannot be imported"))?;
@@ -89,7 +90,7 @@ fn read(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)>
              save its weights as safetensors"
         ),
         _ if source.join("checkpoints").exists() => bail!("it is a run already; to export it, say --to"),
-        _ if source.is_dir() => bail!("it holds neither config.json nor unet/config.json"),
+        _ if source.is_dir() => bail!("it holds neither config.json, unet/config.json nor {EXPORTED}"),
         _ => bail!("it is neither .pth nor .safetensors"),
     }
 }
@@ -113,11 +114,12 @@ fn with_config(
 fn export_safetensors(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     let checkpoint = open_model(&args.source)?;
     let registry = ScoreModel::build(checkpoint.config())?.registry;
-    let path = args.folder.join("model.safetensors");
+    let path = args.folder.join(EXPORTED);
     ensure!(!path.exists(), "{} exists already; choose another folder", path.display());
+    let state = checkpoint.state()?;
     std::fs::create_dir_all(&args.folder)
         .with_context(|| format!("{} cannot be made", args.folder.display()))?;
-    Checkpoint::write_state(&checkpoint.state()?, &registry, checkpoint.config(), &path)?;
+    Checkpoint::write_state(&state, &registry, checkpoint.config(), &path)?;
     let config = args.folder.join("config.toml");
     crate::files::atomically(&config, |aside| std::fs::write(aside, checkpoint.config().to_toml()))
         .with_context(|| format!("{} cannot be written", config.display()))?;

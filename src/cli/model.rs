@@ -19,7 +19,11 @@ pub(super) fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
         };
         return import().with_context(|| format!("{} cannot be used", path.display()));
     }
-    let file = if local.is_dir() { Run::at(&local).latest()? } else { local };
+    let file = match exported(&local) {
+        Some(file) => file,
+        None if local.is_dir() => Run::at(&local).latest()?,
+        None => local,
+    };
     if !file.exists() {
         bail!(
             "{} does not exist; a model is a run folder, one of its checkpoints, a folder in Hugging Face's layout, or \
@@ -45,6 +49,15 @@ pub(super) fn open_score_model(path: &Path) -> anyhow::Result<Checkpoint> {
 pub(super) fn is_import(folder: &Path) -> bool {
     folder.is_dir() && !folder.join("checkpoints").exists() && is_diffusers(folder)
 }
+
+/// The checkpoint in a folder that `convert --to safetensors` has made.
+pub(super) fn exported(folder: &Path) -> Option<PathBuf> {
+    let other = folder.join("checkpoints").exists() || is_import(folder);
+    Some(folder.join(EXPORTED)).filter(|file| file.exists() && !other)
+}
+
+/// What `convert --to safetensors` calls it.
+pub(super) const EXPORTED: &str = "model.safetensors";
 
 /// A model's place on this machine: `hf:OWNER/NAME[@REVISION]` is downloaded.
 pub(super) fn local(path: &Path) -> Result<PathBuf, InteropError> {

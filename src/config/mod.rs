@@ -81,15 +81,26 @@ impl Config {
     /// # Errors
     /// If the text cannot be read, or a value cannot be; the message names the key and what it must be.
     pub fn from_toml(text: &str, assignments: &[String]) -> Result<Config, ConfigError> {
-        let mut table: toml::Table = text.parse().map_err(|e| in_line(text, &e))?;
+        let table: toml::Table = text.parse().map_err(|e| in_line(text, &e))?;
+        if !assignments.is_empty() {
+            return Self::from_table(table, assignments);
+        }
+        // From the text itself, so that a message can name the line.
+        let config = toml::from_str(text).map_err(|e| in_line(text, &e))?;
+        Self::checked(config, &table)
+    }
+
+    /// A configuration from what has no lines to name.
+    pub(crate) fn from_table(mut table: toml::Table, assignments: &[String]) -> Result<Config, ConfigError> {
         for assignment in assignments {
             assign(&mut table, assignment)?;
         }
-        let mut config: Config = match assignments.is_empty() {
-            // From the text itself, so that a message can name the line.
-            true => toml::from_str(text).map_err(|e| in_line(text, &e))?,
-            false => table.clone().try_into().map_err(|e: toml::de::Error| in_line("", &e))?,
-        };
+        let config = table.clone().try_into().map_err(|e: toml::de::Error| in_line("", &e))?;
+        Self::checked(config, &table)
+    }
+
+    /// The configuration that a table has become, with what follows from what was left out.
+    fn checked(mut config: Config, table: &toml::Table) -> Result<Config, ConfigError> {
         let said = table.get("training").is_some_and(|training| training.get("continuous").is_some());
         if let Some(continuous) = config.training.objective.continuous().filter(|_| !said) {
             config.training.continuous = continuous;
@@ -129,7 +140,7 @@ impl Config {
     }
 
     /// Checks every value that some other part would trip over.
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.training.check()?;
         self.optim.check()?;
         self.sampling.check()?;

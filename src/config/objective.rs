@@ -112,7 +112,12 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if objective == ObjectiveName::Vlb && config.data.uniform_dequantization {
         return wrong("it decodes to grey levels; set data.uniform_dequantization = false".into());
     }
-    if config.model.scale_by_sigma && prediction != Prediction::Score {
+    // The reference divides the noise that VP and sub-VP predict, too, where it is told to.
+    let divided = match training.sde {
+        SdeName::Vesde => prediction == Prediction::Score,
+        SdeName::Vpsde | SdeName::Subvpsde => matches!(prediction, Prediction::Score | Prediction::Eps),
+    };
+    if config.model.scale_by_sigma && !divided {
         let why = "only a score grows as 1 / σ; set it to false, or model.prediction = score";
         return Err(refuse("model.scale_by_sigma", true, why));
     }

@@ -1,8 +1,11 @@
-//! Weights by the reference's names in a safetensors file: `raw/NAME`, `ema/NAME`, and `fixed/NAME` for what is not trained.
+//! Weights by the reference's names in a safetensors file: `raw/NAME`, `ema/NAME`, and `fixed/NAME` for what is not trained;
+//! a checkpoint of this program's is such a file, with `adam.m/NAME` and `adam.v/NAME`, and says how many steps were made.
 
 use super::InteropError;
 use crate::nn::{ParameterSpec, Registry, State};
 use ::safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Reads the weights of a network with these parameters. Weights of one kind alone stand for both, and names without a
@@ -26,7 +29,47 @@ pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<State
     let raw = read(&["raw/", "module.", "", "ema/"], &registry.trainable)?;
     let ema = read(&["ema/", "raw/", "module.", ""], &registry.trainable)?;
     let frozen = read(&["fixed/", "module.", ""], &registry.frozen)?;
-    Ok(State { step: 0, raw, ema, frozen, moments: None })
+    refuse_unknown(&file, registry)?;
+    let moments = match file.names().iter().any(|name| name.starts_with("adam.")) {
+        true => Some([read(&["adam.m/"], &registry.trainable)?, read(&["adam.v/"], &registry.trainable)?]),
+        false => None,
+    };
+    let (step, updates) = steps(bytes)?;
+    Ok(State { step, raw, ema, frozen, updates: if moments.is_some() { updates } else { 0 }, moments })
+}
+
+/// Steps that were made, and that Adam has made, if the file is a checkpoint of this program's.
+fn steps(bytes: &[u8]) -> Result<(u64, u64), InteropError> {
+    let (_, metadata) =
+        SafeTensors::read_metadata(bytes).map_err(|e| InteropError::Damaged(e.to_string()))?;
+    let Some(header) = metadata.metadata().as_ref().and_then(|entries| entries.get("tweedie")) else {
+        return Ok((0, 0));
+    };
+    let header: Value =
+        serde_json::from_str(header).map_err(|e| InteropError::Damaged(format!("its header: {e}")))?;
+    let count = |key: &str| header.get(key).and_then(Value::as_u64);
+    let step = count("step").unwrap_or(0);
+    Ok((step, count("updates").unwrap_or(step)))
+}
+
+/// What the network has no place for must not be dropped in silence.
+fn refuse_unknown(file: &SafeTensors<'_>, registry: &Registry) -> Result<(), InteropError> {
+    let known: HashSet<&str> = registry
+        .trainable
+        .iter()
+        .chain(&registry.frozen)
+        .map(|spec| &spec.name[..])
+        .chain(["sigmas"])
+        .collect();
+    let kinds = ["raw/", "ema/", "fixed/", "adam.m/", "adam.v/", "module."];
+    for name in file.names() {
+        let bare = kinds.iter().find_map(|kind| name.strip_prefix(kind)).unwrap_or(name);
+        if !known.contains(bare) {
+            let text = format!("it holds {name}, for which the configuration's network has no place");
+            return Err(InteropError::Mismatch(text));
+        }
+    }
+    Ok(())
 }
 
 /// A parameter's values under the first of the prefixes that is there.

@@ -18,7 +18,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("training", &["eval_freq", "snapshot_freq_for_preemption", "n_jitted_steps", "loss", "continuouse"]),
     ("sampling", &[]),
     ("data", &["tfrecords_path", "category", "channels"]),
-    ("model", &[]),
+    ("model", &["interpolation", "sigma_begin"]),
     ("optim", &["amsgrad"]),
 ];
 
@@ -39,8 +39,9 @@ pub fn reference_config(json: &str, assignments: &[String]) -> Result<Config, In
             drop_keys(map, keys);
         }
     }
-    let text = toml::to_string(&sections).map_err(|e| unknown(format!("it is no configuration ({e})")))?;
-    Ok(Config::from_toml(&text, assignments)?)
+    let table =
+        toml::Table::try_from(&sections).map_err(|e| unknown(format!("it is no configuration ({e})")))?;
+    Ok(Config::from_table(table, assignments)?)
 }
 
 /// Drops keys, and those without a value, which TOML cannot say.
@@ -86,13 +87,15 @@ fn state(file: &TorchFile, registry: &Registry) -> Result<State, InteropError> {
         Some(shadow) => listed(file, shadow, &registry.trainable)?,
         None => raw.clone(),
     };
-    let moments = match root.get("optimizer").and_then(|optimizer| optimizer.get("state")) {
-        Some(state) if state.pairs().next().is_some() => Some(moments(file, state, registry)?),
-        _ => None,
+    let step = root.get("step").map_or(Ok(0), |node| steps(file, node))?;
+    let (moments, updates) = match root.get("optimizer").and_then(|optimizer| optimizer.get("state")) {
+        Some(state) if state.pairs().next().is_some() => {
+            let own = state.pairs().find_map(|(_, entry)| entry.get("step"));
+            (Some(moments(file, state, registry)?), own.map_or(Ok(step), |node| steps(file, node))?)
+        }
+        _ => (None, 0),
     };
-    let step = root.get("step").and_then(Node::int).unwrap_or(0);
-    let step = u64::try_from(step).map_err(|_| InteropError::Damaged(format!("step {step}")))?;
-    Ok(State { step, raw, ema, frozen, moments })
+    Ok(State { step, raw, ema, frozen, moments, updates })
 }
 
 /// A parameter's values, checked against its shape.
@@ -157,6 +160,16 @@ fn listed(file: &TorchFile, list: Node<'_>, specs: &[ParameterSpec]) -> Result<V
     specs.iter().zip(items).map(|(spec, node)| values(file, spec, node.tensor(), "average")).collect()
 }
 
+/// A number of steps, of the file's own or of Adam's: later releases of PyTorch have the latter as a tensor.
+fn steps(file: &TorchFile, node: Node<'_>) -> Result<u64, InteropError> {
+    let tensor = node.tensor().map(|tensor| file.values(tensor)).transpose()?;
+    let only = tensor.filter(|values| values.len() == 1).map(|values| values[0]);
+    let number = node.int().or(only.map(|step| step as i64)).and_then(|step| u32::try_from(step).ok());
+    let number =
+        number.ok_or_else(|| InteropError::Damaged("a number of steps is none from 0 to 2³² − 1".into()));
+    number.map(u64::from)
+}
+
 /// Adam's moments by parameter number; the frozen parameters come first and have none.
 fn moments(
     file: &TorchFile,
@@ -178,4 +191,31 @@ fn moments(
         registry.trainable.iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()
     };
     Ok([read("exp_avg")?, read("exp_avg_sq")?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A configuration as the reference prints it, with one more key in `model`.
+    fn printed(key: &str) -> String {
+        let mut config = json!({
+            "device": "cpu", "eval": { "batch_size": 8 },
+            "training": { "sde": "vesde", "continuous": false, "batch_size": 8, "n_iters": 10, "eval_freq": 100 },
+            "data": { "dataset": "CIFAR10", "image_size": 8, "num_channels": 3, "centered": false, "category": null },
+            "model": { "name": "ncsn", "nf": 8, "num_scales": 10 },
+        });
+        config["model"][key] = json!("bilinear");
+        config.to_string()
+    }
+
+    #[test]
+    fn keys_that_mean_nothing_to_a_model_are_dropped_and_others_named() {
+        for key in ["interpolation", "sigma_begin"] {
+            reference_config(&printed(key), &[]).unwrap();
+        }
+        let message = reference_config(&printed("interpolations"), &[]).unwrap_err().to_string();
+        assert!(message.starts_with("model: unknown field `interpolations`"), "{message}");
+    }
 }

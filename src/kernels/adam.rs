@@ -115,7 +115,7 @@ pub fn adam(arenas: Arenas<'_>, norm: &Tensor, spec: Adam) -> Result<()> {
     check("adam", all.iter().all(|arena| arena.shape().vec4s() == total), || {
         "the arenas differ in length".into()
     })?;
-    let steps = spec.step as i32;
+    let steps = i32::try_from(spec.step).unwrap_or(i32::MAX);
     let params = Params {
         rate: spec.rate as f32,
         beta1: spec.beta1 as f32,

@@ -329,6 +329,8 @@ pub struct State {
     pub frozen: Vec<Vec<f32>>,
     /// Adam's first and second moments, if the file has them.
     pub moments: Option<[Vec<Vec<f32>>; 2]>,
+    /// Steps that the moments have seen: 0 without them.
+    pub updates: u64,
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::layers::{Dropout, Pass};
 use super::network::Network;
 use super::parameters::{Parameters, Registry};
 use crate::autodiff::Engine;
-use crate::config::{Config, ConfigError, EmbeddingType, Model, Prediction};
+use crate::config::{Config, ConfigError, EmbeddingType, Model, ModelName, Prediction};
 use crate::kernels::Result;
 use crate::sde::{Marginal, Sde, SdeKind};
 
@@ -20,8 +20,8 @@ pub struct ScoreModel {
     /// The process.
     pub sde: Sde,
     continuous: bool,
-    /// σ from the largest to the smallest, geometric: what a sinusoidal label is an index of. Empty for Fourier features,
-    /// whose label is the noise level itself.
+    /// σ from the largest to the smallest, geometric: what a sinusoidal label is an index of. Empty where the label is the
+    /// noise level itself.
     ladder: Vec<f64>,
     /// DDPM's chain, for models trained on it.
     chain: Vec<Marginal>,
@@ -134,7 +134,11 @@ impl ScoreModel {
         let discrete_vp = !config.training.continuous && matches!(sde.kind, SdeKind::Vp { .. });
         let Model { sigma_min, sigma_max, num_scales, .. } = config.model;
         let sigma = |i: usize| sigma_max * (sigma_min / sigma_max).powf(i as f64 / (num_scales - 1) as f64);
-        let positional = config.model.embedding() == EmbeddingType::Positional;
+        // The reference's ncsnpp takes any sinusoidal label for an index of σ, even σ itself, and so do its checkpoints.
+        let told_sigma = config.training.continuous
+            && matches!(sde.kind, SdeKind::Ve { .. })
+            && config.model.name != ModelName::Ncsnpp;
+        let positional = config.model.embedding() == EmbeddingType::Positional && !told_sigma;
         Ok(ScoreModel {
             network,
             registry,
@@ -150,19 +154,24 @@ impl ScoreModel {
 
     /// The label of a time in (0, 1].
     pub fn label(&self, t: f64) -> Label {
-        let last = (self.sde.n - 1) as f64;
+        let last = self.sde.n - 1;
         let marginal = self.sde.marginal_prob(t);
         if self.is_classifier() {
             return noise_label(marginal);
         }
+        // In 32 bits, as the reference has it: i / (n − 1) is rounded to them, and finds i again.
+        let (t, steps) = (t as f32, last as f32);
         match (self.sde.kind, self.continuous) {
-            (SdeKind::Ve { .. }, true) => self.label_of(marginal.std, marginal.std, marginal),
-            (SdeKind::Ve { .. }, false) => self.step_label(((1.0 - t) * last).round() as usize),
-            (_, true) => self.label_of(999.0 * t, self.sigma(999.0 * t), marginal),
+            (SdeKind::Ve { .. }, true) => self.label_of(marginal.std, self.sigma(marginal.std), marginal),
+            // And a half to the even number.
+            (SdeKind::Ve { .. }, false) => self.step_label(((1.0 - t) * steps).round_ties_even() as usize),
+            (_, true) => {
+                let label = f64::from(999.0 * t);
+                self.label_of(label, self.sigma(label), marginal)
+            }
             (_, false) => {
-                let label = t * last;
-                let step = (label.floor() as usize).min(self.sde.n - 1);
-                self.label_of(label, self.sigma(label), self.chain[step])
+                let label = f64::from(t * steps);
+                self.label_of(label, self.sigma(label), self.chain[(label as usize).min(last)])
             }
         }
     }
@@ -204,9 +213,7 @@ impl ScoreModel {
 
     /// The label for the network's own conditioning value: σ for Fourier features, else the timestep label.
     pub fn network_label(&self, label: f64) -> Label {
-        let continuous_ve = self.continuous && matches!(self.sde.kind, SdeKind::Ve { .. });
-        let sigma = if continuous_ve { label } else { self.sigma(label) };
-        Label { label, sigma, input: 1.0, score: Combination { x: 0.0, net: 1.0 } }
+        Label { label, sigma: self.sigma(label), input: 1.0, score: Combination { x: 0.0, net: 1.0 } }
     }
 
     /// The perturbation kernel of a step of the discrete chain.
@@ -310,6 +317,44 @@ mod tests {
                 assert!((score + z / s).abs() < 1e-9, "{prediction:?} {marginal:?}: {score}");
             }
         }
+    }
+
+    fn model(text: &str, set: &[&str]) -> ScoreModel {
+        let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
+        ScoreModel::build(&Config::from_toml(text, &set).unwrap()).unwrap()
+    }
+
+    /// Callers have times in 32 bits, where half of all i / 999 lie below what they stand for.
+    #[test]
+    fn a_time_of_the_chain_finds_its_step_though_it_was_rounded_to_32_bits() {
+        let model = model(include_str!("../../configs/vp/cifar10_ddpmpp.toml"), &[]);
+        for step in 0..1000 {
+            let t = (step as f64 / 999.0) as f32;
+            assert_eq!(model.label(t.into()).score, model.step_label(step).score, "{step}");
+        }
+    }
+
+    /// Of NCSN's ten levels the middle of time is between the fifth and the sixth: 4.5.
+    #[test]
+    fn a_time_between_two_levels_is_the_even_one() {
+        let model = model(include_str!("../../configs/ve/ncsn/cifar10.toml"), &[]);
+        let labels = [0.5, 7.0 / 18.0].map(|t| model.label(t).label);
+        assert_eq!(labels, [4.0, 6.0]);
+    }
+
+    /// `used_sigmas = self.sigmas[time_cond.long()]` in the reference, whatever the time is told as.
+    #[test]
+    fn ncsnpp_with_sinusoids_looks_sigma_up_and_other_networks_divide_by_it() {
+        let positional = ["model.embedding_type=positional", "model.num_scales=11"];
+        let ncsnpp = model(include_str!("../../configs/ve/cifar10_ncsnpp_continuous.toml"), &positional);
+        // σ = 0.01 · 5000^t is 0.71 and 3.88: the first and the fourth of the ladder, 50 · 5000^(−i / 10).
+        for (t, i) in [(0.5, 0.0), (0.7, 3.0)] {
+            let expected = 50.0 * f64::powf(5000.0, -i / 10.0);
+            assert!((ncsnpp.label(t).sigma / expected - 1.0).abs() < 1e-12, "{t}");
+        }
+        let set = ["model.name=ncsnv2_64", "model.normalization=InstanceNorm++"];
+        let other = model(include_str!("../../configs/ve/cifar10_ncsnpp_continuous.toml"), &set);
+        assert_eq!(other.label(0.5).sigma, other.sde.marginal_prob(0.5).std);
     }
 
     /// EDM's network sees unit variance and is asked for unit variance, for data of σ_data.

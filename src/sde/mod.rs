@@ -181,9 +181,11 @@ impl Sde {
         self.marginal_prob(self.time(i)).std
     }
 
-    /// βᵢ of DDPM's chain, from β_min / n to β_max / n (VP, sub-VP; 0 for VE).
+    /// βᵢ of DDPM's chain, from β_min / n to β_max / n (VP, sub-VP; 0 for VE). With so few steps that these would reach 1,
+    /// 1 − exp(−βᵢ), what the process itself takes away of the variance in a step.
     pub fn discrete_beta(&self, i: usize) -> f64 {
-        self.beta(self.time(i)) / self.n as f64
+        let beta = self.beta(self.time(i)) / self.n as f64;
+        if self.beta(1.0) < self.n as f64 { beta } else { -(-beta).exp_m1() }
     }
 
     /// √ᾱᵢ and √(1 − ᾱᵢ) of DDPM's chain, for every i.
@@ -296,6 +298,18 @@ mod tests {
         let chain = VP.discrete_marginals();
         close(chain[499].mean, VP.marginal_prob(0.5).mean, 0.02);
         close(VP.discretize(999).drift, (1.0f64 - 0.02).sqrt() - 1.0, 1e-12);
+    }
+
+    /// At 20 steps of the usual process β_max / n is 1, and a reverse step would divide by 0.
+    #[test]
+    fn a_chain_of_few_steps_leaves_something_of_its_image() {
+        for n in [5, 20, 21] {
+            let few = Sde { n, ..VP };
+            let betas: Vec<f64> = (0..n).map(|i| few.discrete_beta(i)).collect();
+            assert!(betas.is_sorted() && betas.iter().all(|beta| (0.0..1.0).contains(beta)), "{betas:?}");
+        }
+        let few = Sde { n: 20, ..VP };
+        close(few.discrete_marginals()[19].mean, VP.marginal_prob(1.0).mean, 0.05);
     }
 
     #[test]

@@ -47,7 +47,21 @@ impl Weights {
 struct Header {
     format: u32,
     step: u64,
+    /// Steps that Adam's moments have seen, if those are not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    updates: Option<u64>,
     config: Config,
+}
+
+impl Header {
+    fn new(step: u64, updates: u64, config: &Config) -> Header {
+        let updates = (updates != step).then_some(updates);
+        Header { format: FORMAT, step, updates, config: config.clone() }
+    }
+
+    fn updates(&self) -> u64 {
+        self.updates.unwrap_or(self.step)
+    }
 }
 
 /// The format that this program writes.
@@ -68,7 +82,8 @@ impl Checkpoint {
     pub fn write(trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
         let failure = RefCell::new(None);
         let tensors = views(trainer, &failure);
-        let written = write_file(path, trainer.step, &trainer.config, tensors, || failure.borrow().is_some());
+        let header = Header::new(trainer.step, trainer.updates, &trainer.config);
+        let written = write_file(path, &header, tensors, || failure.borrow().is_some());
         match failure.take() {
             Some(error) => Err(error.into()),
             None => written,
@@ -88,7 +103,8 @@ impl Checkpoint {
         config: &Config,
         path: &Path,
     ) -> Result<(), TrainError> {
-        write_file(path, state.step, config, host_views(state, registry), || false)
+        let header = Header::new(state.step, state.updates, config);
+        write_file(path, &header, host_views(state, registry), || false)
     }
 
     /// A checkpoint of a state that no file holds, an imported one; messages call it `path`.
@@ -104,7 +120,7 @@ impl Checkpoint {
         config: &Config,
         path: &Path,
     ) -> Result<Checkpoint, TrainError> {
-        let header = Header { format: FORMAT, step: state.step, config: config.clone() };
+        let header = Header::new(state.step, state.updates, config);
         let bytes = safetensors::serialize(host_views(state, registry), None)
             .map_err(|e| checkpoint_error(path, e.to_string()))?;
         Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
@@ -134,6 +150,10 @@ impl Checkpoint {
             let what = format!("its format is {}, this program reads {FORMAT}", header.format);
             return Err(checkpoint_error(path, what));
         }
+        header
+            .config
+            .check()
+            .map_err(|e| checkpoint_error(path, format!("its configuration cannot be: {e}")))?;
         Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
     }
 
@@ -171,7 +191,9 @@ impl Checkpoint {
             false => [Arena::zeros(gpu, &model.registry)?, Arena::zeros(gpu, &model.registry)?],
         };
         let frequencies = self.frequencies(gpu, &model)?;
-        Trainer::assemble(config, model, values, frequencies, average, moments, self.header.step)
+        let mut trainer = Trainer::assemble(config, model, values, frequencies, average, moments)?;
+        (trainer.step, trainer.updates) = (self.header.step, self.header.updates());
+        Ok(trainer)
     }
 
     /// Everything that the file holds, in host memory.
@@ -196,6 +218,7 @@ impl Checkpoint {
             ema: read("ema", &registry.trainable)?,
             frozen: read("fixed", &registry.frozen)?,
             moments: self.has_moments()?.then(moments).transpose()?,
+            updates: self.header.updates(),
         })
     }
 
@@ -254,13 +277,11 @@ fn checkpoint_error(path: &Path, what: String) -> TrainError {
 
 fn write_file<V: View>(
     path: &Path,
-    step: u64,
-    config: &Config,
+    header: &Header,
     tensors: Vec<(String, V)>,
     failed: impl Fn() -> bool,
 ) -> Result<(), TrainError> {
-    let header = Header { format: FORMAT, step, config: config.clone() };
-    let header = serde_json::to_string(&header).map_err(|e| checkpoint_error(path, e.to_string()))?;
+    let header = serde_json::to_string(header).map_err(|e| checkpoint_error(path, e.to_string()))?;
     // One entry only: a map of several would be written in any order.
     let metadata = HashMap::from([("tweedie".to_string(), header)]);
     let written = atomically(path, |aside| {

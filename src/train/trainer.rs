@@ -24,6 +24,8 @@ pub struct Trainer {
     pub moments: [Arena; 2],
     /// Steps made.
     pub step: u64,
+    /// Steps that the moments have seen: fewer, if an imported model came without its moments.
+    pub updates: u64,
     objective: Objective,
     /// The loss summed since it was last read, in four lanes, and over how many steps.
     running: (Tensor, u64),
@@ -59,7 +61,7 @@ impl Trainer {
         let values = Arena::with(gpu, &model.registry, initial)?;
         let average = Arena::with(gpu, &model.registry, initial)?;
         let moments = [Arena::zeros(gpu, &model.registry)?, Arena::zeros(gpu, &model.registry)?];
-        Trainer::assemble(config, model, values, frequencies, average, moments, 0)
+        Trainer::assemble(config, model, values, frequencies, average, moments)
     }
 
     pub(super) fn assemble(
@@ -69,14 +71,14 @@ impl Trainer {
         frequencies: Tensor,
         average: Arena,
         moments: [Arena; 2],
-        step: u64,
     ) -> Result<Trainer, TrainError> {
         let gpu = values.flat().gpu().clone();
         let gradients = Some(Arena::zeros(&gpu, &model.registry)?);
         let running = (Tensor::zeros(&gpu, Shape::vector(4))?, 0);
         let scorer = Scorer { model, parameters: Parameters { values, gradients, frequencies } };
         let objective = Objective::new(config);
-        Ok(Trainer { config: config.clone(), scorer, average, moments, step, objective, running, norm: None })
+        let config = config.clone();
+        Ok(Trainer { config, scorer, average, moments, step: 0, updates: 0, objective, running, norm: None })
     }
 
     /// The model with the averaged weights, for sampling. It shares their memory: it changes as training goes on.
@@ -114,6 +116,7 @@ impl Trainer {
         self.running.1 += 1;
         self.norm = Some(norm);
         self.step += 1;
+        self.updates += 1;
         Ok(())
     }
 
@@ -132,9 +135,9 @@ impl Trainer {
 
     fn adam(&self) -> Adam {
         let optim = &self.config.optim;
-        let step = self.step + 1;
         // The average's rate rises too: (1 + n) / (10 + n) after n updates (the reference's `ema.py`).
-        let rising = (1.0 + step as f64) / (10.0 + step as f64);
+        let updates = (self.step + 1) as f64;
+        let rising = (1.0 + updates) / (10.0 + updates);
         Adam {
             rate: self.learning_rate(self.step),
             beta1: optim.beta1,
@@ -143,7 +146,7 @@ impl Trainer {
             weight_decay: optim.weight_decay,
             grad_clip: optim.grad_clip,
             ema: self.config.model.ema_rate.min(rising),
-            step,
+            step: self.updates + 1,
         }
     }
 

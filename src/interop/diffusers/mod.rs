@@ -49,7 +49,8 @@ pub fn read_diffusers(folder: &Path, assignments: &[String]) -> Result<(Config, 
     let entries = entries(&config, &registry, flipped)?;
     let mut all = Weights::open(&home)?.take(&entries, &registry)?;
     let trainable = all.split_off(registry.frozen.len());
-    let state = State { step: 0, raw: trainable.clone(), ema: trainable, frozen: all, moments: None };
+    let state =
+        State { step: 0, raw: trainable.clone(), ema: trainable, frozen: all, moments: None, updates: 0 };
     Ok((config, state))
 }
 

@@ -327,7 +327,12 @@ pub(super) struct Scheduler {
 
 impl Scheduler {
     pub fn parse(text: &str) -> Result<Scheduler, InteropError> {
-        serde_json::from_str(text).map_err(|e| InteropError::Unknown(format!("scheduler_config.json: {e}")))
+        let wrong = |what: String| InteropError::Unknown(format!("scheduler_config.json: {what}"));
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+        if !value.is_object() {
+            return Err(wrong("it is no JSON object".into()));
+        }
+        serde_json::from_value(value).map_err(|e| wrong(e.to_string()))
     }
 
     /// Refuses a process that does not go with the network, or that no network of ours has.
@@ -343,6 +348,11 @@ impl Scheduler {
         }
         if self.trained_betas.is_some() {
             return refuse("trained_betas".into());
+        }
+        for (key, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
+            if let Some(beta) = beta.filter(|beta| !(0.0..1.0).contains(beta)) {
+                return refuse(format!("{key} {beta}, which is no share of a variance,"));
+            }
         }
         if self.rescale_betas_zero_snr {
             return refuse("rescale_betas_zero_snr".into());
@@ -426,8 +436,8 @@ pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config
         },
         "model": model,
     });
-    let text = toml::to_string(&all).map_err(|e| InteropError::Unknown(e.to_string()))?;
-    Ok(Config::from_toml(&text, &[])?)
+    let table = toml::Table::try_from(&all).map_err(|e| InteropError::Unknown(e.to_string()))?;
+    Ok(Config::from_table(table, &[])?)
 }
 
 /// Their configuration of one of our networks.
