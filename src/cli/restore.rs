@@ -1,15 +1,15 @@
 //! `tweedie restore`.
 
-use super::Common;
 use super::drawing::{Drawing, Opened, shape};
 use super::image_input::{Input, read_mask};
 use super::output::Images;
-use crate::config::{Measure, Problem};
+use super::{Common, whole};
+use crate::config::{self, Measure, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::concat;
 use crate::kernels::sde_step::sde_step;
 use crate::random::{Key, Purpose};
-use crate::sample::{Guidance, Guided, Mask, Matrix, Measurement, Operator, Resampling};
+use crate::sample::{Guidance, Guided, Mask, Matrix, Measurement, Operator, Particles, Resampling, prior};
 use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -50,6 +50,11 @@ pub(super) struct Args {
     /// How the measurement guides the model
     #[arg(long, value_enum, default_value_t = Method::Pigdm)]
     method: Method,
+    /// Particles that a sample is chosen from step by step (Wu 2023): the more, the closer draws are to the posterior, and
+    /// the more evaluations they cost. They go with pigdm and the sampler pc, whose predictor they follow; no corrector is
+    /// needed [default: 4, and 1 otherwise]
+    #[arg(long, value_name = "P", value_parser = whole::<usize>(), allow_negative_numbers = true)]
+    particles: Option<usize>,
     /// How many restorations of one measurement; of several, one each is drawn
     #[arg(short, value_name = "N")]
     n: Option<u32>,
@@ -79,6 +84,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let y = measurements(args, &model, &gpu, &*operator, problem.noise_std)?;
     let n = y.samples(args.n)?;
     let sampler = model.sampler()?;
+    let particles = particles(args, &model)?;
     let guidance = match args.method {
         Method::Paper => Guidance::Measured,
         Method::Pigdm => Guidance::PseudoInverse { sigma_data: model.config.model.sigma_data },
@@ -87,14 +93,22 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let centered = model.config.data.centered;
     let scale = if centered { 2.0 } else { 1.0 };
     let shift = of_ones(&gpu, &*operator)?;
-    let drawn = drawing.draw(&model, &model.scorer, n, sampler.steps(), &mut |batch, x, watch| {
+    let steps = particles.as_ref().map_or(sampler.steps(), |particles| Some(particles.steps()));
+    let drawn = drawing.draw(&model, &model.scorer, n, steps, &mut |batch, x, watch| {
         let of_batch = y.upload(&gpu, batch.first, batch.n, false)?;
         let of_batch = repeated(&of_batch, batch.n)?;
         let offset = if centered { -1.0 } else { 0.0 };
         let y = sde_step(&[(&of_batch, scale), (&repeated(&shift, batch.n)?, offset)], None)?;
-        let measurement = Measurement { operator: &*operator, y, noise_std: scale * problem.noise_std };
-        let score = Guided::new(&model.scorer, measurement, guidance, batch.draw)?;
-        Ok(sampler.run(&score, x, batch.draw, watch)?)
+        let noise_std = scale * problem.noise_std;
+        let guided = |y, draw| {
+            Guided::new(&model.scorer, Measurement { operator: &*operator, y, noise_std }, guidance, draw)
+        };
+        let Some(particles) = &particles else {
+            return Ok(sampler.run(&guided(y, batch.draw)?, x, batch.draw, watch)?);
+        };
+        let (y, draw) = (particles.repeat(&y)?, particles.of(batch.draw)?);
+        let x = prior(&model.scorer, shape(&model.config, y.shape().n() as u32), draw)?;
+        Ok(particles.run(&guided(y, draw)?, x, batch.draw, watch)?)
     })?;
     if let Some(path) = &args.measurement {
         Images::unclamped(y.shape, y.values.clone()).write(path, drawing.first)?;
@@ -106,6 +120,27 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     );
     let more = serde_json::json!({ "residual": residual, "noise_std": problem.noise_std });
     drawing.write(common.json, &drawn, &what, more)
+}
+
+/// Particles that are chosen from, if more than one.
+const PARTICLES: usize = 4;
+
+/// The particles that are asked for, or go with the method and the sampler.
+fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
+    let sampling = &model.config.sampling;
+    let alone = matches!(args.method, Method::Paper) || sampling.method != config::Method::Pc;
+    let count = args.particles.unwrap_or(if alone { 1 } else { PARTICLES });
+    ensure!(count > 0, "--particles 0: a sample is chosen from at least one");
+    if count == 1 {
+        return Ok(None);
+    }
+    ensure!(!alone, "--particles {count}: they go with --method pigdm and --sampler pc; leave them out");
+    ensure!(
+        args.drawing.corrector.is_none(),
+        "--corrector: particles follow the predictor alone; leave it out, or say --particles 1"
+    );
+    let sde = model.scorer.model.sde;
+    Ok(Some(Particles::new(sde, sampling, sampling.steps, count)?))
 }
 
 /// What a problem measures of images `[1, h, w, c]`.
