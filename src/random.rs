@@ -47,6 +47,8 @@ pub enum Purpose {
     Measurement,
     /// Which particles go on.
     Resampling,
+    /// The hues of images that are coloured.
+    Hue,
     /// Tests, benchmarks and whatever else only has to be random.
     Other(u16),
 }
@@ -72,6 +74,7 @@ impl Purpose {
             Purpose::RandomProjection => (40, 0),
             Purpose::Measurement => (41, 0),
             Purpose::Resampling => (42, 0),
+            Purpose::Hue => (43, 0),
             Purpose::LabelDropout => (13, 0),
             Purpose::Evaluation => (14, 0),
             Purpose::Other(index) => (255, index),

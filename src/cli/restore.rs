@@ -51,8 +51,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Method::Pigdm)]
     method: Method,
     /// Particles that a sample is chosen from step by step (Wu 2023): the more, the closer draws are to the posterior, and
-    /// the more evaluations they cost. They go with pigdm and the sampler pc, whose predictor they follow; no corrector is
-    /// needed [default: 4, and 1 otherwise]
+    /// the more evaluations they cost. They go with pigdm and the sampler pc [default: 4, and 1 otherwise]
     #[arg(long, value_name = "P", value_parser = whole::<usize>(), allow_negative_numbers = true)]
     particles: Option<usize>,
     /// How many restorations of one measurement; of several, one each is drawn
@@ -93,8 +92,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let centered = model.config.data.centered;
     let scale = if centered { 2.0 } else { 1.0 };
     let shift = of_ones(&gpu, &*operator)?;
-    let steps = particles.as_ref().map_or(sampler.steps(), |particles| Some(particles.steps()));
-    let drawn = drawing.draw(&model, &model.scorer, n, steps, &mut |batch, x, watch| {
+    let drawn = drawing.draw(&model, &model.scorer, n, sampler.steps(), &mut |batch, x, watch| {
         let of_batch = y.upload(&gpu, batch.first, batch.n, false)?;
         let of_batch = repeated(&of_batch, batch.n)?;
         let offset = if centered { -1.0 } else { 0.0 };
@@ -129,18 +127,17 @@ const PARTICLES: usize = 4;
 fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
     let sampling = &model.config.sampling;
     let alone = matches!(args.method, Method::Paper) || sampling.method != config::Method::Pc;
-    let count = args.particles.unwrap_or(if alone { 1 } else { PARTICLES });
-    ensure!(count > 0, "--particles 0: a sample is chosen from at least one");
-    if count == 1 {
-        return Ok(None);
+    let of = |count| Ok(Particles::new(model.predictor_corrector(None)?, count)?);
+    match args.particles {
+        // A predictor without noise has no use for them.
+        None if !alone => Ok(of(PARTICLES).ok()),
+        None | Some(1) => Ok(None),
+        Some(0) => bail!("--particles 0: a sample is chosen from at least one"),
+        Some(count) if alone => {
+            bail!("--particles {count}: they go with --method pigdm and --sampler pc; leave them out")
+        }
+        Some(count) => of(count).map(Some),
     }
-    ensure!(!alone, "--particles {count}: they go with --method pigdm and --sampler pc; leave them out");
-    ensure!(
-        args.drawing.corrector.is_none(),
-        "--corrector: particles follow the predictor alone; leave it out, or say --particles 1"
-    );
-    let sde = model.scorer.model.sde;
-    Ok(Some(Particles::new(sde, sampling, sampling.steps, count)?))
 }
 
 /// What a problem measures of images `[1, h, w, c]`.

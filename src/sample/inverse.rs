@@ -217,6 +217,11 @@ pub struct Twist {
 }
 
 impl Twist {
+    /// The score given the measurement.
+    pub(super) fn sum(&self) -> Result<Tensor> {
+        sde_step(&[(&self.score, 1.0), (&self.gradient, 1.0)], None)
+    }
+
     /// Those of some states, by their numbers.
     pub(super) fn gather(&self, picks: &[usize]) -> Result<Twist> {
         let of = |x: &Tensor| concat::gather(x, x, picks);
@@ -241,8 +246,7 @@ impl Score for Guided<'_> {
 
     fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
         let times: Vec<f64> = labels.iter().map(|label| label.label).collect();
-        let Twist { score, gradient, .. } = self.twist(x, &times)?;
-        sde_step(&[(&score, 1.0), (&gradient, 1.0)], None)
+        self.twist(x, &times)?.sum()
     }
 
     fn tangents(&self, _: &Tensor, _: usize, _: &[Label]) -> Result<Tensor> {

@@ -1,53 +1,43 @@
 //! Particles that make the draws of a guided score those of the posterior: the twisted diffusion sampler (Wu 2023).
 
 use super::inverse::{Guided, Twist};
-use super::predictor::Predictor;
 use super::step::Step;
-use super::{Draw, Progress, Sampled, Watch, refuse};
-use crate::config::Sampling;
+use super::{Draw, PredictorCorrector, Progress, Sampled, Score, Watch, refuse};
+use crate::gpu::Gpu;
 use crate::kernels::sde_step::sde_step;
 use crate::kernels::{Result, concat, inner_product};
+use crate::nn::Label;
 use crate::random::{Key, Purpose};
 use crate::sde::Sde;
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
+use std::cell::{Cell, RefCell};
 
-/// Sequential Monte Carlo with the steps of a predictor: a guided step proposes, and a particle weighs as much as the
-/// step without guidance would have made it, times how much better it explains the measurement than its ancestor did.
-/// Light ones give way to heavy ones. Whatever the guidance approximates, with many particles the draws are
-/// those of the predictor without guidance given the measurement.
+/// Sequential Monte Carlo with the steps of a predictor–corrector sampler: a guided step proposes, and a particle weighs as
+/// much as the step without guidance would have made it, times how much better it explains the measurement than
+/// its ancestor did. Light ones give way to heavy ones. A corrector's steps move them at a time without changing what
+/// they weigh. Whatever the guidance approximates, with many particles the draws are those of the predictor without
+/// guidance given the measurement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Particles {
-    sde: Sde,
-    predictor: Predictor,
+    sampler: PredictorCorrector,
     count: usize,
-    noise_removal: bool,
 }
 
 impl Particles {
-    /// So many particles of each sample, and the predictor that a configuration describes, with `steps` steps.
+    /// So many particles of each sample, and the sampler whose steps they take.
     ///
     /// # Errors
-    /// If there are fewer than two steps or no particle, or if the predictor's steps are not Gaussian.
-    pub fn new(sde: Sde, config: &Sampling, steps: usize, count: usize) -> Result<Particles> {
-        if steps < 2 {
-            return Err(refuse(format!("{steps} steps; a sampler needs at least 2")));
-        }
+    /// If there is no particle, or if the predictor's steps are not Gaussian.
+    pub fn new(sampler: PredictorCorrector, count: usize) -> Result<Particles> {
         if count == 0 {
             return Err(refuse("0 particles; a sample needs at least 1"));
         }
-        let sde = Sde { n: steps, ..sde };
-        let predictor = Predictor::new(sde, config)?;
-        // With one step that adds no noise no other could have been taken.
-        if predictor.step(1.0).is_none_or(|step| step.c == 0.0) {
+        // A step that adds no noise is the only one that could have been taken.
+        if sampler.predictor.step(1.0).is_none_or(|step| step.c == 0.0) {
             let remedy = "take euler_maruyama, reverse_diffusion or ancestral_sampling, or 1 particle";
             return Err(refuse(format!("particles need a predictor that adds noise in one step; {remedy}")));
         }
-        Ok(Particles { sde, predictor, count, noise_removal: config.noise_removal })
-    }
-
-    /// Steps that are made.
-    pub fn steps(&self) -> usize {
-        self.sde.n
+        Ok(Particles { sampler, count })
     }
 
     /// The particles of samples by their numbers: those of sample k have the numbers k `count` and on.
@@ -82,33 +72,43 @@ impl Particles {
         draw: Draw,
         watch: &mut Watch<'_>,
     ) -> Result<Sampled> {
-        let (all, noise) = (x.shape().n(), self.of(draw)?.key(Purpose::Predictor));
-        let choice = draw.key(Purpose::Resampling);
-        let times: Vec<f64> = self.sde.sampling_times().collect();
+        let PredictorCorrector { sde, predictor, corrector, noise_removal } = &self.sampler;
+        let (all, own, choice) = (x.shape().n(), self.of(draw)?, draw.key(Purpose::Resampling));
+        let score = &Watched { score, first: RefCell::default(), count: Cell::new(0) };
+        let accepted = Tensor::zeros(x.gpu(), Shape::vector(all))?;
+        let times: Vec<f64> = sde.sampling_times().collect();
         let mut weights = vec![0.0; all];
-        for (number, &t) in times.iter().enumerate() {
-            let mut twist = score.twist(&x, &vec![t; all])?;
-            add(&mut weights, &twist.log_likelihood, 1.0);
-            let last = number + 1 == times.len();
-            let picks = self.resample(&mut weights, choice.at(number as u32), last);
-            if picks.iter().enumerate().any(|(i, pick)| i != *pick) {
-                (x, twist) = (concat::gather(&x, &x, &picks)?, twist.gather(&picks)?);
+        for (step, &t) in times.iter().enumerate() {
+            let (number, last) = (step as u32, step + 1 == times.len());
+            for inner in 0..corrector.steps() {
+                x = corrector.run(score, x, t, own, (number, inner), &accepted)?;
             }
+            let moved = corrector.steps() > 0;
+            let twist = if moved { None } else { Some(score.twist(&x, t)?) };
+            // What they were worth as they came to this time.
+            add(&mut weights, &score.first.take().unwrap_or_default(), 1.0);
+            let picks = self.resample(&mut weights, choice.at(number), last);
+            x = concat::gather(&x, &x, &picks)?;
+            let twist = twist.map_or_else(|| score.twist(&x, t), |twist| twist.gather(&picks))?;
+            score.first.take();
             add(&mut weights, &twist.log_likelihood, -1.0);
-            let Some(step) = self.predictor.step(t) else { break };
-            let noise = (!(last && self.noise_removal)).then_some((step.c, noise.at(number as u32)));
-            let next = propose(step, &x, &twist, noise)?;
+            let Some(taken) = predictor.step(t) else { break };
+            let key = own.key(Purpose::Predictor).at(number);
+            let next = propose(taken, &x, &twist, (!(last && *noise_removal)).then_some((taken.c, key)))?;
             if !last {
-                add(&mut weights, &gain(step, &x, &next, &twist)?, 1.0);
+                add(&mut weights, &gain(taken, &x, &next, &twist)?, 1.0);
             }
             x = next;
             x.gpu().flush()?;
             // One of each sample is what is seen.
-            let next = *times.get(number + 1).unwrap_or(&t);
-            watch(Progress { step: number + 1, t: next, state: &self.first(&x)? })?;
+            watch(Progress {
+                step: step + 1,
+                t: *times.get(step + 1).unwrap_or(&t),
+                state: &self.first(&x)?,
+            })?;
         }
-        let evaluations = (self.count * times.len()) as f64;
-        Ok(Sampled { x: self.first(&x)?, evaluations, acceptance: None })
+        let evaluations = (self.count * score.count.get()) as f64;
+        Ok(Sampled { x: self.first(&x)?, evaluations, acceptance: self.sampler.acceptance(&accepted)? })
     }
 
     /// Who goes on in each one's place, given the logarithms of the weights, which are made alike where anybody is replaced:
@@ -149,6 +149,45 @@ impl Particles {
     fn first(&self, x: &Tensor) -> Result<Tensor> {
         let picks: Vec<usize> = (0..x.shape().n()).step_by(self.count).collect();
         concat::gather(x, x, &picks)
+    }
+}
+
+/// A guided score that counts its evaluations, and remembers of the first what the states were worth.
+struct Watched<'a> {
+    score: &'a Guided<'a>,
+    /// log p(y | x).
+    first: RefCell<Option<Vec<f64>>>,
+    count: Cell<usize>,
+}
+
+impl Watched<'_> {
+    fn twist(&self, x: &Tensor, t: f64) -> Result<Twist> {
+        let twist = self.score.twist(x, &vec![t; x.shape().n()])?;
+        self.count.set(self.count.get() + 1);
+        self.first.borrow_mut().get_or_insert_with(|| twist.log_likelihood.clone());
+        Ok(twist)
+    }
+}
+
+impl Score for Watched<'_> {
+    fn gpu(&self) -> &Gpu {
+        self.score.gpu()
+    }
+
+    fn sde(&self) -> &Sde {
+        self.score.sde()
+    }
+
+    fn label(&self, t: f64) -> Label {
+        self.score.label(t)
+    }
+
+    fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
+        self.twist(x, labels.first().map_or(1.0, |label| label.label))?.sum()
+    }
+
+    fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor> {
+        self.score.tangents(stack, probes, labels)
     }
 }
 
