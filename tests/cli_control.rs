@@ -74,6 +74,10 @@ fn a_completion_is_its_number_and_several_images_get_one_each() {
     let four = complete("data:digits:5", &["-n", "4"], "four.npz");
     assert!(four == complete("data:digits:5", &["-n", "4", "--batch", "3"], "batches.npz"));
     assert_eq!(four[128..], complete("data:digits:5", &["-n", "2", "--first", "2"], "tail.npz"));
+    // Two of each of several images: the first's are those that it has alone.
+    let (one, two) = (&["-n", "2"], complete("data:digits:5-6", &["-n", "2"], "two.npz"));
+    assert_eq!(two.len(), 4 * 64);
+    assert_eq!(two[..128], complete("data:digits:5", one, "one.npz"));
     // The completions as images of their own: each with its own upper half.
     let several = complete(at("four.npz").to_str().expect("a path"), &[], "several.npz");
     assert_eq!(several.len(), 4 * 64);
@@ -132,6 +136,19 @@ fn colours_are_drawn_and_the_grey_is_kept() {
         }
     }
     assert!(kept > 0, "no colour is inside [0, 1]");
+    // A row for each image, begun with its grey; a colour image's grey is that of its mean.
+    let rows = folder.path().join("rows.png");
+    let several = ["--in", "data:digits_color:0-1", "-n", "3", "--show-grey"];
+    succeed(&mut command("colorize", &colour(), &several, &rows));
+    let picture = image::open(&rows).expect("a picture").into_rgb8();
+    assert_eq!(picture.dimensions(), (4 * 34 + 2, 2 * 34 + 2));
+    let set = Dataset::digits_color(Split::Test).expect("digits");
+    for (x, y) in (0..8).flat_map(|x| (0..8).map(move |y| (x, y))) {
+        let pixel = &set.image(1)[3 * (8 * y + x)..][..3];
+        let mean = pixel.iter().map(|v| f32::from(*v)).sum::<f32>() / 3.0;
+        let shown = picture.get_pixel(4 * x as u32 + 2, 36 + 4 * y as u32).0;
+        assert!(shown.iter().all(|v| *v == shown[0] && (f32::from(*v) - mean).abs() <= 0.51), "{shown:?}");
+    }
     let message = refuse(&mut command("colorize", trained(), &["--in", grey], &out));
     assert!(message.contains("makes images of 1 channel(s); colours need a model of 3"), "{message}");
 }
@@ -151,10 +168,11 @@ fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
     for (args, expected) in [
         (vec!["--in", &large, "--mask", "left"], "is 9x9, the model's images are 8x8"),
         (vec!["--in", &colour, "--mask", "left"], "is in colour where grey is needed"),
-        (vec!["--in", "none.png", "--mask", "left"], "none.png cannot be read"),
-        (vec!["--in", "Cargo.toml", "--mask", "left"], "images are read from .png, .npz"),
+        (vec!["--in", "none.png", "--mask", "left"], "none.png does not exist"),
+        (vec!["--in", "Cargo.toml", "--mask", "left"], "images are read from .png, a folder"),
         (vec!["--in", "data:digits:360", "--mask", "left"], "I from 0 to 359"),
         (vec!["--in", "data:faces:0", "--mask", "left"], "write data:digits:I"),
+        (vec!["--in", "data:digits:3-2", "--mask", "left"], "or I-J for several"),
         (vec!["--in", &half, "--mask", &white], "is white everywhere: nothing is left to draw"),
         (vec!["--in", &half, "--mask", &black], "is black everywhere: nothing is known"),
         (vec!["--in", &half, "--mask", &half], "neither black nor white somewhere"),
@@ -226,14 +244,15 @@ fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
     ] {
         let problem = problem(folder.path(), &format!("{text}\nnoise_std = 0.05"));
         let mut restored = Vec::new();
-        for method in ["paper", "pigdm"] {
+        for (method, evaluations) in [("paper", 10.0), ("pigdm", 40.0)] {
             let args =
                 ["--problem", &problem, "--in", "data:digits:4", "--simulate", "--method", method, "--json"];
             let mut command = command("restore", trained(), &args, &out);
             let text = succeed(command.args(["-n", "2", "--measurement"]).arg(&y));
             let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             assert!(report["residual"].as_f64().is_some_and(f64::is_finite), "{text}");
-            assert_eq!(report["evaluations"].as_f64(), Some(10.0));
+            // Of four particles each.
+            assert_eq!(report["evaluations"].as_f64(), Some(evaluations));
             restored.push(samples(&out).1);
         }
         assert!(restored[0] != restored[1] && restored[0][..64] != restored[0][64..]);
@@ -271,6 +290,16 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
     let args = ["--problem", &problem, "--in", "data:digits:4"];
     let message = refuse(&mut command("restore", trained(), &args, &out));
     assert!(message.contains("holds 8x8x1 numbers each, a measurement has 2x2x1"), "{message}");
+    for (more, expected) in [
+        (&["--particles", "0"][..], "--particles 0"),
+        (&["--particles", "3", "--method", "paper"], "they go with --method pigdm and --sampler pc"),
+        (&["--particles", "3", "--sampler", "ode"], "they go with --method pigdm and --sampler pc"),
+        (&["--particles", "3", "--predictor", "probability_flow"], "a predictor that adds noise"),
+    ] {
+        let args = [&args[..], &["--simulate"], more].concat();
+        let message = refuse(&mut command("restore", trained(), &args, &out));
+        assert!(message.contains(expected), "{more:?}: {message}");
+    }
     let message =
         refuse(&mut command("restore", trained(), &["--problem", "none.toml", "--in", "y.npz"], &out));
     assert!(message.contains("none.toml cannot be read"), "{message}");
