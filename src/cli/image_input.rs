@@ -98,13 +98,13 @@ fn png_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
         path.extension().is_some_and(|e| e == "png"),
         "{name} is no mask: it is left, right, top, bottom, center, border, or the path of a PNG"
     );
-    let mask = picture(path).with_context(|| format!("the mask {name} cannot be read"))?;
+    let mask = picture(path).context("the mask")?;
     let (h, w) = (mask.shape.h(), mask.shape.w());
     ensure!(
         (h, w) == (shape.h(), shape.w()),
-        "the mask {name} is {h}x{w}, the model's images are {}x{}; bring one of that size",
-        shape.h(),
-        shape.w()
+        "the mask {name} is {w}x{h}, the model's images are {}x{}; bring one of that size",
+        shape.w(),
+        shape.h()
     );
     let c = mask.shape.c();
     let alike = mask.values.chunks(c).all(|pixel| pixel.iter().all(|v| *v == pixel[0]));

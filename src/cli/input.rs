@@ -127,13 +127,24 @@ pub(super) fn read_npz(path: &Path) -> anyhow::Result<(Shape, Vec<f32>)> {
         let array = npyz::NpyFile::new(entry)?;
         let shape = array.shape().to_vec();
         let [n, h, w, c] = shape[..] else { bail!("`samples` has {} axes, not 4", shape.len()) };
-        let values = array.into_vec::<f32>()?;
-        ensure!(values.iter().all(|v| v.is_finite()), "some samples are not finite");
+        let values = floats(array)?.into_iter().map(|v| v as f32).collect();
         Ok((Shape([n, h, w, c].map(|extent| extent as usize)), values))
     };
     read().with_context(|| {
         format!("{} cannot be read; it should be written by `tweedie sample --out F.npz`", path.display())
     })
+}
+
+/// The numbers of an array, in order.
+pub(super) fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Result<Vec<f64>> {
+    let kind = array.dtype().descr();
+    let values: Vec<f64> = match kind.trim_matches('\'') {
+        "<f4" => array.into_vec::<f32>()?.into_iter().map(f64::from).collect(),
+        "<f8" => array.into_vec::<f64>()?,
+        _ => bail!("its numbers are of type {kind}, and not float32 or float64"),
+    };
+    ensure!(values.iter().all(|v| v.is_finite()), "some of its numbers are not finite");
+    Ok(values)
 }
 
 /// Test images by their numbers: `digits:I`, `digits_color:I-J`.

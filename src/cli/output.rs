@@ -217,7 +217,11 @@ pub(super) fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
             bail!("{shown}: samples are written as .png, .npz, or a folder of .png, whose name ends in /")
         }
     }
-    // The nearest folder that exists must let files be made in it.
+    writable(path)
+}
+
+/// Refuses a path in whose nearest folder that exists no file can be made.
+fn writable(path: &Path) -> anyhow::Result<()> {
     let mut above =
         path.ancestors().skip(1).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     let nearest = above.find(|folder| folder.exists()).unwrap_or(Path::new("/"));
@@ -245,7 +249,7 @@ pub(super) fn check_tensors(path: &Path) -> anyhow::Result<()> {
     let named = path.extension().is_some_and(|e| e == "safetensors");
     ensure!(named, "{}: tensors are written as .safetensors", path.display());
     ensure!(!path.is_dir(), "{} is a folder", path.display());
-    Ok(())
+    writable(path)
 }
 
 /// Writes a whole file or none, in a folder that is made if need be.

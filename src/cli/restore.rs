@@ -3,6 +3,7 @@
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn, Opened, shape};
 use super::image_input::{Input, read_mask};
+use super::input::floats;
 use super::output::Images;
 use super::tensors::Batch;
 use super::{Common, whole};
@@ -13,7 +14,7 @@ use crate::kernels::sde_step::sde_step;
 use crate::random::{Key, Purpose};
 use crate::sample::{Guidance, Guided, Mask, Matrix, Measurement, Operator, Particles, Resampling, prior};
 use crate::tensor::{Shape, Tensor};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
 /// Restore images from measurements y = A x + n: linear inverse problems.
@@ -162,21 +163,10 @@ fn operator(gpu: &Gpu, measure: &Measure, input: Shape) -> anyhow::Result<Box<dy
     })
 }
 
-/// The numbers of an array, in order.
+/// The numbers of an array in a file, in order.
 fn read_npy(path: &Path) -> anyhow::Result<Vec<f64>> {
-    let read = || -> anyhow::Result<Vec<f64>> {
-        let bytes = std::fs::read(path)?;
-        let array = npyz::NpyFile::new(&bytes[..])?;
-        let values = match array.dtype() {
-            npyz::DType::Plain(kind) if kind.size_field() == 4 => {
-                array.into_vec::<f32>()?.into_iter().map(f64::from).collect()
-            }
-            _ => array.into_vec::<f64>()?,
-        };
-        ensure!(values.iter().all(|v| v.is_finite()), "some of its numbers are not finite");
-        Ok(values)
-    };
-    read().with_context(|| format!("{} cannot be read as .npy of float32 or float64", path.display()))
+    let read = || floats(npyz::NpyFile::new(&std::fs::read(path)?[..])?);
+    read().with_context(|| format!("{} cannot be read as .npy", path.display()))
 }
 
 /// The measurements in units of images in [0, 1]: those given, or those of the images given.
