@@ -249,14 +249,14 @@ fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
     ] {
         let problem = problem(folder.path(), &format!("{text}\nnoise_std = 0.05"));
         let mut restored = Vec::new();
-        for (method, evaluations) in [("paper", 10.0), ("pigdm", 40.0)] {
+        for (method, evaluations) in [("paper", 10.0), ("pigdm", 80.0)] {
             let args =
                 ["--problem", &problem, "--in", "data:digits:4", "--simulate", "--method", method, "--json"];
             let mut command = command("restore", trained(), &args, &out);
             let text = succeed(command.args(["-n", "2", "--measurement"]).arg(&y));
             let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             assert!(report["residual"].as_f64().is_some_and(f64::is_finite), "{text}");
-            // Of four particles each.
+            // Of eight particles each.
             assert_eq!(report["evaluations"].as_f64(), Some(evaluations));
             restored.push(samples(&out).1);
         }

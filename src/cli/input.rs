@@ -36,7 +36,7 @@ impl Pictures {
                 "{name}: images are read from .png, a folder of them, .npz, .safetensors, or data:digits:I"
             ),
         }?;
-        ensure!(pictures.batch.shape.len() > 0, "{name} holds no image");
+        ensure!(!pictures.batch.shape.is_empty(), "{name} holds no image");
         Ok(pictures)
     }
 

@@ -54,7 +54,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Method::Pigdm)]
     method: Method,
     /// Particles that a sample is chosen from step by step (Wu 2023): the more, the closer draws are to the posterior, and
-    /// the more evaluations they cost. They go with pigdm and the sampler pc [default: 4, and 1 otherwise]
+    /// the more evaluations they cost. They go with pigdm and the sampler pc [default: 8, and 1 otherwise]
     #[arg(long, value_name = "P", value_parser = whole::<usize>(), allow_negative_numbers = true)]
     particles: Option<usize>,
     /// How many restorations of each measurement [default: 1]
@@ -133,7 +133,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 }
 
 /// Particles that are chosen from, if more than one.
-const PARTICLES: usize = 4;
+const PARTICLES: usize = 8;
 
 /// The particles that are asked for, or go with the method and the sampler.
 fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {

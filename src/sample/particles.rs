@@ -131,16 +131,13 @@ impl Particles {
                 });
                 found.unwrap_or(self.count - 1)
             };
-            let pick = |i: usize| match last {
-                true => reached(u),
-                false if effective < 0.5 * self.count as f64 => reached((i as f64 + u) / self.count as f64),
-                false => i,
-            };
-            let own: Vec<usize> = (0..self.count).map(pick).collect();
-            if own.iter().enumerate().any(|(i, pick)| i != *pick) {
-                weights.fill(0.0);
+            if !last && effective >= 0.5 * self.count as f64 {
+                picks.extend((0..self.count).map(|i| sample * self.count + i));
+                continue;
             }
-            picks.extend(own.iter().map(|pick| sample * self.count + pick));
+            let pick = |i: usize| reached(if last { u } else { (i as f64 + u) / self.count as f64 });
+            picks.extend((0..self.count).map(|i| sample * self.count + pick(i)));
+            weights.fill(0.0);
         }
         picks
     }
