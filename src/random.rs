@@ -45,6 +45,10 @@ pub enum Purpose {
     RandomProjection,
     /// The noise of a measurement.
     Measurement,
+    /// Which particles go on.
+    Resampling,
+    /// The hues of images that are coloured.
+    Hue,
     /// Tests, benchmarks and whatever else only has to be random.
     Other(u16),
 }
@@ -69,6 +73,8 @@ impl Purpose {
             Purpose::Projection => (20, 0),
             Purpose::RandomProjection => (40, 0),
             Purpose::Measurement => (41, 0),
+            Purpose::Resampling => (42, 0),
+            Purpose::Hue => (43, 0),
             Purpose::LabelDropout => (13, 0),
             Purpose::Evaluation => (14, 0),
             Purpose::Other(index) => (255, index),

@@ -159,6 +159,39 @@ fn classes_come_after_the_parameters_of_a_model_without() {
     assert_eq!(with.trainable[count].layout.file_shape(), [11, 64]);
 }
 
+/// Holds a score's adjoint against its tangent: ⟨J v, u⟩ = ⟨v, Jᵀ u⟩.
+fn assert_adjoint(what: &str, score: &dyn Score) {
+    let shape = Shape::new(2, 8, 8, 1);
+    let (x, v, u) = (random(shape, 1), random(shape, 2), random(shape, 3));
+    let labels = [0.3, 0.8].map(|t| score.label(t));
+    let stack = concat::stack(&[&x, &v]).expect("a stack");
+    let image = score.tangents(&stack, 1, &labels).expect("tangents");
+    let jv = concat::samples(&image, 2, 2).expect("a tangent");
+    let (net, pullback) = score.pullback(&x, &labels).expect("an adjoint");
+    let size = (dot(&jv, &jv) * dot(&u, &u)).sqrt();
+    assert!(size > 1e-3, "{what}: nothing depends on the state");
+    close(
+        what,
+        dot(&moved(&net, &score.network(&x, &labels).expect("an output"), -1.0), &u),
+        0.0,
+        1e-4 * size,
+    );
+    close(what, dot(&jv, &u), dot(&v, &pullback(u.clone()).expect("a gradient")), 1e-3 * size);
+}
+
+#[test]
+fn scores_of_classes_have_the_adjoint_of_their_tangent() {
+    let scorer = fresh(&config("digits_ve", &["model.num_classes=10", "model.nf=8", "model.init_scale=1.0"]));
+    for weight in [0.0, 1.5] {
+        assert_adjoint("told", &Conditional { scorer: &scorer, class: 3, weight });
+    }
+    let classifier = constant(fresh(&config("digits_classifier", &SMALL)));
+    let guide = Toward { classifier: &classifier, class: 3 };
+    for scale in [1.0, 6.0] {
+        assert_adjoint("guided", &ClassifierGuided { score: &scorer, guide: &guide, scale });
+    }
+}
+
 #[test]
 fn a_network_that_is_told_a_class_differs_by_class_and_guidance_extrapolates() {
     let scorer = fresh(&config("digits_ve", &["model.num_classes=10", "model.nf=8", "model.init_scale=1.0"]));

@@ -150,6 +150,60 @@ fn a_row_of_the_grid_is_a_class_and_a_class_is_the_same_alone() {
 }
 
 #[test]
+fn what_is_known_of_an_image_goes_with_classes_and_the_flow_with_one() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let classifier = models().at("classifier");
+    let guided = ["--classifier", classifier.to_str().expect("a path"), "--class"];
+    let run = |name: &str, model: &str, args: &[&str], out: &str| {
+        let mut command = tweedie();
+        command.arg(name).arg(models().at(model)).args(args).arg("--out").arg(at(out));
+        command
+    };
+    let problem = "configs/problems/super_resolution_4x.toml";
+    let restore = ["--problem", problem, "--in", "data:digits:3", "--simulate"];
+    let inpaint = ["--in", "data:digits:3", "--mask", "left"];
+    for (model, how) in [("plain", &guided[..]), ("told", &["--class"])] {
+        for (name, args) in [("restore", &restore[..]), ("inpaint", &inpaint[..])] {
+            let drawn = |classes: &str| {
+                let args = [args, how, &[classes, "-n", "2"]].concat();
+                succeed(&mut run(name, model, &args, "x.npz"));
+                values(&at("x.npz"))
+            };
+            let ((shape, both), (_, five)) = (drawn("2,5"), drawn("5"));
+            assert_eq!(shape, [4, 8, 8, 1], "{name} {model}");
+            assert_eq!(both[128..], five, "{name} {model}");
+            // What a model draws that is hardly trained is black and white, whatever it is told; restoring pulls it from there.
+            let differ = both[..128] != five;
+            assert!(
+                differ || (name, model) == ("inpaint", "told"),
+                "{name} {model}: the class changes nothing"
+            );
+        }
+        let loose = ["--rtol", "1e-2", "--atol", "1e-2"];
+        succeed(&mut run(
+            "encode",
+            model,
+            &[&["--in", "data:digits:3"], how, &["5"], &loose].concat(),
+            "z.safetensors",
+        ));
+        let z = at("z.safetensors");
+        let z = ["--in", z.to_str().expect("a path")];
+        let decoded = |class: &str| {
+            succeed(&mut run("decode", model, &[&z, how, &[class], &loose].concat(), "again.npz"));
+            values(&at("again.npz")).1
+        };
+        assert_ne!(decoded("5"), decoded("2"), "{model}: the class changes nothing");
+        let message = refuse(&mut run("decode", model, &[&z, how, &["2,5"]].concat(), "none.npz"));
+        assert!(message.contains("a flow is that of one class; name one"), "{message}");
+        let mut likelihood = tweedie();
+        likelihood.arg("likelihood").arg(models().at(model)).args(["-n", "2"]).args(how).arg("5").args(loose);
+        succeed(&mut likelihood);
+    }
+    assert!(!at("none.npz").exists());
+}
+
+#[test]
 fn classes_that_cannot_be_are_refused() {
     let folder = folder();
     let out = folder.path().join("s.npz");

@@ -74,6 +74,10 @@ fn a_completion_is_its_number_and_several_images_get_one_each() {
     let four = complete("data:digits:5", &["-n", "4"], "four.npz");
     assert!(four == complete("data:digits:5", &["-n", "4", "--batch", "3"], "batches.npz"));
     assert_eq!(four[128..], complete("data:digits:5", &["-n", "2", "--first", "2"], "tail.npz"));
+    // Two of each of several images: the first's are those that it has alone.
+    let (one, two) = (&["-n", "2"], complete("data:digits:5-6", &["-n", "2"], "two.npz"));
+    assert_eq!(two.len(), 4 * 64);
+    assert_eq!(two[..128], complete("data:digits:5", one, "one.npz"));
     // The completions as images of their own: each with its own upper half.
     let several = complete(at("four.npz").to_str().expect("a path"), &[], "several.npz");
     assert_eq!(several.len(), 4 * 64);
@@ -95,19 +99,17 @@ fn the_white_of_a_mask_is_what_is_known() {
     assert!((0..64).filter(|i| values[*i] != original[*i]).count() > 20);
 }
 
-/// A model of colour images: digits in three shades.
-fn colour() -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("tweedie-colour-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let images = folder.join("images.idx");
-    let mut bytes = vec![0, 0, 8, 4];
-    bytes.extend([8u32, 8, 8, 3].iter().flat_map(|extent| extent.to_be_bytes()));
-    bytes.extend((0..8 * 8 * 8 * 3).map(|i| (i * 7 % 256) as u8));
-    std::fs::write(&images, bytes).expect("a file");
-    let images = format!("data.images={}", images.display());
-    let run = other("colour", &["data.dataset=idx", &images, "data.num_channels=3", "model.sigma_max=0.1"]);
-    std::fs::remove_dir_all(&folder).expect("a folder");
-    run
+/// Models of colour images, of every process.
+fn colour() -> [PathBuf; 3] {
+    let set = ["data.dataset=digits_color", "data.num_channels=3"];
+    // Little noise: what an untrained model draws then stays near its range.
+    let centred = ["data.centered=true", "model.scale_by_sigma=false", "model.beta_max=0.2"];
+    let of = |name, more: &[&str]| other(name, &[&set[..], more].concat());
+    [
+        of("colour-ve", &["model.sigma_max=0.1"]),
+        of("colour-vp", &[&centred[..], &["training.sde=vpsde"]].concat()),
+        of("colour-subvp", &[&centred[..], &["training.sde=subvpsde"]].concat()),
+    ]
 }
 
 #[test]
@@ -117,21 +119,39 @@ fn colours_are_drawn_and_the_grey_is_kept() {
     let level = |x: u32, y: u32| (100 + 5 * x + 3 * y) as u8;
     GrayImage::from_fn(8, 8, |x, y| Luma([level(x, y)])).save(&grey).expect("a picture");
     let grey = grey.to_str().expect("a path");
-    succeed(&mut command("colorize", &colour(), &["--in", grey, "-n", "2"], &out));
-    let (shape, values) = samples(&out);
-    assert_eq!(shape, [2, 8, 8, 3]);
-    assert!(values[..192] != values[192..]);
-    let mut kept = 0;
-    for (i, pixel) in values.chunks(3).enumerate() {
-        // An untrained model leaves [0, 1]; a colour that was cut off has another grey.
-        if pixel.iter().all(|v| *v > 0.0 && *v < 1.0) {
-            let expected = f32::from(level(i as u32 % 8, i as u32 / 8 % 8)) / 255.0;
-            let mean = pixel.iter().sum::<f32>() / 3.0;
-            assert!((mean - expected).abs() < 1e-5, "pixel {i}: {mean}, not {expected}");
-            kept += 1;
+    let models = colour();
+    for model in &models {
+        // Few steps of another predictor would end with one that is too long for VP and sub-VP.
+        let steps = ["--predictor", "ancestral_sampling", "--corrector", "none", "--steps", "100"];
+        succeed(&mut command("colorize", model, &[&["--in", grey, "-n", "2"], &steps[..]].concat(), &out));
+        let (shape, values) = samples(&out);
+        assert_eq!(shape, [2, 8, 8, 3]);
+        assert!(values[..192] != values[192..]);
+        let mut kept = 0;
+        for (i, pixel) in values.chunks(3).enumerate() {
+            // An untrained model leaves [0, 1]; a colour that was cut off has another grey.
+            if pixel.iter().all(|v| *v > 0.0 && *v < 1.0) {
+                let expected = f32::from(level(i as u32 % 8, i as u32 / 8 % 8)) / 255.0;
+                let mean = pixel.iter().sum::<f32>() / 3.0;
+                assert!((mean - expected).abs() < 1e-5, "pixel {i}: {mean}, not {expected}");
+                kept += 1;
+            }
         }
+        assert!(kept > 0, "{}: no colour is inside [0, 1]", model.display());
     }
-    assert!(kept > 0, "no colour is inside [0, 1]");
+    // A row for each image, begun with its grey; a colour image's grey is that of its mean.
+    let rows = folder.path().join("rows.png");
+    let several = ["--in", "data:digits_color:0-1", "-n", "3", "--show-grey"];
+    succeed(&mut command("colorize", &models[0], &several, &rows));
+    let picture = image::open(&rows).expect("a picture").into_rgb8();
+    assert_eq!(picture.dimensions(), (4 * 34 + 2, 2 * 34 + 2));
+    let set = Dataset::digits_color(Split::Test).expect("digits");
+    for (x, y) in (0..8).flat_map(|x| (0..8).map(move |y| (x, y))) {
+        let pixel = &set.image(1)[3 * (8 * y + x)..][..3];
+        let mean = pixel.iter().map(|v| f32::from(*v)).sum::<f32>() / 3.0;
+        let shown = picture.get_pixel(4 * x as u32 + 2, 36 + 4 * y as u32).0;
+        assert!(shown.iter().all(|v| *v == shown[0] && (f32::from(*v) - mean).abs() <= 0.51), "{shown:?}");
+    }
     let message = refuse(&mut command("colorize", trained(), &["--in", grey], &out));
     assert!(message.contains("makes images of 1 channel(s); colours need a model of 3"), "{message}");
 }
@@ -151,10 +171,11 @@ fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
     for (args, expected) in [
         (vec!["--in", &large, "--mask", "left"], "is 9x9, the model's images are 8x8"),
         (vec!["--in", &colour, "--mask", "left"], "is in colour where grey is needed"),
-        (vec!["--in", "none.png", "--mask", "left"], "none.png cannot be read"),
-        (vec!["--in", "Cargo.toml", "--mask", "left"], "images are read from .png, .npz"),
+        (vec!["--in", "none.png", "--mask", "left"], "none.png does not exist"),
+        (vec!["--in", "Cargo.toml", "--mask", "left"], "images are read from .png, a folder"),
         (vec!["--in", "data:digits:360", "--mask", "left"], "I from 0 to 359"),
         (vec!["--in", "data:faces:0", "--mask", "left"], "write data:digits:I"),
+        (vec!["--in", "data:digits:3-2", "--mask", "left"], "or I-J for several"),
         (vec!["--in", &half, "--mask", &white], "is white everywhere: nothing is left to draw"),
         (vec!["--in", &half, "--mask", &black], "is black everywhere: nothing is known"),
         (vec!["--in", &half, "--mask", &half], "neither black nor white somewhere"),
@@ -202,21 +223,25 @@ fn problem(folder: &Path, text: &str) -> String {
     path.to_str().expect("a path").to_string()
 }
 
+/// A problem that is an array of rows of 64 numbers.
+fn array<T: npyz::AutoSerialize>(path: &Path, values: Vec<T>) -> String {
+    use npyz::WriterBuilder;
+    let mut bytes = Vec::new();
+    let rows = values.len() as u64 / 64;
+    let options = npyz::WriteOptions::new().default_dtype().shape(&[rows, 8, 8, 1]);
+    let mut writer = options.writer(&mut bytes).begin_nd().expect("a header");
+    writer.extend(values).expect("values");
+    writer.finish().expect("an array");
+    std::fs::write(path, bytes).expect("a file");
+    format!("kind = \"matrix\"\nfile = {:?}", path.display())
+}
+
 #[test]
 fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
     let folder = folder();
     let (out, y) = (folder.path().join("x.npz"), folder.path().join("y.npz"));
-    let matrix = folder.path().join("a.npy");
-    let mut array = Vec::new();
-    {
-        use npyz::WriterBuilder;
-        let options = npyz::WriteOptions::new().default_dtype().shape(&[3, 8, 8, 1]);
-        let mut writer = options.writer(&mut array).begin_nd().expect("a header");
-        writer.extend((0..3 * 64).map(|i| f64::from(i % 7) / 64.0)).expect("values");
-        writer.finish().expect("an array");
-    }
-    std::fs::write(&matrix, array).expect("a file");
-    let of_matrix = format!("kind = \"matrix\"\nfile = {:?}", matrix.display());
+    let rows = (0..3 * 64).map(|i| f64::from(i % 7) / 64.0).collect();
+    let of_matrix = array(&folder.path().join("a.npy"), rows);
     for (text, shape) in [
         ("kind = \"super_resolution\"\nfactor = 4", [2, 2, 1]),
         ("kind = \"deblur\"\nsigma = 1.0\nsize = 5", [8, 8, 1]),
@@ -226,14 +251,15 @@ fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
     ] {
         let problem = problem(folder.path(), &format!("{text}\nnoise_std = 0.05"));
         let mut restored = Vec::new();
-        for method in ["paper", "pigdm"] {
+        for (method, evaluations) in [("paper", 10.0), ("pigdm", 80.0)] {
             let args =
                 ["--problem", &problem, "--in", "data:digits:4", "--simulate", "--method", method, "--json"];
             let mut command = command("restore", trained(), &args, &out);
             let text = succeed(command.args(["-n", "2", "--measurement"]).arg(&y));
             let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             assert!(report["residual"].as_f64().is_some_and(f64::is_finite), "{text}");
-            assert_eq!(report["evaluations"].as_f64(), Some(10.0));
+            // Of eight particles each.
+            assert_eq!(report["evaluations"].as_f64(), Some(evaluations));
             restored.push(samples(&out).1);
         }
         assert!(restored[0] != restored[1] && restored[0][..64] != restored[0][64..]);
@@ -252,6 +278,8 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
     let matrix = folder.path().join("a.npy");
     std::fs::write(&matrix, b"no array").expect("a file");
     let broken = format!("kind = \"matrix\"\nfile = {:?}", matrix.display());
+    let whole = array(&folder.path().join("i.npy"), vec![1i32; 64]);
+    let zeros = array(&folder.path().join("z.npy"), vec![0f32; 64]);
     for (text, expected) in [
         ("kind = \"super_resolution\"\nfactor = 3", "factor = 3: squares of that side do not make up 8x8"),
         ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = -0.1", "noise_std = -0.1"),
@@ -260,6 +288,8 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
         ("kind = \"mask\"\nmask = \"middle\"", "middle is no mask"),
         ("kind = \"random_projection\"\nrows = 65", "rows = 65: an image of 64 numbers has at most 64"),
         (&broken, "cannot be read as .npy"),
+        (&whole, "its numbers are of type '<i4', and not float32 or float64"),
+        (&zeros, "a matrix of zeros measures nothing"),
         ("kind = \"sharpen\"", "unknown variant `sharpen`"),
     ] {
         let problem = problem(folder.path(), text);
@@ -271,6 +301,16 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
     let args = ["--problem", &problem, "--in", "data:digits:4"];
     let message = refuse(&mut command("restore", trained(), &args, &out));
     assert!(message.contains("holds 8x8x1 numbers each, a measurement has 2x2x1"), "{message}");
+    for (more, expected) in [
+        (&["--particles", "0"][..], "--particles 0"),
+        (&["--particles", "3", "--method", "paper"], "they go with --method pigdm and --sampler pc"),
+        (&["--particles", "3", "--sampler", "ode"], "they go with --method pigdm and --sampler pc"),
+        (&["--particles", "3", "--predictor", "probability_flow"], "a predictor that adds noise"),
+    ] {
+        let args = [&args[..], &["--simulate"], more].concat();
+        let message = refuse(&mut command("restore", trained(), &args, &out));
+        assert!(message.contains(expected), "{more:?}: {message}");
+    }
     let message =
         refuse(&mut command("restore", trained(), &["--problem", "none.toml", "--in", "y.npz"], &out));
     assert!(message.contains("none.toml cannot be read"), "{message}");

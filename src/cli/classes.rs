@@ -9,7 +9,7 @@ use crate::train::{Checkpoint, Weights};
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 
-/// How `tweedie sample` is asked for classes.
+/// How a command is asked for classes.
 #[derive(clap::Args)]
 pub(super) struct ClassArgs {
     /// Ask for a class, for several (`0,3,7`), or for all: a row of the grid each
@@ -31,7 +31,7 @@ const TOLD: f64 = 1.0;
 
 /// What is asked for.
 pub(super) struct Asked {
-    /// The classes, one after the other.
+    /// The classes, one after the other; none if the score is to be the model's own.
     pub classes: Vec<usize>,
     guidance: f64,
     /// Who guides; without it the model is told the class.
@@ -39,13 +39,13 @@ pub(super) struct Asked {
 }
 
 impl ClassArgs {
-    /// What is asked of the model at `path`; `None` if no class is.
-    pub fn open(&self, gpu: &Gpu, path: &Path, config: &Config) -> anyhow::Result<Option<Asked>> {
+    /// What is asked of the model at `path`.
+    pub fn open(&self, gpu: &Gpu, path: &Path, config: &Config) -> anyhow::Result<Asked> {
         let model = path.display();
         let Some(class) = &self.class else {
             let unasked = self.classifier.is_none() && self.guidance.is_none();
             ensure!(unasked, "--classifier and --guidance need a class to guide to; add --class");
-            return Ok(None);
+            return Ok(Asked { classes: Vec::new(), guidance: 0.0, classifier: None });
         };
         if let Some(guidance) = self.guidance {
             ensure!(guidance.is_finite(), "--guidance {guidance}: it must be a number");
@@ -58,23 +58,35 @@ impl ClassArgs {
                  model.num_classes"
             );
             let classes = parse(class, count)?;
-            return Ok(Some(Asked { classes, guidance: self.guidance.unwrap_or(TOLD), classifier: None }));
+            return Ok(Asked { classes, guidance: self.guidance.unwrap_or(TOLD), classifier: None });
         };
         let checkpoint = open_model(guide)?;
         fits(guide, checkpoint.config(), path, config)?;
         let classifier = classifier(gpu, guide, &checkpoint)?;
         let classes = parse(class, classifier.classes())?;
-        Ok(Some(Asked { classes, guidance: self.guidance.unwrap_or(GUIDED), classifier: Some(classifier) }))
+        Ok(Asked { classes, guidance: self.guidance.unwrap_or(GUIDED), classifier: Some(classifier) })
     }
 }
 
 impl Asked {
-    /// What `draw` makes of the score of each class.
+    /// The classes, for machines.
+    pub fn report(&self) -> serde_json::Value {
+        if self.classes.is_empty() {
+            serde_json::Value::Null
+        } else {
+            serde_json::json!({ "classes": self.classes })
+        }
+    }
+
+    /// What `draw` makes of the score of each class, or of the model's own if none is asked for.
     pub fn each<T>(
         &self,
         scorer: &Scorer,
         draw: impl Fn(&dyn Score) -> anyhow::Result<T>,
     ) -> anyhow::Result<Vec<T>> {
+        if self.classes.is_empty() {
+            return Ok(vec![draw(scorer)?]);
+        }
         let of_class = |class: &usize| match &self.classifier {
             Some(classifier) => {
                 let guide = Toward { classifier, class: *class };

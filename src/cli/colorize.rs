@@ -1,8 +1,10 @@
 //! `tweedie colorize`.
 
 use super::Common;
-use super::drawing::Drawing;
+use super::classes::ClassArgs;
+use super::drawing::{Drawing, Drawn};
 use super::image_input::Input;
+use super::tensors::Batch;
 use crate::sample::{Impute, Sampler};
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -12,17 +14,24 @@ use std::path::PathBuf;
 /// Colours are drawn given the grey of every pixel, the mean of its three channels, which is kept: in an orthonormal basis
 /// of the colours whose first vector is grey, the grey is known and the rest is not (Song 2021, appendix I.3).
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  \
+#[command(after_help = "Examples:\n  \
+    tweedie colorize runs/color --in data:digits_color:0-5 -n 9 --show-grey --out coloured.png\n  \
     tweedie colorize runs/cifar --in grey.png -n 16 --out coloured.png")]
 pub(super) struct Args {
     /// A run folder, whose newest checkpoint is taken, or a checkpoint; a model of colour images
     model: PathBuf,
-    /// The grey images: F.png, F.npz or F.safetensors
+    /// The grey images: F.png, a folder of them, F.npz, F.safetensors, or data:digits_color:I, or I-J for several; of colour
+    /// images their own grey is taken
     #[arg(long = "in", value_name = "IMAGE")]
     input: String,
-    /// How many colourings of one image; of several, one each is drawn
+    /// Begin each row of a picture with the grey image that it colours
+    #[arg(long)]
+    show_grey: bool,
+    /// How many colourings of each image [default: 1]
     #[arg(short, value_name = "N")]
     n: Option<u32>,
+    #[command(flatten)]
+    classes: ClassArgs,
     #[command(flatten)]
     drawing: Drawing,
 }
@@ -38,13 +47,28 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         "{} makes images of {channels} channel(s); colours need a model of 3",
         args.model.display()
     );
+    let asked = args.classes.open(&gpu, &args.model, &model.config)?;
     let sampler = model.predictor_corrector(drawing.sampler)?;
-    let input = Input::read_like(&args.input, &model.config, 1)?.into_colour();
-    let n = input.samples(args.n)?;
-    let drawn = drawing.draw(&model, &model.scorer, n, sampler.steps(), &mut |batch, x, watch| {
-        let images = input.upload(&gpu, batch.first, batch.n, model.config.data.centered)?;
-        let constraint = Impute::grey(&images)?;
-        Ok(sampler.run_under(Some(&constraint), &model.scorer, x, batch.draw, watch)?)
+    let input = Input::read_like(&args.input, &model.config.data)?.each(args.n)?;
+    let n = input.samples();
+    let drawn = asked.each(&model.scorer, |score| {
+        drawing.draw(&model, score, n, sampler.steps(), &mut |batch, x, watch| {
+            let images = input.upload(&gpu, batch.first, batch.n, model.config.data.centered)?;
+            let constraint = Impute::grey(&images)?;
+            Ok(sampler.run_under(Some(&constraint), score, x, batch.draw, watch)?)
+        })
     })?;
-    drawing.write(common.json, &drawn, "colourings", serde_json::Value::Null)
+    let mut drawn = Drawn::join(drawn);
+    drawn.images = match args.show_grey {
+        true => drawn.images.rows_beside(grey(input.images()), args.n.unwrap_or(1) as usize),
+        false => drawn.images.in_columns(input.columns()),
+    };
+    drawing.write(common.json, &drawn, "colourings", asked.report())
+}
+
+/// The mean of each pixel's channels, in all of them.
+fn grey(Batch { shape, values }: Batch) -> Batch {
+    let c = shape.c();
+    let mean = |pixel: &[f32]| vec![pixel.iter().sum::<f32>() / c as f32; c];
+    Batch { shape, values: values.chunks(c).flat_map(mean).collect() }
 }

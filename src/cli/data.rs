@@ -5,10 +5,11 @@ use crate::data::{Dataset, Split};
 use anyhow::ensure;
 use std::path::Path;
 
-/// `digits`, or the path of an IDX file, which has no parts.
+/// `digits` or `digits_color`, or the path of an IDX file, which has no parts.
 pub(super) fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
     Ok(match spec {
         "digits" => Dataset::digits(split)?,
+        "digits_color" => Dataset::digits_color(split)?,
         path => Dataset::from_idx(Path::new(path), None)?,
     })
 }

@@ -250,8 +250,11 @@ pub(super) struct Drawn<'a> {
 }
 
 impl<'a> Drawn<'a> {
-    /// Lots of as many samples, one after the other; the first is what a film shows.
+    /// One or more lots of as many samples, one after the other; the first is what a film shows.
     pub fn join(mut lots: Vec<Drawn<'a>>) -> Drawn<'a> {
+        if lots.len() == 1 {
+            return lots.remove(0);
+        }
         let mean = |f: fn(&Drawn<'_>) -> f64| lots.iter().map(f).sum::<f64>() / lots.len() as f64;
         let images = Images::join(&lots.iter().map(|lot| &lot.images).collect::<Vec<_>>());
         let acceptance = lots.iter().all(|lot| lot.acceptance.is_some());

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 pub(super) struct Args {
     /// A run folder, whose newest checkpoint is taken, or a checkpoint
     model: PathBuf,
-    /// The images: F.png, a folder of them, F.npz with `samples` [n, h, w, c] in [0, 1], or F.safetensors with `x` [n, c, h, w]
-    /// in the model's range
+    /// The images: F.png, a folder of them, F.npz with `samples` [n, h, w, c] in [0, 1], F.safetensors with `x` [n, c, h, w]
+    /// in the model's range, or data:digits:I, I-J for several
     #[arg(long = "in", value_name = "F")]
     input: PathBuf,
     /// Where to write the latents `z` [n, c, h, w] and the score evaluations `nfev` for one of them, in the mean

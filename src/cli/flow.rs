@@ -1,15 +1,16 @@
 //! What the commands that follow the probability flow share.
 
+use super::classes::{Asked, ClassArgs};
 use super::tensors::Batch;
 use super::{Common, drawing, open_score_model};
 use crate::config::{Config, Method, Over};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
 use crate::sample::likelihood::EPS;
-use crate::sample::{self, Draw, Ode, Progress};
+use crate::sample::{self, Draw, Ode, Progress, Score};
 use crate::tensor::Tensor;
 use crate::train::Weights;
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
 use std::path::Path;
 
@@ -32,6 +33,8 @@ pub(super) struct Args {
     /// Samples that are followed at once; it changes nothing but speed and memory
     #[arg(long, value_name = "N", default_value_t = 100)]
     batch: usize,
+    #[command(flatten)]
+    classes: ClassArgs,
 }
 
 /// A model and how its flow is followed.
@@ -42,6 +45,8 @@ pub(super) struct Flow {
     pub ode: Ode,
     /// Samples at once.
     pub batch: usize,
+    /// The class whose flow it is, if one is asked for.
+    asked: Asked,
     /// Shows how far a batch has come.
     bar: ProgressBar,
 }
@@ -70,8 +75,16 @@ impl Flow {
         let gpu = common.open()?;
         let scorer = checkpoint.scorer(&gpu, args.weights)?;
         let ode = Ode { noise_removal: false, ..Ode::new(&config.sampling) };
+        let asked = args.classes.open(&gpu, model, &config)?;
+        ensure!(asked.classes.len() <= 1, "--class: a flow is that of one class; name one");
         let bar = drawing::progress(None);
-        Ok(Flow { gpu, config, scorer, ode, batch: args.batch, bar })
+        Ok(Flow { gpu, config, scorer, ode, batch: args.batch, asked, bar })
+    }
+
+    /// What `f` makes of the score whose flow it is.
+    pub fn with<T>(&self, f: impl Fn(&dyn Score) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let mut results = self.asked.each(&self.scorer, f)?;
+        results.pop().context("no class is asked for")
     }
 
     /// What looks on while a batch is followed.
@@ -85,8 +98,8 @@ impl Flow {
 
     /// The latents of data.
     pub fn encode(&self, data: &Batch) -> anyhow::Result<Followed> {
-        self.follow(data, |x| {
-            let solution = self.ode.follow(&self.scorer, x, (EPS, 1.0), &mut self.watch())?;
+        self.follow(data, |score, x| {
+            let solution = self.ode.follow(score, x, (EPS, 1.0), &mut self.watch())?;
             let evaluations = solution.mean_evaluations();
             Ok(sample::Sampled { x: solution.state, evaluations, acceptance: None })
         })
@@ -99,22 +112,22 @@ impl Flow {
         let steps = drawing::steps(&self.config, None);
         let sampler = sample::sampler(&sampling, &self.scorer.model.sde, steps)?;
         let draw = Draw { seed: self.config.seed, first: 0 };
-        self.follow(latents, |z| Ok(sampler.run(&self.scorer, z, draw, &mut self.watch())?))
+        self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
     }
 
     /// Takes samples somewhere, so many at once.
     fn follow(
         &self,
         from: &Batch,
-        step: impl Fn(Tensor) -> anyhow::Result<sample::Sampled>,
+        step: impl Fn(&dyn Score, Tensor) -> anyhow::Result<sample::Sampled>,
     ) -> anyhow::Result<Followed> {
         let n = from.shape.n();
         let mut to = Batch { shape: from.shape, values: Vec::new() };
         let mut evaluations = 0.0;
         for first in (0..n).step_by(self.batch) {
             let part = from.part(first, self.batch.min(n - first));
-            let x = Tensor::from_slice(&self.gpu, part.shape, &part.values)?;
-            let sampled = step(x)?;
+            let sampled =
+                self.with(|score| step(score, Tensor::from_slice(&self.gpu, part.shape, &part.values)?))?;
             to.values.extend(sampled.x.read()?);
             evaluations += sampled.evaluations * part.shape.n() as f64 / n as f64;
         }

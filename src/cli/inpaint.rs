@@ -1,7 +1,8 @@
 //! `tweedie inpaint`.
 
 use super::Common;
-use super::drawing::{Drawing, shape};
+use super::classes::ClassArgs;
+use super::drawing::{Drawing, Drawn, shape};
 use super::image_input::{Input, read_mask};
 use crate::sample::{Impute, Sampler};
 use crate::tensor::Tensor;
@@ -18,15 +19,17 @@ use std::path::PathBuf;
 pub(super) struct Args {
     /// A run folder, whose newest checkpoint is taken, or a checkpoint
     model: PathBuf,
-    /// The images: F.png, F.npz, F.safetensors, or data:digits:I for test digit I
+    /// The images: F.png, a folder of them, F.npz, F.safetensors, or data:digits:I for test digit I, I-J for several
     #[arg(long = "in", value_name = "IMAGE")]
     input: String,
     /// What is known: a side, or a PNG that is white there and black elsewhere
     #[arg(long, value_name = "F.png|left|right|top|bottom|center|border")]
     mask: String,
-    /// How many completions of one image; of several, one each is drawn
+    /// How many completions of each image [default: 1]
     #[arg(short, value_name = "N")]
     n: Option<u32>,
+    #[command(flatten)]
+    classes: ClassArgs,
     #[command(flatten)]
     drawing: Drawing,
 }
@@ -36,19 +39,24 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     drawing.check(args.n.unwrap_or(1))?;
     let gpu = common.open()?;
     let model = drawing.open(&args.model, &gpu)?;
+    let asked = args.classes.open(&gpu, &args.model, &model.config)?;
     let data = &model.config.data;
     let sampler = model.predictor_corrector(drawing.sampler)?;
-    let input = Input::read_like(&args.input, &model.config, data.num_channels)?;
-    let n = input.samples(args.n)?;
+    let input = Input::read_like(&args.input, data)?.each(args.n)?;
+    let n = input.samples();
     let one = shape(&model.config, 1);
     let mask = read_mask(&args.mask, one)?;
     let on_device = Tensor::from_slice(&gpu, one, &mask)?;
-    let mut drawn = drawing.draw(&model, &model.scorer, n, sampler.steps(), &mut |batch, x, watch| {
-        let known = input.upload(&gpu, batch.first, batch.n, data.centered)?;
-        let constraint = Impute::pixels(known, on_device.clone());
-        Ok(sampler.run_under(Some(&constraint), &model.scorer, x, batch.draw, watch)?)
+    let drawn = asked.each(&model.scorer, |score| {
+        drawing.draw(&model, score, n, sampler.steps(), &mut |batch, x, watch| {
+            let known = input.upload(&gpu, batch.first, batch.n, data.centered)?;
+            let constraint = Impute::pixels(known, on_device.clone());
+            Ok(sampler.run_under(Some(&constraint), score, x, batch.draw, watch)?)
+        })
     })?;
+    let mut drawn = Drawn::join(drawn);
     // The model's range may round what is known; the images say what it is.
-    drawn.images.keep(&input.values, &mask);
-    drawing.write(common.json, &drawn, "completions", serde_json::Value::Null)
+    drawn.images.keep(|sample| input.of(sample), &mask);
+    drawn.images = drawn.images.in_columns(input.columns());
+    drawing.write(common.json, &drawn, "completions", asked.report())
 }

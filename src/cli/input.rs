@@ -1,39 +1,111 @@
-//! Images that a model is given: pictures, arrays, tensors and data sets.
+//! Images that a program is given: pictures, arrays, tensors and data sets.
 
 use super::tensors::{Batch, Tensors};
 use crate::config::Data;
-use crate::data::{Dataset, scale};
+use crate::data::{Dataset, Split, scale};
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 
-/// Images of a model's size in its range, from a picture, a folder of pictures, an array or a tensor `x`, by the path's
-/// ending.
-pub(super) fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
-    let name = path.display();
-    ensure!(path.exists(), "{name} does not exist");
-    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
-    match ending.as_deref() {
-        Some("safetensors") => tensor(&Tensors::read(path)?, "x", path, data),
-        Some("npz") => {
-            let (shape, values) = read_npz(path)?;
-            ensure!(
-                values.iter().all(|v| (0.0..=1.0).contains(v)),
-                "{name} holds values outside [0, 1]; write images as numbers from 0 to 1"
-            );
-            let batch = Batch { shape, values: ranged(values, data) };
-            fits(&batch, path, data).map(|()| batch)
+/// Images from a file, or from the data that are built in.
+pub(super) struct Pictures {
+    /// As the file has them, `[n, h, w, c]`.
+    pub batch: Batch,
+    /// Whether they are in a model's range already, or in [0, 1].
+    ranged: bool,
+}
+
+impl Pictures {
+    /// Reads F.png, a folder of them, `samples` of F.npz (`[n, h, w, c]` in [0, 1]), `x` of F.safetensors (`[n, c, h, w]` in the
+    /// model's range), or test images that are built in by their numbers, data:digits:I or data:digits:I-J.
+    pub fn read(name: &str) -> anyhow::Result<Pictures> {
+        if let Some(which) = name.strip_prefix("data:") {
+            let batch = built_in(which).with_context(|| format!("{name} is no image"))?;
+            return Ok(Pictures { batch, ranged: false });
         }
-        _ if path.is_dir() => folder(path, data),
-        Some("png") => picture(path, data),
-        _ => bail!("{name} is no .png, folder, .npz or .safetensors"),
+        let path = Path::new(name);
+        ensure!(path.exists(), "{name} does not exist");
+        let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
+        let unit = |batch: Batch| Ok(Pictures { batch, ranged: false });
+        let pictures = match ending.as_deref() {
+            Some("safetensors") => Ok(Pictures { batch: Tensors::read(path)?.images("x")?, ranged: true }),
+            Some("npz") => read_npz(path).and_then(|(shape, values)| unit(Batch { shape, values })),
+            _ if path.is_dir() => folder(path).and_then(unit),
+            Some("png") => picture(path).and_then(unit),
+            _ => bail!(
+                "{name}: images are read from .png, a folder of them, .npz, .safetensors, or data:digits:I"
+            ),
+        }?;
+        ensure!(!pictures.batch.shape.is_empty(), "{name} holds no image");
+        Ok(pictures)
     }
+
+    /// Refuses images of another size than `data`'s, and gives those of a model of one channel or three as many: three that
+    /// are alike are one, as grey pictures are often written.
+    pub fn fit(self, name: &str, data: &Data) -> anyhow::Result<Pictures> {
+        let (size, channels) = (data.image_size, data.num_channels);
+        let Shape([_, h, w, c]) = self.batch.shape;
+        ensure!(
+            (h, w) == (size, size),
+            "{name} is {w}x{h}, the model's images are {size}x{size}; bring one of that size"
+        );
+        let alike = |pixel: &[f32]| pixel.iter().all(|v| *v == pixel[0]);
+        let values: Vec<f32> = match (c, channels) {
+            _ if c == channels => self.batch.values,
+            (1, 3) => self.batch.values.iter().flat_map(|v| [*v; 3]).collect(),
+            (3, 1) if self.batch.values.chunks(3).all(alike) => {
+                self.batch.values.iter().step_by(3).copied().collect()
+            }
+            (3, 1) => bail!("{name} is in colour where grey is needed; bring a grey image"),
+            _ => bail!("{name} has {c} channel(s), {channels} are needed; bring an image with as many"),
+        };
+        let batch = Batch { shape: self.batch.shape.with_c(channels), values };
+        ensure!(
+            self.ranged || batch.values.iter().all(|v| (0.0..=1.0).contains(v)),
+            "{name}: some values are not in [0, 1]; bring images in that range"
+        );
+        Ok(Pictures { batch, ..self })
+    }
+
+    /// The images in [0, 1].
+    pub fn unit(self, centered: bool) -> Batch {
+        let unit = |v: f32| if centered { (v + 1.0) / 2.0 } else { v };
+        self.mapped(true, unit)
+    }
+
+    /// The images in the model's range.
+    pub fn in_range(self, centered: bool) -> Batch {
+        self.mapped(false, |v| scale(255.0 * f64::from(v), centered) as f32)
+    }
+
+    /// The images, mapped if their range is this.
+    fn mapped(self, ranged: bool, f: impl Fn(f32) -> f32) -> Batch {
+        let Batch { shape, mut values } = self.batch;
+        if self.ranged == ranged {
+            values.iter_mut().for_each(|v| *v = f(*v));
+        }
+        Batch { shape, values }
+    }
+}
+
+/// Images of a model's size in its range.
+pub(super) fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
+    let name = path.to_string_lossy();
+    Ok(Pictures::read(&name)?.fit(&name, data)?.in_range(data.centered))
 }
 
 /// A tensor of images of a model's size, as it stands: `x` of data, `z` of latents.
 pub(super) fn tensor(file: &Tensors, name: &str, path: &Path, data: &Data) -> anyhow::Result<Batch> {
     let batch = file.images(name)?;
-    fits(&batch, path, data).map(|()| batch)
+    let Shape([n, h, w, c]) = batch.shape;
+    let (size, channels) = (data.image_size, data.num_channels);
+    ensure!(n > 0, "{} holds no image", path.display());
+    ensure!(
+        (h, w, c) == (size, size, channels),
+        "the images of {} are {w}x{h} with {c} channel(s), the model's are {size}x{size} with {channels}",
+        path.display()
+    );
+    Ok(batch)
 }
 
 /// Images of a data set by their numbers, in the model's range.
@@ -55,8 +127,7 @@ pub(super) fn read_npz(path: &Path) -> anyhow::Result<(Shape, Vec<f32>)> {
         let array = npyz::NpyFile::new(entry)?;
         let shape = array.shape().to_vec();
         let [n, h, w, c] = shape[..] else { bail!("`samples` has {} axes, not 4", shape.len()) };
-        let values = array.into_vec::<f32>()?;
-        ensure!(values.iter().all(|v| v.is_finite()), "some samples are not finite");
+        let values = floats(array)?.into_iter().map(|v| v as f32).collect();
         Ok((Shape([n, h, w, c].map(|extent| extent as usize)), values))
     };
     read().with_context(|| {
@@ -64,52 +135,69 @@ pub(super) fn read_npz(path: &Path) -> anyhow::Result<(Shape, Vec<f32>)> {
     })
 }
 
+/// The numbers of an array, in order.
+pub(super) fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Result<Vec<f64>> {
+    let kind = array.dtype().descr();
+    let values: Vec<f64> = match kind.trim_matches('\'') {
+        "<f4" => array.into_vec::<f32>()?.into_iter().map(f64::from).collect(),
+        "<f8" => array.into_vec::<f64>()?,
+        _ => bail!("its numbers are of type {kind}, and not float32 or float64"),
+    };
+    ensure!(values.iter().all(|v| v.is_finite()), "some of its numbers are not finite");
+    Ok(values)
+}
+
+/// Test images by their numbers: `digits:I`, `digits_color:I-J`.
+fn built_in(which: &str) -> anyhow::Result<Batch> {
+    let (set, numbers) = match which.split_once(':') {
+        Some(("digits", numbers)) => (Dataset::digits(Split::Test)?, numbers),
+        Some(("digits_color", numbers)) => (Dataset::digits_color(Split::Test)?, numbers),
+        _ => bail!("write data:digits:I or data:digits_color:I, or I-J for several"),
+    };
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let range = first.parse::<usize>().ok().zip(last.parse::<usize>().ok());
+    let range = range.filter(|(first, last)| first <= last && *last < set.len());
+    let (first, last) = range.with_context(|| {
+        format!("write data:digits:I with I from 0 to {}, or I-J for several", set.len() - 1)
+    })?;
+    let levels = (first..=last).flat_map(|number| set.image(number));
+    let values = levels.map(|level| scale(f64::from(*level), false) as f32).collect();
+    Ok(Batch { shape: Shape::new(last - first + 1, set.size, set.size, set.channels), values })
+}
+
 /// The pictures of a folder, by name.
-fn folder(path: &Path, data: &Data) -> anyhow::Result<Batch> {
+fn folder(path: &Path) -> anyhow::Result<Batch> {
     let entries = std::fs::read_dir(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")));
     files.sort();
-    ensure!(!files.is_empty(), "{} holds no PNG", path.display());
-    let mut values = Vec::new();
+    let mut all: Option<Batch> = None;
     for file in &files {
-        values.extend(picture(file, data)?.values);
+        let one = picture(file)?;
+        let Some(all) = &mut all else {
+            all = Some(one);
+            continue;
+        };
+        ensure!(
+            one.shape == all.shape.with_n(1),
+            "{} is not like the pictures before it in size or colour; bring them alike",
+            file.display()
+        );
+        all.shape = all.shape.with_n(all.shape.n() + 1);
+        all.values.extend(one.values);
     }
-    Ok(Batch { shape: Shape::new(files.len(), data.image_size, data.image_size, data.num_channels), values })
+    all.with_context(|| format!("{} holds no PNG", path.display()))
 }
 
-/// One picture: grey for models of one channel, in colour for those of three. Transparency is ignored.
-fn picture(path: &Path, data: &Data) -> anyhow::Result<Batch> {
-    let name = path.display();
-    let picture = image::open(path).with_context(|| format!("{name} cannot be read"))?;
+/// One picture, grey or in colour as the file says. Transparency is ignored.
+pub(super) fn picture(path: &Path) -> anyhow::Result<Batch> {
+    let picture = image::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let (w, h) = (picture.width() as usize, picture.height() as usize);
-    let grey = !picture.color().has_color();
-    let pixels = picture.into_rgb32f();
-    // A picture whose colours are all grey is grey, however it is stored.
-    let grey = grey || pixels.pixels().all(|p| p[0] == p[1] && p[1] == p[2]);
-    let channels = data.num_channels;
-    let stored = if grey { 1 } else { 3 };
-    let fits_colour = channels == stored || (grey && channels == 3);
-    let shape = Shape::new(1, h, w, if fits_colour { channels } else { stored });
-    let values = pixels.pixels().flat_map(|p| p.0.into_iter().take(shape.c())).collect();
-    let batch = Batch { shape, values: ranged(values, data) };
-    fits(&batch, path, data).map(|()| batch)
-}
-
-/// Values in [0, 1] in the model's range.
-fn ranged(values: Vec<f32>, data: &Data) -> Vec<f32> {
-    values.into_iter().map(|v| scale(255.0 * f64::from(v), data.centered) as f32).collect()
-}
-
-/// Refuses images of another size than the model's.
-fn fits(batch: &Batch, path: &Path, data: &Data) -> anyhow::Result<()> {
-    let Shape([n, h, w, c]) = batch.shape;
-    ensure!(n > 0, "{} holds no image", path.display());
-    let (size, channels) = (data.image_size, data.num_channels);
-    ensure!(
-        (h, w, c) == (size, size, channels),
-        "the images of {} are {w}x{h} with {c} channel(s), the model's are {size}x{size} with {channels}",
-        path.display()
-    );
-    Ok(())
+    let (c, levels) = match picture.color().has_color() {
+        true => (3, picture.into_rgb16().into_raw()),
+        false => (1, picture.into_luma16().into_raw()),
+    };
+    // A byte k is 257 k of 65,535: both are k / 255 in f32.
+    let values = levels.iter().map(|level| (f64::from(*level) / 65_535.0) as f32).collect();
+    Ok(Batch { shape: Shape::new(1, h, w, c), values })
 }

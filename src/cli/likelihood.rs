@@ -92,7 +92,7 @@ fn one(
     let values: Vec<f32> =
         (first..first + count).flat_map(|i| dequantised(set, i, key, flow.config.data.centered)).collect();
     let x = Tensor::from_slice(&flow.gpu, Shape::new(count, set.size, set.size, set.channels), &values)?;
-    let probing = match args.exact {
+    let probing = || match args.exact {
         true => Probing::Exact,
         false => Probing::Drawn {
             count: args.probes,
@@ -101,6 +101,7 @@ fn one(
             first: draw * args.probes as u32,
         },
     };
-    let likelihood = log_likelihood(&flow.scorer, &x, probing, &flow.ode, &mut flow.watch())?;
+    let likelihood =
+        flow.with(|score| Ok(log_likelihood(score, &x, probing(), &flow.ode, &mut flow.watch())?))?;
     Ok((likelihood.samples, likelihood.evaluations))
 }

@@ -1,5 +1,6 @@
 //! Pictures and arrays in files.
 
+use super::tensors::Batch;
 use crate::files::atomically;
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
@@ -16,6 +17,8 @@ pub(super) struct Images {
     values: Vec<f32>,
     /// Columns of a grid; about as many as rows if none are named.
     columns: Option<usize>,
+    /// What the rows of a grid begin with.
+    given: Option<Batch>,
 }
 
 /// Pixels between the images of a grid.
@@ -30,7 +33,7 @@ impl Images {
     pub fn new(shape: Shape, values: Vec<f32>, centered: bool) -> Images {
         let unit = |v: f32| if centered { (v + 1.0) / 2.0 } else { v };
         let values = values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect();
-        Images { shape, values, columns: None }
+        Images { shape, values, columns: None, given: None }
     }
 
     /// Images of several lots of as many, one lot after the other; each is a row of a grid if there are more than one.
@@ -38,26 +41,48 @@ impl Images {
         let n = lots.iter().map(|lot| lot.shape.n()).sum();
         let shape = lots.first().map_or(Shape::new(0, 1, 1, 1), |lot| lot.shape);
         let values = lots.iter().flat_map(|lot| lot.values.iter().copied()).collect();
-        Images { shape: shape.with_n(n), values, columns: (lots.len() > 1).then_some(shape.n()) }
+        Images { shape: shape.with_n(n), values, columns: (lots.len() > 1).then_some(shape.n()), given: None }
     }
 
-    /// The same, to be shown in so many columns.
+    /// The same, to be shown in so many columns if so many are named.
     pub fn in_columns(self, columns: Option<usize>) -> Images {
-        Images { columns, ..self }
+        Images { columns: columns.or(self.columns), ..self }
     }
 
     /// From values that are in [0, 1] but for noise, which is kept.
-    pub fn unclamped(shape: Shape, values: Vec<f32>) -> Images {
-        Images { shape, values, columns: None }
+    pub fn unclamped(Batch { shape, values }: Batch) -> Images {
+        Images { shape, values, columns: None, given: None }
     }
 
-    /// Puts back the pixels where `mask` is 1: those of `images`, one for all or one each, are kept bit for bit.
-    pub fn keep(&mut self, images: &[f32], mask: &[f32]) {
-        for (i, value) in self.values.iter_mut().enumerate() {
-            if mask[i % mask.len()] == 1.0 {
-                *value = images[i % images.len()];
+    /// Puts back the pixels where `mask` is 1, bit for bit: those of each sample's image in [0, 1].
+    pub fn keep<'a>(&mut self, image: impl Fn(usize) -> &'a [f32], mask: &[f32]) {
+        for (i, sample) in self.values.chunks_mut(mask.len()).enumerate() {
+            for ((value, known), mask) in sample.iter_mut().zip(image(i)).zip(mask) {
+                if *mask == 1.0 {
+                    *value = *known;
+                }
             }
         }
+    }
+
+    /// The same, in a grid of rows of `each` that begin with an image of their own: with `given` `[m, h, w, c]` in [0, 1],
+    /// in turn.
+    pub fn rows_beside(self, given: Batch, each: usize) -> Images {
+        Images { given: Some(given), columns: Some(each), ..self }
+    }
+
+    /// What a grid shows: the images, and what its rows begin with.
+    fn shown(&self) -> Images {
+        let (len, each) = (self.shape.with_n(1).len(), self.columns.unwrap_or(1).max(1));
+        let rows = self.values.chunks(each * len).enumerate();
+        let begun = |(row, values): (usize, &[f32])| {
+            let given =
+                self.given.iter().flat_map(|given| &given.values[row % given.shape.n() * len..][..len]);
+            given.chain(values).copied().collect::<Vec<f32>>()
+        };
+        let values: Vec<f32> = rows.flat_map(begun).collect();
+        let shape = self.shape.with_n(values.len() / len.max(1));
+        Images { shape, values, columns: Some(each + usize::from(self.given.is_some())), given: None }
     }
 
     /// The values in [0, 1].
@@ -76,7 +101,8 @@ impl Images {
 
     /// One picture of all images, in rows, with gaps between them.
     pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
-        written(path, &png(&self.grid(1))?)
+        let grid = if self.given.is_some() { self.shown().grid(1) } else { self.grid(1) };
+        written(path, &png(&grid)?)
     }
 
     /// Bytes of host memory that `n` samples of a shape take, until they are written.
@@ -154,7 +180,7 @@ pub(super) fn write_strip(path: &Path, columns: &[&Images], most: usize) -> anyh
     let values =
         (0..rows).flat_map(|row| columns.iter().flat_map(move |c| c.values[at(row)].iter().copied()));
     let shape = first.shape.with_n(rows * columns.len());
-    let strip = Images { shape, values: values.collect(), columns: Some(columns.len()) };
+    let strip = Images { shape, values: values.collect(), columns: Some(columns.len()), given: None };
     written(path, &png(&strip.grid(1))?)
 }
 
@@ -191,7 +217,11 @@ pub(super) fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
             bail!("{shown}: samples are written as .png, .npz, or a folder of .png, whose name ends in /")
         }
     }
-    // The nearest folder that exists must let files be made in it.
+    writable(path)
+}
+
+/// Refuses a path in whose nearest folder that exists no file can be made.
+fn writable(path: &Path) -> anyhow::Result<()> {
     let mut above =
         path.ancestors().skip(1).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     let nearest = above.find(|folder| folder.exists()).unwrap_or(Path::new("/"));
@@ -219,7 +249,7 @@ pub(super) fn check_tensors(path: &Path) -> anyhow::Result<()> {
     let named = path.extension().is_some_and(|e| e == "safetensors");
     ensure!(named, "{}: tensors are written as .safetensors", path.display());
     ensure!(!path.is_dir(), "{} is a folder", path.display());
-    Ok(())
+    writable(path)
 }
 
 /// Writes a whole file or none, in a folder that is made if need be.

@@ -1,17 +1,20 @@
 //! `tweedie restore`.
 
-use super::Common;
-use super::drawing::{Drawing, Opened, shape};
+use super::classes::ClassArgs;
+use super::drawing::{Drawing, Drawn, Opened, shape};
 use super::image_input::{Input, read_mask};
+use super::input::floats;
 use super::output::Images;
-use crate::config::{Measure, Problem};
+use super::tensors::Batch;
+use super::{Common, whole};
+use crate::config::{self, Measure, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::concat;
 use crate::kernels::sde_step::sde_step;
 use crate::random::{Key, Purpose};
-use crate::sample::{Guidance, Guided, Mask, Matrix, Measurement, Operator, Resampling};
+use crate::sample::{Guidance, Guided, Mask, Matrix, Measurement, Operator, Particles, Resampling, prior};
 use crate::tensor::{Shape, Tensor};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
 
 /// Restore images from measurements y = A x + n: linear inverse problems.
@@ -38,7 +41,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "P.toml")]
     problem: PathBuf,
     /// The measurements: F.npz (`samples`, [n, h, w, c]), F.png or F.safetensors; with --simulate the images themselves,
-    /// or data:digits:I
+    /// or data:digits:I, or I-J for several
     #[arg(long = "in", value_name = "Y")]
     input: String,
     /// Measure the images that --in names, instead of taking them for measurements
@@ -50,9 +53,15 @@ pub(super) struct Args {
     /// How the measurement guides the model
     #[arg(long, value_enum, default_value_t = Method::Pigdm)]
     method: Method,
-    /// How many restorations of one measurement; of several, one each is drawn
+    /// Particles that a sample is chosen from step by step (Wu 2023): the more, the closer draws are to the posterior, and
+    /// the more evaluations they cost. They go with pigdm and the sampler pc [default: 8, and 1 otherwise]
+    #[arg(long, value_name = "P", value_parser = whole::<usize>(), allow_negative_numbers = true)]
+    particles: Option<usize>,
+    /// How many restorations of each measurement [default: 1]
     #[arg(short, value_name = "N")]
     n: Option<u32>,
+    #[command(flatten)]
+    classes: ClassArgs,
     #[command(flatten)]
     drawing: Drawing,
 }
@@ -77,8 +86,10 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let operator =
         operator(&gpu, &problem.measure, shape(&model.config, 1)).with_context(|| format!("{name}"))?;
     let y = measurements(args, &model, &gpu, &*operator, problem.noise_std)?;
-    let n = y.samples(args.n)?;
+    let y = y.each(args.n)?;
+    let asked = args.classes.open(&gpu, &args.model, &model.config)?;
     let sampler = model.sampler()?;
+    let particles = particles(args, &model)?;
     let guidance = match args.method {
         Method::Paper => Guidance::Measured,
         Method::Pigdm => Guidance::PseudoInverse { sigma_data: model.config.model.sigma_data },
@@ -86,26 +97,59 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     // In the model's range, 2 x − 1 if it is centred, y is 2 y − A 1.
     let centered = model.config.data.centered;
     let scale = if centered { 2.0 } else { 1.0 };
-    let shift = of_ones(&gpu, &*operator)?;
-    let drawn = drawing.draw(&model, &model.scorer, n, sampler.steps(), &mut |batch, x, watch| {
-        let of_batch = y.upload(&gpu, batch.first, batch.n, false)?;
-        let of_batch = repeated(&of_batch, batch.n)?;
-        let offset = if centered { -1.0 } else { 0.0 };
-        let y = sde_step(&[(&of_batch, scale), (&repeated(&shift, batch.n)?, offset)], None)?;
-        let measurement = Measurement { operator: &*operator, y, noise_std: scale * problem.noise_std };
-        let score = Guided::new(&model.scorer, measurement, guidance, batch.draw)?;
-        Ok(sampler.run(&score, x, batch.draw, watch)?)
+    let (shift, noise_std) = (of_ones(&gpu, &*operator)?, scale * problem.noise_std);
+    let offset = if centered { -1.0 } else { 0.0 };
+    let drawn = asked.each(&model.scorer, |score| {
+        drawing.draw(&model, score, y.samples(), sampler.steps(), &mut |batch, x, watch| {
+            let given = y.upload(&gpu, batch.first, batch.n, false)?;
+            let shift = concat::gather(&shift, &shift, &vec![0; batch.n as usize])?;
+            let y = sde_step(&[(&given, scale), (&shift, offset)], None)?;
+            let guided = |y, draw| {
+                Guided::new(score, Measurement { operator: &*operator, y, noise_std }, guidance, draw)
+            };
+            let Some(particles) = &particles else {
+                return Ok(sampler.run(&guided(y, batch.draw)?, x, batch.draw, watch)?);
+            };
+            let (y, draw) = (particles.repeat(&y)?, particles.of(batch.draw)?);
+            let x = prior(score, shape(&model.config, y.shape().n() as u32), draw)?;
+            Ok(particles.run(&guided(y, draw)?, x, batch.draw, watch)?)
+        })
     })?;
+    let mut drawn = Drawn::join(drawn);
+    drawn.images = drawn.images.in_columns(y.columns());
     if let Some(path) = &args.measurement {
-        Images::unclamped(y.shape, y.values.clone()).write(path, drawing.first)?;
+        Images::unclamped(y.images()).write(path, drawing.first)?;
     }
     let residual = residual(&gpu, &*operator, &drawn.images, &y)?;
     let what = format!(
         "restorations whose measurements are {residual:.4} from those given (rms; noise {})",
         problem.noise_std
     );
-    let more = serde_json::json!({ "residual": residual, "noise_std": problem.noise_std });
+    let mut more = serde_json::json!({ "residual": residual, "noise_std": problem.noise_std });
+    if !asked.classes.is_empty() {
+        more["classes"] = asked.classes.into();
+    }
     drawing.write(common.json, &drawn, &what, more)
+}
+
+/// Particles that are chosen from, if more than one.
+const PARTICLES: usize = 8;
+
+/// The particles that are asked for, or go with the method and the sampler.
+fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
+    let sampling = &model.config.sampling;
+    let alone = matches!(args.method, Method::Paper) || sampling.method != config::Method::Pc;
+    let of = |count| Ok(Particles::new(model.predictor_corrector(None)?, count)?);
+    match args.particles {
+        // A predictor without noise has no use for them.
+        None if !alone => Ok(of(PARTICLES).ok()),
+        None | Some(1) => Ok(None),
+        Some(0) => bail!("--particles 0: a sample is chosen from at least one"),
+        Some(count) if alone => {
+            bail!("--particles {count}: they go with --method pigdm and --sampler pc; leave them out")
+        }
+        Some(count) => of(count).map(Some),
+    }
 }
 
 /// What a problem measures of images `[1, h, w, c]`.
@@ -119,21 +163,10 @@ fn operator(gpu: &Gpu, measure: &Measure, input: Shape) -> anyhow::Result<Box<dy
     })
 }
 
-/// The numbers of an array, in order.
+/// The numbers of an array in a file, in order.
 fn read_npy(path: &Path) -> anyhow::Result<Vec<f64>> {
-    let read = || -> anyhow::Result<Vec<f64>> {
-        let bytes = std::fs::read(path)?;
-        let array = npyz::NpyFile::new(&bytes[..])?;
-        let values = match array.dtype() {
-            npyz::DType::Plain(kind) if kind.size_field() == 4 => {
-                array.into_vec::<f32>()?.into_iter().map(f64::from).collect()
-            }
-            _ => array.into_vec::<f64>()?,
-        };
-        ensure!(values.iter().all(|v| v.is_finite()), "some of its numbers are not finite");
-        Ok(values)
-    };
-    read().with_context(|| format!("{} cannot be read as .npy of float32 or float64", path.display()))
+    let read = || floats(npyz::NpyFile::new(&std::fs::read(path)?[..])?);
+    read().with_context(|| format!("{} cannot be read as .npy", path.display()))
 }
 
 /// The measurements in units of images in [0, 1]: those given, or those of the images given.
@@ -159,12 +192,13 @@ fn measurements(
         }
         return Ok(y);
     }
-    let images = Input::read_like(&args.input, &model.config, model.config.data.num_channels)?;
+    let images = Input::read_like(&args.input, &model.config.data)?;
     let n = images.shape.n();
     let image = operator.apply(&images.upload(gpu, 0, n as u32, false)?)?;
     let key = Key::new(model.config.seed, Purpose::Measurement);
     let noisy = sde_step(&[(&image, 1.0)], Some((noise_std, key)))?;
-    Ok(Input { shape: operator.output().with_n(n), values: operator.measured(noisy)?.read()? })
+    let values = operator.measured(noisy)?.read()?;
+    Ok(Input::new(Batch { shape: operator.output().with_n(n), values }))
 }
 
 /// A 1.
@@ -173,17 +207,11 @@ fn of_ones(gpu: &Gpu, operator: &dyn Operator) -> anyhow::Result<Tensor> {
     Ok(operator.apply(&Tensor::from_slice(gpu, input, &vec![1.0; input.len()])?)?)
 }
 
-/// One for all samples, or already as many.
-fn repeated(y: &Tensor, n: u32) -> anyhow::Result<Tensor> {
-    let copies = n as usize / y.shape().n();
-    Ok(concat::stack(&vec![y; copies])?)
-}
-
 /// The root mean square of A x − y over all that is measured, for images as they are written.
 fn residual(gpu: &Gpu, operator: &dyn Operator, images: &Images, y: &Input) -> anyhow::Result<f64> {
     let n = images.values().len() / operator.input().len();
     let x = Tensor::from_slice(gpu, operator.input().with_n(n), images.values())?;
-    let given = operator.measured(repeated(&y.upload(gpu, 0, y.shape.n() as u32, false)?, n as u32)?)?;
+    let given = operator.measured(y.upload(gpu, 0, n as u32, false)?)?;
     let square = |values: Vec<f32>| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
     let off = square(sde_step(&[(&operator.apply(&x)?, 1.0), (&given, -1.0)], None)?.read()?);
     let ones = Tensor::from_slice(gpu, operator.output(), &vec![1.0; operator.output().len()])?;

@@ -3,7 +3,6 @@
 use super::Common;
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn};
-use crate::sample::Score;
 use std::path::PathBuf;
 
 /// Draw samples from a model.
@@ -36,15 +35,10 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let model = args.drawing.open(&args.model, &gpu)?;
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;
     let sampler = model.sampler()?;
-    let draw = |score: &dyn Score| {
+    let drawn = asked.each(&model.scorer, |score| {
         args.drawing.draw(&model, score, args.n, sampler.steps(), &mut |batch, x, watch| {
             Ok(sampler.run(score, x, batch.draw, watch)?)
         })
-    };
-    let Some(asked) = asked else {
-        return args.drawing.write(common.json, &draw(&model.scorer)?, "samples", serde_json::Value::Null);
-    };
-    let drawn = Drawn::join(asked.each(&model.scorer, draw)?);
-    let classes = serde_json::json!({ "classes": asked.classes });
-    args.drawing.write(common.json, &drawn, "samples", classes)
+    })?;
+    args.drawing.write(common.json, &Drawn::join(drawn), "samples", asked.report())
 }

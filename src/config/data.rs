@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// `digits`, which is built in; `idx`, from files; or the name of one that has to be brought as files.
+    /// `digits` or `digits_color`, which are built in; `idx`, from files; or the name of one that has to be brought as files.
     pub dataset: String,
     /// Height and width.
     pub image_size: usize,

@@ -6,7 +6,7 @@ mod loader;
 pub use loader::{Batch, Loader};
 
 use crate::config::Data;
-use crate::random::Key;
+use crate::random::{Key, Purpose};
 use std::path::Path;
 
 /// Why a data set cannot be used.
@@ -63,6 +63,7 @@ impl Dataset {
     pub fn load(config: &Data, split: Split) -> Result<Dataset, DataError> {
         let set = match config.dataset.as_str() {
             "digits" => Dataset::digits(split)?,
+            "digits_color" => Dataset::digits_color(split)?,
             "idx" => {
                 let (images, labels, key) = match split {
                     Split::Train => (&config.images, &config.labels, "data.images"),
@@ -75,7 +76,7 @@ impl Dataset {
             }
             other => {
                 return Err(DataError::Mismatch(format!(
-                    "data.dataset = {other} is not built in (digits is); bring it as IDX files: data.dataset = idx \
+                    "data.dataset = {other} is not built in (digits and digits_color are); bring it as IDX files: data.dataset = idx \
                      and data.images = PATH"
                 )));
             }
@@ -110,6 +111,26 @@ impl Dataset {
             Split::Test => (file!("test-images-idx3-ubyte")?, file!("test-labels-idx1-ubyte")?),
         };
         Dataset::new(images, "digits", Some((labels, "digits' labels")))
+    }
+
+    /// The same digits in colour, 8 × 8 × 3, each in a hue h of its own that its number decides: a level v becomes
+    /// v (1 + cos(h − 2π k / 3)) / 2 in channel k = 0, 1, 2. The mean of a pixel's channels is v / 2 whatever the hue, so that
+    /// a picture's grey says nothing of its colour.
+    ///
+    /// # Errors
+    /// None, unless the program's file is damaged.
+    pub fn digits_color(split: Split) -> Result<Dataset, DataError> {
+        let grey = Dataset::digits(split)?;
+        let key = Key::new(0, Purpose::Hue).at(u32::from(split == Split::Test));
+        let pixels = grey.pixels.iter().enumerate().flat_map(|(i, level)| {
+            let number = (i / grey.image_len()) as u32;
+            let hue = std::f64::consts::TAU * f64::from(key.uniform(number, 0)[0]);
+            [0.0, 1.0, 2.0].map(|k| {
+                let share = (1.0 + (hue - std::f64::consts::TAU * k / 3.0).cos()) / 2.0;
+                (f64::from(*level) * share).round() as u8
+            })
+        });
+        Ok(Dataset { pixels: pixels.collect(), channels: 3, ..grey.clone() })
     }
 
     /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, h, w]` or `[n, h, w, c]` bytes, and `[n]`.
@@ -230,6 +251,26 @@ mod tests {
             let labels = set.labels.unwrap();
             assert_eq!(labels.len(), count);
             assert!((0..10).all(|class| labels.contains(&class)) && labels.iter().all(|class| *class < 10));
+        }
+    }
+
+    #[test]
+    fn digits_in_colour_have_a_hue_each_and_half_the_grey() {
+        for split in [Split::Train, Split::Test] {
+            let (grey, colour) = (Dataset::digits(split).unwrap(), Dataset::digits_color(split).unwrap());
+            assert_eq!((colour.len(), colour.channels, &colour.labels), (grey.len(), 3, &grey.labels));
+            let sums = colour.pixels.chunks(3).map(|p| p.iter().map(|v| f64::from(*v)).sum::<f64>());
+            // Each channel is rounded to a level.
+            assert!(sums.zip(&grey.pixels).all(|(sum, v)| (sum - 1.5 * f64::from(*v)).abs() <= 1.5));
+            // Of channels that are on average as strong, each is the strongest in a third of the images.
+            let reddest = |i: usize| {
+                let sum =
+                    |k: usize| colour.image(i).iter().skip(k).step_by(3).map(|v| u32::from(*v)).sum::<u32>();
+                sum(0) > sum(1).max(sum(2))
+            };
+            let share = (0..colour.len()).filter(|i| reddest(*i)).count() as f64 / colour.len() as f64;
+            let error = (2.0 / 9.0 / colour.len() as f64).sqrt();
+            assert!((share - 1.0 / 3.0).abs() < 5.0 * error, "{share}");
         }
     }
 

@@ -1,12 +1,12 @@
 //! Class-conditional scores: guided by a classifier (Song 2021, section 5), or by a network that is told the class, with or
 //! without classifier-free guidance (Ho and Salimans 2022).
 
-use super::score::Score;
-use crate::autodiff::{Dual, Eager};
+use super::score::{Pullback, Score, pullback, tangents};
+use crate::autodiff::Eager;
 use crate::gpu::Gpu;
-use crate::kernels::Result;
 use crate::kernels::sde_step::{Factors, sde_step, sde_step_each};
-use crate::nn::{Classifier, Label, Scorer};
+use crate::kernels::{Result, concat};
+use crate::nn::{Classifier, Conditioning, Label, Scorer};
 use crate::sde::Sde;
 use crate::tensor::Tensor;
 
@@ -23,6 +23,21 @@ pub trait Guide {
     /// # Errors
     /// If the device refuses.
     fn tangents(&self, stack: &Tensor, probes: usize, times: &[f64]) -> Result<Tensor>;
+
+    /// The gradient at `x` `[n, h, w, c]` and a time of each sample, and its adjoint there. A gradient's derivative is
+    /// symmetric: its adjoint is its tangent.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn pullback(&self, x: &Tensor, times: &[f64]) -> Result<(Tensor, Pullback<'_>)> {
+        let gradient = self.gradient(x, times)?;
+        let (x, times) = (x.clone(), times.to_vec());
+        let pullback = move |u: Tensor| {
+            let image = self.tangents(&concat::stack(&[&x, &u])?, 1, &times)?;
+            concat::samples(&image, times.len(), times.len())
+        };
+        Ok((gradient, Box::new(pullback)))
+    }
 }
 
 /// A class, told by a classifier.
@@ -92,6 +107,21 @@ impl Score for ClassifierGuided<'_> {
         let net = self.score.tangents(stack, probes, &labels)?;
         self.sum([stack, &net, &self.guide.tangents(stack, probes, &times)?], &labels)
     }
+
+    fn pullback(&self, x: &Tensor, labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
+        let (times, labels) = self.labels(labels);
+        let (net, of_net) = self.score.pullback(x, &labels)?;
+        let (gradient, of_gradient) = self.guide.pullback(x, &times)?;
+        let score = self.sum([x, &net, &gradient], &labels)?;
+        let pullback = move |u: Tensor| {
+            let factors: Vec<Factors> = labels.iter().map(|l| Factors::new(&[l.score.net], 0.0)).collect();
+            let through_net = of_net(sde_step_each(&[&u], &factors, None)?)?;
+            let factors = |l: &Label| Factors::new(&[l.score.x, 1.0, self.scale], 0.0);
+            let factors: Vec<Factors> = labels.iter().map(factors).collect();
+            sde_step_each(&[&u, &through_net, &of_gradient(u.clone())?], &factors, None)
+        };
+        Ok((score, Box::new(pullback)))
+    }
 }
 
 /// The score of a network that is told the class: (1 + w) ∇ log p_t(x | y) − w ∇ log p_t(x).
@@ -106,12 +136,17 @@ pub struct Conditional<'a> {
 
 impl Conditional<'_> {
     /// (1 + w) f(class) − w f(none): outputs combine as scores do, of which they are the same combinations.
-    fn combine(&self, f: impl Fn(Option<usize>) -> Result<Tensor>) -> Result<Tensor> {
-        let told = f(Some(self.class))?;
+    fn combine(&self, labels: &[Label], f: impl Fn(&Conditioning) -> Result<Tensor>) -> Result<Tensor> {
+        let told = f(&self.told(labels)?)?;
         match self.weight {
             0.0 => Ok(told),
-            w => sde_step(&[(&told, 1.0 + w), (&f(None)?, -w)], None),
+            w => sde_step(&[(&told, 1.0 + w), (&f(&self.scorer.condition(labels)?)?, -w)], None),
         }
+    }
+
+    /// What the network is told for the class.
+    fn told(&self, labels: &[Label]) -> Result<Conditioning> {
+        self.scorer.condition_on(labels, &vec![Some(self.class); labels.len()])
     }
 }
 
@@ -129,19 +164,23 @@ impl Score for Conditional<'_> {
     }
 
     fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
-        self.combine(|class| {
-            let conditioning = self.scorer.condition_on(labels, &vec![class; labels.len()])?;
-            self.scorer.network(&mut Eager, x, &conditioning, None)
-        })
+        self.combine(labels, |told| self.scorer.network(&mut Eager, x, told, None))
     }
 
     fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor> {
-        self.combine(|class| {
-            let conditioning = self.scorer.condition_on(labels, &vec![class; labels.len()])?;
-            let mut dual = Dual::new(Eager, probes);
-            let variable = dual.variable(stack.clone());
-            let image = self.scorer.network(&mut dual, &variable, &conditioning, None)?;
-            Ok(image.stack().clone())
-        })
+        self.combine(labels, |told| tangents(self.scorer, stack, probes, told))
+    }
+
+    fn pullback(&self, x: &Tensor, labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
+        let (told, of_told) = pullback(self.scorer, x, &self.told(labels)?)?;
+        if self.weight == 0.0 {
+            return Ok((told, of_told));
+        }
+        let (free, of_free) = pullback(self.scorer, x, &self.scorer.condition(labels)?)?;
+        let combine =
+            |told: &Tensor, free: &Tensor| sde_step(&[(told, 1.0 + self.weight), (free, -self.weight)], None);
+        let net = combine(&told, &free)?;
+        let pullback = move |u: Tensor| combine(&of_told(u.clone())?, &of_free(u)?);
+        Ok((net, Box::new(pullback)))
     }
 }

@@ -7,8 +7,8 @@ use super::{Draw, refuse};
 use crate::gpu::Gpu;
 use crate::kernels::inner_product::{inner_product, lanes};
 use crate::kernels::random::{Distribution, fill};
-use crate::kernels::sde_step::{Factors, sde_step_each};
-use crate::kernels::{Result, check_shape};
+use crate::kernels::sde_step::{Factors, sde_step, sde_step_each};
+use crate::kernels::{Result, check_shape, concat};
 use crate::nn::{Combination, Label};
 use crate::random::Purpose;
 use crate::sde::{Marginal, Sde};
@@ -102,9 +102,8 @@ impl<'a> Guided<'a> {
         }
     }
 
-    /// (σ_y² I + r² A Aᵀ)⁻¹ (y − A x̂), and Aᵀ times it: the gradient in an estimate x̂ of the data of what its measurement
-    /// makes likely.
-    fn pull(&self, estimate: &Tensor, moments: &[Moment]) -> Result<[Tensor; 2]> {
+    /// What the measurement says of an estimate x̂ of the data.
+    fn pull(&self, estimate: &Tensor, moments: &[Moment]) -> Result<Pull> {
         let Measurement { operator, y, .. } = &self.measurement;
         let image = operator.apply(estimate)?;
         let off = |m: &Moment| Factors::new(&[1.0, -1.0, m.marginal.std / m.marginal.mean], 0.0);
@@ -115,7 +114,7 @@ impl<'a> Guided<'a> {
         let systems: Vec<System> = moments.iter().map(system).collect();
         let solution = solve(*operator, &residual, &systems)?;
         let gradient = operator.adjoint(&solution)?;
-        Ok([solution, gradient])
+        Ok(Pull { residual, solution, gradient })
     }
 
     /// σ_y². Without any noise the smallest variance that f32 can tell from none keeps the systems regular.
@@ -123,15 +122,15 @@ impl<'a> Guided<'a> {
         self.measurement.noise_std.powi(2).max(1e-10)
     }
 
-    /// What becomes of each pull `[z, v = Aᵀ z]` that is `through` the network, w = (∂x̂₀/∂x)ᵀ v, when the variance along it is
-    /// the network's and not r²: (σ_y² + r² ‖v‖² / ‖z‖²) / (σ_y² + (s² / m) v·w / ‖z‖²).
-    fn rescale(&self, [z, v]: &[Tensor; 2], through: &Tensor, moments: &[Moment]) -> Result<Vec<f64>> {
-        let product = |a: &Tensor, b: &Tensor| lanes(&inner_product(a, b)?);
+    /// What becomes of each pull, [`Pull`]'s z and v = Aᵀ z, that is `through` the network, w = (∂x̂₀/∂x)ᵀ v, when the variance
+    /// along it is the network's and not r²: (σ_y² + r² ‖v‖² / ‖z‖²) / (σ_y² + (s² / m) v·w / ‖z‖²).
+    fn rescale(&self, pull: &Pull, through: &Tensor, moments: &[Moment]) -> Result<Vec<f64>> {
+        let Pull { solution: z, gradient: v, .. } = pull;
         let (zz, vv) = (product(z, z)?, product(v, v)?);
         let (vw, ww) = (product(v, through)?, product(through, through)?);
         let factor = |(i, moment): (usize, &Moment)| {
             if zz[i] == 0.0 {
-                return 0.0;
+                return 1.0;
             }
             let Marginal { mean, std } = moment.marginal;
             // A covariance below (s / m)² I has ∂x̂₀/∂x below I / m, and v·w is at least m ‖w‖²: what is less is the network's
@@ -140,6 +139,94 @@ impl<'a> Guided<'a> {
             (self.ridge() + self.variance(moment.marginal) * vv[i] / zz[i]) / (self.ridge() + along / zz[i])
         };
         Ok(moments.iter().enumerate().map(factor).collect())
+    }
+
+    /// What the measurement makes of states `x` `[n, h, w, c]` at a time in (0, 1] of each.
+    ///
+    /// # Errors
+    /// If the score has no adjoint and the guidance needs it, or the device refuses.
+    pub fn twist(&self, x: &Tensor, times: &[f64]) -> Result<Twist> {
+        let sde = self.score.sde();
+        let moment = |t: &f64| Moment { marginal: sde.marginal_prob(*t), label: self.score.label(*t) };
+        let moments: Vec<Moment> = times.iter().map(moment).collect();
+        let labels: Vec<Label> = moments.iter().map(|m| m.label).collect();
+        let each = |f: &dyn Fn(usize, &Moment) -> Vec<f64>| -> Vec<Factors> {
+            moments.iter().enumerate().map(|(i, m)| Factors::new(&f(i, m), 0.0)).collect()
+        };
+        let score = |net: &Tensor| {
+            sde_step_each(&[x, net], &each(&|_, m| vec![m.label.score.x, m.label.score.net]), None)
+        };
+        if let Guidance::Measured = self.guidance {
+            let net = self.score.network(x, &labels)?;
+            let estimate = sde_step_each(&[x], &each(&|_, m| vec![1.0 / m.marginal.mean]), None)?;
+            let pull = self.pull(&estimate, &moments)?;
+            let gradient =
+                sde_step_each(&[&pull.gradient], &each(&|_, m| vec![1.0 / m.marginal.mean]), None)?;
+            return Ok(Twist {
+                score: score(&net)?,
+                gradient,
+                log_likelihood: pull.log_likelihood(&vec![1.0; times.len()])?,
+            });
+        }
+        let (net, pullback) = self.score.pullback(x, &labels)?;
+        let estimate = sde_step_each(&[x, &net], &each(&|_, m| m.denoise().to_vec()), None)?;
+        let pull = self.pull(&estimate, &moments)?;
+        // (∂x̂₀/∂x)ᵀ v = a v + Jᵀ(b v) for x̂₀ = a x + b net.
+        let v = &pull.gradient;
+        let cotangent = sde_step_each(&[v], &each(&|_, m| vec![m.denoise()[1]]), None)?;
+        let through = pullback(cotangent)?;
+        let through = sde_step_each(&[v, &through], &each(&|_, m| vec![m.denoise()[0], 1.0]), None)?;
+        let scale = self.rescale(&pull, &through, &moments)?;
+        let gradient = sde_step_each(&[&through], &each(&|i, _| vec![scale[i]]), None)?;
+        Ok(Twist { score: score(&net)?, gradient, log_likelihood: pull.log_likelihood(&scale)? })
+    }
+}
+
+/// ⟨a, b⟩ of each sample.
+fn product(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
+    lanes(&inner_product(a, b)?)
+}
+
+/// What a measurement says of an estimate of the data.
+struct Pull {
+    /// r = y − A x̂.
+    residual: Tensor,
+    /// z = (σ_y² I + r² A Aᵀ)⁻¹ r.
+    solution: Tensor,
+    /// v = Aᵀ z, the gradient in the estimate of what its measurement makes likely.
+    gradient: Tensor,
+}
+
+impl Pull {
+    /// log p(y | x) up to what is the same for all states at a time, when the variance along each pull is smaller by the
+    /// factor `scale`: −½ (scale · r·z − ln scale).
+    fn log_likelihood(&self, scale: &[f64]) -> Result<Vec<f64>> {
+        let products = product(&self.residual, &self.solution)?;
+        Ok(products.iter().zip(scale).map(|(product, scale)| -0.5 * (scale * product - scale.ln())).collect())
+    }
+}
+
+/// A measurement at noisy states: how likely it is to come of them, and what it adds to their score.
+pub struct Twist {
+    /// The model's own score, `[n, h, w, c]`.
+    pub score: Tensor,
+    /// ∇ log p(y | x), as it is approximated.
+    pub gradient: Tensor,
+    /// log p(y | x) of each, as it is approximated, up to what is the same for all states of a measurement at a time.
+    pub log_likelihood: Vec<f64>,
+}
+
+impl Twist {
+    /// The score given the measurement.
+    pub(super) fn sum(&self) -> Result<Tensor> {
+        sde_step(&[(&self.score, 1.0), (&self.gradient, 1.0)], None)
+    }
+
+    /// Those of some states, by their numbers.
+    pub(super) fn gather(&self, picks: &[usize]) -> Result<Twist> {
+        let of = |x: &Tensor| concat::gather(x, x, picks);
+        let log_likelihood = picks.iter().map(|pick| self.log_likelihood[*pick]).collect();
+        Ok(Twist { score: of(&self.score)?, gradient: of(&self.gradient)?, log_likelihood })
     }
 }
 
@@ -158,36 +245,8 @@ impl Score for Guided<'_> {
     }
 
     fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
-        let moment = |label: &Label| Moment {
-            marginal: self.score.sde().marginal_prob(label.label),
-            label: self.score.label(label.label),
-        };
-        let moments: Vec<Moment> = labels.iter().map(moment).collect();
-        let labels: Vec<Label> = moments.iter().map(|m| m.label).collect();
-        let each = |f: &dyn Fn(usize, &Moment) -> Vec<f64>| -> Vec<Factors> {
-            moments.iter().enumerate().map(|(i, m)| Factors::new(&f(i, m), 0.0)).collect()
-        };
-        let score = |m: &Moment, pull: f64| vec![m.label.score.x, m.label.score.net, pull];
-        if let Guidance::Measured = self.guidance {
-            let net = self.score.network(x, &labels)?;
-            let estimate = sde_step_each(&[x], &each(&|_, m| vec![1.0 / m.marginal.mean]), None)?;
-            let [_, gradient] = self.pull(&estimate, &moments)?;
-            return sde_step_each(
-                &[x, &net, &gradient],
-                &each(&|_, m| score(m, 1.0 / m.marginal.mean)),
-                None,
-            );
-        }
-        let (net, pullback) = self.score.pullback(x, &labels)?;
-        let estimate = sde_step_each(&[x, &net], &each(&|_, m| m.denoise().to_vec()), None)?;
-        let pull = self.pull(&estimate, &moments)?;
-        // (∂x̂₀/∂x)ᵀ v = a v + Jᵀ(b v) for x̂₀ = a x + b net.
-        let [_, v] = &pull;
-        let cotangent = sde_step_each(&[v], &each(&|_, m| vec![m.denoise()[1]]), None)?;
-        let through = pullback(cotangent)?;
-        let through = sde_step_each(&[v, &through], &each(&|_, m| vec![m.denoise()[0], 1.0]), None)?;
-        let scale = self.rescale(&pull, &through, &moments)?;
-        sde_step_each(&[x, &net, &through], &each(&|i, m| score(m, scale[i])), None)
+        let times: Vec<f64> = labels.iter().map(|label| label.label).collect();
+        self.twist(x, &times)?.sum()
     }
 
     fn tangents(&self, _: &Tensor, _: usize, _: &[Label]) -> Result<Tensor> {

@@ -167,7 +167,7 @@ impl Matrix {
     /// From `rows` of `h w c` numbers each, for images `[1, h, w, c]`.
     ///
     /// # Errors
-    /// If the rows do not fit the image, or the device refuses.
+    /// If the rows do not fit the image or are all zero, or the device refuses.
     pub fn new(gpu: &Gpu, input: Shape, values: &[f64]) -> Result<Matrix> {
         let (d, c) = (input.len(), input.c());
         if values.is_empty() || !values.len().is_multiple_of(d) {
@@ -177,6 +177,9 @@ impl Matrix {
                 input.h(),
                 input.w()
             )));
+        }
+        if values.iter().all(|value| *value == 0.0) {
+            return Err(refuse("a matrix of zeros measures nothing; bring another"));
         }
         let rows = values.len() / d;
         let shape = conv2d::weight_shape(input.h(), input.w(), c, rows);

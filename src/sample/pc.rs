@@ -14,11 +14,11 @@ use crate::tensor::{Shape, Tensor};
 /// predictor's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictorCorrector {
-    sde: Sde,
-    predictor: Predictor,
-    corrector: Corrector,
+    pub(super) sde: Sde,
+    pub(super) predictor: Predictor,
+    pub(super) corrector: Corrector,
     /// Leave the noise of the last step out.
-    noise_removal: bool,
+    pub(super) noise_removal: bool,
 }
 
 /// What is imposed on the state after every step of the predictor and of the corrector, known pixels for example.
@@ -57,8 +57,7 @@ impl PredictorCorrector {
         watch: &mut Watch<'_>,
     ) -> Result<Sampled> {
         let score = &Counted::new(score);
-        let n = x.shape().n();
-        let accepted = Tensor::zeros(score.gpu(), Shape::vector(n))?;
+        let accepted = Tensor::zeros(score.gpu(), Shape::vector(x.shape().n()))?;
         let times: Vec<f64> = self.sde.sampling_times().collect();
         for (step, &t) in times.iter().enumerate() {
             let number = step as u32;
@@ -79,12 +78,17 @@ impl PredictorCorrector {
             score.gpu().flush()?;
             watch(Progress { step: step + 1, t: *times.get(step + 1).unwrap_or(&t), state: &x })?;
         }
-        let proposals = n * times.len() * usize::from(self.corrector.steps());
-        let acceptance = match self.corrector.rejects() {
-            true => Some(accepted.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / proposals as f64),
-            false => None,
-        };
-        Ok(Sampled { x, evaluations: score.count() as f64, acceptance })
+        Ok(Sampled { x, evaluations: score.count() as f64, acceptance: self.acceptance(&accepted)? })
+    }
+
+    /// The share of the corrector's proposals that were accepted, given how many of each sample `[n]`, if any could be
+    /// rejected.
+    pub(super) fn acceptance(&self, accepted: &Tensor) -> Result<Option<f64>> {
+        if !self.corrector.rejects() {
+            return Ok(None);
+        }
+        let proposals = accepted.shape().len() * self.sde.n * usize::from(self.corrector.steps());
+        Ok(Some(accepted.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / proposals as f64))
     }
 }
 

@@ -49,7 +49,7 @@ impl Predictor {
     }
 
     /// The step from `t` to the next time, of the predictors that make one at once.
-    fn step(&self, t: f64) -> Option<Step> {
+    pub(super) fn step(&self, t: f64) -> Option<Step> {
         match self.name {
             PredictorName::None | PredictorName::StochasticRungeKutta => None,
             PredictorName::EulerMaruyama => Some(self.euler_maruyama(t)),

@@ -4,7 +4,7 @@ use super::refuse;
 use crate::autodiff::{Dual, Eager, Tape};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, sde_step};
-use crate::nn::{Label, Scorer};
+use crate::nn::{Conditioning, Label, Scorer};
 use crate::sde::Sde;
 use crate::tensor::Tensor;
 use std::cell::Cell;
@@ -79,23 +79,42 @@ impl Score for Scorer {
     }
 
     fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor> {
-        let mut dual = Dual::new(Eager, probes);
-        let variable = dual.variable(stack.clone());
-        let image = Scorer::network(self, &mut dual, &variable, &self.condition(labels)?, None)?;
-        Ok(image.stack().clone())
+        tangents(self, stack, probes, &self.condition(labels)?)
     }
 
     fn pullback(&self, x: &Tensor, labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
-        let mut tape = Tape::new();
-        let variable = tape.variable(x);
-        let output = Scorer::network(self, &mut tape, &variable, &self.condition(labels)?, None)?;
-        let net = output.tensor().clone();
-        let pullback = move |seed: Tensor| {
-            let gradient = tape.backward(&output, seed)?.take(&variable);
-            gradient.ok_or_else(|| refuse("the network's output does not depend on the state"))
-        };
-        Ok((net, Box::new(pullback)))
+        pullback(self, x, &self.condition(labels)?)
     }
+}
+
+/// [`Score::tangents`] of a network that is told this.
+pub(super) fn tangents(
+    scorer: &Scorer,
+    stack: &Tensor,
+    probes: usize,
+    told: &Conditioning,
+) -> Result<Tensor> {
+    let mut dual = Dual::new(Eager, probes);
+    let variable = dual.variable(stack.clone());
+    let image = scorer.network(&mut dual, &variable, told, None)?;
+    Ok(image.stack().clone())
+}
+
+/// [`Score::pullback`] of a network that is told this.
+pub(super) fn pullback<'a>(
+    scorer: &Scorer,
+    x: &Tensor,
+    told: &Conditioning,
+) -> Result<(Tensor, Pullback<'a>)> {
+    let mut tape = Tape::new();
+    let variable = tape.variable(x);
+    let output = scorer.network(&mut tape, &variable, told, None)?;
+    let net = output.tensor().clone();
+    let pullback = move |seed: Tensor| {
+        let gradient = tape.backward(&output, seed)?.take(&variable);
+        gradient.ok_or_else(|| refuse("the network's output does not depend on the state"))
+    };
+    Ok((net, Box::new(pullback)))
 }
 
 /// A score whose evaluations are counted, one for each call.
