@@ -22,8 +22,8 @@ use std::path::PathBuf;
 pub(super) struct Args {
     /// A run folder, whose newest checkpoint is taken, or a checkpoint
     model: PathBuf,
-    /// The data: `digits`, or the path of an IDX file [default: the model's test images]
-    #[arg(long, value_name = "digits|FILE")]
+    /// The data: `digits`, `digits_color`, or an IDX file [default: the model's test images]
+    #[arg(long, value_name = "digits|digits_color|FILE")]
     data: Option<String>,
     /// How many images, from the first on
     #[arg(short, value_name = "N", default_value_t = 64)]

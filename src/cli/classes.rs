@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// How a command is asked for classes.
 #[derive(clap::Args)]
 pub(super) struct ClassArgs {
-    /// Ask for a class, for several (`0,3,7`), or for all: a row of the grid each
+    /// Ask for a class, for several (`0,3,7`), or for all: a row of a drawn grid each
     #[arg(long, value_name = "K|K,K,…|all")]
     class: Option<String>,
     /// The classifier that guides; without it the model must have been trained with classes

@@ -9,6 +9,7 @@ use crate::nn::Scorer;
 use crate::sample::{self, Draw, PredictorCorrector, Progress, Sampled, Sampler, Score, Watch};
 use crate::tensor::{Shape, Tensor};
 use crate::train::Weights;
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use std::time::Instant;
 /// How samples are drawn, and where they go.
 #[derive(clap::Args)]
 pub(super) struct Drawing {
-    /// Where to write: F.png (a grid), F.npz (`samples`, float32 [n, h, w, c] in [0, 1]) or a folder; may be repeated
+    /// Where to write: F.png (a grid, enlarged to look at), F.npz (`samples`, float32 [n, h, w, c] in [0, 1]) or a folder; may be repeated
     #[arg(long, value_name = "F.png|F.npz|DIR", required = true)]
     pub out: Vec<PathBuf>,
     /// The number of the first sample
@@ -105,6 +106,30 @@ impl Drawing {
         }
         self.film.check()?;
         self.out.iter().try_for_each(|path| output::check(path, &["png", "npz"]))
+    }
+
+    /// Refuses options that a sampler has no use for.
+    fn refuse_idle(&self, method: Method) -> anyhow::Result<()> {
+        let pc = method == Method::Pc;
+        let adaptive = matches!(method, Method::Ode | Method::AdaptiveSde);
+        let multistep = matches!(method, Method::Ddim | Method::Dpmpp2m | Method::Dpmpp3m);
+        for (option, asked, used) in [
+            ("steps", self.steps.is_some(), !adaptive),
+            ("predictor", self.predictor.is_some(), pc),
+            ("corrector", self.corrector.is_some(), pc),
+            ("snr", self.snr.is_some(), pc),
+            ("corrector-steps", self.corrector_steps.is_some(), pc || method == Method::Ald),
+            ("rtol", self.rtol.is_some(), adaptive),
+            ("atol", self.atol.is_some(), adaptive),
+            ("error-norm", self.error_norm.is_some(), adaptive),
+            ("churn", self.churn.is_some(), method == Method::StochasticHeun),
+            ("eta", self.eta.is_some(), multistep),
+        ] {
+            let name = method.to_possible_value();
+            let name = name.as_ref().map_or("this", |value| value.get_name());
+            anyhow::ensure!(!asked || used, "--{option}: the sampler {name} has no use for it; leave it out");
+        }
+        Ok(())
     }
 
     /// Reads a model, with these options in the place of its own.
@@ -207,9 +232,10 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// The sampler that the configuration describes.
-    pub fn sampler(&self) -> anyhow::Result<Box<dyn Sampler>> {
+    /// The sampler that the configuration describes, if it has a use for all that is asked for.
+    pub fn sampler(&self, asked: &Drawing) -> anyhow::Result<Box<dyn Sampler>> {
         let sampling = &self.config.sampling;
+        asked.refuse_idle(sampling.method)?;
         Ok(sample::sampler(sampling, &self.scorer.model.sde, sampling.steps)?)
     }
 

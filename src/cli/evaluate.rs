@@ -20,8 +20,8 @@ pub(super) struct Args {
     /// Samples as `tweedie sample` writes them, F.npz, or a classifier: a run folder or a checkpoint
     #[arg(value_name = "SAMPLES|MODEL")]
     samples: PathBuf,
-    /// The data: `digits`, or the path of an IDX file of test images [default: digits; a classifier's own test images]
-    #[arg(long, value_name = "digits|FILE")]
+    /// The data: `digits`, `digits_color`, or an IDX file of test images [default: digits; a classifier's own test images]
+    #[arg(long, value_name = "digits|digits_color|FILE")]
     data: Option<String>,
     /// The IDX file of training images that copies are looked for in, where --data is a file
     #[arg(long, value_name = "FILE")]

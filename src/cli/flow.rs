@@ -107,10 +107,14 @@ impl Flow {
 
     /// The samples of latents, by any sampler that adds no noise of its own, with a last step that removes noise if wanted.
     pub fn decode(&self, latents: &Batch, method: Method, denoise: bool) -> anyhow::Result<Followed> {
-        let mut sampling = self.config.sampling.clone();
-        (sampling.method, sampling.noise_removal) = (method, denoise);
-        let steps = drawing::steps(&self.config, None);
-        let sampler = sample::sampler(&sampling, &self.scorer.model.sde, steps)?;
+        let mut config = self.config.clone();
+        if method != config.sampling.method {
+            // The configuration's steps are those of its own method.
+            config.sampling.steps = 0;
+        }
+        (config.sampling.method, config.sampling.noise_removal) = (method, denoise);
+        let steps = drawing::steps(&config, None);
+        let sampler = sample::sampler(&config.sampling, &self.scorer.model.sde, steps)?;
         let draw = Draw { seed: self.config.seed, first: 0 };
         self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
     }

@@ -20,8 +20,8 @@ pub(super) struct Args {
     model: PathBuf,
     #[command(flatten)]
     ends: Ends,
-    /// The data that --indices are numbers of: `digits`, or the path of an IDX file [default: the model's test data]
-    #[arg(long, value_name = "digits|FILE", requires = "indices")]
+    /// The data that --indices are numbers of: `digits`, `digits_color`, or an IDX file [default: the model's test data]
+    #[arg(long, value_name = "digits|digits_color|FILE", requires = "indices")]
     data: Option<String>,
     /// Images in all, the two ends included
     #[arg(long, value_name = "N", default_value_t = 9)]

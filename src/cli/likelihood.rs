@@ -23,8 +23,8 @@ use std::path::PathBuf;
 pub(super) struct Args {
     /// A run folder, whose newest checkpoint is taken, or a checkpoint
     model: PathBuf,
-    /// The data: `digits` (those only tested on), or the path of an IDX file [default: the model's test data]
-    #[arg(long, value_name = "digits|FILE")]
+    /// The data: `digits`, `digits_color` (test images of both), or an IDX file [default: the model's test data]
+    #[arg(long, value_name = "digits|digits_color|FILE")]
     data: Option<String>,
     /// Only the first so many images
     #[arg(short, value_name = "N")]
@@ -75,8 +75,11 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
             "standard_error_of_draws": of_draws, "nfev": nfev, "n": n, "dimensions": dimensions,
         }));
     }
-    let error = error.map_or("of unknown error (one image, probe and draw)".into(), |e| format!("± {e:.4}"));
-    print(format!("{mean:.4} {error} bits/dim, {n} images, {nfev:.1} evaluations each"))
+    let error = error.map_or(String::new(), |e| format!(" ± {e:.4}"));
+    let parts = [(of_probes, "the probes"), (of_draws, "dequantisation")];
+    let parts =
+        parts.map(|(part, whose)| part.map_or(String::new(), |e| format!(", ± {e:.4} of it by {whose}")));
+    print(format!("{mean:.4}{error} bits/dim{}, {n} images, {nfev:.1} evaluations each", parts.concat()))
 }
 
 /// log p of `count` images from number `first` on, dequantised for the draw of this number, and the evaluations.

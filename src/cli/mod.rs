@@ -31,6 +31,7 @@ mod train;
 
 use crate::gpu::Gpu;
 use clap::builder::RangedI64ValueParser;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use model::{open_model, open_score_model};
 use std::process::ExitCode;
@@ -98,7 +99,11 @@ pub fn main() -> ExitCode {
     }));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // Help goes to standard output and is a success; of what is wrong it says how it is used.
+        // Help goes to standard output and is a success.
+        Err(answer) if answer.use_stderr() && answer.kind() != MISSING => {
+            eprintln!("{}", in_one_line(&answer));
+            return ExitCode::FAILURE;
+        }
         Err(answer) => {
             let _ = answer.print();
             return if answer.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
@@ -116,6 +121,18 @@ pub fn main() -> ExitCode {
         }
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// No command is named: the answer is help.
+const MISSING: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
+/// What is wrong with the arguments, and where to read on.
+fn in_one_line(answer: &clap::Error) -> String {
+    let text = answer.render().to_string();
+    let boilerplate =
+        |line: &str| line.is_empty() || line.starts_with("Usage:") || line.starts_with("For more");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !boilerplate(line)).collect();
+    format!("{}; --help tells more", lines.join(" "))
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {

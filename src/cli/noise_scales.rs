@@ -13,8 +13,8 @@ use std::path::Path;
     tweedie noise-scales --data digits\n  \
     tweedie noise-scales --data configs/digits_ve.toml --steps-each 5")]
 pub(super) struct Args {
-    /// The training data: `digits`, the path of an IDX file, or a configuration
-    #[arg(long, value_name = "digits|FILE|CONFIG.toml", default_value = "digits")]
+    /// The training data: `digits`, `digits_color`, an IDX file, or a configuration
+    #[arg(long, value_name = "digits|digits_color|FILE|CONFIG.toml", default_value = "digits")]
     data: String,
     /// The smallest noise level
     #[arg(long, value_name = "S", default_value_t = 0.01)]

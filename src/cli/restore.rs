@@ -6,7 +6,7 @@ use super::image_input::{Input, read_mask};
 use super::input::floats;
 use super::output::Images;
 use super::tensors::Batch;
-use super::{Common, whole};
+use super::{Common, note, whole};
 use crate::config::{self, Measure, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::concat;
@@ -88,7 +88,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let y = measurements(args, &model, &gpu, &*operator, problem.noise_std)?;
     let y = y.each(args.n)?;
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;
-    let sampler = model.sampler()?;
+    let sampler = model.sampler(drawing)?;
     let particles = particles(args, &model)?;
     let guidance = match args.method {
         Method::Paper => Guidance::Measured,
@@ -121,6 +121,9 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         Images::unclamped(y.images()).write(path, drawing.first)?;
     }
     let residual = residual(&gpu, &*operator, &drawn.images, &y)?;
+    if problem.noise_std > 0.0 && residual > 1.5 * problem.noise_std {
+        note("the restorations are further from the measurements than the noise explains; try more --steps");
+    }
     let what = format!(
         "restorations whose measurements are {residual:.4} from those given (rms; noise {})",
         problem.noise_std

@@ -34,7 +34,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let gpu = common.open()?;
     let model = args.drawing.open(&args.model, &gpu)?;
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;
-    let sampler = model.sampler()?;
+    let sampler = model.sampler(&args.drawing)?;
     let drawn = asked.each(&model.scorer, |score| {
         args.drawing.draw(&model, score, args.n, sampler.steps(), &mut |batch, x, watch| {
             Ok(sampler.run(score, x, batch.draw, watch)?)

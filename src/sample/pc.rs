@@ -4,7 +4,7 @@ use super::corrector::Corrector;
 use super::predictor::Predictor;
 use super::score::{Counted, Score};
 use super::{Draw, Progress, Sampled, Sampler, Watch, refuse};
-use crate::config::Sampling;
+use crate::config::{PredictorName, Sampling};
 use crate::kernels::Result;
 use crate::random::{Key, Purpose};
 use crate::sde::{Marginal, Sde};
@@ -34,13 +34,16 @@ impl PredictorCorrector {
     /// The sampler that a configuration describes, with `steps` steps.
     ///
     /// # Errors
-    /// If there are fewer than two steps.
+    /// If there are fewer than two steps, or neither a predictor nor a corrector.
     pub fn new(sde: Sde, config: &Sampling, steps: usize) -> Result<Self> {
         if steps < 2 {
             return Err(refuse(format!("{steps} steps; a sampler needs at least 2")));
         }
         let sde = Sde { n: steps, ..sde };
         let (predictor, corrector) = (Predictor::new(sde, config)?, Corrector::new(sde, config));
+        if config.predictor == PredictorName::None && corrector.steps() == 0 {
+            return Err(refuse("without a predictor and without a corrector nothing is sampled; name one"));
+        }
         Ok(PredictorCorrector { sde, predictor, corrector, noise_removal: config.noise_removal })
     }
 
