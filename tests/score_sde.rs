@@ -216,12 +216,13 @@ fn the_probability_flow_samples_as_the_reference_does() {
     }
 }
 
-/// The flows of these random networks tell apart what float32 does not. The reference (in PyTorch 2.15, on another processor),
-/// run again as it is and with every number of `x0` moved by about its last bit, makes 2120 to 2192 evaluations for the 2144 of the VE
-/// fixture and is off it by 1.2e-3 to 1.7e-3 in Δ log p and 1.5e-3 to 2.4e-3 in the latents; for VP by 1.3e-4 and 3.6e-3 to
-/// 5.7e-3. So bits, evaluations and VP's Δ log p are held to the fixtures, the latents as near as the reference is to
-/// itself, and Δ log p also to what its equations give in float64 at a hundredth of the tolerance ([`TRUE_CHANGES`]), of which
-/// VE's fixture is 1.8e-3 off. `ddpm_vp` is not compared: there the reference is 3.8e-2 off itself.
+/// The flows of these random networks tell apart what float32 does not. The reference was run again in PyTorch 2.15 on another
+/// processor. Its VE model is off the fixture by 1.6e-3 in Δ log p and 1.5e-3 in the latents, and by as much as 2.4e-3 once
+/// every number of `x0` is moved by about its last bit (2120 to 2192 evaluations for 2144). Its VP model repeats the
+/// fixture to 5e-5, but with `x0` so moved the latents are 3.6e-3 and 5.7e-3 off. So bits, evaluations and VP's Δ log p are
+/// held to the fixtures, the latents as near as the reference is to itself so moved, and Δ log p also to what its equations
+/// give in float64 at a hundredth of the tolerance ([`TRUE_CHANGES`]), of which VE's fixture is 1.8e-3 off. `ddpm_vp` is not
+/// compared: there the reference, run again, is 3.8e-2 off itself.
 #[test]
 fn the_likelihood_is_the_references() {
     for (name, truth) in TRUE_CHANGES {
