@@ -92,9 +92,10 @@ impl Particles {
             let twist = twist.map_or_else(|| score.twist(&x, t), |twist| twist.gather(&picks))?;
             score.first.take();
             add(&mut weights, &twist.log_likelihood, -1.0);
-            let Some(taken) = predictor.step(t) else { break };
-            let key = own.key(Purpose::Predictor).at(number);
-            let next = propose(taken, &x, &twist, (!(last && *noise_removal)).then_some((taken.c, key)))?;
+            let key = (!(last && *noise_removal)).then(|| own.key(Purpose::Predictor).at(number));
+            let taken = if key.is_some() { predictor.step(t) } else { predictor.noise_free(t) };
+            let Some(taken) = taken else { break };
+            let next = propose(taken, &x, &twist, key.map(|key| (taken.c, key)))?;
             if !last {
                 add(&mut weights, &gain(taken, &x, &next, &twist)?, 1.0);
             }

@@ -41,11 +41,19 @@ impl Predictor {
     /// # Errors
     /// If the device refuses.
     pub fn run(&self, score: &dyn Score, x: Tensor, t: f64, key: Option<Key>) -> Result<Tensor> {
-        match (self.name, self.step(t)) {
+        let step = if key.is_some() { self.step(t) } else { self.noise_free(t) };
+        match (self.name, step) {
             (_, Some(step)) => step.run(score, &x, t, key),
             (PredictorName::StochasticRungeKutta, None) => self.runge_kutta(score, x, t, key),
             (_, None) => Ok(x),
         }
+    }
+
+    /// [`Predictor::step`] without noise, which ends a run. From ε a step of 1 / n goes past the data where there are few, and
+    /// would leave noise of the other sign: no more is removed than Tweedie's formula finds there.
+    pub(super) fn noise_free(&self, t: f64) -> Option<Step> {
+        let std = self.sde.marginal_prob(t).std;
+        self.step(t).map(|step| Step { b: step.b.min(std * std), c: 0.0, ..step })
     }
 
     /// The step from `t` to the next time, of the predictors that make one at once.
@@ -132,19 +140,19 @@ mod tests {
 
     /// For data N(μ, s²) the score at every time is known and every step is linear: mean and standard deviation of the
     /// samples follow exactly, with no noise to average over. They start at the process's own end: VE's prior leaves
-    /// the data's mean out.
-    fn moments(predictor: &Predictor, mu: f64, s: f64) -> (f64, f64) {
+    /// the data's mean out. Without the noise of the last step if that `ends` them.
+    fn moments(predictor: &Predictor, (mu, s): (f64, f64), ends: bool) -> (f64, f64) {
         let end = predictor.sde.marginal_prob(1.0);
         let (mut mean, mut variance) = (end.mean * mu, (end.mean * s).powi(2) + end.std.powi(2));
         for (i, t) in predictor.sde.sampling_times().enumerate() {
             let m = predictor.sde.marginal_prob(t);
             let total = (m.mean * s).powi(2) + m.std.powi(2);
             // score = −(x − m μ) / total: a and b of the step make an affine map.
-            let step = predictor.step(t).unwrap();
+            let last = i + 1 == predictor.sde.n;
+            let step = if last && ends { predictor.noise_free(t) } else { predictor.step(t) }.unwrap();
             let slope = step.a - step.b / total;
             mean = slope * mean + step.b * m.mean * mu / total;
-            let noise = if i + 1 == predictor.sde.n { 0.0 } else { step.c };
-            variance = slope * slope * variance + noise * noise;
+            variance = slope * slope * variance + step.c * step.c;
         }
         (mean, variance.sqrt())
     }
@@ -158,7 +166,7 @@ mod tests {
                 PredictorName::AncestralSampling,
             ] {
                 let error = |n| {
-                    let (mean, std) = moments(&self::predictor(kind, n, predictor), 0.7, 0.3);
+                    let (mean, std) = moments(&self::predictor(kind, n, predictor), (0.7, 0.3), true);
                     (mean - 0.7).abs().max((std - 0.3).abs())
                 };
                 // What is left in the limit is the process's own end, 1e-5 or 1e-3 away from the data.
@@ -179,10 +187,32 @@ mod tests {
             ] {
                 // Differences between doublings leave out what no number of steps removes: the process's own end. More
                 // than 1/ε steps would not each find an index of their own.
-                let [a, b, c] = [250, 500, 1000].map(|n| moments(&predictor(kind, n, name), 0.7, 0.3));
+                let [a, b, c] =
+                    [250, 500, 1000].map(|n| moments(&predictor(kind, n, name), (0.7, 0.3), false));
                 let distance = |a: (f64, f64), b: (f64, f64)| (a.0 - b.0).hypot(a.1 - b.1);
                 let order = (distance(a, b) / distance(b, c)).log2();
                 assert!((order - 1.0).abs() < 0.1, "{kind:?} {name:?}: order {order}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_step_removes_no_more_noise_than_there_is() {
+        for kind in KINDS {
+            for name in [
+                PredictorName::EulerMaruyama,
+                PredictorName::ReverseDiffusion,
+                PredictorName::AncestralSampling,
+            ] {
+                for n in [10, 100, 1000] {
+                    // About a single point the score is −z / s, and what is left of z after the step is s − b / s.
+                    let predictor = predictor(kind, n, name);
+                    let t = predictor.sde.sampling_times().last().unwrap();
+                    let (s, step) = (predictor.sde.marginal_prob(t).std, predictor.noise_free(t).unwrap());
+                    let left = step.a - step.b / (s * s);
+                    assert!(left > -1e-9, "{kind:?} {name:?}, {n} steps: {left} s");
+                    assert_eq!(step.c, 0.0);
+                }
             }
         }
     }
@@ -193,7 +223,7 @@ mod tests {
             for predictor in [PredictorName::EulerMaruyama, PredictorName::ProbabilityFlow] {
                 let flow = Predictor { probability_flow: true, ..self::predictor(kind, 4000, predictor) };
                 assert_eq!(flow.step(0.5).unwrap().c, 0.0);
-                let (mean, std) = moments(&flow, 0.7, 0.3);
+                let (mean, std) = moments(&flow, (0.7, 0.3), true);
                 assert!(
                     (mean - 0.7).abs() < 0.02 && (std - 0.3).abs() < 0.02,
                     "{kind:?} {predictor:?}: {mean} {std}"
