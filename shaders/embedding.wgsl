@@ -3,6 +3,7 @@
 // frequency. An invocation owns one vec4.
 
 // include lib/index.wgsl
+// include lib/sine.wgsl
 
 struct Params {
     samples: u32,
@@ -17,11 +18,10 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read> frequencies: array<f32>;        // [half]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;      // [samples, width]
 
-// The rest of an angle modulo 2 pi, 2 pi being taken off in three parts (Cody and Waite 1980): the first two have so few
-// bits that their products with the number of turns are exact. Drivers' sines are good on one turn only.
-fn reduced(angle: f32) -> f32 {
-    let turns = round(angle * 0.15915494309189535);
-    return ((angle - turns * 6.28125) - turns * 0.0019350051879882812) - turns * 3.019916e-7;
+// What is left of angles after so many quarters of a turn, which are taken off in three parts (Cody and Waite 1980): the
+// first two have so few bits that their products with the quarters are exact.
+fn reduced(angle: vec4<f32>, quarters: vec4<f32>) -> vec4<f32> {
+    return ((angle - quarters * 1.5703125) - quarters * 4.837512969970703e-4) - quarters * 7.54979e-8;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -31,15 +31,16 @@ fn embedding(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
     if (index >= p.samples * blocks) { return; }
     let at = divide(index, blocks); // sample, block of it
     let value = values[4u * at.x];
-    var out = vec4<f32>();
+    let c = 4u * at.y + vec4(0u, 1u, 2u, 3u);
+    let cosine = c >= vec4(p.half);
+    let there = c < vec4(2u * p.half);
+    var angle = vec4<f32>();
     for (var i = 0u; i < 4u; i++) {
-        let c = 4u * at.y + i;
-        if (c >= 2u * p.half) { continue; }
-        // The reference's order of rounding: (value * W) * 2 * pi.
-        var angle = value * frequencies[select(c, c - p.half, c >= p.half)];
-        if (p.fourier == 1u) { angle = angle * 2.0 * 3.141592653589793; }
-        let rest = reduced(angle);
-        out[i] = select(cos(rest), sin(rest), c < p.half);
+        if (there[i]) { angle[i] = value * frequencies[select(c[i], c[i] - p.half, cosine[i])]; }
     }
-    y[index] = out;
+    // The reference's order of rounding: (value * W) * 2 * pi.
+    if (p.fourier == 1u) { angle = angle * 2.0 * 3.141592653589793; }
+    let quarters = round(angle * 0.6366197723675814);
+    let rest = reduced(angle, quarters);
+    y[index] = select(vec4(0.0), sine(quarters + select(vec4(0.0), vec4(1.0), cosine), rest), there);
 }

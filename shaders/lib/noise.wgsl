@@ -1,6 +1,7 @@
 // Noise that is a function of what it is for: (seed, purpose, sample, step, element), never of a dispatch's shape.
 
 // include lib/philox.wgsl
+// include lib/sine.wgsl
 
 // Where a kernel's noise comes from; the fields of every such kernel's immediates.
 struct Noise {
@@ -25,11 +26,11 @@ fn uniform_from(bits: vec4<u32>) -> vec4<f32> {
 // Standard normal (Box and Muller 1958), two from two words.
 fn normal_from(bits: vec4<u32>) -> vec4<f32> {
     let u = uniform_from(bits);
-    let radius = sqrt(-2.0 * log(u.xz + 0x1p-24f));
-    let angle = 6.283185307179586f * u.yw;
-    let c = radius * cos(angle);
-    let s = radius * sin(angle);
-    return vec4(c.x, s.x, c.y, s.y);
+    // A driver may have the logarithm of 1 above 0.
+    let radius = sqrt(max(-2.0 * log(u.xz + 0x1p-24f), vec2(0.0)));
+    let quarters = round(4.0 * u.yyww);
+    let rest = 6.283185307179586f * (u.yyww - 0.25 * quarters);
+    return radius.xxyy * sine(quarters + vec4(1.0, 0.0, 1.0, 0.0), rest);
 }
 
 // -1 or 1.

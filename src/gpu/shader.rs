@@ -93,7 +93,7 @@ macro_rules! library {
 
 library! {
     "conv2d/geometry", "lib/activation", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/normal",
-    "lib/philox",
+    "lib/philox", "lib/sine",
 }
 
 /// How a tensor's elements are stored. Arithmetic and accumulation are f32 in either case.
