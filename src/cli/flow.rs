@@ -130,8 +130,7 @@ impl Flow {
         let mut evaluations = 0.0;
         for first in (0..n).step_by(self.batch) {
             let part = from.part(first, self.batch.min(n - first));
-            let sampled =
-                self.with(|score| step(score, Tensor::from_slice(&self.gpu, part.shape, &part.values)?))?;
+            let sampled = self.with(|score| step(score, part.upload(&self.gpu)?))?;
             to.values.extend(sampled.x.read()?);
             evaluations += sampled.evaluations * part.shape.n() as f64 / n as f64;
         }
