@@ -605,9 +605,7 @@ fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
 
 #[test]
 fn help_teaches_every_subcommand() {
-    for subcommand in [
-        "devices",
-        "train",
+    let of_models = [
         "sample",
         "likelihood",
         "encode",
@@ -616,13 +614,16 @@ fn help_teaches_every_subcommand() {
         "inpaint",
         "colorize",
         "restore",
-        "evaluate",
         "bound",
-        "noise-scales",
-        "bench",
-    ] {
+        "score",
+    ];
+    let others = ["devices", "train", "evaluate", "noise-scales", "convert", "bench"];
+    for subcommand in of_models.into_iter().chain(others) {
         let text = succeed(tweedie().args([subcommand, "--help"]));
         assert!(text.contains("Usage: tweedie"), "{text}");
+        let models = ["A run folder", "Hugging Face's layout", "hf:OWNER/NAME[@REVISION]"];
+        let told = models.iter().all(|model| text.contains(model));
+        assert!(told || others.contains(&subcommand), "{text}");
     }
     let message = succeed(tweedie().arg("--help"));
     assert!(message.contains("tweedie train configs/digits_ve.toml --out runs/digits"), "{message}");

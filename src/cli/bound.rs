@@ -1,6 +1,6 @@
 //! `tweedie bound`.
 
-use super::{Common, data, open_score_model, print};
+use super::{Common, MODEL, data, open_score_model, print};
 use crate::data::{Dataset, scale};
 use crate::eval::{Bound, Terms};
 use crate::files::atomically;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
     tweedie bound runs/ddpm -n 100\n  \
     tweedie bound runs/ddpm --data digits --variance beta_tilde --terms terms.csv")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// The data: `digits`, `digits_color`, or an IDX file [default: the model's test images]
     #[arg(long, value_name = "digits|digits_color|FILE")]

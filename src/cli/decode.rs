@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow, Followed};
 use super::tensors::{self, Tensors};
-use super::{Common, input, output, print};
+use super::{Common, MODEL, input, output, print};
 use crate::config::Method;
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
     tweedie decode runs/digits --in z.safetensors --out again.png\n  \
     tweedie decode runs/digits --in z.safetensors --temperature 0.9 --denoise --out calmer.npz")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// The latents: `z` [n, c, h, w]
     #[arg(long = "in", value_name = "Z.safetensors")]

@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// The IDX file of training images that copies are looked for in, where --data is a file
     #[arg(long, value_name = "FILE")]
     train: Option<PathBuf>,
-    /// The classifier that tells whether samples are of the class asked for
+    /// The classifier that tells whether samples are of the class asked for, a run folder or a checkpoint
     #[arg(long, value_name = "MODEL", requires = "class")]
     classifier: Option<PathBuf>,
     /// The class that was asked for, or several with as many samples each, in order

@@ -1,9 +1,9 @@
 //! `tweedie inpaint`.
 
-use super::Common;
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn, shape};
 use super::image_input::{Input, read_mask};
+use super::{Common, MODEL};
 use crate::sample::{Impute, Sampler};
 use crate::tensor::Tensor;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
     tweedie inpaint runs/digits --in data:digits:3 --mask left -n 20 --out completions.png\n  \
     tweedie inpaint runs/digits --in digit.png --mask mask.png --out completed/")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// The images: F.png, a folder of them, F.npz, F.safetensors, or data:digits:I for test digit I, I-J for several
     #[arg(long = "in", value_name = "IMAGE")]

@@ -1,7 +1,7 @@
 //! `tweedie likelihood`.
 
 use super::flow::{self, Flow};
-use super::{Common, data, print};
+use super::{Common, MODEL, data, print};
 use crate::data::{Dataset, dequantised};
 use crate::kernels::hutchinson::Probe;
 use crate::random::{Key, Purpose};
@@ -21,7 +21,7 @@ use std::path::PathBuf;
     tweedie likelihood runs/digits --data digits -n 32 --exact\n  \
     tweedie likelihood runs/digits --data digits --probes 4 --draws 5")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// The data: `digits`, `digits_color` (test images of both), or an IDX file [default: the model's test data]
     #[arg(long, value_name = "digits|digits_color|FILE")]

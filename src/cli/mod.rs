@@ -33,7 +33,7 @@ use crate::gpu::Gpu;
 use clap::builder::RangedI64ValueParser;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use model::{open_model, open_score_model};
+use model::{MODEL, open_model, open_score_model};
 use std::process::ExitCode;
 
 /// Train score-based generative models and sample from them on any GPU.

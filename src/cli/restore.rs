@@ -6,7 +6,7 @@ use super::image_input::{Input, read_mask};
 use super::input::floats;
 use super::output::Images;
 use super::tensors::Batch;
-use super::{Common, note, whole};
+use super::{Common, MODEL, note, whole};
 use crate::config::{self, Measure, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::concat;
@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
     tweedie restore runs/digits --problem super.toml --in measured.npz --out restored.npz"
 )]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// What was measured, and how noisy
     #[arg(long, value_name = "P.toml")]

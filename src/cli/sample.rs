@@ -1,8 +1,8 @@
 //! `tweedie sample`.
 
-use super::Common;
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn};
+use super::{Common, MODEL};
 use std::path::PathBuf;
 
 /// Draw samples from a model.
@@ -17,8 +17,7 @@ use std::path::PathBuf;
     tweedie sample runs/digits -n 10 --class all --classifier runs/classifier --out classes.png\n  \
     tweedie sample runs/digits -n 4 --trajectory reverse.png --show both --out samples.png")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, a checkpoint, a folder in Hugging Face's layout, or
-    /// hf:OWNER/NAME[@REVISION]
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// How many samples, of each class if several are asked for
     #[arg(short, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]

@@ -1,7 +1,7 @@
 //! `tweedie score`.
 
 use super::tensors::{self, Batch, Named, Tensors};
-use super::{Common, input, open_model, output, print};
+use super::{Common, MODEL, input, open_model, output, print};
 use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::kernels::hutchinson::{Probe, Probes};
@@ -25,8 +25,7 @@ use std::path::{Path, PathBuf};
     tweedie score runs/digits --in points.safetensors --out flow.safetensors --divergence --probes 8\n  \
     tweedie score runs/digits --in points.safetensors --out net.safetensors --network")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, a checkpoint, a folder in Hugging Face's layout, or
-    /// hf:OWNER/NAME[@REVISION]
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// Where to read `x`, `t`, and `eps` if it is given
     #[arg(long = "in", value_name = "F.safetensors")]
