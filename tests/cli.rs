@@ -489,7 +489,10 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--atol", "-1"], "--atol -1"),
         (vec!["--out", out, "--churn", "nan"], "--churn"),
         (vec!["--out", out, "--eta", "1.5"], "--eta 1.5"),
-        (vec!["--out", out, "--sampler", "pc", "--schedule", "edm"], "leave sampling.schedule out"),
+        (
+            vec!["--out", out, "--predictor", "none", "--corrector", "none"],
+            "without a predictor and without a corr",
+        ),
         (vec!["--out", out, "--corrector-steps", "0"], "--corrector-steps 0"),
         (vec!["--out", "samples.jpg"], "written as .png, .npz"),
         (vec!["--out", out, "--animate", "film.mp4"], "ends in .gif"),
@@ -514,6 +517,59 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         std::fs::write(&path, bytes).expect("a file");
         let message = sample(&path, &["--out", out]);
         assert!(message.contains("truncated"), "{name}: {message}");
+    }
+}
+
+#[test]
+fn an_option_that_the_sampler_has_no_use_for_is_refused() {
+    let (run, folder) = (trained(), folder());
+    let out = folder.path().join("s.png");
+    let refused = |command: &str, args: &[&str]| {
+        refuse(tweedie().arg(command).arg(run).args(args).arg("--out").arg(&out))
+    };
+    // The model's own sampler is pc.
+    for (sampler, option, value) in [
+        ("pc", "schedule", "edm"),
+        ("pc", "rtol", "1e-3"),
+        ("pc", "churn", "1"),
+        ("ald", "schedule", "time"),
+        ("ald", "snr", "0.1"),
+        ("ode", "steps", "10"),
+        ("ode", "predictor", "none"),
+        ("adaptive_sde", "corrector", "none"),
+        ("heun", "atol", "1e-3"),
+        ("heun", "eta", "1"),
+        ("euler", "error-norm", "batch"),
+        ("ddim", "corrector-steps", "2"),
+        ("dpmpp_3m", "churn", "1"),
+    ] {
+        let flag = format!("--{option}");
+        let expected = format!("{flag}: the sampler {sampler} has no use for it; leave it out");
+        let message = refused("sample", &["--sampler", sampler, &flag, value]);
+        assert!(message.contains(&expected), "{sampler}: {message}");
+        if sampler == "pc" {
+            let known = ["--in", "data:digits:3", "--mask", "left", &flag, value];
+            assert!(refused("inpaint", &known).contains(&expected), "inpaint {flag}");
+        }
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn usage_errors_are_one_line() {
+    for (args, expected) in [
+        (&["smaple"][..], "unrecognized subcommand"),
+        (&["sample"], "required arguments were not provided"),
+        (&["sample", "runs/digits", "--out", "s.png", "--stepz", "4"], "unexpected argument '--stepz'"),
+        (&["sample", "runs/digits", "--out", "s.png", "--steps", "four"], "invalid value 'four'"),
+        (&["sample", "runs/digits", "--out", "s.png", "--sampler", "huen"], "possible values"),
+        (&["likelihood", "runs/digits", "--exact", "--probes", "2"], "cannot be used with"),
+    ] {
+        let Output { status, stdout, stderr } = tweedie().args(args).output().expect("the program starts");
+        let text = String::from_utf8(stderr).expect("text");
+        assert!(!status.success() && stdout.is_empty(), "{args:?}: {text}");
+        assert!(text.starts_with("error: ") && text.lines().count() == 1, "{args:?}: {text}");
+        assert!(text.contains(expected) && text.contains("--help"), "{args:?}: {text}");
     }
 }
 

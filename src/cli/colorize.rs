@@ -48,7 +48,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.model.display()
     );
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;
-    let sampler = model.predictor_corrector(drawing.sampler)?;
+    let sampler = model.predictor_corrector(drawing)?;
     let input = Input::read_like(&args.input, &model.config.data)?.each(args.n)?;
     let n = input.samples();
     let drawn = asked.each(&model.scorer, |score| {

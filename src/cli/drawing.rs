@@ -110,26 +110,22 @@ impl Drawing {
 
     /// Refuses options that a sampler has no use for.
     fn refuse_idle(&self, method: Method) -> anyhow::Result<()> {
-        let pc = method == Method::Pc;
-        let adaptive = matches!(method, Method::Ode | Method::AdaptiveSde);
+        let (pc, adaptive) = (method == Method::Pc, method.is_adaptive());
         let multistep = matches!(method, Method::Ddim | Method::Dpmpp2m | Method::Dpmpp3m);
-        for (option, asked, used) in [
+        let options = [
             ("steps", self.steps.is_some(), !adaptive),
             ("predictor", self.predictor.is_some(), pc),
             ("corrector", self.corrector.is_some(), pc),
             ("snr", self.snr.is_some(), pc),
             ("corrector-steps", self.corrector_steps.is_some(), pc || method == Method::Ald),
+            ("schedule", self.schedule.is_some(), method.has_grid()),
             ("rtol", self.rtol.is_some(), adaptive),
             ("atol", self.atol.is_some(), adaptive),
             ("error-norm", self.error_norm.is_some(), adaptive),
             ("churn", self.churn.is_some(), method == Method::StochasticHeun),
             ("eta", self.eta.is_some(), multistep),
-        ] {
-            let name = method.to_possible_value();
-            let name = name.as_ref().map_or("this", |value| value.get_name());
-            anyhow::ensure!(!asked || used, "--{option}: the sampler {name} has no use for it; leave it out");
-        }
-        Ok(())
+        ];
+        refuse_idle(method, &options)
     }
 
     /// Reads a model, with these options in the place of its own.
@@ -240,13 +236,16 @@ impl Opened {
     }
 
     /// The predictor–corrector sampler, the only one into which known values can be put.
-    pub fn predictor_corrector(&self, asked: Option<Method>) -> anyhow::Result<PredictorCorrector> {
+    pub fn predictor_corrector(&self, asked: &Drawing) -> anyhow::Result<PredictorCorrector> {
         anyhow::ensure!(
-            asked.is_none_or(|method| method == Method::Pc),
+            asked.sampler.is_none_or(|method| method == Method::Pc),
             "--sampler: known values are put into a predictor-corrector sampler; leave it out, or say pc"
         );
-        let sampling = &self.config.sampling;
-        Ok(PredictorCorrector::new(self.scorer.model.sde, sampling, sampling.steps)?)
+        asked.refuse_idle(Method::Pc)?;
+        let mut config = self.config.clone();
+        config.sampling.set_method(Method::Pc);
+        let steps = steps(&config, asked.steps);
+        Ok(PredictorCorrector::new(self.scorer.model.sde, &config.sampling, steps)?)
     }
 }
 
@@ -295,6 +294,16 @@ impl<'a> Drawn<'a> {
     }
 }
 
+/// Refuses options that a sampler has no use for: of each its name, whether it is asked for, and whether the sampler uses it.
+pub(super) fn refuse_idle(method: Method, options: &[(&str, bool, bool)]) -> anyhow::Result<()> {
+    let name = method.to_possible_value();
+    let name = name.as_ref().map_or("this", |value| value.get_name());
+    for (option, asked, used) in options {
+        anyhow::ensure!(!asked || *used, "--{option}: the sampler {name} has no use for it; leave it out");
+    }
+    Ok(())
+}
+
 /// The images that a model makes.
 pub(super) fn shape(config: &Config, n: u32) -> Shape {
     let size = config.data.image_size;
@@ -313,11 +322,7 @@ fn override_sampling(sampling: &mut Sampling, asked: &Drawing) {
     fn set<T: Copy>(value: &mut T, asked: Option<T>) {
         *value = asked.unwrap_or(*value);
     }
-    if asked.sampler.is_some_and(|method| method != sampling.method) {
-        // The configuration's steps are those of its own method.
-        sampling.steps = 0;
-    }
-    set(&mut sampling.method, asked.sampler);
+    sampling.set_method(asked.sampler.unwrap_or(sampling.method));
     set(&mut sampling.predictor, asked.predictor);
     set(&mut sampling.corrector, asked.corrector);
     set(&mut sampling.snr, asked.snr);

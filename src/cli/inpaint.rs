@@ -41,7 +41,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let model = drawing.open(&args.model, &gpu)?;
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;
     let data = &model.config.data;
-    let sampler = model.predictor_corrector(drawing.sampler)?;
+    let sampler = model.predictor_corrector(drawing)?;
     let input = Input::read_like(&args.input, data)?.each(args.n)?;
     let n = input.samples();
     let one = shape(&model.config, 1);

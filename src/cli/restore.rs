@@ -142,7 +142,7 @@ const PARTICLES: usize = 8;
 fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
     let sampling = &model.config.sampling;
     let alone = matches!(args.method, Method::Paper) || sampling.method != config::Method::Pc;
-    let of = |count| Ok(Particles::new(model.predictor_corrector(None)?, count)?);
+    let of = |count| Ok(Particles::new(model.predictor_corrector(&args.drawing)?, count)?);
     match args.particles {
         // A predictor without noise has no use for them.
         None if !alone => Ok(of(PARTICLES).ok()),
