@@ -92,6 +92,38 @@ fn encode_and_decode_give_a_picture_back() {
 }
 
 #[test]
+fn decoding_takes_the_steps_that_are_asked_for_or_usual_for_its_sampler() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let mut encode = tweedie();
+    encode.arg("encode").arg(trained()).args(["--in", "data:digits:0-1"]).args(LOOSE);
+    succeed(encode.arg("--out").arg(at("z.safetensors")));
+    let decode = |args: &[&str]| {
+        let mut command = tweedie();
+        command.arg("decode").arg(trained()).arg("--in").arg(at("z.safetensors")).args(args);
+        command.arg("--json").arg("--out").arg(at("x.npz"));
+        command
+    };
+    // The model's own sampler has 5 steps; Heun's usual 18, of two evaluations each, are not those.
+    for (args, evaluations) in [
+        (&["--sampler", "heun"][..], 36.0),
+        (&["--sampler", "heun", "--steps", "4"], 8.0),
+        (&["--sampler", "ddim", "--steps", "4"], 4.0),
+    ] {
+        assert_eq!(json(&succeed(&mut decode(args)))["nfev"].as_f64(), Some(evaluations), "{args:?}");
+    }
+    for (args, expected) in [
+        (&["--steps", "4"][..], "--steps: the sampler ode has no use for it; leave it out"),
+        (&["--sampler", "heun", "--rtol", "1e-3"], "--rtol: the sampler heun has no use for it"),
+        (&["--sampler", "pc"], "--sampler: decoding follows the flow, without noise; take ode"),
+        (&["--sampler", "heun", "--steps", "-1"], "--steps"),
+    ] {
+        let message = refuse(&mut decode(args));
+        assert!(message.contains(expected), "{args:?}: {message}");
+    }
+}
+
+#[test]
 fn interpolation_goes_from_one_image_to_the_other() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);

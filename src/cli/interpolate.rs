@@ -64,7 +64,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         shape: latents.shape.with_n(args.steps),
         values: great_circle(&latents.part(0, 1).values, &latents.part(1, 1).values, args.steps),
     };
-    let followed = flow.decode(&between, Method::Ode, args.denoise)?;
+    let followed = flow.decode(&between, (Method::Ode, None), args.denoise)?;
     let written = decode::write(&args.out, &followed, &flow, Some(args.steps))?;
     decode::report(common, &followed, written)
 }
