@@ -654,7 +654,7 @@ fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
             assert!((rows[29][3 + column] + rows[29][1 + column] - total).abs() < 1e-9);
         }
         assert!(refuse(bound("6").args(["--data", "Cargo.toml"])).contains("Cargo.toml"));
-        assert!(refuse(&mut bound("500")).contains("there are only 360 images"));
+        assert!(refuse(&mut bound("500")).contains("the data hold 360 images"));
     }
     assert!(refuse(tweedie().arg("bound").arg(trained())).contains("training.sde = vpsde"));
 }

@@ -1,6 +1,6 @@
 //! `tweedie bound`.
 
-use super::{Common, MODEL, data, open_score_model, print};
+use super::{Common, MODEL, count, data, open_score_model, print};
 use crate::data::{Dataset, scale};
 use crate::eval::{Bound, Terms};
 use crate::files::atomically;
@@ -63,7 +63,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         sde.n
     );
     let set = data::of_model(args.data.as_deref(), config)?;
-    ensure!(args.n <= set.len(), "-n {}: there are only {} images", args.n, set.len());
+    ensure!(args.n <= set.len(), "-n {}: the data hold {}", args.n, count(set.len(), "image"));
     let scorer = checkpoint.scorer(&common.open()?, args.weights)?;
     let chain = Chain::new(&sde);
     let seed = args.seed.unwrap_or(config.seed);
@@ -152,7 +152,7 @@ fn show(columns: &[Column], bound: &Bound, n: usize, steps: usize) -> anyhow::Re
         let cells: Vec<String> = columns.iter().map(|c| format!("{:>18}", value(c))).collect();
         print(format!("{name:<32}{}", cells.concat()))
     };
-    row(&format!("bits/dim of {n} images"), &|c| format!("σ² = {}", c.name()))?;
+    row(&format!("bits/dim of {}", count(n, "image")), &|c| format!("σ² = {}", c.name()))?;
     row("L_T, the prior", &|c| format!("{:.4}", c.bits(c.terms.prior)))?;
     row(&format!("L_{} … L_1, the reverse steps", steps - 1), &|c| {
         format!("{:.4}", c.bits(c.terms.steps.iter().sum()))

@@ -4,7 +4,7 @@ use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn};
 use super::image_input::Input;
 use super::tensors::Batch;
-use super::{Common, MODEL};
+use super::{Common, MODEL, count};
 use crate::sample::{Impute, Sampler};
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         true => drawn.images.rows_beside(grey(input.images()), args.n.unwrap_or(1) as usize),
         false => drawn.images.in_columns(input.columns()),
     };
-    drawing.write(common.json, &drawn, "colourings", asked.report())
+    drawing.write(common.json, &drawn, &count(drawn.n, "colouring"), asked.report())
 }
 
 /// The mean of each pixel's channels, in all of them.

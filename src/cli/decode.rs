@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow, Followed};
 use super::tensors::{self, Tensors};
-use super::{Common, MODEL, input, output, print, whole};
+use super::{Common, MODEL, count, input, output, print, whole};
 use crate::config::Method;
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -89,5 +89,6 @@ pub(super) fn report(common: &Common, followed: &Followed, written: Vec<String>)
     if common.json {
         return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": written }));
     }
-    print(format!("{n} samples, {evaluations:.1} score evaluations each: {}", written.join(", ")))
+    let samples = count(n, "sample");
+    print(format!("{samples}, {evaluations:.1} score evaluations each: {}", written.join(", ")))
 }

@@ -184,10 +184,17 @@ impl Drawing {
             "the sampler has diverged: some samples are not finite; use more --steps or a smaller --snr"
         );
         let images = Images::new(shape(config, n), values, config.data.centered);
-        Ok(Drawn { n, images, evaluations, acceptance, film, seconds: started.elapsed().as_secs_f64() })
+        Ok(Drawn {
+            n: n as usize,
+            images,
+            evaluations,
+            acceptance,
+            film,
+            seconds: started.elapsed().as_secs_f64(),
+        })
     }
 
-    /// Writes what was drawn and says so; `more` is for machines.
+    /// Writes what was drawn and says so: `what` it is, and `more` for machines.
     pub fn write(
         &self,
         json: bool,
@@ -206,7 +213,7 @@ impl Drawing {
             let accepted = acceptance.map(|share| format!(", {:.1} % accepted", 100.0 * share));
             let accepted = accepted.unwrap_or_default();
             return super::print(format!(
-                "{n} {what}, {evaluations} score evaluations each{accepted}, {seconds:.1} s: {files}"
+                "{what}, {evaluations} score evaluations each{accepted}, {seconds:.1} s: {files}"
             ));
         }
         let mut report = serde_json::json!({
@@ -263,7 +270,7 @@ pub(super) struct Batch {
 /// What was drawn.
 pub(super) struct Drawn<'a> {
     /// How many samples.
-    n: u32,
+    pub n: usize,
     /// The samples.
     pub images: Images,
     /// Evaluations of the score for one sample.

@@ -1,7 +1,7 @@
 //! `tweedie encode`.
 
 use super::flow::{self, Flow, Followed};
-use super::{Common, MODEL, input, output, print, tensors};
+use super::{Common, MODEL, count, input, output, print, tensors};
 use std::path::PathBuf;
 
 /// Take images to their latent codes by the probability flow.
@@ -34,5 +34,5 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if common.json {
         return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": [out] }));
     }
-    print(format!("{n} latents, {evaluations:.1} score evaluations each: {out}"))
+    print(format!("{}, {evaluations:.1} score evaluations each: {out}", count(n, "latent")))
 }

@@ -3,7 +3,7 @@
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn, shape};
 use super::image_input::{Input, read_mask};
-use super::{Common, MODEL};
+use super::{Common, MODEL, count};
 use crate::sample::{Impute, Sampler};
 use crate::tensor::Tensor;
 use std::path::PathBuf;
@@ -58,5 +58,5 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     // The model's range may round what is known; the images say what it is.
     drawn.images.keep(|sample| input.of(sample), &mask);
     drawn.images = drawn.images.in_columns(input.columns());
-    drawing.write(common.json, &drawn, "completions", asked.report())
+    drawing.write(common.json, &drawn, &count(drawn.n, "completion"), asked.report())
 }

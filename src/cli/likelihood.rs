@@ -1,7 +1,7 @@
 //! `tweedie likelihood`.
 
 use super::flow::{self, Flow};
-use super::{Common, MODEL, data, print};
+use super::{Common, MODEL, count, data, print};
 use crate::data::{Dataset, dequantised};
 use crate::kernels::hutchinson::Probe;
 use crate::random::{Key, Purpose};
@@ -79,7 +79,8 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let parts = [(of_probes, "the probes"), (of_draws, "dequantisation")];
     let parts =
         parts.map(|(part, whose)| part.map_or(String::new(), |e| format!(", ± {e:.4} of it by {whose}")));
-    print(format!("{mean:.4}{error} bits/dim{}, {n} images, {nfev:.1} evaluations each", parts.concat()))
+    let (parts, images) = (parts.concat(), count(n, "image"));
+    print(format!("{mean:.4}{error} bits/dim{parts}, {images}, {nfev:.1} evaluations each"))
 }
 
 /// log p of `count` images from number `first` on, dequantised for the draw of this number, and the evaluations.

@@ -173,6 +173,11 @@ where
     RangedI64ValueParser::new().range(0..=i64::MAX)
 }
 
+/// So many of something: "1 image", "2 images".
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Writes a line to standard error, whether anybody reads it or not.
 fn note(line: impl std::fmt::Display) {
     use std::io::Write;

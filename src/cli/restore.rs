@@ -6,7 +6,7 @@ use super::image_input::{Input, read_mask};
 use super::input::floats;
 use super::output::Images;
 use super::tensors::Batch;
-use super::{Common, MODEL, note, whole};
+use super::{Common, MODEL, count, note, whole};
 use crate::config::{self, Measure, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::concat;
@@ -125,7 +125,8 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         note("the restorations are further from the measurements than the noise explains; try more --steps");
     }
     let what = format!(
-        "restorations whose measurements are {residual:.4} from those given (rms; noise {})",
+        "{} whose measurements are {residual:.4} from those given (rms; noise {})",
+        count(drawn.n, "restoration"),
         problem.noise_std
     );
     let mut more = serde_json::json!({ "residual": residual, "noise_std": problem.noise_std });

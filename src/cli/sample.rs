@@ -2,7 +2,7 @@
 
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn};
-use super::{Common, MODEL};
+use super::{Common, MODEL, count};
 use std::path::PathBuf;
 
 /// Draw samples from a model.
@@ -39,5 +39,6 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
             Ok(sampler.run(score, x, batch.draw, watch)?)
         })
     })?;
-    args.drawing.write(common.json, &Drawn::join(drawn), "samples", asked.report())
+    let drawn = Drawn::join(drawn);
+    args.drawing.write(common.json, &drawn, &count(drawn.n, "sample"), asked.report())
 }

@@ -1,7 +1,7 @@
 //! `tweedie score`.
 
 use super::tensors::{self, Batch, Named, Tensors};
-use super::{Common, MODEL, input, open_model, output, print};
+use super::{Common, MODEL, count, input, open_model, output, print};
 use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::kernels::hutchinson::{Probe, Probes};
@@ -82,7 +82,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if common.json {
         return print(serde_json::json!({ "n": input.t.len(), "tensors": names, "written": out }));
     }
-    print(format!("{} of {} points: {out}", names.join(", "), input.t.len()))
+    print(format!("{} of {}: {out}", names.join(", "), count(input.t.len(), "point")))
 }
 
 /// The input file's tensors.
