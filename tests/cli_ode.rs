@@ -177,6 +177,20 @@ fn likelihood_is_reported_with_its_errors() {
 }
 
 #[test]
+fn a_picture_that_cannot_be_decoded_is_told_of_once() {
+    let folder = folder();
+    let broken = folder.path().join("broken.png");
+    for (bytes, cause) in [(&b"no picture"[..], "signature"), (b"\x89PNG\r\n\x1a\n", "end of file")] {
+        std::fs::write(&broken, bytes).expect("a file");
+        let mut command = tweedie();
+        command.arg("encode").arg(trained()).arg("--in").arg(&broken);
+        let message = refuse(command.arg("--out").arg(folder.path().join("z.safetensors")));
+        assert!(message.contains("broken.png cannot be read: "), "{message}");
+        assert_eq!(message.matches(cause).count(), 1, "{message}");
+    }
+}
+
+#[test]
 fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
