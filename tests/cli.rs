@@ -573,21 +573,44 @@ fn usage_errors_are_one_line() {
     }
 }
 
+/// The first images of a set as `tweedie sample` writes samples.
+fn write_samples(path: &Path, set: &tweedie::data::Dataset, count: usize) {
+    use npyz::WriterBuilder;
+    let levels = (0..count).flat_map(|i| set.image(i));
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(path).expect("a file"));
+    archive.start_file("samples.npy", zip::write::SimpleFileOptions::default()).expect("an entry");
+    let shape = [count, set.size, set.size, set.channels].map(|extent| extent as u64);
+    let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+    let mut array = options.writer(&mut archive).begin_nd().expect("a header");
+    array.extend(levels.map(|level| f32::from(*level) / 255.0)).expect("values");
+    array.finish().expect("an array");
+    archive.finish().expect("an archive");
+}
+
+#[test]
+fn copies_are_looked_for_among_the_training_images_of_all_data_that_are_built_in() {
+    use tweedie::data::{Dataset, Split};
+    let folder = folder();
+    let path = folder.path().join("train.npz");
+    for (name, set) in
+        [("digits", Dataset::digits(Split::Train)), ("digits_color", Dataset::digits_color(Split::Train))]
+    {
+        write_samples(&path, &set.expect("digits"), 20);
+        let text = succeed(tweedie().arg("evaluate").arg(&path).args(["--data", name]));
+        assert!(text.contains("copies of training images: 20 of 20 samples"), "{name}: {text}");
+        let mut command = tweedie();
+        command.arg("evaluate").arg(&path).args(["--data", name, "--train", "images.idx"]);
+        assert!(refuse(&mut command).contains("--train: the training images of"), "{name}");
+    }
+}
+
 #[test]
 fn real_digits_are_as_far_apart_as_the_reference_measured() {
     // 1,437 training digits against 360 test digits: 0.27.
     let folder = folder();
     let path = folder.path().join("train.npz");
     let set = tweedie::data::Dataset::digits(tweedie::data::Split::Train).expect("digits");
-    let values: Vec<f32> = set.pixels.iter().map(|level| f32::from(*level) / 255.0).collect();
-    use npyz::WriterBuilder;
-    let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).expect("a file"));
-    archive.start_file("samples.npy", zip::write::SimpleFileOptions::default()).expect("an entry");
-    let options = npyz::WriteOptions::new().default_dtype().shape(&[1437, 8, 8, 1]);
-    let mut array = options.writer(&mut archive).begin_nd().expect("a header");
-    array.extend(values).expect("values");
-    array.finish().expect("an array");
-    archive.finish().expect("an archive");
+    write_samples(&path, &set, set.len());
     let text = succeed(tweedie().arg("evaluate").arg(&path).arg("--json"));
     let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let distance = report["frechet_distance"].as_f64().expect("a number");
