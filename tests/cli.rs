@@ -650,7 +650,7 @@ fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
             command.args(["--set", assignment]);
         }
         succeed(&mut command);
-        let table = at("terms.csv");
+        let table = at("tables").join("terms.csv");
         let bound = |n: &str| {
             let mut command = tweedie();
             command.arg("bound").arg(&run).args(["--batch", "4", "-n", n]);
@@ -677,6 +677,9 @@ fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
             assert!((rows[29][3 + column] + rows[29][1 + column] - total).abs() < 1e-9);
         }
         assert!(refuse(bound("6").args(["--data", "Cargo.toml"])).contains("Cargo.toml"));
+        let message = refuse(bound("6").args(["--terms", "/dev/null/x/terms.csv"]));
+        assert!(message.contains("/dev/null/x/terms.csv cannot be written; make room there"), "{message}");
+        assert!(!message.contains(".writing-"), "{message}");
         assert!(refuse(&mut bound("500")).contains("the data hold 360 images"));
     }
     assert!(refuse(tweedie().arg("bound").arg(trained())).contains("training.sde = vpsde"));

@@ -1,15 +1,14 @@
 //! `tweedie bound`.
 
-use super::{Common, MODEL, count, data, open_score_model, print};
+use super::{Common, MODEL, count, data, open_score_model, output, print};
 use crate::data::{Dataset, scale};
 use crate::eval::{Bound, Terms};
-use crate::files::atomically;
 use crate::nn::{Label, Scorer};
 use crate::random::{Key, Purpose};
 use crate::sde::{Chain, PosteriorVariance, SdeKind, bits_per_dim};
 use crate::tensor::{Shape, Tensor};
 use crate::train::Weights;
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use std::path::PathBuf;
 
 /// Bound the likelihood of test images by DDPM's chain, term by term: bits/dim, and rate against distortion.
@@ -48,6 +47,7 @@ pub(super) struct Args {
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(args.n > 0, "-n 0: ask for at least one image");
     ensure!(args.batch > 0, "--batch 0: at least one image has to be looked at at once");
+    args.terms.as_deref().map_or(Ok(()), output::check_file)?;
     let checkpoint = open_score_model(&args.model)?;
     let config = checkpoint.config();
     let sde = config.sde();
@@ -75,9 +75,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let columns: Vec<Column> =
         kinds.into_iter().map(|kind| Column::new(&bound, kind, set.image_len())).collect();
     if let Some(path) = &args.terms {
-        let table = table(&columns, &bound, chain.len());
-        atomically(path, |aside| std::fs::write(aside, &table))
-            .with_context(|| format!("{} cannot be written", path.display()))?;
+        output::written(path, table(&columns, &bound, chain.len()).as_bytes())?;
     }
     if common.json {
         let column = |c: &Column| {
