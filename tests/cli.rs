@@ -711,6 +711,32 @@ fn help_teaches_every_subcommand() {
     assert!(message.contains("tweedie train configs/digits_ve.toml --out runs/digits"), "{message}");
 }
 
+/// The keys of every line of JSON.
+fn keys(lines: &str) -> Vec<String> {
+    let line =
+        |line: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line).expect("JSON");
+    lines.lines().flat_map(|text| line(text).into_iter().map(|(key, _)| key)).collect()
+}
+
+#[test]
+fn help_names_what_lines_of_json_hold() {
+    let folder = folder();
+    let trained = train(&folder.path().join("run"), &[]).args(["--steps", "5", "--json"]).output();
+    let trained = String::from_utf8(trained.expect("the program starts").stdout).expect("text");
+    let bench = |args: &[&str]| succeed(tweedie().arg("bench").args(args).arg("--json"));
+    for (command, lines) in [
+        (&["train"][..], trained),
+        (&["bench", "roofline"], bench(&["roofline"])),
+        (&["bench", "kernels"], bench(&["kernels", "--only", "embedding"])),
+    ] {
+        let (help, keys) = (succeed(tweedie().args(command).arg("--help")), keys(&lines));
+        assert!(!keys.is_empty(), "{command:?}");
+        for key in keys {
+            assert!(help.contains(&format!("`{key}`")), "{command:?} does not tell of `{key}`: {help}");
+        }
+    }
+}
+
 #[test]
 fn bench_measures_the_ceilings_and_kernels() {
     let text = succeed(tweedie().args(["bench", "roofline", "--json"]));
