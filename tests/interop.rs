@@ -36,7 +36,7 @@ pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-fn import(fixture: &Path, out: &Path) -> Command {
+pub fn import(fixture: &Path, out: &Path) -> Command {
     let mut command = tweedie();
     command.arg("convert").arg(fixture.join("checkpoint.pth")).arg(out);
     command.arg("--config").arg(fixture.join("config.json"));

@@ -219,9 +219,7 @@ impl Drawing {
         let mut report = serde_json::json!({
             "n": n, "evaluations": evaluations, "acceptance": acceptance, "seconds": seconds, "written": written,
         });
-        if let (Some(report), serde_json::Value::Object(more)) = (report.as_object_mut(), more) {
-            report.extend(more);
-        }
+        super::extend(&mut report, more);
         super::print(report)
     }
 }

@@ -178,6 +178,13 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// Puts the keys of one JSON object into another.
+fn extend(object: &mut serde_json::Value, more: serde_json::Value) {
+    if let (Some(object), serde_json::Value::Object(more)) = (object.as_object_mut(), more) {
+        object.extend(more);
+    }
+}
+
 /// Writes a line to standard error, whether anybody reads it or not.
 fn note(line: impl std::fmt::Display) {
     use std::io::Write;

@@ -13,7 +13,7 @@ use crate::sample::{Score, probability_flow};
 use crate::tensor::Tensor;
 use crate::train::Weights;
 use anyhow::ensure;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Evaluate a model's score at given points and times.
 ///
@@ -55,14 +55,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(args.probes != Some(0), "--probes 0: at least one is needed");
     output::check_tensors(&args.out)?;
     let checkpoint = open_model(&args.model)?;
-    let input = Input::read(&args.input, &checkpoint.config().data)?;
-    for (option, asked) in [("probes", args.probes.is_some()), ("seed", args.seed.is_some())] {
-        ensure!(
-            !asked || input.eps.is_none(),
-            "--{option}: the probes are `eps` of {}, and none are drawn; leave one of them out",
-            args.input.display()
-        );
-    }
+    let input = Input::read(args, &checkpoint.config().data)?;
     if !args.network {
         ensure!(
             input.t.iter().all(|t| *t > 0.0 && *t <= 1.0),
@@ -94,7 +87,8 @@ struct Input {
 }
 
 impl Input {
-    fn read(path: &Path, data: &Data) -> anyhow::Result<Input> {
+    fn read(args: &Args, data: &Data) -> anyhow::Result<Input> {
+        let path = &args.input;
         let file = Tensors::read(path)?;
         let x = input::tensor(&file, "x", path, data)?;
         let (shape, t) = file.tensor("t")?;
@@ -104,7 +98,8 @@ impl Input {
             "`t` of {} has shape {shape:?}, one number for each of the {n} samples is needed",
             path.display()
         );
-        let eps = file.probes("eps", x.shape)?;
+        let drawn = [("probes", args.probes.is_some()), ("seed", args.seed.is_some())];
+        let eps = file.probes("eps", x.shape, &drawn)?;
         Ok(Input { x, t: t.into_iter().map(f64::from).collect(), eps })
     }
 }

@@ -85,10 +85,19 @@ impl Tensors {
     }
 
     /// Probes of samples of a shape, if there are any, `[n, c, h, w]` or `[k, n, c, h, w]`: how many of each sample, and they as
-    /// `[k n, h, w, c]`.
-    pub fn probes(&self, name: &str, samples: Shape) -> anyhow::Result<Option<(usize, Batch)>> {
+    /// `[k n, h, w, c]`. Beside them no option is any use that is about drawn ones, `drawn` by name if it is asked for.
+    pub fn probes(
+        &self,
+        name: &str,
+        samples: Shape,
+        drawn: &[(&str, bool)],
+    ) -> anyhow::Result<Option<(usize, Batch)>> {
         if SafeTensors::deserialize(&self.bytes)?.tensor(name).is_err() {
             return Ok(None);
+        }
+        if let Some((option, _)) = drawn.iter().find(|(_, asked)| *asked) {
+            let path = self.path.display();
+            bail!("--{option}: the probes are `{name}` of {path}, and none are drawn; leave one of them out");
         }
         let (shape, values) = self.tensor(name)?;
         let Shape([n, h, w, c]) = samples;
