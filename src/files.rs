@@ -22,7 +22,8 @@ pub fn atomically<E: From<io::Error>>(
     // Readable by whom the user lets read, as any other file: temporary ones are private by default.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let aside = builder.tempfile_in(folder)?;
+    // The error names the temporary file, which says nothing to anybody.
+    let aside = builder.tempfile_in(folder).map_err(|e| io::Error::from(e.kind()))?;
     let permissions = aside.as_file().metadata()?.permissions();
     write(aside.path())?;
     // `write` may have replaced the file: what the path names now is what counts.

@@ -489,7 +489,10 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--atol", "-1"], "--atol -1"),
         (vec!["--out", out, "--churn", "nan"], "--churn"),
         (vec!["--out", out, "--eta", "1.5"], "--eta 1.5"),
-        (vec!["--out", out, "--sampler", "pc", "--schedule", "edm"], "leave sampling.schedule out"),
+        (
+            vec!["--out", out, "--predictor", "none", "--corrector", "none"],
+            "without a predictor and without a corr",
+        ),
         (vec!["--out", out, "--corrector-steps", "0"], "--corrector-steps 0"),
         (vec!["--out", "samples.jpg"], "written as .png, .npz"),
         (vec!["--out", out, "--animate", "film.mp4"], "ends in .gif"),
@@ -518,20 +521,96 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
 }
 
 #[test]
+fn an_option_that_the_sampler_has_no_use_for_is_refused() {
+    let (run, folder) = (trained(), folder());
+    let out = folder.path().join("s.png");
+    let refused = |command: &str, args: &[&str]| {
+        refuse(tweedie().arg(command).arg(run).args(args).arg("--out").arg(&out))
+    };
+    // The model's own sampler is pc.
+    for (sampler, option, value) in [
+        ("pc", "schedule", "edm"),
+        ("pc", "rtol", "1e-3"),
+        ("pc", "churn", "1"),
+        ("ald", "schedule", "time"),
+        ("ald", "snr", "0.1"),
+        ("ode", "steps", "10"),
+        ("ode", "predictor", "none"),
+        ("adaptive_sde", "corrector", "none"),
+        ("heun", "atol", "1e-3"),
+        ("heun", "eta", "1"),
+        ("euler", "error-norm", "batch"),
+        ("ddim", "corrector-steps", "2"),
+        ("dpmpp_3m", "churn", "1"),
+    ] {
+        let flag = format!("--{option}");
+        let expected = format!("{flag}: the sampler {sampler} has no use for it; leave it out");
+        let message = refused("sample", &["--sampler", sampler, &flag, value]);
+        assert!(message.contains(&expected), "{sampler}: {message}");
+        if sampler == "pc" {
+            let known = ["--in", "data:digits:3", "--mask", "left", &flag, value];
+            assert!(refused("inpaint", &known).contains(&expected), "inpaint {flag}");
+        }
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn usage_errors_are_one_line() {
+    for (args, expected) in [
+        (&["smaple"][..], "unrecognized subcommand"),
+        (&["sample"], "required arguments were not provided"),
+        (&["sample", "runs/digits", "--out", "s.png", "--stepz", "4"], "unexpected argument '--stepz'"),
+        (&["sample", "runs/digits", "--out", "s.png", "--steps", "four"], "invalid value 'four'"),
+        (&["sample", "runs/digits", "--out", "s.png", "--sampler", "huen"], "possible values"),
+        (&["likelihood", "runs/digits", "--exact", "--probes", "2"], "cannot be used with"),
+    ] {
+        let Output { status, stdout, stderr } = tweedie().args(args).output().expect("the program starts");
+        let text = String::from_utf8(stderr).expect("text");
+        assert!(!status.success() && stdout.is_empty(), "{args:?}: {text}");
+        assert!(text.starts_with("error: ") && text.lines().count() == 1, "{args:?}: {text}");
+        assert!(text.contains(expected) && text.contains("--help"), "{args:?}: {text}");
+    }
+}
+
+/// The first images of a set as `tweedie sample` writes samples.
+fn write_samples(path: &Path, set: &tweedie::data::Dataset, count: usize) {
+    use npyz::WriterBuilder;
+    let levels = (0..count).flat_map(|i| set.image(i));
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(path).expect("a file"));
+    archive.start_file("samples.npy", zip::write::SimpleFileOptions::default()).expect("an entry");
+    let shape = [count, set.size, set.size, set.channels].map(|extent| extent as u64);
+    let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
+    let mut array = options.writer(&mut archive).begin_nd().expect("a header");
+    array.extend(levels.map(|level| f32::from(*level) / 255.0)).expect("values");
+    array.finish().expect("an array");
+    archive.finish().expect("an archive");
+}
+
+#[test]
+fn copies_are_looked_for_among_the_training_images_of_all_data_that_are_built_in() {
+    use tweedie::data::{Dataset, Split};
+    let folder = folder();
+    let path = folder.path().join("train.npz");
+    for (name, set) in
+        [("digits", Dataset::digits(Split::Train)), ("digits_color", Dataset::digits_color(Split::Train))]
+    {
+        write_samples(&path, &set.expect("digits"), 20);
+        let text = succeed(tweedie().arg("evaluate").arg(&path).args(["--data", name]));
+        assert!(text.contains("copies of training images: 20 of 20 samples"), "{name}: {text}");
+        let mut command = tweedie();
+        command.arg("evaluate").arg(&path).args(["--data", name, "--train", "images.idx"]);
+        assert!(refuse(&mut command).contains("--train: the training images of"), "{name}");
+    }
+}
+
+#[test]
 fn real_digits_are_as_far_apart_as_the_reference_measured() {
     // 1,437 training digits against 360 test digits: 0.27.
     let folder = folder();
     let path = folder.path().join("train.npz");
     let set = tweedie::data::Dataset::digits(tweedie::data::Split::Train).expect("digits");
-    let values: Vec<f32> = set.pixels.iter().map(|level| f32::from(*level) / 255.0).collect();
-    use npyz::WriterBuilder;
-    let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).expect("a file"));
-    archive.start_file("samples.npy", zip::write::SimpleFileOptions::default()).expect("an entry");
-    let options = npyz::WriteOptions::new().default_dtype().shape(&[1437, 8, 8, 1]);
-    let mut array = options.writer(&mut archive).begin_nd().expect("a header");
-    array.extend(values).expect("values");
-    array.finish().expect("an array");
-    archive.finish().expect("an archive");
+    write_samples(&path, &set, set.len());
     let text = succeed(tweedie().arg("evaluate").arg(&path).arg("--json"));
     let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let distance = report["frechet_distance"].as_f64().expect("a number");
@@ -571,7 +650,7 @@ fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
             command.args(["--set", assignment]);
         }
         succeed(&mut command);
-        let table = at("terms.csv");
+        let table = at("tables").join("terms.csv");
         let bound = |n: &str| {
             let mut command = tweedie();
             command.arg("bound").arg(&run).args(["--batch", "4", "-n", n]);
@@ -598,16 +677,17 @@ fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
             assert!((rows[29][3 + column] + rows[29][1 + column] - total).abs() < 1e-9);
         }
         assert!(refuse(bound("6").args(["--data", "Cargo.toml"])).contains("Cargo.toml"));
-        assert!(refuse(&mut bound("500")).contains("there are only 360 images"));
+        let message = refuse(bound("6").args(["--terms", "/dev/null/x/terms.csv"]));
+        assert!(message.contains("/dev/null/x/terms.csv cannot be written; make room there"), "{message}");
+        assert!(!message.contains(".writing-"), "{message}");
+        assert!(refuse(&mut bound("500")).contains("the data hold 360 images"));
     }
     assert!(refuse(tweedie().arg("bound").arg(trained())).contains("training.sde = vpsde"));
 }
 
 #[test]
 fn help_teaches_every_subcommand() {
-    for subcommand in [
-        "devices",
-        "train",
+    let of_models = [
         "sample",
         "likelihood",
         "encode",
@@ -616,16 +696,45 @@ fn help_teaches_every_subcommand() {
         "inpaint",
         "colorize",
         "restore",
-        "evaluate",
         "bound",
-        "noise-scales",
-        "bench",
-    ] {
+        "score",
+    ];
+    let others = ["devices", "train", "evaluate", "noise-scales", "convert", "bench"];
+    for subcommand in of_models.into_iter().chain(others) {
         let text = succeed(tweedie().args([subcommand, "--help"]));
         assert!(text.contains("Usage: tweedie"), "{text}");
+        let models = ["A run folder", "Hugging Face's layout", "hf:OWNER/NAME[@REVISION]"];
+        let told = models.iter().all(|model| text.contains(model));
+        assert!(told || others.contains(&subcommand), "{text}");
     }
     let message = succeed(tweedie().arg("--help"));
     assert!(message.contains("tweedie train configs/digits_ve.toml --out runs/digits"), "{message}");
+}
+
+/// The keys of every line of JSON.
+fn keys(lines: &str) -> Vec<String> {
+    let line =
+        |line: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line).expect("JSON");
+    lines.lines().flat_map(|text| line(text).into_iter().map(|(key, _)| key)).collect()
+}
+
+#[test]
+fn help_names_what_lines_of_json_hold() {
+    let folder = folder();
+    let trained = train(&folder.path().join("run"), &[]).args(["--steps", "5", "--json"]).output();
+    let trained = String::from_utf8(trained.expect("the program starts").stdout).expect("text");
+    let bench = |args: &[&str]| succeed(tweedie().arg("bench").args(args).arg("--json"));
+    for (command, lines) in [
+        (&["train"][..], trained),
+        (&["bench", "roofline"], bench(&["roofline"])),
+        (&["bench", "kernels"], bench(&["kernels", "--only", "embedding"])),
+    ] {
+        let (help, keys) = (succeed(tweedie().args(command).arg("--help")), keys(&lines));
+        assert!(!keys.is_empty(), "{command:?}");
+        for key in keys {
+            assert!(help.contains(&format!("`{key}`")), "{command:?} does not tell of `{key}`: {help}");
+        }
+    }
 }
 
 #[test]

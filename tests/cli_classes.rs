@@ -150,6 +150,13 @@ fn a_row_of_the_grid_is_a_class_and_a_class_is_the_same_alone() {
 }
 
 #[test]
+fn help_shows_how_classes_are_asked_for_with_and_without_a_classifier() {
+    let text = succeed(tweedie().args(["sample", "--help"]));
+    assert!(text.contains("--class all --classifier runs/classifier"), "{text}");
+    assert!(text.contains("sample runs/told -n 10 --class all --out"), "{text}");
+}
+
+#[test]
 fn what_is_known_of_an_image_goes_with_classes_and_the_flow_with_one() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);

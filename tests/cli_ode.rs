@@ -2,6 +2,7 @@
 
 use crate::cli::{folder, refuse, succeed, trained, tweedie};
 use crate::support::{Reference, read_safetensors};
+use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
 
 fn json(text: &str) -> serde_json::Value {
@@ -92,6 +93,38 @@ fn encode_and_decode_give_a_picture_back() {
 }
 
 #[test]
+fn decoding_takes_the_steps_that_are_asked_for_or_usual_for_its_sampler() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let mut encode = tweedie();
+    encode.arg("encode").arg(trained()).args(["--in", "data:digits:0-1"]).args(LOOSE);
+    succeed(encode.arg("--out").arg(at("z.safetensors")));
+    let decode = |args: &[&str]| {
+        let mut command = tweedie();
+        command.arg("decode").arg(trained()).arg("--in").arg(at("z.safetensors")).args(args);
+        command.arg("--json").arg("--out").arg(at("x.npz"));
+        command
+    };
+    // The model's own sampler has 5 steps; Heun's usual 18, of two evaluations each, are not those.
+    for (args, evaluations) in [
+        (&["--sampler", "heun"][..], 36.0),
+        (&["--sampler", "heun", "--steps", "4"], 8.0),
+        (&["--sampler", "ddim", "--steps", "4"], 4.0),
+    ] {
+        assert_eq!(json(&succeed(&mut decode(args)))["nfev"].as_f64(), Some(evaluations), "{args:?}");
+    }
+    for (args, expected) in [
+        (&["--steps", "4"][..], "--steps: the sampler ode has no use for it; leave it out"),
+        (&["--sampler", "heun", "--rtol", "1e-3"], "--rtol: the sampler heun has no use for it"),
+        (&["--sampler", "pc"], "--sampler: decoding follows the flow, without noise; take ode"),
+        (&["--sampler", "heun", "--steps", "-1"], "--steps"),
+    ] {
+        let message = refuse(&mut decode(args));
+        assert!(message.contains(expected), "{args:?}: {message}");
+    }
+}
+
+#[test]
 fn interpolation_goes_from_one_image_to_the_other() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
@@ -142,6 +175,73 @@ fn likelihood_is_reported_with_its_errors() {
     assert!(off.abs() < 5.0 * number(&probes, "standard_error_of_probes") + 0.01, "{probes} {exact}");
     let gaussian = likelihood(&["-n", "6", "--probe", "gaussian"]);
     assert_ne!(gaussian["bits_per_dim"], probes["bits_per_dim"]);
+}
+
+#[test]
+fn likelihoods_of_given_points_are_told_one_by_one() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let points = |name: &str, probes: &[usize]| {
+        let values = |len: usize, pitch: f32| -> Vec<u8> {
+            (0..len).flat_map(|i| (0.5 + 0.5 * (i as f32 * pitch).sin()).to_le_bytes()).collect()
+        };
+        let (x, eps) = (values(3 * 64, 0.7), values(3 * 64 * probes.iter().product::<usize>(), 1.3));
+        let view = |shape, bytes| TensorView::new(Dtype::F32, shape, bytes).expect("a view");
+        let mut tensors = vec![("x", view(vec![3, 1, 8, 8], &x))];
+        if !probes.is_empty() {
+            tensors.push(("eps", view([probes, &[3, 1, 8, 8]].concat(), &eps)));
+        }
+        safetensors::serialize_to_file(tensors, None, &at(name)).expect("a file");
+    };
+    let likelihood = |name: &str, args: &[&str]| {
+        let mut command = tweedie();
+        command.arg("likelihood").arg(trained()).args(LOOSE).arg("--in").arg(at(name)).args(args);
+        command
+    };
+    points("x.safetensors", &[]);
+    points("two.safetensors", &[2]);
+    let out = at("out.safetensors");
+    for (name, args) in [("x.safetensors", &["--probes", "2"][..]), ("two.safetensors", &[])] {
+        let report = |more: &[&str]| {
+            json(&succeed(likelihood(name, args).args(more).arg("--json").arg("--out").arg(&out)))
+        };
+        let whole = report(&[]);
+        let written = read_safetensors(&out);
+        assert_eq!((&written["bpd"].shape, &written["z"].shape), (&vec![3], &vec![3, 1, 8, 8]));
+        let told: Vec<f64> = (0..3).map(|i| whole["bpd"][i].as_f64().expect("a number")).collect();
+        assert!(told.iter().zip(&written["bpd"].values).all(|(a, b)| *a as f32 == *b as f32), "{whole}");
+        let mean = whole["bits_per_dim"].as_f64().expect("a number");
+        assert!((told.iter().sum::<f64>() / 3.0 - mean).abs() < 1e-9, "{whole}");
+        assert_eq!(whole, report(&["--batch", "2"]), "{name}: a point depends on its batch");
+        assert!(whole["standard_error_of_probes"].as_f64().is_some(), "{name}: there are two probes of each");
+    }
+    let text = succeed(&mut likelihood("x.safetensors", &[]));
+    assert!(text.starts_with("image 0: ") && text.lines().count() == 4, "{text}");
+    let drawn = "are `eps` of";
+    for (args, expected) in [
+        (&["--probes", "2"][..], drawn),
+        (&["--exact"], drawn),
+        (&["--seed", "1"], drawn),
+        (&["--data", "digits"], "cannot be used with"),
+        (&["--draws", "2"], "cannot be used with"),
+    ] {
+        let message = refuse(&mut likelihood("two.safetensors", args));
+        assert!(message.contains(expected), "{args:?}: {message}");
+    }
+}
+
+#[test]
+fn a_picture_that_cannot_be_decoded_is_told_of_once() {
+    let folder = folder();
+    let broken = folder.path().join("broken.png");
+    for (bytes, cause) in [(&b"no picture"[..], "signature"), (b"\x89PNG\r\n\x1a\n", "end of file")] {
+        std::fs::write(&broken, bytes).expect("a file");
+        let mut command = tweedie();
+        command.arg("encode").arg(trained()).arg("--in").arg(&broken);
+        let message = refuse(command.arg("--out").arg(folder.path().join("z.safetensors")));
+        assert!(message.contains("broken.png cannot be read: "), "{message}");
+        assert_eq!(message.matches(cause).count(), 1, "{message}");
+    }
 }
 
 #[test]

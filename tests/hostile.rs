@@ -70,8 +70,13 @@ fn torment(name: &str, good: &[u8], count: usize, read: impl Fn(&[u8]) -> bool) 
     assert!(refused > count / 10, "{name}: {refused} of {count}");
 }
 
-/// A checkpoint of the reference's with moments, as a pickle and its archive.
+/// A checkpoint of the reference's, as a pickle and its archive.
 fn reference() -> (Vec<u8>, Pickler) {
+    reference_at(|p| p.int(7))
+}
+
+/// The same with this as its `step`.
+fn reference_at(step: impl Fn(&mut Pickler)) -> (Vec<u8>, Pickler) {
     let (_, registry, state) = small();
     let mut p = Pickler::default();
     p.pickle.extend(b"\x80\x02}(");
@@ -83,9 +88,29 @@ fn reference() -> (Vec<u8>, Pickler) {
     }
     p.pickle.push(b'u');
     p.text("step");
-    p.int(7);
+    step(&mut p);
     p.pickle.push(b'u');
     (p.pickle.clone(), p)
+}
+
+#[test]
+fn a_step_of_the_reference_that_is_no_number_is_named() {
+    let (_, registry, state) = small();
+    let read = |step: &dyn Fn(&mut Pickler)| {
+        read_score_sde_from(Cursor::new(reference_at(step).1.archive()), &registry)
+    };
+    // As later releases of PyTorch have Adam's.
+    assert_eq!(read(&|p| p.tensor(&[1], &[7.0])).expect("a checkpoint").step, state.step + 7);
+    let refused = |what: &str, step: &dyn Fn(&mut Pickler)| {
+        let message = read(step).map(drop).expect_err(what).to_string();
+        assert!(message.contains("`step` is no number of steps"), "{what}: {message}");
+    };
+    refused("a text", &|p| p.text("seven"));
+    refused("none", &|p| p.pickle.push(b'N'));
+    refused("a list", &|p| p.pickle.push(b']'));
+    refused("below 0", &|p| p.pickle.extend(b"J\xff\xff\xff\xff"));
+    refused("a part", &|p| p.tensor(&[1], &[7.5]));
+    refused("several", &|p| p.tensor(&[2], &[7.0, 8.0]));
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-fn import(fixture: &Path, out: &Path) -> Command {
+pub fn import(fixture: &Path, out: &Path) -> Command {
     let mut command = tweedie();
     command.arg("convert").arg(fixture.join("checkpoint.pth")).arg(out);
     command.arg("--config").arg(fixture.join("config.json"));
@@ -94,10 +94,11 @@ fn the_score_command_gives_the_references_scores_drifts_and_divergences() {
         let at = |name: &str| folder.path().join(name);
         succeed(&mut import(&fixture, &at("run")));
         let expected = fixture.join("expected.safetensors");
-        excerpt(&expected, &[("x", "x"), ("t", "t"), ("eps", "eps")], &at("in.safetensors"));
-        let score = |extra: &[&str], out: &str| {
+        excerpt(&expected, &[("x", "x"), ("t", "t"), ("eps", "eps")], &at("given.safetensors"));
+        excerpt(&expected, &[("x", "x"), ("t", "t")], &at("bare.safetensors"));
+        let score = |input: &str, extra: &[&str], out: &str| {
             let mut command = tweedie();
-            command.arg("score").arg(at("run")).arg("--in").arg(at("in.safetensors"));
+            command.arg("score").arg(at("run")).arg("--in").arg(at(input));
             succeed(command.arg("--out").arg(at(out)).args(extra));
             read_safetensors(&at(out))
         };
@@ -107,16 +108,17 @@ fn the_score_command_gives_the_references_scores_drifts_and_divergences() {
             let error = relative_error(&values, &reference[expected].values);
             assert!(error < tolerance, "{name} {what}: relative error {error:e}");
         };
-        let ema = score(&["--divergence"], "ema.safetensors");
+        let ema = score("given.safetensors", &["--divergence"], "ema.safetensors");
         assert_eq!(ema["score"].shape, reference["x"].shape);
         close("score", &ema["score"], "score_ema", 1e-4);
         close("drift", &ema["drift"], "pf_drift", 1e-3);
         close("divergence", &ema["divergence"], "pf_divergence", 1e-3);
-        let raw = score(&["--weights", "raw"], "raw.safetensors");
+        let raw = score("given.safetensors", &["--weights", "raw"], "raw.safetensors");
         close("raw score", &raw["score"], "score_raw", 1e-4);
-        // Many drawn probes estimate the same trace as one given one, up to their spread.
-        let drawn = score(&["--divergence", "--probes", "2"], "drawn.safetensors");
+        // Drawn probes estimate the same trace, and say something else of it.
+        let drawn = score("bare.safetensors", &["--divergence", "--probes", "2"], "drawn.safetensors");
         assert_eq!(drawn["divergence"].shape, [2]);
+        assert_ne!(drawn["divergence"].values, ema["divergence"].values);
     }
 }
 
@@ -505,11 +507,15 @@ fn points_that_do_not_fit_the_model_are_refused() {
     for (tensors, extra, expected) in [
         (vec![x()], "", "no tensor `t`"),
         (vec![("t", vec![2], 0.5)], "", "no tensor `x`"),
-        (vec![("x", vec![2, 3, 8, 8], 0.5), ("t", vec![2], 0.5)], "", "the model takes [n, 3, 16, 16]"),
+        (vec![("x", vec![2, 3, 8, 8], 0.5), ("t", vec![2], 0.5)], "", "the model's are 16x16 with 3"),
         (vec![x(), ("t", vec![3], 0.5)], "", "one number for each of the 2 samples"),
         (vec![x(), ("t", vec![2], 0.0)], "", "in (0, 1]"),
         (vec![x(), ("t", vec![2], f32::NAN)], "", "not finite"),
-        (vec![x(), ("t", vec![2], 0.5), ("eps", vec![2, 3, 4, 4], 1.0)], "--divergence", "`eps` has shape"),
+        (
+            vec![x(), ("t", vec![2], 0.5), ("eps", vec![2, 3, 4, 4], 1.0)],
+            "--divergence",
+            "has shape [2, 3, 4, 4]",
+        ),
     ] {
         write(&tensors);
         let mut command = tweedie();

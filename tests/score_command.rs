@@ -1,6 +1,6 @@
 //! `tweedie score` for every kind of label and process, on a small grey model: what it makes of the bare network's output.
 
-use crate::interop::{folder, succeed, tweedie};
+use crate::interop::{folder, refuse, succeed, tweedie};
 use crate::support::{read_safetensors, relative_error, tiny_with};
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::Path;
@@ -95,4 +95,28 @@ fn many_probes_give_the_mean_of_what_each_gives_alone() {
     let error = relative_error(&both, &mean);
     assert!(error < 1e-4, "{error:e}");
     assert_ne!(alone[0], alone[1]);
+}
+
+#[test]
+fn options_about_drawn_probes_are_refused_where_none_are_drawn() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let model = model(folder.path(), &[]);
+    let t = ("t", vec![N], vec![0.2, 0.5, 0.9]);
+    write(&at("drawn.safetensors"), &[x(), t.clone()]);
+    write(&at("given.safetensors"), &[x(), t, ("eps", vec![N, 1, 8, 8], waves(N * PIXELS, 1.3))]);
+    let given = "are `eps` of";
+    for (input, options, expected) in [
+        ("given", &["--divergence", "--probes", "2"][..], given),
+        ("given", &["--divergence", "--seed", "2"], given),
+        ("drawn", &["--probes", "2"], "--divergence"),
+        ("drawn", &["--seed", "2"], "--divergence"),
+        ("drawn", &["--divergence", "--probes", "0"], "--probes 0"),
+    ] {
+        let mut command = tweedie();
+        command.arg("score").arg(&model).arg("--in").arg(at(&format!("{input}.safetensors")));
+        let message = refuse(command.args(options).arg("--out").arg(at("out.safetensors")));
+        assert!(message.contains(expected), "{input} {options:?}: {message}");
+        assert!(!at("out.safetensors").exists());
+    }
 }

@@ -19,17 +19,27 @@ pub(super) struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     /// The device's ceilings: multiply-adds from registers, and a large copy
+    ///
+    /// With --json one line: `gflops`, and `gbps`, bytes read and written.
     Roofline,
     /// Each kernel's time and rate, and its share of the ceiling
     ///
     /// Products are held against multiply-adds from registers, all else against a large copy. A share above 100 % is no
     /// mistake: reading is faster than copying, and a small case stays in the cache.
+    ///
+    /// With --json a line for each: its `family` and `case`, `ms`, its `rate` in `unit` (GFLOP/s or GB/s), and the `share` of the
+    /// ceiling, 1 for all of it.
     Kernels {
         /// Only those whose name contains this
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
     /// A training step of the digits model, an evaluation, and one with its divergence
+    ///
+    /// With --json one line: `parameters`, `images` in a batch, `pipelines` that were compiled, `first_step_s` with their
+    /// compilation, `step_ms`, `evaluation_ms`, `divergence_ms`, `divergence_time_ratio` and `divergence_memory_ratio` to an
+    /// evaluation's, `evaluation_bytes`, and `device_bytes` at most. With --profile then a line for each `kernel` `of` each:
+    /// how often it ran, `count`, and its `ms` in all.
     Model {
         /// Also what each kernel of each takes
         #[arg(long)]

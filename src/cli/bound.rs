@@ -1,15 +1,14 @@
 //! `tweedie bound`.
 
-use super::{Common, data, open_score_model, print};
+use super::{Common, MODEL, count, data, open_score_model, output, print};
 use crate::data::{Dataset, scale};
 use crate::eval::{Bound, Terms};
-use crate::files::atomically;
 use crate::nn::{Label, Scorer};
 use crate::random::{Key, Purpose};
 use crate::sde::{Chain, PosteriorVariance, SdeKind, bits_per_dim};
 use crate::tensor::{Shape, Tensor};
 use crate::train::Weights;
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use std::path::PathBuf;
 
 /// Bound the likelihood of test images by DDPM's chain, term by term: bits/dim, and rate against distortion.
@@ -20,7 +19,7 @@ use std::path::PathBuf;
     tweedie bound runs/ddpm -n 100\n  \
     tweedie bound runs/ddpm --data digits --variance beta_tilde --terms terms.csv")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// The data: `digits`, `digits_color`, or an IDX file [default: the model's test images]
     #[arg(long, value_name = "digits|digits_color|FILE")]
@@ -48,6 +47,7 @@ pub(super) struct Args {
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(args.n > 0, "-n 0: ask for at least one image");
     ensure!(args.batch > 0, "--batch 0: at least one image has to be looked at at once");
+    args.terms.as_deref().map_or(Ok(()), output::check_file)?;
     let checkpoint = open_score_model(&args.model)?;
     let config = checkpoint.config();
     let sde = config.sde();
@@ -63,7 +63,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         sde.n
     );
     let set = data::of_model(args.data.as_deref(), config)?;
-    ensure!(args.n <= set.len(), "-n {}: there are only {} images", args.n, set.len());
+    ensure!(args.n <= set.len(), "-n {}: the data hold {}", args.n, count(set.len(), "image"));
     let scorer = checkpoint.scorer(&common.open()?, args.weights)?;
     let chain = Chain::new(&sde);
     let seed = args.seed.unwrap_or(config.seed);
@@ -75,9 +75,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let columns: Vec<Column> =
         kinds.into_iter().map(|kind| Column::new(&bound, kind, set.image_len())).collect();
     if let Some(path) = &args.terms {
-        let table = table(&columns, &bound, chain.len());
-        atomically(path, |aside| std::fs::write(aside, &table))
-            .with_context(|| format!("{} cannot be written", path.display()))?;
+        output::written(path, table(&columns, &bound, chain.len()).as_bytes())?;
     }
     if common.json {
         let column = |c: &Column| {
@@ -152,7 +150,7 @@ fn show(columns: &[Column], bound: &Bound, n: usize, steps: usize) -> anyhow::Re
         let cells: Vec<String> = columns.iter().map(|c| format!("{:>18}", value(c))).collect();
         print(format!("{name:<32}{}", cells.concat()))
     };
-    row(&format!("bits/dim of {n} images"), &|c| format!("σ² = {}", c.name()))?;
+    row(&format!("bits/dim of {}", count(n, "image")), &|c| format!("σ² = {}", c.name()))?;
     row("L_T, the prior", &|c| format!("{:.4}", c.bits(c.terms.prior)))?;
     row(&format!("L_{} … L_1, the reverse steps", steps - 1), &|c| {
         format!("{:.4}", c.bits(c.terms.steps.iter().sum()))

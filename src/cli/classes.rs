@@ -15,7 +15,7 @@ pub(super) struct ClassArgs {
     /// Ask for a class, for several (`0,3,7`), or for all: a row of a drawn grid each
     #[arg(long, value_name = "K|K,K,…|all")]
     class: Option<String>,
-    /// The classifier that guides; without it the model must have been trained with classes
+    /// The classifier that guides, a run folder or a checkpoint; without it the model must have been trained with classes
     #[arg(long, value_name = "MODEL")]
     classifier: Option<PathBuf>,
     /// How strongly: the factor of the classifier's gradient, 1 for its own posterior [default: 6]; without a classifier

@@ -1,15 +1,15 @@
 //! `tweedie colorize`.
 
-use super::Common;
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn};
 use super::image_input::Input;
 use super::tensors::Batch;
+use super::{Common, MODEL, count};
 use crate::sample::{Impute, Sampler};
 use anyhow::ensure;
 use std::path::PathBuf;
 
-/// Colour grey images.
+/// Colour grey images, by a model of images in colour.
 ///
 /// Colours are drawn given the grey of every pixel, the mean of its three channels, which is kept: in an orthonormal basis
 /// of the colours whose first vector is grey, the grey is known and the rest is not (Song 2021, appendix I.3).
@@ -18,7 +18,7 @@ use std::path::PathBuf;
     tweedie colorize runs/color --in data:digits_color:0-5 -n 9 --show-grey --out coloured.png\n  \
     tweedie colorize runs/cifar --in grey.png -n 16 --out coloured.png")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint; a model of colour images
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// The grey images: F.png, a folder of them, F.npz, F.safetensors, or data:digits_color:I, or I-J for several; of colour
     /// images their own grey is taken
@@ -48,7 +48,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.model.display()
     );
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;
-    let sampler = model.predictor_corrector(drawing.sampler)?;
+    let sampler = model.predictor_corrector(drawing)?;
     let input = Input::read_like(&args.input, &model.config.data)?.each(args.n)?;
     let n = input.samples();
     let drawn = asked.each(&model.scorer, |score| {
@@ -63,7 +63,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         true => drawn.images.rows_beside(grey(input.images()), args.n.unwrap_or(1) as usize),
         false => drawn.images.in_columns(input.columns()),
     };
-    drawing.write(common.json, &drawn, "colourings", asked.report())
+    drawing.write(common.json, &drawn, &count(drawn.n, "colouring"), asked.report())
 }
 
 /// The mean of each pixel's channels, in all of them.

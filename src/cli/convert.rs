@@ -1,7 +1,7 @@
 //! `tweedie convert`.
 
 use super::model::{EXPORTED, exported, is_import, local};
-use super::{Common, open_model, print};
+use super::{Common, open_model, output, print};
 use crate::config::Config;
 use crate::interop::{read_diffusers, read_safetensors, read_score_sde, reference_config, write_diffusers};
 use crate::nn::{Registry, ScoreModel, State};
@@ -121,8 +121,7 @@ fn export_safetensors(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
         .with_context(|| format!("{} cannot be made", args.folder.display()))?;
     Checkpoint::write_state(&state, &registry, checkpoint.config(), &path)?;
     let config = args.folder.join("config.toml");
-    crate::files::atomically(&config, |aside| std::fs::write(aside, checkpoint.config().to_toml()))
-        .with_context(|| format!("{} cannot be written", config.display()))?;
+    output::written(&config, checkpoint.config().to_toml().as_bytes())?;
     Ok((path, checkpoint.step()))
 }
 

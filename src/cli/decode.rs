@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow, Followed};
 use super::tensors::{self, Tensors};
-use super::{Common, input, output, print};
+use super::{Common, MODEL, count, input, output, print, whole};
 use crate::config::Method;
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -11,9 +11,10 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie decode runs/digits --in z.safetensors --out again.png\n  \
+    tweedie decode runs/digits --in z.safetensors --sampler heun --steps 30 --out again.png\n  \
     tweedie decode runs/digits --in z.safetensors --temperature 0.9 --denoise --out calmer.npz")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// The latents: `z` [n, c, h, w]
     #[arg(long = "in", value_name = "Z.safetensors")]
@@ -22,9 +23,12 @@ pub(super) struct Args {
     /// may be repeated
     #[arg(long, value_name = "F", required = true)]
     out: Vec<PathBuf>,
-    /// The sampler
+    /// The sampler, one that adds no noise
     #[arg(long, value_enum, default_value_t = Method::Ode)]
     sampler: Method,
+    /// Steps of a sampler with a grid [default: sampling.steps if it is the model's own sampler, or as many as it needs]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>(), allow_negative_numbers = true)]
+    steps: Option<usize>,
     /// End with a step that removes noise
     #[arg(long)]
     denoise: bool,
@@ -41,13 +45,19 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         "--temperature {}: it must be a number from 0 up",
         args.temperature
     );
+    use Method::{Ddim, Dpmpp2m, Dpmpp3m, Euler, Heun, Ode};
+    ensure!(
+        matches!(args.sampler, Ode | Euler | Heun | Ddim | Dpmpp2m | Dpmpp3m),
+        "--sampler: decoding follows the flow, without noise; take ode, euler, heun, ddim, dpmpp_2m or dpmpp_3m"
+    );
     for out in &args.out {
         output::check(out, &["png", "npz", "safetensors"])?;
     }
+    args.flow.refuse_idle(args.sampler, args.steps)?;
     let flow = Flow::open(common, &args.model, &args.flow)?;
     let mut latents = input::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;
     latents.values.iter_mut().for_each(|v| *v *= args.temperature);
-    let followed = flow.decode(&latents, args.sampler, args.denoise)?;
+    let followed = flow.decode(&latents, (args.sampler, args.steps), args.denoise)?;
     let written = write(&args.out, &followed, &flow, None)?;
     report(common, &followed, written)
 }
@@ -79,5 +89,6 @@ pub(super) fn report(common: &Common, followed: &Followed, written: Vec<String>)
     if common.json {
         return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": written }));
     }
-    print(format!("{n} samples, {evaluations:.1} score evaluations each: {}", written.join(", ")))
+    let samples = count(n, "sample");
+    print(format!("{samples}, {evaluations:.1} score evaluations each: {}", written.join(", ")))
 }

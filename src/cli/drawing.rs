@@ -110,26 +110,22 @@ impl Drawing {
 
     /// Refuses options that a sampler has no use for.
     fn refuse_idle(&self, method: Method) -> anyhow::Result<()> {
-        let pc = method == Method::Pc;
-        let adaptive = matches!(method, Method::Ode | Method::AdaptiveSde);
+        let (pc, adaptive) = (method == Method::Pc, method.is_adaptive());
         let multistep = matches!(method, Method::Ddim | Method::Dpmpp2m | Method::Dpmpp3m);
-        for (option, asked, used) in [
+        let options = [
             ("steps", self.steps.is_some(), !adaptive),
             ("predictor", self.predictor.is_some(), pc),
             ("corrector", self.corrector.is_some(), pc),
             ("snr", self.snr.is_some(), pc),
             ("corrector-steps", self.corrector_steps.is_some(), pc || method == Method::Ald),
+            ("schedule", self.schedule.is_some(), method.has_grid()),
             ("rtol", self.rtol.is_some(), adaptive),
             ("atol", self.atol.is_some(), adaptive),
             ("error-norm", self.error_norm.is_some(), adaptive),
             ("churn", self.churn.is_some(), method == Method::StochasticHeun),
             ("eta", self.eta.is_some(), multistep),
-        ] {
-            let name = method.to_possible_value();
-            let name = name.as_ref().map_or("this", |value| value.get_name());
-            anyhow::ensure!(!asked || used, "--{option}: the sampler {name} has no use for it; leave it out");
-        }
-        Ok(())
+        ];
+        refuse_idle(method, &options)
     }
 
     /// Reads a model, with these options in the place of its own.
@@ -188,10 +184,17 @@ impl Drawing {
             "the sampler has diverged: some samples are not finite; use more --steps or a smaller --snr"
         );
         let images = Images::new(shape(config, n), values, config.data.centered);
-        Ok(Drawn { n, images, evaluations, acceptance, film, seconds: started.elapsed().as_secs_f64() })
+        Ok(Drawn {
+            n: n as usize,
+            images,
+            evaluations,
+            acceptance,
+            film,
+            seconds: started.elapsed().as_secs_f64(),
+        })
     }
 
-    /// Writes what was drawn and says so; `more` is for machines.
+    /// Writes what was drawn and says so: `what` it is, and `more` for machines.
     pub fn write(
         &self,
         json: bool,
@@ -210,15 +213,13 @@ impl Drawing {
             let accepted = acceptance.map(|share| format!(", {:.1} % accepted", 100.0 * share));
             let accepted = accepted.unwrap_or_default();
             return super::print(format!(
-                "{n} {what}, {evaluations} score evaluations each{accepted}, {seconds:.1} s: {files}"
+                "{what}, {evaluations} score evaluations each{accepted}, {seconds:.1} s: {files}"
             ));
         }
         let mut report = serde_json::json!({
             "n": n, "evaluations": evaluations, "acceptance": acceptance, "seconds": seconds, "written": written,
         });
-        if let (Some(report), serde_json::Value::Object(more)) = (report.as_object_mut(), more) {
-            report.extend(more);
-        }
+        super::extend(&mut report, more);
         super::print(report)
     }
 }
@@ -240,13 +241,16 @@ impl Opened {
     }
 
     /// The predictor–corrector sampler, the only one into which known values can be put.
-    pub fn predictor_corrector(&self, asked: Option<Method>) -> anyhow::Result<PredictorCorrector> {
+    pub fn predictor_corrector(&self, asked: &Drawing) -> anyhow::Result<PredictorCorrector> {
         anyhow::ensure!(
-            asked.is_none_or(|method| method == Method::Pc),
+            asked.sampler.is_none_or(|method| method == Method::Pc),
             "--sampler: known values are put into a predictor-corrector sampler; leave it out, or say pc"
         );
-        let sampling = &self.config.sampling;
-        Ok(PredictorCorrector::new(self.scorer.model.sde, sampling, sampling.steps)?)
+        asked.refuse_idle(Method::Pc)?;
+        let mut config = self.config.clone();
+        config.sampling.set_method(Method::Pc);
+        let steps = steps(&config, asked.steps);
+        Ok(PredictorCorrector::new(self.scorer.model.sde, &config.sampling, steps)?)
     }
 }
 
@@ -264,7 +268,7 @@ pub(super) struct Batch {
 /// What was drawn.
 pub(super) struct Drawn<'a> {
     /// How many samples.
-    n: u32,
+    pub n: usize,
     /// The samples.
     pub images: Images,
     /// Evaluations of the score for one sample.
@@ -295,6 +299,16 @@ impl<'a> Drawn<'a> {
     }
 }
 
+/// Refuses options that a sampler has no use for: of each its name, whether it is asked for, and whether the sampler uses it.
+pub(super) fn refuse_idle(method: Method, options: &[(&str, bool, bool)]) -> anyhow::Result<()> {
+    let name = method.to_possible_value();
+    let name = name.as_ref().map_or("this", |value| value.get_name());
+    for (option, asked, used) in options {
+        anyhow::ensure!(!asked || *used, "--{option}: the sampler {name} has no use for it; leave it out");
+    }
+    Ok(())
+}
+
 /// The images that a model makes.
 pub(super) fn shape(config: &Config, n: u32) -> Shape {
     let size = config.data.image_size;
@@ -313,11 +327,7 @@ fn override_sampling(sampling: &mut Sampling, asked: &Drawing) {
     fn set<T: Copy>(value: &mut T, asked: Option<T>) {
         *value = asked.unwrap_or(*value);
     }
-    if asked.sampler.is_some_and(|method| method != sampling.method) {
-        // The configuration's steps are those of its own method.
-        sampling.steps = 0;
-    }
-    set(&mut sampling.method, asked.sampler);
+    sampling.set_method(asked.sampler.unwrap_or(sampling.method));
     set(&mut sampling.predictor, asked.predictor);
     set(&mut sampling.corrector, asked.corrector);
     set(&mut sampling.snr, asked.snr);

@@ -1,7 +1,7 @@
 //! `tweedie encode`.
 
 use super::flow::{self, Flow, Followed};
-use super::{Common, input, output, print, tensors};
+use super::{Common, MODEL, count, input, output, print, tensors};
 use std::path::PathBuf;
 
 /// Take images to their latent codes by the probability flow.
@@ -10,7 +10,7 @@ use std::path::PathBuf;
     tweedie encode runs/digits --in pictures/ --out z.safetensors\n  \
     tweedie decode runs/digits --in z.safetensors --out again.png")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// The images: F.png, a folder of them, F.npz with `samples` [n, h, w, c] in [0, 1], F.safetensors with `x` [n, c, h, w]
     /// in the model's range, or data:digits:I, I-J for several
@@ -34,5 +34,5 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if common.json {
         return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": [out] }));
     }
-    print(format!("{n} latents, {evaluations:.1} score evaluations each: {out}"))
+    print(format!("{}, {evaluations:.1} score evaluations each: {out}", count(n, "latent")))
 }

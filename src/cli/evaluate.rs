@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// The IDX file of training images that copies are looked for in, where --data is a file
     #[arg(long, value_name = "FILE")]
     train: Option<PathBuf>,
-    /// The classifier that tells whether samples are of the class asked for
+    /// The classifier that tells whether samples are of the class asked for, a run folder or a checkpoint
     #[arg(long, value_name = "MODEL", requires = "class")]
     classifier: Option<PathBuf>,
     /// The class that was asked for, or several with as many samples each, in order
@@ -47,7 +47,13 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let name = args.data.as_deref().unwrap_or("digits");
     let test = data::named(name, Split::Test)?;
     let train = match name {
-        "digits" => Some(data::named("digits", Split::Train)?),
+        "digits" | "digits_color" => {
+            ensure!(
+                args.train.is_none(),
+                "--train: the training images of {name} are built in; leave it out"
+            );
+            Some(data::named(name, Split::Train)?)
+        }
         _ => args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?,
     };
     for set in [Some(&test), train.as_ref()].into_iter().flatten() {

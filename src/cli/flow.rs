@@ -37,6 +37,20 @@ pub(super) struct Args {
     classes: ClassArgs,
 }
 
+impl Args {
+    /// Refuses what a sampler that decodes has no use for.
+    pub fn refuse_idle(&self, method: Method, steps: Option<usize>) -> anyhow::Result<()> {
+        let adaptive = method.is_adaptive();
+        let options = [
+            ("steps", steps.is_some(), !adaptive),
+            ("rtol", self.rtol.is_some(), adaptive),
+            ("atol", self.atol.is_some(), adaptive),
+            ("error-norm", self.error_norm.is_some(), adaptive),
+        ];
+        drawing::refuse_idle(method, &options)
+    }
+}
+
 /// A model and how its flow is followed.
 pub(super) struct Flow {
     pub gpu: Gpu,
@@ -105,15 +119,18 @@ impl Flow {
         })
     }
 
-    /// The samples of latents, by any sampler that adds no noise of its own, with a last step that removes noise if wanted.
-    pub fn decode(&self, latents: &Batch, method: Method, denoise: bool) -> anyhow::Result<Followed> {
+    /// The samples of latents, by any sampler that adds no noise of its own, in as many steps as are asked for or usual, with a
+    /// last step that removes noise if wanted.
+    pub fn decode(
+        &self,
+        latents: &Batch,
+        (method, steps): (Method, Option<usize>),
+        denoise: bool,
+    ) -> anyhow::Result<Followed> {
         let mut config = self.config.clone();
-        if method != config.sampling.method {
-            // The configuration's steps are those of its own method.
-            config.sampling.steps = 0;
-        }
-        (config.sampling.method, config.sampling.noise_removal) = (method, denoise);
-        let steps = drawing::steps(&config, None);
+        config.sampling.set_method(method);
+        (config.sampling.noise_removal, config.sampling.eta) = (denoise, 0.0);
+        let steps = drawing::steps(&config, steps);
         let sampler = sample::sampler(&config.sampling, &self.scorer.model.sde, steps)?;
         let draw = Draw { seed: self.config.seed, first: 0 };
         self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
@@ -130,8 +147,7 @@ impl Flow {
         let mut evaluations = 0.0;
         for first in (0..n).step_by(self.batch) {
             let part = from.part(first, self.batch.min(n - first));
-            let sampled =
-                self.with(|score| step(score, Tensor::from_slice(&self.gpu, part.shape, &part.values)?))?;
+            let sampled = self.with(|score| step(score, part.upload(&self.gpu)?))?;
             to.values.extend(sampled.x.read()?);
             evaluations += sampled.evaluations * part.shape.n() as f64 / n as f64;
         }

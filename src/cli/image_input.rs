@@ -1,5 +1,6 @@
 //! Images to begin with, of which one or several samples each are drawn, and masks.
 
+use super::count;
 use super::input::{Pictures, picture};
 use super::tensors::Batch;
 use crate::config::{Config, Data};
@@ -43,7 +44,7 @@ impl Input {
     pub fn each(self, asked: Option<u32>) -> anyhow::Result<Input> {
         let (each, images) = (asked.unwrap_or(1), self.shape.n());
         let fits = u32::try_from(images).ok().and_then(|images| images.checked_mul(each)).is_some();
-        ensure!(fits, "-n {each}: of {images} images these are too many samples");
+        ensure!(fits, "-n {each}: of {} these are too many samples", count(images, "image"));
         Ok(Input { each, ..self })
     }
 

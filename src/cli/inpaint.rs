@@ -1,9 +1,9 @@
 //! `tweedie inpaint`.
 
-use super::Common;
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn, shape};
 use super::image_input::{Input, read_mask};
+use super::{Common, MODEL, count};
 use crate::sample::{Impute, Sampler};
 use crate::tensor::Tensor;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
     tweedie inpaint runs/digits --in data:digits:3 --mask left -n 20 --out completions.png\n  \
     tweedie inpaint runs/digits --in digit.png --mask mask.png --out completed/")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// The images: F.png, a folder of them, F.npz, F.safetensors, or data:digits:I for test digit I, I-J for several
     #[arg(long = "in", value_name = "IMAGE")]
@@ -41,7 +41,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let model = drawing.open(&args.model, &gpu)?;
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;
     let data = &model.config.data;
-    let sampler = model.predictor_corrector(drawing.sampler)?;
+    let sampler = model.predictor_corrector(drawing)?;
     let input = Input::read_like(&args.input, data)?.each(args.n)?;
     let n = input.samples();
     let one = shape(&model.config, 1);
@@ -58,5 +58,5 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     // The model's range may round what is known; the images say what it is.
     drawn.images.keep(|sample| input.of(sample), &mask);
     drawn.images = drawn.images.in_columns(input.columns());
-    drawing.write(common.json, &drawn, "completions", asked.report())
+    drawing.write(common.json, &drawn, &count(drawn.n, "completion"), asked.report())
 }

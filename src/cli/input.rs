@@ -191,7 +191,12 @@ fn folder(path: &Path) -> anyhow::Result<Batch> {
 
 /// One picture, grey or in colour as the file says. Transparency is ignored.
 pub(super) fn picture(path: &Path) -> anyhow::Result<Batch> {
-    let picture = image::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let picture = image::open(path).map_err(|e| {
+        // What the decoder says repeats its cause.
+        let e = anyhow::Error::from(e);
+        let cause = e.root_cause().to_string();
+        anyhow::anyhow!("{} cannot be read: {}; bring a PNG", path.display(), cause.trim_end_matches('.'))
+    })?;
     let (w, h) = (picture.width() as usize, picture.height() as usize);
     let (c, levels) = match picture.color().has_color() {
         true => (3, picture.into_rgb16().into_raw()),

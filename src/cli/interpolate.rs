@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow};
 use super::tensors::Batch;
-use super::{Common, data, decode, input, output};
+use super::{Common, MODEL, data, decode, input, output};
 use crate::config::Method;
 use crate::sample::{self, Draw};
 use crate::tensor::Shape;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
     tweedie interpolate runs/digits --in a.png --in b.png --steps 12 --out between.png\n  \
     tweedie interpolate runs/digits --seeds 1 2 --out between.png")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     #[command(flatten)]
     ends: Ends,
@@ -64,7 +64,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         shape: latents.shape.with_n(args.steps),
         values: great_circle(&latents.part(0, 1).values, &latents.part(1, 1).values, args.steps),
     };
-    let followed = flow.decode(&between, Method::Ode, args.denoise)?;
+    let followed = flow.decode(&between, (Method::Ode, None), args.denoise)?;
     let written = decode::write(&args.out, &followed, &flow, Some(args.steps))?;
     decode::report(common, &followed, written)
 }

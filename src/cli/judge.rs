@@ -1,6 +1,6 @@
 //! What `tweedie evaluate` says of classifiers, and what classifiers say of samples.
 
-use super::{Common, classes, open_model, print};
+use super::{Common, classes, count, open_model, print};
 use crate::data::{Dataset, Split, scale};
 use crate::eval::{Level, accuracy_by_noise, classify};
 use crate::tensor::Shape;
@@ -36,7 +36,7 @@ pub(super) fn accuracy(common: &Common, model: &Path, data: Option<&str>) -> any
         let levels: Vec<_> = levels.iter().map(row).collect();
         return print(serde_json::json!({ "test": set.len(), "levels": levels }));
     }
-    print(format!("accuracy on {} test images, by noise:", set.len()))?;
+    print(format!("accuracy on {}, by noise:", count(set.len(), "test image")))?;
     print(format!("{:>8} {:>9} {:>9} {:>10} {:>14}", "t", "signal", "noise", "accuracy", "cross entropy"))?;
     for Level { t, marginal, accuracy, cross_entropy } in levels {
         let (signal, noise, share) = (marginal.mean, marginal.std, 100.0 * accuracy);
@@ -67,7 +67,8 @@ pub(super) fn asked(
     );
     ensure!(
         n.is_multiple_of(wanted.len()),
-        "{n} samples are not as many of each of {} classes; name those that were sampled with --class",
+        "{} cannot be as many of each of {} classes; name those that were sampled with --class",
+        count(n, "sample"),
         wanted.len()
     );
     let images: Vec<f32> =
@@ -88,8 +89,10 @@ pub(super) fn asked(
     }
     if hits.len() > 1 {
         for (class, hits) in &hits {
-            print(format!("class {class}: {hits} of {each} samples ({:.1} %)", 100.0 * share(*hits, each)))?;
+            let percent = 100.0 * share(*hits, each);
+            print(format!("class {class}: {hits} of {} ({percent:.1} %)", count(each, "sample")))?;
         }
     }
-    print(format!("of the class asked for: {total} of {n} samples ({:.1} %)", 100.0 * share(total, n)))
+    let percent = 100.0 * share(total, n);
+    print(format!("of the class asked for: {total} of {} ({percent:.1} %)", count(n, "sample")))
 }

@@ -1,15 +1,16 @@
 //! `tweedie likelihood`.
 
 use super::flow::{self, Flow};
-use super::{Common, data, print};
-use crate::data::{Dataset, dequantised};
+use super::tensors::{self, Batch, Tensors};
+use super::{Common, MODEL, count, data, extend, input, output, print};
+use crate::data::dequantised;
 use crate::kernels::hutchinson::Probe;
 use crate::random::{Key, Purpose};
 use crate::sample::Draw;
-use crate::sample::likelihood::{Bits, LogLikelihood, Probing, bits, log_likelihood};
-use crate::tensor::{Shape, Tensor};
+use crate::sample::likelihood::{Bits, Likelihood, LogLikelihood, Probing, bits, log_likelihood};
+use crate::tensor::Shape;
 use anyhow::ensure;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Say how likely a model finds data, in bits per dimension.
 ///
@@ -19,22 +20,31 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  \
     tweedie likelihood runs/digits --data digits\n  \
     tweedie likelihood runs/digits --data digits -n 32 --exact\n  \
-    tweedie likelihood runs/digits --data digits --probes 4 --draws 5")]
+    tweedie likelihood runs/digits --data digits --probes 4 --draws 5\n  \
+    tweedie likelihood runs/digits --in points.safetensors --error-norm batch --out likelihoods.safetensors")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// The data: `digits`, `digits_color` (test images of both), or an IDX file [default: the model's test data]
     #[arg(long, value_name = "digits|digits_color|FILE")]
     data: Option<String>,
+    /// Points as they stand instead of data, to compare with another program's: `x` [n, c, h, w] in the model's range, and
+    /// if they are given the probes `eps` [n, c, h, w] or [k, n, c, h, w]
+    #[arg(long = "in", value_name = "F.safetensors", conflicts_with_all = ["data", "n", "draws"])]
+    input: Option<PathBuf>,
+    /// Where to write of these points bits/dim as `bpd` [n], the integral of the divergence as `delta_logp` [n], and the latents
+    /// `z` [n, c, h, w]
+    #[arg(long, value_name = "G.safetensors", requires = "input")]
+    out: Option<PathBuf>,
     /// Only the first so many images
     #[arg(short, value_name = "N")]
     n: Option<usize>,
-    /// Probes for each image
-    #[arg(long, value_name = "K", default_value_t = 1, conflicts_with = "exact")]
-    probes: usize,
-    /// The probes' distribution
-    #[arg(long, value_enum, default_value_t = Probe::Rademacher, conflicts_with = "exact")]
-    probe: Probe,
+    /// Probes for each image [default: 1]
+    #[arg(long, value_name = "K", conflicts_with = "exact")]
+    probes: Option<usize>,
+    /// The probes' distribution [default: rademacher]
+    #[arg(long, value_enum, conflicts_with = "exact")]
+    probe: Option<Probe>,
     /// Take the exact trace: a tangent for every dimension
     #[arg(long)]
     exact: bool,
@@ -50,61 +60,132 @@ pub(super) struct Args {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(args.n != Some(0), "-n 0: ask for at least one image");
-    ensure!(args.probes > 0, "--probes 0: the estimator needs at least one");
+    ensure!(args.probes != Some(0), "--probes 0: the estimator needs at least one");
     ensure!(args.draws > 0, "--draws 0: the data have to be dequantised at least once");
+    args.out.as_deref().map_or(Ok(()), output::check_tensors)?;
     let flow = Flow::open(common, &args.model, &args.flow)?;
+    match &args.input {
+        Some(path) => of_points(common, &flow, path, args),
+        None => of_data(common, &flow, args),
+    }
+}
+
+/// The likelihood of images of a data set, dequantised.
+fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
     let set = data::of_model(args.data.as_deref(), &flow.config)?;
     let n = args.n.unwrap_or(set.len()).min(set.len());
+    let seed = args.seed.unwrap_or(flow.config.seed);
     let (mut draws, mut evaluations) = (Vec::new(), Vec::new());
     for draw in 0..args.draws {
+        let key = Key::new(seed, Purpose::Dequantisation).at(draw);
         let mut samples = Vec::new();
         for first in (0..n).step_by(flow.batch) {
             let count = flow.batch.min(n - first);
-            let (logs, calls) = one(&flow, &set, (first, count), draw, args)?;
-            samples.extend(logs);
-            evaluations.extend(calls);
+            let one = |i| dequantised(&set, i, key, flow.config.data.centered);
+            let values = (first..first + count).flat_map(one).collect();
+            let x = Batch { shape: Shape::new(count, set.size, set.size, set.channels), values };
+            let likelihood = follow(flow, &x, || args.drawn(seed, first, draw))?;
+            samples.extend(likelihood.samples);
+            evaluations.extend(likelihood.evaluations);
         }
         draws.push(samples);
     }
-    let dimensions = set.image_len();
-    let Bits { mean, error, of_probes, of_draws } = bits(&draws, dimensions, flow.config.data.centered);
+    report(common, flow, &draws, &evaluations, serde_json::json!({}))
+}
+
+/// The likelihood of points that a file holds, as they stand.
+fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::Result<()> {
+    let file = Tensors::read(path)?;
+    let x = input::tensor(&file, "x", path, &flow.config.data)?;
+    let eps = file.probes("eps", x.shape, &args.about_drawn())?;
+    let seed = args.seed.unwrap_or(flow.config.seed);
+    let (n, mut z) = (x.shape.n(), Batch { shape: x.shape, values: Vec::new() });
+    let (mut samples, mut evaluations) = (Vec::new(), Vec::new());
+    for first in (0..n).step_by(flow.batch) {
+        let count = flow.batch.min(n - first);
+        let given = eps.as_ref().map(|(k, eps)| {
+            let values = (0..*k).flat_map(|probe| eps.part(probe * n + first, count).values).collect();
+            let own = Batch { shape: x.shape.with_n(k * count), values };
+            own.upload(&flow.gpu).map(|eps| (eps, *k))
+        });
+        let given = given.transpose()?;
+        let likelihood = follow(flow, &x.part(first, count), || match &given {
+            Some((eps, count)) => Probing::Given { eps: eps.clone(), count: *count },
+            None => args.drawn(seed, first, 0),
+        })?;
+        samples.extend(likelihood.samples);
+        evaluations.extend(likelihood.evaluations);
+        z.values.extend(likelihood.latent.read()?);
+    }
+    let (dimensions, centered) = (x.shape.with_n(1).len(), flow.config.data.centered);
+    let bpd: Vec<f64> = samples.iter().map(|log| log.bits_per_dim(dimensions, centered)).collect();
+    let changes: Vec<f64> = samples.iter().map(LogLikelihood::change).collect();
+    if let Some(out) = &args.out {
+        let each = |name, values: &[f64]| (name, vec![n], values.iter().map(|v| *v as f32).collect());
+        tensors::write(out, &[each("bpd", &bpd), each("delta_logp", &changes), tensors::images("z", &z)])?;
+    }
+    if !common.json {
+        for (i, (bpd, change)) in bpd.iter().zip(&changes).enumerate() {
+            print(format!("image {i}: {bpd:.4} bits/dim, Δ log p = {change:.4}"))?;
+        }
+    }
+    let written: Vec<String> = args.out.iter().map(|out| out.display().to_string()).collect();
+    let more = serde_json::json!({ "bpd": bpd, "delta_logp": changes, "written": written });
+    report(common, flow, &[samples], &evaluations, more)
+}
+
+/// log p of `x` along the model's flow.
+fn follow(flow: &Flow, x: &Batch, probing: impl Fn() -> Probing) -> anyhow::Result<Likelihood> {
+    let x = x.upload(&flow.gpu)?;
+    flow.with(|score| Ok(log_likelihood(score, &x, probing(), &flow.ode, &mut flow.watch())?))
+}
+
+impl Args {
+    /// The options about drawn probes, and whether they are asked for.
+    fn about_drawn(&self) -> [(&'static str, bool); 4] {
+        let seed = ("seed", self.seed.is_some());
+        [("probes", self.probes.is_some()), ("probe", self.probe.is_some()), ("exact", self.exact), seed]
+    }
+
+    /// How the trace of images from number `first` on is taken where no probes are given.
+    fn drawn(&self, seed: u64, first: usize, draw: u32) -> Probing {
+        if self.exact {
+            return Probing::Exact;
+        }
+        let count = self.probes.unwrap_or(1);
+        Probing::Drawn {
+            count,
+            kind: self.probe.unwrap_or(Probe::Rademacher),
+            draw: Draw { seed, first: first as u32 },
+            first: draw * count as u32,
+        }
+    }
+}
+
+/// Prints the mean over images, of as many for each draw, and how sure it is; `more` is for machines.
+fn report(
+    common: &Common,
+    flow: &Flow,
+    draws: &[Vec<LogLikelihood>],
+    evaluations: &[usize],
+    more: serde_json::Value,
+) -> anyhow::Result<()> {
+    let (n, data) = (draws.first().map_or(0, Vec::len), &flow.config.data);
+    let dimensions = data.image_size * data.image_size * data.num_channels;
+    let Bits { mean, error, of_probes, of_draws } = bits(draws, dimensions, data.centered);
     let nfev = evaluations.iter().sum::<usize>() as f64 / evaluations.len() as f64;
     if common.json {
-        return print(serde_json::json!({
+        let mut report = serde_json::json!({
             "bits_per_dim": mean, "standard_error": error, "standard_error_of_probes": of_probes,
             "standard_error_of_draws": of_draws, "nfev": nfev, "n": n, "dimensions": dimensions,
-        }));
+        });
+        extend(&mut report, more);
+        return print(report);
     }
     let error = error.map_or(String::new(), |e| format!(" ± {e:.4}"));
     let parts = [(of_probes, "the probes"), (of_draws, "dequantisation")];
     let parts =
         parts.map(|(part, whose)| part.map_or(String::new(), |e| format!(", ± {e:.4} of it by {whose}")));
-    print(format!("{mean:.4}{error} bits/dim{}, {n} images, {nfev:.1} evaluations each", parts.concat()))
-}
-
-/// log p of `count` images from number `first` on, dequantised for the draw of this number, and the evaluations.
-fn one(
-    flow: &Flow,
-    set: &Dataset,
-    (first, count): (usize, usize),
-    draw: u32,
-    args: &Args,
-) -> anyhow::Result<(Vec<LogLikelihood>, Vec<usize>)> {
-    let seed = args.seed.unwrap_or(flow.config.seed);
-    let key = Key::new(seed, Purpose::Dequantisation).at(draw);
-    let values: Vec<f32> =
-        (first..first + count).flat_map(|i| dequantised(set, i, key, flow.config.data.centered)).collect();
-    let x = Tensor::from_slice(&flow.gpu, Shape::new(count, set.size, set.size, set.channels), &values)?;
-    let probing = || match args.exact {
-        true => Probing::Exact,
-        false => Probing::Drawn {
-            count: args.probes,
-            kind: args.probe,
-            draw: Draw { seed, first: first as u32 },
-            first: draw * args.probes as u32,
-        },
-    };
-    let likelihood =
-        flow.with(|score| Ok(log_likelihood(score, &x, probing(), &flow.ode, &mut flow.watch())?))?;
-    Ok((likelihood.samples, likelihood.evaluations))
+    let (parts, images) = (parts.concat(), count(n, "image"));
+    print(format!("{mean:.4}{error} bits/dim{parts}, {images}, {nfev:.1} evaluations each"))
 }

@@ -33,7 +33,7 @@ use crate::gpu::Gpu;
 use clap::builder::RangedI64ValueParser;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use model::{open_model, open_score_model};
+use model::{MODEL, open_model, open_score_model};
 use std::process::ExitCode;
 
 /// Train score-based generative models and sample from them on any GPU.
@@ -171,6 +171,18 @@ where
     <T as TryFrom<i64>>::Error: std::error::Error + Send + Sync + 'static,
 {
     RangedI64ValueParser::new().range(0..=i64::MAX)
+}
+
+/// So many of something: "1 image", "2 images".
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Puts the keys of one JSON object into another.
+fn extend(object: &mut serde_json::Value, more: serde_json::Value) {
+    if let (Some(object), serde_json::Value::Object(more)) = (object.as_object_mut(), more) {
+        object.extend(more);
+    }
 }
 
 /// Writes a line to standard error, whether anybody reads it or not.

@@ -7,6 +7,10 @@ use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::{Path, PathBuf};
 
+/// What a command's MODEL may be, for its help.
+pub(super) const MODEL: &str = "A run folder, whose newest checkpoint is taken, a checkpoint, a folder in Hugging Face's \
+                                layout, or hf:OWNER/NAME[@REVISION]";
+
 /// Reads a model: a run folder, whose newest checkpoint is taken, a checkpoint, or a model in Hugging Face's layout, in a
 /// folder or on the hub.
 pub(super) fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {

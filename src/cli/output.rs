@@ -248,7 +248,12 @@ pub(super) fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {
 pub(super) fn check_tensors(path: &Path) -> anyhow::Result<()> {
     let named = path.extension().is_some_and(|e| e == "safetensors");
     ensure!(named, "{}: tensors are written as .safetensors", path.display());
-    ensure!(!path.is_dir(), "{} is a folder", path.display());
+    check_file(path)
+}
+
+/// Refuses a path that no file can be written to.
+pub(super) fn check_file(path: &Path) -> anyhow::Result<()> {
+    ensure!(!path.is_dir(), "{} is a folder; name a file in it", path.display());
     writable(path)
 }
 

@@ -6,7 +6,7 @@ use super::image_input::{Input, read_mask};
 use super::input::floats;
 use super::output::Images;
 use super::tensors::Batch;
-use super::{Common, note, whole};
+use super::{Common, MODEL, count, note, whole};
 use crate::config::{self, Measure, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::concat;
@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
     tweedie restore runs/digits --problem super.toml --in measured.npz --out restored.npz"
 )]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, or a checkpoint
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// What was measured, and how noisy
     #[arg(long, value_name = "P.toml")]
@@ -125,7 +125,8 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         note("the restorations are further from the measurements than the noise explains; try more --steps");
     }
     let what = format!(
-        "restorations whose measurements are {residual:.4} from those given (rms; noise {})",
+        "{} whose measurements are {residual:.4} from those given (rms; noise {})",
+        count(drawn.n, "restoration"),
         problem.noise_std
     );
     let mut more = serde_json::json!({ "residual": residual, "noise_std": problem.noise_std });
@@ -142,7 +143,7 @@ const PARTICLES: usize = 8;
 fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
     let sampling = &model.config.sampling;
     let alone = matches!(args.method, Method::Paper) || sampling.method != config::Method::Pc;
-    let of = |count| Ok(Particles::new(model.predictor_corrector(None)?, count)?);
+    let of = |count| Ok(Particles::new(model.predictor_corrector(&args.drawing)?, count)?);
     match args.particles {
         // A predictor without noise has no use for them.
         None if !alone => Ok(of(PARTICLES).ok()),

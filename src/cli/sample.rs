@@ -1,8 +1,8 @@
 //! `tweedie sample`.
 
-use super::Common;
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn};
+use super::{Common, MODEL, count};
 use std::path::PathBuf;
 
 /// Draw samples from a model.
@@ -15,10 +15,13 @@ use std::path::PathBuf;
     tweedie sample runs/digits -n 8 --first 8 --steps 200 --animate reverse.gif --out pictures/\n  \
     tweedie sample runs/digits -n 64 --sampler dpmpp_3m --steps 12 --out samples.png\n  \
     tweedie sample runs/digits -n 10 --class all --classifier runs/classifier --out classes.png\n  \
-    tweedie sample runs/digits -n 4 --trajectory reverse.png --show both --out samples.png")]
+    tweedie sample runs/digits -n 4 --trajectory reverse.png --show both --out samples.png\n\
+    A model that was trained with classes (model.num_classes = 10) is told them, and needs no classifier:\n  \
+    tweedie train configs/digits_ve.toml --set model.num_classes=10 --out runs/told\n  \
+    tweedie sample runs/told -n 10 --class all --out classes.png\n  \
+    tweedie sample runs/told -n 10 --class 3,7 --guidance 2 --out typical.png")]
 pub(super) struct Args {
-    /// A run folder, whose newest checkpoint is taken, a checkpoint, a folder in Hugging Face's layout, or
-    /// hf:OWNER/NAME[@REVISION]
+    #[arg(help = MODEL)]
     model: PathBuf,
     /// How many samples, of each class if several are asked for
     #[arg(short, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]
@@ -40,5 +43,6 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
             Ok(sampler.run(score, x, batch.draw, watch)?)
         })
     })?;
-    args.drawing.write(common.json, &Drawn::join(drawn), "samples", asked.report())
+    let drawn = Drawn::join(drawn);
+    args.drawing.write(common.json, &drawn, &count(drawn.n, "sample"), asked.report())
 }

@@ -1,7 +1,8 @@
 //! Tensors in safetensors files, laid out as other programs have them: images are `[n, c, h, w]`.
 
 use super::output::written;
-use crate::tensor::Shape;
+use crate::gpu::Gpu;
+use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,26 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// What is in a tensor on the device.
+    pub fn download(tensor: &Tensor) -> anyhow::Result<Batch> {
+        Ok(Batch { shape: tensor.shape(), values: tensor.read()? })
+    }
+
+    /// The same on the device.
+    pub fn upload(&self, gpu: &Gpu) -> anyhow::Result<Tensor> {
+        Ok(Tensor::from_slice(gpu, self.shape, &self.values)?)
+    }
+
+    /// `values` that are `[n, c, h, w]`, of a shape `[n, h, w, c]`.
+    fn from_channels(shape: Shape, values: &[f32]) -> Batch {
+        let Shape([_, h, w, c]) = shape;
+        let at = |i: usize| {
+            let (pixel, channel) = (i / c, i % c);
+            values[(pixel / (h * w) * c + channel) * h * w + pixel % (h * w)]
+        };
+        Batch { shape, values: (0..shape.len()).map(at).collect() }
+    }
+
     /// `count` images from number `first` on.
     pub fn part(&self, first: usize, count: usize) -> Batch {
         let len = self.shape.with_n(1).len();
@@ -60,12 +81,35 @@ impl Tensors {
         let [n, c, h, w] = shape[..] else {
             bail!("`{name}` of {} is {shape:?}; it must be [n, c, h, w]", self.path.display());
         };
-        let shape = Shape::new(n, h, w, c);
-        let at = |i: usize| {
-            let (pixel, channel) = (i / c, i % c);
-            values[(pixel / (h * w) * c + channel) * h * w + pixel % (h * w)]
+        Ok(Batch::from_channels(Shape::new(n, h, w, c), &values))
+    }
+
+    /// Probes of samples of a shape, if there are any, `[n, c, h, w]` or `[k, n, c, h, w]`: how many of each sample, and they as
+    /// `[k n, h, w, c]`. Beside them no option is any use that is about drawn ones, `drawn` by name if it is asked for.
+    pub fn probes(
+        &self,
+        name: &str,
+        samples: Shape,
+        drawn: &[(&str, bool)],
+    ) -> anyhow::Result<Option<(usize, Batch)>> {
+        if SafeTensors::deserialize(&self.bytes)?.tensor(name).is_err() {
+            return Ok(None);
+        }
+        if let Some((option, _)) = drawn.iter().find(|(_, asked)| *asked) {
+            let path = self.path.display();
+            bail!("--{option}: the probes are `{name}` of {path}, and none are drawn; leave one of them out");
+        }
+        let (shape, values) = self.tensor(name)?;
+        let Shape([n, h, w, c]) = samples;
+        let count = match shape.strip_suffix(&[n, c, h, w]) {
+            Some([]) => 1,
+            Some([k]) if *k > 0 => *k,
+            _ => bail!(
+                "`{name}` of {} has shape {shape:?}, [{n}, {c}, {h}, {w}] or [k, {n}, {c}, {h}, {w}] is needed",
+                self.path.display()
+            ),
         };
-        Ok(Batch { shape, values: (0..shape.len()).map(at).collect() })
+        Ok(Some((count, Batch::from_channels(samples.with_n(count * n), &values))))
     }
 }
 

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Train a model: writes a run folder with the configuration, metrics, checkpoints and samples.
 ///
 /// A run that was stopped, however hard, goes on with --resume, bit for bit as if it had not been.
+///
+/// With --json a line for every row of metrics.csv: `step`, `loss`, `grad_norm` before clipping, `learning_rate`,
+/// `images_per_second`, `device_bytes` and `process_bytes`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie train configs/digits_ve.toml --out runs/digits\n  \

@@ -128,6 +128,16 @@ impl Method {
             Method::Dpmpp2m | Method::Dpmpp3m => Some(20),
         }
     }
+
+    /// Whether its steps are as long as a tolerance allows.
+    pub fn is_adaptive(self) -> bool {
+        matches!(self, Method::Ode | Method::AdaptiveSde)
+    }
+
+    /// Whether it runs on a grid of noise levels, which a [`Schedule`] lays.
+    pub fn has_grid(self) -> bool {
+        !self.is_adaptive() && !matches!(self, Method::Pc | Method::Ald)
+    }
 }
 
 /// How the noise levels σ = s / m of a grid lie.
@@ -191,6 +201,15 @@ pub enum Over {
 }
 
 impl Sampling {
+    /// Takes another method. Steps are those of the method that they were named with, and a schedule is for one with a grid.
+    pub fn set_method(&mut self, method: Method) {
+        if method != self.method {
+            self.steps = 0;
+            self.schedule = self.schedule.filter(|_| method.has_grid());
+        }
+        self.method = method;
+    }
+
     /// Checks every value that a sampler would trip over.
     ///
     /// # Errors

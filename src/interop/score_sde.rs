@@ -163,11 +163,10 @@ fn listed(file: &TorchFile, list: Node<'_>, specs: &[ParameterSpec]) -> Result<V
 /// A number of steps, of the file's own or of Adam's: later releases of PyTorch have the latter as a tensor.
 fn steps(file: &TorchFile, node: Node<'_>) -> Result<u64, InteropError> {
     let tensor = node.tensor().map(|tensor| file.values(tensor)).transpose()?;
-    let only = tensor.filter(|values| values.len() == 1).map(|values| values[0]);
+    let only = tensor.filter(|values| values.len() == 1 && values[0].fract() == 0.0).map(|values| values[0]);
     let number = node.int().or(only.map(|step| step as i64)).and_then(|step| u32::try_from(step).ok());
-    let number =
-        number.ok_or_else(|| InteropError::Damaged("a number of steps is none from 0 to 2³² − 1".into()));
-    number.map(u64::from)
+    let why = "`step` is no number of steps, a whole number from 0 to 2³² − 1";
+    number.map(u64::from).ok_or_else(|| InteropError::Damaged(why.into()))
 }
 
 /// Adam's moments by parameter number; the frozen parameters come first and have none.

@@ -106,8 +106,9 @@ pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sam
         Ok(Box::new(Multistep::new(*sde, config, steps, (order, eta), schedule)?))
     };
     match config.method {
-        Method::Pc | Method::Ald | Method::Ode | Method::AdaptiveSde if config.schedule.is_some() => {
-            Err(refuse("this sampler has a schedule of its own; leave sampling.schedule out"))
+        method if config.schedule.is_some() && !method.has_grid() => {
+            let what = "this sampler has a schedule of its own; leave sampling.schedule out, or take another sampler";
+            Err(refuse(what))
         }
         Method::Pc => Ok(Box::new(PredictorCorrector::new(*sde, config, steps)?)),
         Method::Ald => Ok(Box::new(AnnealedLangevin::new(*sde, config, steps)?)),
