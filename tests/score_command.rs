@@ -120,3 +120,18 @@ fn options_about_drawn_probes_are_refused_where_none_are_drawn() {
         assert!(!at("out.safetensors").exists());
     }
 }
+
+#[test]
+fn an_error_tells_each_of_its_causes_once() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let model = model(folder.path(), &[]);
+    // The reader of its header holds the cause's message in its own.
+    let header = r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    std::fs::write(at("negative.safetensors"), bytes).expect("a file");
+    let mut command = tweedie();
+    command.arg("score").arg(model).arg("--in").arg(at("negative.safetensors"));
+    let message = refuse(command.arg("--out").arg(at("out.safetensors")));
+    assert_eq!(message.matches("-4").count(), 1, "{message}");
+}

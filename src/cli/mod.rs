@@ -115,12 +115,19 @@ pub fn main() -> ExitCode {
             // A closed pipe is how `| head` says that it has seen enough.
             let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
             if !error.downcast_ref::<std::io::Error>().is_some_and(closed) {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", told(&error));
             }
             ExitCode::FAILURE
         }
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// An error and its causes in one line. Some libraries' messages hold their causes', which are not told twice.
+fn told(error: &anyhow::Error) -> String {
+    let mut causes = error.chain().map(ToString::to_string);
+    let first = causes.next().unwrap_or_default();
+    causes.fold(first, |told, cause| if told.contains(&cause) { told } else { format!("{told}: {cause}") })
 }
 
 /// No command is named: the answer is help.

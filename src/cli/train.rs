@@ -1,6 +1,6 @@
 //! `tweedie train`.
 
-use super::{Common, note, output, plot, whole};
+use super::{Common, note, output, plot, told, whole};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
 use crate::sample::{Draw, prior, sampler};
@@ -153,7 +153,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn saved(&mut self, trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
-        let run_error = |e: anyhow::Error| TrainError::Run(format!("{e:#}"));
+        let run_error = |e: anyhow::Error| TrainError::Run(told(&e));
         plot::loss(&self.run.metrics(), &self.run.folder().join("loss.png")).map_err(run_error)?;
         if trainer.config.training.snapshot_sampling && !trainer.config.is_classifier() {
             let image = self.run.folder().join("samples").join(format!("step-{:08}.png", trainer.step));
