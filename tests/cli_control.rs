@@ -251,14 +251,14 @@ fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
     ] {
         let problem = problem(folder.path(), &format!("{text}\nnoise_std = 0.05"));
         let mut restored = Vec::new();
-        for (method, evaluations) in [("paper", 10.0), ("pigdm", 80.0)] {
+        for (method, evaluations) in [("paper", 10.0), ("pigdm", 40.0)] {
             let args =
                 ["--problem", &problem, "--in", "data:digits:4", "--simulate", "--method", method, "--json"];
             let mut command = command("restore", trained(), &args, &out);
             let text = succeed(command.args(["-n", "2", "--measurement"]).arg(&y));
             let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             assert!(report["residual"].as_f64().is_some_and(f64::is_finite), "{text}");
-            // Of eight particles each.
+            // Of four particles each.
             assert_eq!(report["evaluations"].as_f64(), Some(evaluations));
             restored.push(samples(&out).1);
         }
@@ -269,6 +269,22 @@ fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
         succeed(&mut command("restore", trained(), &given, &out));
         assert!(samples(&out).1 == restored[1], "{text}");
     }
+}
+
+#[test]
+fn ancestral_sampling_restores_unless_another_predictor_is_named() {
+    let folder = folder();
+    let out = folder.path().join("x.npz");
+    let problem = problem(folder.path(), "kind = \"super_resolution\"\nfactor = 4\nnoise_std = 0.05");
+    let args = ["--problem", &problem, "--in", "data:digits:4", "--simulate"];
+    let restored = |predictor: &[&str]| {
+        succeed(command("restore", trained(), &args, &out).args(predictor));
+        samples(&out).1
+    };
+    let usual = restored(&[]);
+    assert!(usual == restored(&["--predictor", "ancestral_sampling"]));
+    // The model's own.
+    assert!(usual != restored(&["--predictor", "reverse_diffusion"]));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::input::floats;
 use super::output::Images;
 use super::tensors::Batch;
 use super::{Common, MODEL, count, note, whole};
-use crate::config::{self, Measure, Problem};
+use crate::config::{self, Measure, PredictorName, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::concat;
 use crate::kernels::sde_step::sde_step;
@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 /// Restore images from measurements y = A x + n: linear inverse problems.
 ///
 /// A problem is a small TOML file: `kind`, what belongs to it, and `noise_std`, the standard deviation of n for images in
-/// [0, 1]. Samples are drawn given the measurement, with any sampler.
+/// [0, 1]. Samples are drawn given the measurement, with any sampler; if none is named, ancestral sampling takes the
+/// place of a model's own reverse diffusion.
 ///
 ///   kind = "super_resolution"   factor = 4: means of squares of 4x4 pixels
 ///   kind = "deblur"             sigma = 1.0, size = 5 (pixels); or kernel = [1, 2, 1] along rows and columns
@@ -54,7 +55,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Method::Pigdm)]
     method: Method,
     /// Particles that a sample is chosen from step by step (Wu 2023): the more, the closer draws are to the posterior, and
-    /// the more evaluations they cost. They go with pigdm and the sampler pc [default: 8, and 1 otherwise]
+    /// the more evaluations they cost. They go with pigdm and the sampler pc [default: 4, and 1 otherwise]
     #[arg(long, value_name = "P", value_parser = whole::<usize>(), allow_negative_numbers = true)]
     particles: Option<usize>,
     /// How many restorations of each measurement [default: 1]
@@ -82,7 +83,10 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
     let problem = Problem::from_toml(&text).with_context(|| format!("{name}"))?;
     let gpu = common.open()?;
-    let model = drawing.open(&args.model, &gpu)?;
+    let mut model = drawing.open(&args.model, &gpu)?;
+    if drawing.predictor.is_none() {
+        prefer_the_posteriors_step(&mut model.config.sampling);
+    }
     let operator =
         operator(&gpu, &problem.measure, shape(&model.config, 1)).with_context(|| format!("{name}"))?;
     let y = measurements(args, &model, &gpu, &*operator, problem.noise_std)?;
@@ -136,8 +140,16 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     drawing.write(common.json, &drawn, &what, more)
 }
 
+/// Takes ancestral sampling in the place of reverse diffusion, whose steps add noise of the variance that the forward
+/// step has, more than the state's posterior: 5 % of σ² in 60 steps, which a measurement that is looked at again shows.
+fn prefer_the_posteriors_step(sampling: &mut config::Sampling) {
+    if sampling.predictor == PredictorName::ReverseDiffusion && !sampling.probability_flow {
+        sampling.predictor = PredictorName::AncestralSampling;
+    }
+}
+
 /// Particles that are chosen from, if more than one.
-const PARTICLES: usize = 8;
+const PARTICLES: usize = 4;
 
 /// The particles that are asked for, or go with the method and the sampler.
 fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
