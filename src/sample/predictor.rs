@@ -197,6 +197,22 @@ mod tests {
     }
 
     #[test]
+    fn an_ancestral_step_leaves_the_variance_of_the_state_below_and_reverse_diffusion_more() {
+        let kind = SdeKind::Ve { sigma_min: 0.01, sigma_max: 6.0 };
+        let sde = Sde { kind, n: 60 };
+        for i in 1..sde.n {
+            let [now, below] = [i, i - 1].map(|i| sde.marginal_prob(sde.time(i)).std);
+            // About a single point, where the score is −z / σ.
+            let ratio = |name| {
+                let step = predictor(kind, sde.n, name).step(sde.time(i)).unwrap();
+                ((step.a * now - step.b / now).powi(2) + step.c * step.c) / (below * below)
+            };
+            assert!((ratio(PredictorName::AncestralSampling) - 1.0).abs() < 1e-9);
+            assert!((ratio(PredictorName::ReverseDiffusion) - 1.047).abs() < 1e-3);
+        }
+    }
+
+    #[test]
     fn the_last_step_removes_no_more_noise_than_there_is() {
         for kind in KINDS {
             for name in [
