@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 /// Restore images from measurements y = A x + n: linear inverse problems.
 ///
 /// A problem is a small TOML file: `kind`, what belongs to it, and `noise_std`, the standard deviation of n for images in
-/// [0, 1]. Samples are drawn given the measurement, with any sampler; if none is named, ancestral sampling takes the
-/// place of a model's own reverse diffusion.
+/// [0, 1]. Samples are drawn given the measurement, with any sampler; unless --predictor names one, ancestral sampling
+/// takes the place of a model's own reverse diffusion.
 ///
 ///   kind = "super_resolution"   factor = 4: means of squares of 4x4 pixels
 ///   kind = "deblur"             sigma = 1.0, size = 5 (pixels); or kernel = [1, 2, 1] along rows and columns
@@ -141,7 +141,8 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 }
 
 /// Takes ancestral sampling in the place of reverse diffusion, whose steps add noise of the variance that the forward
-/// step has, more than the state's posterior: 5 % of σ² in 60 steps, which a measurement that is looked at again shows.
+/// step has. On VE that is more than the state's posterior has: 5 % of σ² in 60 steps, which a measurement that is looked
+/// at again shows. On VP DDPM's steps add as much as it does.
 fn prefer_the_posteriors_step(sampling: &mut config::Sampling) {
     if sampling.predictor == PredictorName::ReverseDiffusion && !sampling.probability_flow {
         sampling.predictor = PredictorName::AncestralSampling;

@@ -93,8 +93,7 @@ impl Particles {
             score.first.take();
             add(&mut weights, &twist.log_likelihood, -1.0);
             let key = (!(last && *noise_removal)).then(|| own.key(Purpose::Predictor).at(number));
-            let taken = if key.is_some() { predictor.step(t) } else { predictor.noise_free(t) };
-            let Some(taken) = taken else { break };
+            let Some(taken) = predictor.taken(t, key.is_some()) else { break };
             let next = propose(taken, &x, &twist, key.map(|key| (taken.c, key)))?;
             if !last {
                 add(&mut weights, &gain(taken, &x, &next, &twist)?, 1.0);

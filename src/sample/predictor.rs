@@ -41,17 +41,21 @@ impl Predictor {
     /// # Errors
     /// If the device refuses.
     pub fn run(&self, score: &dyn Score, x: Tensor, t: f64, key: Option<Key>) -> Result<Tensor> {
-        let step = if key.is_some() { self.step(t) } else { self.noise_free(t) };
-        match (self.name, step) {
+        match (self.name, self.taken(t, key.is_some())) {
             (_, Some(step)) => step.run(score, &x, t, key),
             (PredictorName::StochasticRungeKutta, None) => self.runge_kutta(score, x, t, key),
             (_, None) => Ok(x),
         }
     }
 
-    /// [`Predictor::step`] without noise, which ends a run. From ε a step of 1 / n goes past the data where there are few, and
+    /// [`Predictor::step`], or without noise the one that ends a run.
+    pub(super) fn taken(&self, t: f64, noisy: bool) -> Option<Step> {
+        if noisy { self.step(t) } else { self.noise_free(t) }
+    }
+
+    /// [`Predictor::step`] without noise. From ε a step of 1 / n goes past the data where there are few, and
     /// would leave noise of the other sign: no more is removed than Tweedie's formula finds there.
-    pub(super) fn noise_free(&self, t: f64) -> Option<Step> {
+    fn noise_free(&self, t: f64) -> Option<Step> {
         let std = self.sde.marginal_prob(t).std;
         self.step(t).map(|step| Step { b: step.b.min(std * std), c: 0.0, ..step })
     }
@@ -149,7 +153,7 @@ mod tests {
             let total = (m.mean * s).powi(2) + m.std.powi(2);
             // score = −(x − m μ) / total: a and b of the step make an affine map.
             let last = i + 1 == predictor.sde.n;
-            let step = if last && ends { predictor.noise_free(t) } else { predictor.step(t) }.unwrap();
+            let step = predictor.taken(t, !(last && ends)).unwrap();
             let slope = step.a - step.b / total;
             mean = slope * mean + step.b * m.mean * mu / total;
             variance = slope * slope * variance + step.c * step.c;
