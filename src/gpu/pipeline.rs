@@ -16,17 +16,10 @@ pub struct Pipeline {
     pub(super) label: String,
 }
 
-/// A variant's module, validated, with what was read off it.
-struct Module {
-    raw: wgpu::ShaderModule,
-    reflection: naga::Module,
-}
-
 /// All pipelines of one device.
 pub(super) struct Pipelines {
     device: wgpu::Device,
     checked: bool,
-    modules: Mutex<HashMap<Variant, Arc<Module>>>,
     pipelines: Mutex<HashMap<(Variant, &'static str), Arc<Pipeline>>>,
     disk: Option<DiskCache>,
 }
@@ -36,7 +29,7 @@ impl Pipelines {
     /// own edges, so they need neither; the tests run both ways.
     pub(super) fn new(device: wgpu::Device, info: &wgpu::AdapterInfo, checked: bool) -> Self {
         let disk = DiskCache::open(&device, info);
-        Pipelines { device, checked, modules: Mutex::default(), pipelines: Mutex::default(), disk }
+        Pipelines { device, checked, pipelines: Mutex::default(), disk }
     }
 
     pub(super) fn get(
@@ -66,22 +59,22 @@ impl Pipelines {
         entry: &'static str,
         immediates: usize,
     ) -> Result<Pipeline, GpuError> {
-        let module = self.module(variant)?;
-        let workgroup = workgroup_size(&module.reflection, entry)
-            .ok_or_else(|| variant.fault(format!("it has no entry point `{entry}`")))?;
-        let declared = immediates_size(&module.reflection, entry);
+        let module = parse(variant, entry)?;
+        let workgroup = module.entry_points[0].workgroup_size.iter().product();
+        let declared = immediates_size(&module);
         if declared != immediates {
             return Err(
                 variant.fault(format!("`{entry}` takes {declared} bytes of immediates, not {immediates}"))
             );
         }
         let label = format!("{}.{entry}", variant.shader.name());
+        let module = self.shader_module(variant, module)?;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let raw = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: None,
-            module: &module.raw,
+            module: &module,
             entry_point: Some(entry),
             // Every kernel writes its workgroup memory before it reads it.
             compilation_options: wgpu::PipelineCompilationOptions {
@@ -99,14 +92,7 @@ impl Pipelines {
         Ok(Pipeline { raw, layout, workgroup, label })
     }
 
-    fn module(&self, variant: &Variant) -> Result<Arc<Module>, GpuError> {
-        let mut modules = lock(&self.modules);
-        if let Some(module) = modules.get(variant) {
-            return Ok(module.clone());
-        }
-        let text = variant.assemble()?;
-        let reflection =
-            naga::front::wgsl::parse_str(&text).map_err(|e| variant.fault(e.emit_to_string(&text)))?;
+    fn shader_module(&self, variant: &Variant, module: naga::Module) -> Result<wgpu::ShaderModule, GpuError> {
         let checks = match self.checked {
             true => wgpu::ShaderRuntimeChecks::checked(),
             false => wgpu::ShaderRuntimeChecks::unchecked(),
@@ -118,18 +104,29 @@ impl Pipelines {
             self.device.create_shader_module_trusted(
                 wgpu::ShaderModuleDescriptor {
                     label: Some(variant.shader.name()),
-                    source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(reflection.clone())),
+                    source: wgpu::ShaderSource::Naga(std::borrow::Cow::Owned(module)),
                 },
                 checks,
             )
         };
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(variant.fault(error.to_string()));
+        match pollster::block_on(scope.pop()) {
+            Some(error) => Err(variant.fault(error.to_string())),
+            None => Ok(raw),
         }
-        let module = Arc::new(Module { raw, reflection });
-        modules.insert(variant.clone(), module.clone());
-        Ok(module)
     }
+}
+
+/// A variant's module with one of its entry points: others may use what the device lacks.
+fn parse(variant: &Variant, entry: &str) -> Result<naga::Module, GpuError> {
+    let text = variant.assemble()?;
+    let mut module =
+        naga::front::wgsl::parse_str(&text).map_err(|e| variant.fault(e.emit_to_string(&text)))?;
+    module.entry_points.retain(|e| e.name == entry);
+    if module.entry_points.is_empty() {
+        return Err(variant.fault(format!("it has no entry point `{entry}`")));
+    }
+    naga::compact::compact(&mut module, naga::compact::KeepUnused::No);
+    Ok(module)
 }
 
 impl Drop for Pipelines {
@@ -140,38 +137,15 @@ impl Drop for Pipelines {
     }
 }
 
-fn workgroup_size(module: &naga::Module, entry: &str) -> Option<u32> {
-    let entry = module.entry_points.iter().find(|e| e.name == entry)?;
-    Some(entry.workgroup_size.iter().product())
-}
-
-/// The size of the immediates that an entry point declares. A file has one such variable at most per entry
-/// point; which one an entry uses shows in its function's expressions.
-fn immediates_size(module: &naga::Module, entry: &str) -> usize {
+/// The size of the immediates that a module's entry point takes: what it has no use for is gone.
+fn immediates_size(module: &naga::Module) -> usize {
     let mut layouter = naga::proc::Layouter::default();
     if layouter.update(module.to_ctx()).is_err() {
         return 0;
     }
-    let Some(entry) = module.entry_points.iter().find(|e| e.name == entry) else { return 0 };
-    let mut functions = vec![&entry.function];
-    let mut seen = std::collections::HashSet::new();
-    while let Some(function) = functions.pop() {
-        for (_, expression) in function.expressions.iter() {
-            match expression {
-                naga::Expression::GlobalVariable(handle) => {
-                    let variable = &module.global_variables[*handle];
-                    if variable.space == naga::AddressSpace::Immediate {
-                        return layouter[variable.ty].size as usize;
-                    }
-                }
-                naga::Expression::CallResult(callee) if seen.insert(*callee) => {
-                    functions.push(&module.functions[*callee]);
-                }
-                _ => {}
-            }
-        }
-    }
-    0
+    let mut variables = module.global_variables.iter().map(|(_, variable)| variable);
+    let immediates = variables.find(|variable| variable.space == naga::AddressSpace::Immediate);
+    immediates.map_or(0, |variable| layouter[variable.ty].size as usize)
 }
 
 /// The backend's own pipeline cache, in the user's cache folder. Vulkan has one; the others do without.
