@@ -5,16 +5,17 @@ use tweedie::gpu::{Element, Gpu, Options, choose};
 use tweedie::random::{Key, Purpose};
 use tweedie::tensor::{Shape, Tensor};
 
-/// The adapter as users open it; with operands staged in workgroup memory and not, whichever is not the default;
-/// and with every shader checked.
+/// The adapter as users open it; with operands shared in every other way that it has; and with every shader checked.
 pub fn gpus() -> &'static [Gpu] {
     static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
     GPUS.get_or_init(|| {
         let open = |options| Gpu::with(choose(None).expect("an adapter"), options).expect("a device");
         let plain = open(Options::default());
-        let other = open(Options { staged: Some(!plain.stages()), checked: false });
-        let checked = open(Options { checked: true, staged: None });
-        vec![plain, other, checked]
+        let others = plain.adapter().sharings().into_iter().filter(|sharing| *sharing != plain.sharing());
+        let others: Vec<Gpu> =
+            others.map(|sharing| open(Options { sharing: Some(sharing), checked: false })).collect();
+        let checked = open(Options { checked: true, sharing: None });
+        [vec![plain], others, vec![checked]].concat()
     })
 }
 

@@ -9,7 +9,7 @@ fn validated(variant: &Variant) -> (naga::Module, ModuleInfo) {
     let text = variant.assemble().expect("an assembly");
     let module = naga::front::wgsl::parse_str(&text)
         .unwrap_or_else(|e| panic!("{variant:?}: {}", e.emit_to_string(&text)));
-    let capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16;
+    let capabilities = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|e| panic!("{variant:?}: {}", e.emit_to_string(&text)));

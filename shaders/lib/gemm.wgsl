@@ -14,10 +14,12 @@
 //   c_store(layer, row, column, value)   row `row`, columns 4 * column .. of C; called inside the extent only
 //
 // Hooks return zeros outside of A and anything finite outside of B. A layer is a product of its own: a matrix
-// of a batch, or a slice of a sum that a later pass adds up. Two forms of the same loop:
+// of a batch, or a slice of a sum that a later pass adds up. Three forms of the same loop:
 //
-//   direct   an invocation loads its own operands: for processors, where barriers cost most
-//   tiled    a workgroup stages both operands in workgroup memory
+//   direct     an invocation loads its own operands
+//   subgroup   the lanes of a subgroup own the same columns, and hand the blocks of B that they loaded around: for
+//              processors, where a load costs many multiplications and a barrier more
+//   tiled      a workgroup stages both operands in workgroup memory
 //
 // Each element of C belongs to one invocation, which adds its products in order of (s, k): no races, and the
 // same bits whatever is computed beside it.
@@ -26,6 +28,7 @@
 
 const TM: u32 = 2u; // blocks of rows that an invocation owns
 const TN: u32 = 2u; // blocks of columns
+const LANES: u32 = 8u; // subgroup: its lanes, TN at least; a workgroup is one subgroup
 const GM: u32 = 8u; // tiled: invocations along the rows of a workgroup's tile
 const GN: u32 = 8u; // tiled: along its columns
 const GK: u32 = 8u; // tiled: blocks of k that are staged at once
@@ -49,6 +52,10 @@ fn multiply_add(sum: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32>
         multiply_row(sum[3], a[3], b),
     );
 }
+
+// What an invocation owns: of block column j and block row i, [j][i]. Loops whose variable is an index by itself are
+// those that compilers unroll, and an array that is left with a variable index does not live in registers.
+alias Sums = array<array<mat4x4<f32>, TM>, TN>;
 
 fn store_block(extent: GemmExtent, layer: u32, row: u32, column: u32, block: mat4x4<f32>) {
     if (column >= extent.columns) { return; }
@@ -74,7 +81,7 @@ fn direct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     for (var i = 0u; i < TM; i++) { a_origins[i] = a_origin(layer, row + 4u * i); }
     for (var j = 0u; j < TN; j++) { b_origins[j] = b_origin(layer, column + j); }
 
-    var sums: array<mat4x4<f32>, TM * TN>;
+    var sums: Sums;
     let segments = gemm_segments(layer);
     for (var segment = segments.x; segment < segments.y; segment++) {
         var a_cursors: array<ACursor, TM>;
@@ -86,15 +93,70 @@ fn direct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
             for (var j = 0u; j < TN; j++) { b[j] = b_block(b_cursors[j], k); }
             for (var i = 0u; i < TM; i++) {
                 let a = a_block(a_cursors[i], k);
-                for (var j = 0u; j < TN; j++) { sums[i * TN + j] = multiply_add(sums[i * TN + j], a, b[j]); }
+                for (var j = 0u; j < TN; j++) { sums[j][i] = multiply_add(sums[j][i], a, b[j]); }
             }
         }
     }
     for (var i = 0u; i < TM; i++) {
         for (var j = 0u; j < TN; j++) {
-            store_block(extent, layer, row + 4u * i, column + j, sums[i * TN + j]);
+            store_block(extent, layer, row + 4u * i, column + j, sums[j][i]);
         }
     }
+}
+
+@compute @workgroup_size(LANES)
+fn subgroup(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let extent = gemm_extent();
+    let columns = (extent.columns + TN - 1u) / TN;
+    let rows = (extent.rows + 4u * TM * LANES - 1u) / (4u * TM * LANES);
+    let at = unravel(group.x + group.y * groups.x, rows, columns);
+    let layer = at.x;
+    let row = (at.y * LANES + lane) * 4u * TM;
+    let column = at.z * TN;
+    if (layer >= extent.layers) { return; }
+
+    // Of LANES / TN blocks of k, a lane loads one block of B. The loop over them is unrolled too: a shuffle from a lane
+    // that is known beforehand is a broadcast.
+    let own_k = lane / TN * 4u;
+    let own_origin = b_origin(layer, column + lane % TN);
+    var a_origins: array<AOrigin, TM>;
+    for (var i = 0u; i < TM; i++) { a_origins[i] = a_origin(layer, row + 4u * i); }
+
+    var sums: Sums;
+    let segments = gemm_segments(layer);
+    for (var segment = segments.x; segment < segments.y; segment++) {
+        let own_cursor = b_seek(own_origin, segment);
+        var a_cursors: array<ACursor, TM>;
+        for (var i = 0u; i < TM; i++) { a_cursors[i] = a_seek(a_origins[i], segment); }
+        for (var first = 0u; first < extent.depth; first += LANES / TN * 4u) {
+            let own = b_block(own_cursor, min(first + own_k, extent.depth - 4u));
+            for (var t = 0u; t < LANES / TN; t++) {
+                let k = first + 4u * t;
+                if (k >= extent.depth) { break; }
+                var a: array<mat4x4<f32>, TM>;
+                for (var i = 0u; i < TM; i++) { a[i] = a_block(a_cursors[i], k); }
+                for (var j = 0u; j < TN; j++) {
+                    let b = block_of_lane(own, t * TN + j);
+                    for (var i = 0u; i < TM; i++) { sums[j][i] = multiply_add(sums[j][i], a[i], b); }
+                }
+            }
+        }
+    }
+    for (var j = 0u; j < TN; j++) {
+        for (var i = 0u; i < TM; i++) {
+            store_block(extent, layer, row + 4u * i, column + j, sums[j][i]);
+        }
+    }
+}
+
+fn block_of_lane(block: mat4x4<f32>, lane: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        subgroupShuffle(block[0], lane), subgroupShuffle(block[1], lane),
+        subgroupShuffle(block[2], lane), subgroupShuffle(block[3], lane));
 }
 
 // The staged operands: row r of A's tile, four k of block kb, at kb * 4 * GM * TM + r; row k of B's tile, block
@@ -120,7 +182,7 @@ fn tiled(
     let m = local / GN;
     let n = local % GN;
 
-    var sums: array<mat4x4<f32>, TM * TN>;
+    var sums: Sums;
     let segments = gemm_segments(layer);
     let blocks = extent.depth / 4u; // of one segment
     let last = segments.y * blocks;
@@ -156,14 +218,14 @@ fn tiled(
             for (var i = 0u; i < TM; i++) {
                 let at = kb * 4u * GM * TM + 4u * (i * GM + m);
                 let a = mat4x4<f32>(a_tile[at], a_tile[at + 1u], a_tile[at + 2u], a_tile[at + 3u]);
-                for (var j = 0u; j < TN; j++) { sums[i * TN + j] = multiply_add(sums[i * TN + j], a, b[j]); }
+                for (var j = 0u; j < TN; j++) { sums[j][i] = multiply_add(sums[j][i], a, b[j]); }
             }
         }
         workgroupBarrier();
     }
     for (var i = 0u; i < TM; i++) {
         for (var j = 0u; j < TN; j++) {
-            store_block(extent, layer, row + 4u * (i * GM + m), column + j * GN + n, sums[i * TN + j]);
+            store_block(extent, layer, row + 4u * (i * GM + m), column + j * GN + n, sums[j][i]);
         }
     }
 }

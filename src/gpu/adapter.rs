@@ -3,6 +3,22 @@
 use super::error::GpuError;
 use wgpu::DeviceType;
 
+/// How the invocations of a matrix product or a convolution share the operands that they load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Each loads its own.
+    None,
+    /// The lanes of a subgroup of so many hand theirs around.
+    Subgroup(u32),
+    /// A workgroup stages them in its memory.
+    Workgroup,
+}
+
+impl Sharing {
+    /// The sizes of a subgroup that kernels are written for.
+    pub const SUBGROUPS: [u32; 5] = [4, 8, 16, 32, 64];
+}
+
 /// One adapter of this machine, as `tweedie devices` shows it.
 pub struct Adapter {
     pub(super) raw: wgpu::Adapter,
@@ -44,6 +60,22 @@ impl Adapter {
     /// Whether it can store tensors as f16.
     pub fn has_f16(&self) -> bool {
         self.raw.features().contains(wgpu::Features::SHADER_F16)
+    }
+
+    /// The ways of sharing operands that it has. Subgroups count if they are all of one size.
+    pub fn sharings(&self) -> Vec<Sharing> {
+        let (lanes, most) = (self.info.subgroup_min_size, self.info.subgroup_max_size);
+        let subgroups = self.raw.features().contains(wgpu::Features::SUBGROUP)
+            && lanes == most
+            && Sharing::SUBGROUPS.contains(&lanes);
+        let subgroup = subgroups.then_some(Sharing::Subgroup(lanes));
+        [Some(Sharing::None), subgroup, Some(Sharing::Workgroup)].into_iter().flatten().collect()
+    }
+
+    /// The way of sharing that suits it: workgroup memory on GPUs, and not on processors.
+    pub(super) fn sharing(&self) -> Sharing {
+        let suits = |sharing: &Sharing| !self.is_cpu() || *sharing != Sharing::Workgroup;
+        self.sharings().into_iter().rfind(suits).unwrap_or(Sharing::None)
     }
 
     /// The most bytes one storage binding can span.

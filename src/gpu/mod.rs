@@ -16,7 +16,7 @@ mod shader;
 mod stream;
 mod timing;
 
-pub use adapter::{Adapter, adapters, choose, choose_among};
+pub use adapter::{Adapter, Sharing, adapters, choose, choose_among};
 pub use error::{Bytes, GpuError};
 pub use pool::{Buffer, MemoryUse};
 pub use shader::{Element, Shader, Variant};
@@ -54,9 +54,9 @@ struct Shared {
 pub struct Options {
     /// Compile every shader with tests of its indices and bounds on its loops.
     pub checked: bool,
-    /// Whether kernels stage operands in workgroup memory. By default they do on GPUs and do not on
-    /// processors, where barriers cost more than loads.
-    pub staged: Option<bool>,
+    /// How kernels share operands. By default through workgroup memory on GPUs; on processors, where a barrier
+    /// costs more than loads, through subgroups if all are of one size.
+    pub sharing: Option<Sharing>,
 }
 
 /// A range of a buffer as a kernel sees it.
@@ -116,7 +116,11 @@ impl Gpu {
         if !available.contains(wgpu::Features::IMMEDIATES) || limits.max_immediate_size < MAX_IMMEDIATES {
             return Err(lacking("128 bytes of immediates (push constants)"));
         }
+        if options.sharing.is_some_and(|sharing| !adapter.sharings().contains(&sharing)) {
+            return Err(lacking("the way of sharing operands that was asked for"));
+        }
         let wished = wgpu::Features::SHADER_F16
+            | wgpu::Features::SUBGROUP
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
             | wgpu::Features::PIPELINE_CACHE;
@@ -151,9 +155,9 @@ impl Gpu {
         &self.0.adapter
     }
 
-    /// Whether kernels stage operands in workgroup memory (see [`Options::staged`]).
-    pub fn stages(&self) -> bool {
-        self.0.options.staged.unwrap_or(!self.adapter().is_cpu())
+    /// How kernels share operands (see [`Options::sharing`]).
+    pub fn sharing(&self) -> Sharing {
+        self.0.options.sharing.unwrap_or_else(|| self.adapter().sharing())
     }
 
     /// About how many invocations it takes to keep the device busy.

@@ -157,7 +157,7 @@ pub fn grad_weight(x: &Tensor, dy: &Tensor, spec: &Conv2d, dweight: &Tensor, acc
     check_shape("conv2d", "the output's gradient", dy, spec.output(x.shape(), weight)?)?;
     let (rows, columns) = (weight.rows(), weight.c4());
     let lines = dy.shape().n() * dy.shape().h();
-    let wanted = x.gpu().parallelism().div_ceil(gemm::invocations(rows, columns));
+    let wanted = x.gpu().parallelism().div_ceil(gemm::invocations(x.gpu(), rows, columns));
     // No empty slice: the shader gives each the same share of the lines, rounded up.
     let share = lines.div_ceil(wanted.clamp(1, lines));
     let layers = lines.div_ceil(share);

@@ -1,7 +1,7 @@
 //! Launching the GEMM body (`shaders/lib/gemm.wgsl`): which form, which tile, how many workgroups.
 
 use super::{Result, launch};
-use crate::gpu::{Extent, Gpu, Variant};
+use crate::gpu::{Extent, Gpu, Sharing, Variant};
 use crate::tensor::Tensor;
 
 /// How large a product is: `layers` products of `[rows, depth] × [depth, 4 · columns]`.
@@ -14,7 +14,7 @@ pub(super) struct Product {
 }
 
 /// The blocks of 4 × 4 that an invocation owns, the invocations of a workgroup, and the blocks of k that it stages:
-/// `TM`, `TN`, `GM`, `GN`, `GK`. Both operands' tiles fit into 16 KiB, `64 gk (gm tm + gn tn)` bytes.
+/// `TM`, `TN`, `GM`, `GN`, `GK`. Both operands' staged tiles fit into 16 KiB, `64 gk (gm tm + gn tn)` bytes.
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     tm: usize,
@@ -24,38 +24,59 @@ struct Tile {
     gk: usize,
 }
 
+/// Blocks of columns that a lane of a subgroup owns at most: more would not fit beside the rest into the first cache.
+const SUBGROUP_COLUMNS: usize = 8;
+
 impl Tile {
     /// By the number of columns alone: that of rows depends on the batch, and a sample's bits must not.
-    fn for_columns(columns: usize) -> Tile {
-        match columns {
-            1 => Tile { tm: 2, tn: 1, gm: 32, gn: 1, gk: 3 },
-            2..=8 => Tile { tm: 2, tn: 2, gm: 16, gn: 4, gk: 6 },
+    fn new(sharing: Sharing, columns: usize) -> Tile {
+        match (sharing, columns) {
+            (Sharing::Subgroup(lanes), _) => {
+                let tn = columns.next_power_of_two().min(SUBGROUP_COLUMNS).min(lanes as usize);
+                Tile { tm: 2, tn, gm: lanes as usize, gn: 1, gk: 1 }
+            }
+            (_, 1) => Tile { tm: 2, tn: 1, gm: 32, gn: 1, gk: 3 },
+            (_, 2..=8) => Tile { tm: 2, tn: 2, gm: 16, gn: 4, gk: 6 },
             _ => Tile { tm: 2, tn: 2, gm: 8, gn: 8, gk: 8 },
         }
     }
 
-    fn apply(self, variant: Variant, staged: bool) -> Variant {
-        let variant = variant.with("TM", self.tm as u32).with("TN", self.tn as u32);
-        if !staged {
-            return variant;
+    fn invocations(self, rows: usize, columns: usize) -> usize {
+        rows.div_ceil(4 * self.tm) * columns.div_ceil(self.tn)
+    }
+
+    fn workgroups(self, rows: usize, columns: usize) -> usize {
+        rows.div_ceil(4 * self.tm * self.gm) * columns.div_ceil(self.tn * self.gn)
+    }
+
+    fn apply(self, sharing: Sharing, variant: Variant) -> Variant {
+        let constants = [("TM", self.tm), ("TN", self.tn), ("GM", self.gm), ("GN", self.gn), ("GK", self.gk)];
+        let variant = constants.into_iter().fold(variant, |v, (name, value)| v.with(name, value as u32));
+        match sharing {
+            Sharing::Subgroup(lanes) => variant.with("LANES", lanes),
+            Sharing::None | Sharing::Workgroup => variant,
         }
-        variant.with("GM", self.gm as u32).with("GN", self.gn as u32).with("GK", self.gk as u32)
     }
 }
 
-/// A shader that includes the GEMM body, in both forms and with every tile.
+/// A shader that includes the GEMM body, with every tile. The direct form takes those of the tiled one.
 pub(super) fn variants(shader: &Variant) -> Vec<Variant> {
-    let tiles = [1, 2, 9].map(Tile::for_columns);
-    tiles
-        .into_iter()
-        .flat_map(|tile| [false, true].map(|staged| tile.apply(shader.clone(), staged)))
-        .collect()
+    let subgroups = Sharing::SUBGROUPS.map(Sharing::Subgroup);
+    let mut all = Vec::new();
+    for sharing in [Sharing::Workgroup].into_iter().chain(subgroups) {
+        for columns in [1, 2, 4, 8, 9] {
+            let variant = Tile::new(sharing, columns).apply(sharing, shader.clone());
+            if !all.contains(&variant) {
+                all.push(variant);
+            }
+        }
+    }
+    all
 }
 
-/// Invocations that the direct form takes for one layer: what splitting a sum is decided by.
-pub(super) fn invocations(rows: usize, columns: usize) -> usize {
-    let tile = Tile::for_columns(columns);
-    rows.div_ceil(4 * tile.tm) * columns.div_ceil(tile.tn)
+/// Invocations that one layer takes: what splitting a sum is decided by.
+pub(super) fn invocations(gpu: &Gpu, rows: usize, columns: usize) -> usize {
+    Tile::new(gpu.sharing(), columns).invocations(rows, columns)
 }
 
 /// Launches `variant`, which includes the GEMM body, over a product.
@@ -67,15 +88,13 @@ pub(super) fn run<P: bytemuck::Pod>(
     product: Product,
 ) -> Result<()> {
     let Product { layers, rows, columns, depth } = product;
-    let tile = Tile::for_columns(columns);
-    let staged = gpu.stages();
+    let sharing = gpu.sharing();
+    let tile = Tile::new(sharing, columns);
+    let (entry, extent) = match sharing {
+        Sharing::None => ("direct", Extent::Invocations(layers * tile.invocations(rows, columns))),
+        Sharing::Subgroup(_) => ("subgroup", Extent::Workgroups(layers * tile.workgroups(rows, columns))),
+        Sharing::Workgroup => ("tiled", Extent::Workgroups(layers * tile.workgroups(rows, columns))),
+    };
     let work = 8 * (layers * rows * columns * depth) as u64;
-    let variant = tile.apply(variant, staged);
-    if staged {
-        let tiles = rows.div_ceil(4 * tile.tm * tile.gm) * columns.div_ceil(tile.tn * tile.gn);
-        launch(gpu, variant, "tiled", tensors, params, Extent::Workgroups(layers * tiles), work)
-    } else {
-        let owned = Extent::Invocations(layers * invocations(rows, columns));
-        launch(gpu, variant, "direct", tensors, params, owned, work)
-    }
+    launch(gpu, tile.apply(sharing, variant), entry, tensors, params, extent, work)
 }

@@ -3,7 +3,7 @@
 //! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
 
 use super::{Result, check, check_shape, launch};
-use crate::gpu::{Extent, Gpu, Shader, Variant};
+use crate::gpu::{Extent, Gpu, Shader, Sharing, Variant};
 use crate::tensor::Tensor;
 use bytemuck::{Pod, Zeroable};
 
@@ -38,7 +38,10 @@ pub(super) fn variants() -> Vec<Variant> {
 
 /// How many invocations share a row: by its length, never by how many rows there are.
 fn lanes(gpu: &Gpu, columns: usize) -> usize {
-    if gpu.stages() { columns.div_ceil(4).next_power_of_two().min(WORKGROUP) } else { 1 }
+    match gpu.sharing() {
+        Sharing::Workgroup => columns.div_ceil(4).next_power_of_two().min(WORKGROUP),
+        Sharing::None | Sharing::Subgroup(_) => 1,
+    }
 }
 
 /// The softmax of the primal of a stack with `probes` tangents, and `J ẋ` for each tangent.
