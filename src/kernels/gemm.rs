@@ -24,7 +24,8 @@ struct Tile {
     gk: usize,
 }
 
-/// Blocks of columns that a lane of a subgroup owns at most: more would not fit beside the rest into the first cache.
+/// Blocks of columns that a lane of a subgroup owns at most. Of 2, 4 and 8 the last is the fastest on llvmpipe, whose eight
+/// lanes can share no more.
 const SUBGROUP_COLUMNS: usize = 8;
 
 impl Tile {
