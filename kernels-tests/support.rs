@@ -5,17 +5,17 @@ use tweedie::gpu::{Element, Gpu, Options, choose};
 use tweedie::random::{Key, Purpose};
 use tweedie::tensor::{Shape, Tensor};
 
-/// The adapter as users open it; with operands shared in every other way that it has; and with every shader checked.
+/// The adapter with operands shared in every way that it has, as users open it and with every shader checked; first the
+/// way that users have.
 pub fn gpus() -> &'static [Gpu] {
     static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
     GPUS.get_or_init(|| {
         let open = |options| Gpu::with(choose(None).expect("an adapter"), options).expect("a device");
         let plain = open(Options::default());
-        let others = plain.adapter().sharings().into_iter().filter(|sharing| *sharing != plain.sharing());
-        let others: Vec<Gpu> =
-            others.map(|sharing| open(Options { sharing: Some(sharing), checked: false })).collect();
-        let checked = open(Options { checked: true, sharing: None });
-        [vec![plain], others, vec![checked]].concat()
+        let mut ways = plain.adapter().sharings();
+        ways.sort_by_key(|sharing| *sharing != plain.sharing());
+        let each = |sharing| [false, true].map(|checked| open(Options { sharing: Some(sharing), checked }));
+        ways.into_iter().flat_map(each).collect()
     })
 }
 

@@ -28,7 +28,7 @@
 
 const TM: u32 = 2u; // blocks of rows that an invocation owns
 const TN: u32 = 2u; // blocks of columns
-const LANES: u32 = 8u; // subgroup: its lanes, TN at least; a workgroup is one subgroup
+const LANES: u32 = 8u; // subgroup: its lanes, TN at least
 const GM: u32 = 8u; // tiled: invocations along the rows of a workgroup's tile
 const GN: u32 = 8u; // tiled: along its columns
 const GK: u32 = 8u; // tiled: blocks of k that are staged at once
@@ -97,13 +97,14 @@ fn direct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
             }
         }
     }
-    for (var i = 0u; i < TM; i++) {
-        for (var j = 0u; j < TN; j++) {
+    for (var j = 0u; j < TN; j++) {
+        for (var i = 0u; i < TM; i++) {
             store_block(extent, layer, row + 4u * i, column + j, sums[j][i]);
         }
     }
 }
 
+// A workgroup is a subgroup, all of it: launched where subgroups are of one size only.
 @compute @workgroup_size(LANES)
 fn subgroup(
     @builtin(workgroup_id) group: vec3<u32>,

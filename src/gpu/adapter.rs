@@ -62,7 +62,8 @@ impl Adapter {
         self.raw.features().contains(wgpu::Features::SHADER_F16)
     }
 
-    /// The ways of sharing operands that it has. Subgroups count if they are all of one size.
+    /// The ways of sharing operands that it has, from [`Sharing::None`] to the widest. Subgroups count if they are all of
+    /// one size.
     pub fn sharings(&self) -> Vec<Sharing> {
         let (lanes, most) = (self.info.subgroup_min_size, self.info.subgroup_max_size);
         let subgroups = self.raw.features().contains(wgpu::Features::SUBGROUP)

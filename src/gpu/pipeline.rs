@@ -59,9 +59,9 @@ impl Pipelines {
         entry: &'static str,
         immediates: usize,
     ) -> Result<Pipeline, GpuError> {
-        let module = parse(variant, entry)?;
+        let module = variant.module(entry)?;
         let workgroup = module.entry_points[0].workgroup_size.iter().product();
-        let declared = immediates_size(&module);
+        let declared = immediates_size(&module).map_err(|e| variant.fault(e.to_string()))?;
         if declared != immediates {
             return Err(
                 variant.fault(format!("`{entry}` takes {declared} bytes of immediates, not {immediates}"))
@@ -116,19 +116,6 @@ impl Pipelines {
     }
 }
 
-/// A variant's module with one of its entry points: others may use what the device lacks.
-fn parse(variant: &Variant, entry: &str) -> Result<naga::Module, GpuError> {
-    let text = variant.assemble()?;
-    let mut module =
-        naga::front::wgsl::parse_str(&text).map_err(|e| variant.fault(e.emit_to_string(&text)))?;
-    module.entry_points.retain(|e| e.name == entry);
-    if module.entry_points.is_empty() {
-        return Err(variant.fault(format!("it has no entry point `{entry}`")));
-    }
-    naga::compact::compact(&mut module, naga::compact::KeepUnused::No);
-    Ok(module)
-}
-
 impl Drop for Pipelines {
     fn drop(&mut self) {
         if let Some(disk) = &self.disk {
@@ -138,14 +125,12 @@ impl Drop for Pipelines {
 }
 
 /// The size of the immediates that a module's entry point takes: what it has no use for is gone.
-fn immediates_size(module: &naga::Module) -> usize {
+fn immediates_size(module: &naga::Module) -> Result<usize, naga::proc::LayoutError> {
     let mut layouter = naga::proc::Layouter::default();
-    if layouter.update(module.to_ctx()).is_err() {
-        return 0;
-    }
+    layouter.update(module.to_ctx())?;
     let mut variables = module.global_variables.iter().map(|(_, variable)| variable);
     let immediates = variables.find(|variable| variable.space == naga::AddressSpace::Immediate);
-    immediates.map_or(0, |variable| layouter[variable.ty].size as usize)
+    Ok(immediates.map_or(0, |variable| layouter[variable.ty].size as usize))
 }
 
 /// The backend's own pipeline cache, in the user's cache folder. Vulkan has one; the others do without.

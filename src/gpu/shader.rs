@@ -8,6 +8,7 @@
 
 use super::error::GpuError;
 use std::borrow::Cow;
+use wgpu::naga;
 
 macro_rules! shaders {
     ($($(#[$doc:meta])* $name:ident = $file:literal),+ $(,)?) => {
@@ -160,6 +161,22 @@ impl Variant {
             Some((name, _)) => Err(self.fault(format!("it has no line `const {name}`"))),
             None => Ok(assembly.text),
         }
+    }
+
+    /// The module with one of its entry points and what that reaches: others may use what the device lacks.
+    ///
+    /// # Errors
+    /// [`GpuError::Shader`] if the text does not assemble or parse, or has no such entry point.
+    pub fn module(&self, entry: &str) -> Result<naga::Module, GpuError> {
+        let text = self.assemble()?;
+        let mut module =
+            naga::front::wgsl::parse_str(&text).map_err(|e| self.fault(e.emit_to_string(&text)))?;
+        module.entry_points.retain(|e| e.name == entry);
+        if module.entry_points.is_empty() {
+            return Err(self.fault(format!("it has no entry point `{entry}`")));
+        }
+        naga::compact::compact(&mut module, naga::compact::KeepUnused::No);
+        Ok(module)
     }
 
     /// An error about this variant.

@@ -14,7 +14,8 @@ pub(super) struct Product {
 }
 
 /// The blocks of 4 × 4 that an invocation owns, the invocations of a workgroup, and the blocks of k that it stages:
-/// `TM`, `TN`, `GM`, `GN`, `GK`. Both operands' staged tiles fit into 16 KiB, `64 gk (gm tm + gn tn)` bytes.
+/// `TM`, `TN`, `GM`, `GN`, `GK`. Both operands' staged tiles fit into 16 KiB, `64 gk (gm tm + gn tn)` bytes; a subgroup
+/// stages none, and its lanes lie along the rows.
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     tm: usize,
