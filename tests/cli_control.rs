@@ -127,17 +127,15 @@ fn colours_are_drawn_and_the_grey_is_kept() {
         let (shape, values) = samples(&out);
         assert_eq!(shape, [2, 8, 8, 3]);
         assert!(values[..192] != values[192..]);
-        let mut kept = 0;
         for (i, pixel) in values.chunks(3).enumerate() {
-            // An untrained model leaves [0, 1]; a colour that was cut off has another grey.
-            if pixel.iter().all(|v| *v > 0.0 && *v < 1.0) {
-                let expected = f32::from(level(i as u32 % 8, i as u32 / 8 % 8)) / 255.0;
-                let mean = pixel.iter().sum::<f32>() / 3.0;
-                assert!((mean - expected).abs() < 1e-5, "pixel {i}: {mean}, not {expected}");
-                kept += 1;
-            }
+            let expected = f32::from(level(i as u32 % 8, i as u32 / 8 % 8)) / 255.0;
+            let mean = pixel.iter().sum::<f32>() / 3.0;
+            assert!((mean - expected).abs() < 1e-5, "pixel {i}: {mean}, not {expected}");
+            assert!(pixel.iter().all(|v| (0.0..=1.0).contains(v)), "pixel {i}: {pixel:?}");
         }
-        assert!(kept > 0, "{}: no colour is inside [0, 1]", model.display());
+        // An untrained model's colours reach the bounds, and are colours still.
+        let coloured = values.chunks(3).filter(|pixel| pixel.iter().any(|v| (v - pixel[0]).abs() > 0.01));
+        assert!(coloured.count() > 100, "{}", model.display());
     }
     // A row for each image, begun with its grey; a colour image's grey is that of its mean.
     let rows = folder.path().join("rows.png");

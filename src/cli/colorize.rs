@@ -39,6 +39,10 @@ pub(super) struct Args {
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let drawing = &args.drawing;
     drawing.check(args.n.unwrap_or(1))?;
+    ensure!(
+        !args.show_grey || drawing.out.iter().any(|path| path.extension().is_some_and(|e| e == "png")),
+        "--show-grey: no picture is written; leave it out, or add --out F.png"
+    );
     let gpu = common.open()?;
     let model = drawing.open(&args.model, &gpu)?;
     let channels = model.config.data.num_channels;
@@ -59,6 +63,8 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         })
     })?;
     let mut drawn = Drawn::join(drawn);
+    // Colours outside [0, 1] were cut off, and their grey with them.
+    drawn.images.keep_grey(|sample| input.of(sample));
     drawn.images = match args.show_grey {
         true => drawn.images.rows_beside(grey(input.images()), args.n.unwrap_or(1) as usize),
         false => drawn.images.in_columns(input.columns()),

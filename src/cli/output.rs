@@ -65,6 +65,26 @@ impl Images {
         }
     }
 
+    /// Moves each pixel's colour along with its grey, the mean of its channels, to that of the sample's image in [0, 1], and
+    /// then towards grey as far as [0, 1] asks for.
+    pub fn keep_grey<'a>(&mut self, image: impl Fn(usize) -> &'a [f32]) {
+        let mean = |pixel: &[f32]| pixel.iter().sum::<f32>() / pixel.len() as f32;
+        let (len, c) = (self.shape.with_n(1).len(), self.shape.c());
+        for (i, sample) in self.values.chunks_mut(len).enumerate() {
+            for (pixel, known) in sample.chunks_mut(c).zip(image(i).chunks(c)) {
+                let (grey, drawn) = (mean(known), mean(pixel));
+                // How much of a colour's difference from grey fits.
+                let room = |v: &f32| match v - drawn {
+                    d if d > 0.0 => (1.0 - grey) / d,
+                    d if d < 0.0 => grey / -d,
+                    _ => 1.0,
+                };
+                let kept = pixel.iter().map(room).fold(1.0, f32::min);
+                pixel.iter_mut().for_each(|v| *v = (grey + kept * (*v - drawn)).clamp(0.0, 1.0));
+            }
+        }
+    }
+
     /// The same, in a grid of rows of `each` that begin with an image of their own: with `given` `[m, h, w, c]` in [0, 1],
     /// in turn.
     pub fn rows_beside(self, given: Batch, each: usize) -> Images {
@@ -221,7 +241,8 @@ pub(super) fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
 }
 
 /// Refuses a path in whose nearest folder that exists no file can be made.
-fn writable(path: &Path) -> anyhow::Result<()> {
+/// Refuses a path in a folder that cannot be written to, or made.
+pub(super) fn writable(path: &Path) -> anyhow::Result<()> {
     let mut above =
         path.ancestors().skip(1).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     let nearest = above.find(|folder| folder.exists()).unwrap_or(Path::new("/"));
