@@ -20,7 +20,7 @@ pub(super) struct ClassArgs {
     classifier: Option<PathBuf>,
     /// How strongly: the factor of the classifier's gradient, 1 for its own posterior [default: 6]; without a classifier
     /// the weight of classifier-free guidance, 0 for the model's own [default: 1]
-    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    #[arg(long, value_name = "S")]
     guidance: Option<f64>,
 }
 

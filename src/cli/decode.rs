@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow, Followed};
 use super::tensors::{self, Tensors};
-use super::{Common, MODEL, count, input, output, print, whole};
+use super::{Common, MODEL, count, input, output, print};
 use crate::config::Method;
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -27,13 +27,13 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Method::Ode)]
     sampler: Method,
     /// Steps of a sampler with a grid [default: sampling.steps if it is the model's own sampler, or as many as it needs]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// End with a step that removes noise
     #[arg(long)]
     denoise: bool,
     /// Multiply the latents by this: less than 1 gives likelier images that differ less
-    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f32,
     #[command(flatten)]
     flow: flow::Args,

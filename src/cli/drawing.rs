@@ -1,8 +1,8 @@
 //! What all commands share that draw samples: their options, the batches, the progress bar.
 
 use super::film::{Film, FilmArgs};
+use super::open_score_model;
 use super::output::{self, Images};
-use super::{open_score_model, whole};
 use crate::config::{Config, CorrectorName, Method, Over, PredictorName, Sampling, Schedule};
 use crate::gpu::{Bytes, Gpu};
 use crate::nn::Scorer;
@@ -22,16 +22,16 @@ pub(super) struct Drawing {
     #[arg(long, value_name = "F.png|F.npz|DIR", required = true)]
     pub out: Vec<PathBuf>,
     /// The number of the first sample
-    #[arg(long, value_name = "I", default_value_t = 0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "I", default_value_t = 0)]
     pub first: u32,
     /// The seed [default: the model's]
-    #[arg(long, value_parser = whole::<u64>(), allow_negative_numbers = true)]
+    #[arg(long)]
     pub seed: Option<u64>,
     /// The sampler [default: the model's]
     #[arg(long, value_enum)]
     pub sampler: Option<Method>,
     /// Steps [default: the model's sampling.steps, or as many as another sampler than its own needs]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>(), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
     /// The predictor [default: the model's]
     #[arg(long, value_enum)]
@@ -40,7 +40,7 @@ pub(super) struct Drawing {
     #[arg(long, value_enum)]
     pub corrector: Option<CorrectorName>,
     /// The corrector's signal-to-noise ratio [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub snr: Option<f64>,
     /// Corrector steps at each time, Langevin steps at each level [default: the model's]
     #[arg(long, value_name = "N")]
@@ -49,25 +49,25 @@ pub(super) struct Drawing {
     #[arg(long, value_enum)]
     pub schedule: Option<Schedule>,
     /// The relative tolerance of an adaptive solver [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub rtol: Option<f64>,
     /// The absolute tolerance of an adaptive solver, in the model's range [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub atol: Option<f64>,
     /// Whether adaptive samplers control each sample by its own error, or the batch jointly [default: the model's]
     #[arg(long, value_enum)]
     pub error_norm: Option<Over>,
     /// How much noise stochastic Heun adds anew: EDM's S_churn [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub churn: Option<f64>,
     /// How random DDIM and DPM-Solver++ are: 0 follows the flow, 1 the reverse-time SDE [default: the model's]
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long)]
     pub eta: Option<f64>,
     /// Which weights
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
     pub weights: Weights,
     /// Samples that are drawn at once; it changes nothing but speed and memory
-    #[arg(long, value_name = "N", default_value_t = 100, allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", default_value_t = 100)]
     pub batch: u32,
     #[command(flatten)]
     pub film: FilmArgs,
@@ -109,7 +109,7 @@ impl Drawing {
     }
 
     /// Refuses options that a sampler has no use for.
-    fn refuse_idle(&self, method: Method) -> anyhow::Result<()> {
+    fn refuse_idle(&self, method: Method, corrector: CorrectorName) -> anyhow::Result<()> {
         let (pc, adaptive) = (method == Method::Pc, method.is_adaptive());
         let multistep = matches!(method, Method::Ddim | Method::Dpmpp2m | Method::Dpmpp3m);
         let options = [
@@ -125,7 +125,17 @@ impl Drawing {
             ("churn", self.churn.is_some(), method == Method::StochasticHeun),
             ("eta", self.eta.is_some(), multistep),
         ];
-        refuse_idle(method, &options)
+        refuse_idle(method, &options)?;
+        let corrected = !pc || corrector != CorrectorName::None;
+        for (option, asked) in
+            [("snr", self.snr.is_some()), ("corrector-steps", self.corrector_steps.is_some())]
+        {
+            anyhow::ensure!(
+                !asked || corrected,
+                "--{option}: there is no corrector that takes it; leave it out, or add --corrector langevin"
+            );
+        }
+        Ok(())
     }
 
     /// Reads a model, with these options in the place of its own.
@@ -236,7 +246,7 @@ impl Opened {
     /// The sampler that the configuration describes, if it has a use for all that is asked for.
     pub fn sampler(&self, asked: &Drawing) -> anyhow::Result<Box<dyn Sampler>> {
         let sampling = &self.config.sampling;
-        asked.refuse_idle(sampling.method)?;
+        asked.refuse_idle(sampling.method, sampling.corrector)?;
         Ok(sample::sampler(sampling, &self.scorer.model.sde, sampling.steps)?)
     }
 
@@ -246,7 +256,7 @@ impl Opened {
             asked.sampler.is_none_or(|method| method == Method::Pc),
             "--sampler: known values are put into a predictor-corrector sampler; leave it out, or say pc"
         );
-        asked.refuse_idle(Method::Pc)?;
+        asked.refuse_idle(Method::Pc, self.config.sampling.corrector)?;
         let mut config = self.config.clone();
         config.sampling.set_method(Method::Pc);
         let steps = steps(&config, asked.steps);

@@ -19,10 +19,10 @@ use std::path::Path;
 #[group(skip)]
 pub(super) struct Args {
     /// Relative tolerance [default: the model's, 1e-5 if it names none]
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long)]
     rtol: Option<f64>,
     /// Absolute tolerance, in the model's range [default: the model's, 1e-5 if it names none]
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long)]
     atol: Option<f64>,
     /// Whether each sample is controlled by its own error, or the batch jointly [default: the model's]
     #[arg(long, value_enum)]

@@ -184,8 +184,7 @@ fn report(
     }
     let error = error.map_or(String::new(), |e| format!(" ± {e:.4}"));
     let parts = [(of_probes, "the probes"), (of_draws, "dequantisation")];
-    let parts =
-        parts.map(|(part, whose)| part.map_or(String::new(), |e| format!(", ± {e:.4} of it by {whose}")));
+    let parts = parts.map(|(part, whose)| part.map_or(String::new(), |e| format!(", ± {e:.4} from {whose}")));
     let (parts, images) = (parts.concat(), count(n, "image"));
     print(format!("{mean:.4}{error} bits/dim{parts}, {images}, {nfev:.1} evaluations each"))
 }

@@ -32,8 +32,9 @@ mod train;
 use crate::gpu::Gpu;
 use clap::builder::RangedI64ValueParser;
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use model::{MODEL, open_model, open_score_model};
+use std::any::TypeId;
 use std::process::ExitCode;
 
 /// Train score-based generative models and sample from them on any GPU.
@@ -91,13 +92,30 @@ enum Command {
     Bench(bench::Args),
 }
 
+/// The arguments. A number that cannot be is refused for what it is, and a negative one never taken for an option.
+fn command() -> clap::Command {
+    let is = |arg: &Arg, number: TypeId| arg.get_value_parser().type_id() == number;
+    let number = move |arg: Arg| match arg {
+        arg if is(&arg, TypeId::of::<usize>()) => {
+            arg.value_parser(whole::<usize>()).allow_hyphen_values(true)
+        }
+        arg if is(&arg, TypeId::of::<u64>()) => arg.value_parser(whole::<u64>()).allow_hyphen_values(true),
+        arg if [TypeId::of::<u32>(), TypeId::of::<f64>()].into_iter().any(|number| is(&arg, number)) => {
+            arg.allow_hyphen_values(true)
+        }
+        arg => arg,
+    };
+    Cli::command().mut_subcommands(|command| command.mut_args(number))
+}
+
 /// Runs the program; errors are one line on standard error and a status of 1.
 pub fn main() -> ExitCode {
     quiet_the_driver();
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("error: this should not have happened; please report it: {panic}")
     }));
-    let cli = match Cli::try_parse() {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         // Help goes to standard output and is a success.
         Err(answer) if answer.use_stderr() && answer.kind() != MISSING => {

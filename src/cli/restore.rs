@@ -6,7 +6,7 @@ use super::image_input::{Input, read_mask};
 use super::input::floats;
 use super::output::Images;
 use super::tensors::Batch;
-use super::{Common, MODEL, count, note, whole};
+use super::{Common, MODEL, count, note};
 use crate::config::{self, Measure, PredictorName, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::concat;
@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 /// Restore images from measurements y = A x + n: linear inverse problems.
 ///
 /// A problem is a small TOML file: `kind`, what belongs to it, and `noise_std`, the standard deviation of n for images in
-/// [0, 1]. Samples are drawn given the measurement, with any sampler; unless --predictor names one, ancestral sampling
-/// takes the place of a model's own reverse diffusion.
+/// [0, 1], 0 if it is left out. Samples are drawn given the measurement, with any sampler; unless --predictor names one,
+/// ancestral sampling takes the place of a model's own reverse diffusion.
 ///
 ///   kind = "super_resolution"   factor = 4: means of squares of 4x4 pixels
 ///   kind = "deblur"             sigma = 1.0, size = 5 (pixels); or kernel = [1, 2, 1] along rows and columns
@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// Measure the images that --in names, instead of taking them for measurements
     #[arg(long)]
     simulate: bool,
-    /// Also write the measurements
+    /// Also write the measurements: F.npz, which --in takes, or F.png to look at if they are images
     #[arg(long, value_name = "F.npz|F.png")]
     measurement: Option<PathBuf>,
     /// How the measurement guides the model
@@ -56,7 +56,7 @@ pub(super) struct Args {
     method: Method,
     /// Particles that a sample is chosen from step by step (Wu 2023): the more, the closer draws are to the posterior, and
     /// the more evaluations they cost. They go with pigdm and the sampler pc [default: 4, and 1 otherwise]
-    #[arg(long, value_name = "P", value_parser = whole::<usize>(), allow_negative_numbers = true)]
+    #[arg(long, value_name = "P")]
     particles: Option<usize>,
     /// How many restorations of each measurement [default: 1]
     #[arg(short, value_name = "N")]
@@ -82,6 +82,15 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let name = args.problem.display();
     let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
     let problem = Problem::from_toml(&text).with_context(|| format!("{name}"))?;
+    let image = !matches!(problem.measure, Measure::RandomProjection { .. } | Measure::Matrix { .. });
+    if let Some(path) =
+        args.measurement.as_ref().filter(|path| !image && path.extension().is_some_and(|e| e == "png"))
+    {
+        bail!(
+            "--measurement {}: these measurements are no image; name a file that ends in .npz",
+            path.display()
+        );
+    }
     let gpu = common.open()?;
     let mut model = drawing.open(&args.model, &gpu)?;
     if drawing.predictor.is_none() {
@@ -126,7 +135,11 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     }
     let residual = residual(&gpu, &*operator, &drawn.images, &y)?;
     if problem.noise_std > 0.0 && residual > 1.5 * problem.noise_std {
-        note("the restorations are further from the measurements than the noise explains; try more --steps");
+        let remedy = match particles {
+            Some(_) => "more --steps or --particles may bring them closer",
+            None => "particles come closer, with --method pigdm and --sampler pc",
+        };
+        note(format!("the restorations are further from the measurements than the noise explains; {remedy}"));
     }
     let what = format!(
         "{} whose measurements are {residual:.4} from those given (rms; noise {})",

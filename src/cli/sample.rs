@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
     /// How many samples, of each class if several are asked for
-    #[arg(short, value_name = "N", default_value_t = 64, allow_negative_numbers = true)]
+    #[arg(short, value_name = "N", default_value_t = 64)]
     n: u32,
     #[command(flatten)]
     classes: ClassArgs,

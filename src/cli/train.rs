@@ -1,6 +1,6 @@
 //! `tweedie train`.
 
-use super::{Common, note, output, plot, told, whole};
+use super::{Common, note, output, plot, told};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
 use crate::sample::{Draw, prior, sampler};
@@ -35,18 +35,19 @@ pub(super) struct Args {
     #[arg(long)]
     resume: bool,
     /// Stop after so many steps in all, instead of training.n_iters
-    #[arg(long, value_name = "N", value_parser = whole::<u64>(), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Set a key of the configuration, for example model.nf=64; may be repeated
     #[arg(long, value_name = "section.key=value")]
     set: Vec<String>,
     /// Set the seed
-    #[arg(long, value_parser = whole::<u64>(), allow_negative_numbers = true)]
+    #[arg(long)]
     seed: Option<u64>,
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let config = configuration(args)?;
+    super::output::writable(&args.out.join("config.toml"))?;
     let gpu = common.open()?;
     let run = Run::at(&args.out);
     let mut watcher = Watcher::new(common.json, &gpu, &run);
