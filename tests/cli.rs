@@ -372,6 +372,11 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
         ("model.nf=0", "model.nf = 0: it must be at least 1"),
         ("model.ch_mult=[]", "model.ch_mult = []"),
         ("model.ch_mult=[1, 2, 2, 2, 2]", "data.image_size = 8: model.ch_mult has 5 levels"),
+        ("model.attn_resolutions=[5]", "model.attn_resolutions = 5: no level's images are of that size"),
+        (
+            "model.attn_resolutions_up=[4, 2]",
+            "model.attn_resolutions = 2: no level's images are of that size",
+        ),
         ("data.image_size=4", "the images of digits are 8x8"),
         ("data.num_channels=3", "the configuration says data.image_size = 8 and data.num_channels = 3"),
         ("data.dataset=lsun", "data.dataset = lsun is not built in"),
@@ -552,6 +557,10 @@ fn an_option_that_the_sampler_has_no_use_for_is_refused() {
             assert!(refused("inpaint", &known).contains(&expected), "inpaint {flag}");
         }
     }
+    for (option, value) in [("--snr", "0.3"), ("--corrector-steps", "2")] {
+        let message = refused("sample", &["--corrector", "none", option, value]);
+        assert!(message.contains(&format!("{option}: there is no corrector that takes it")), "{message}");
+    }
     assert!(!out.exists());
 }
 
@@ -564,6 +573,8 @@ fn usage_errors_are_one_line() {
         (&["sample", "runs/digits", "--out", "s.png", "--steps", "four"], "invalid value 'four'"),
         (&["sample", "runs/digits", "--out", "s.png", "--sampler", "huen"], "possible values"),
         (&["likelihood", "runs/digits", "--exact", "--probes", "2"], "cannot be used with"),
+        (&["likelihood", "runs/digits", "-n", "-1"], "'-1' for '-n <N>': -1 is not in"),
+        (&["noise-scales", "--images", "-1"], "'-1' for '--images <N>': -1 is not in"),
     ] {
         let Output { status, stdout, stderr } = tweedie().args(args).output().expect("the program starts");
         let text = String::from_utf8(stderr).expect("text");

@@ -61,8 +61,8 @@ impl ClassArgs {
             return Ok(Asked { classes, guidance: self.guidance.unwrap_or(TOLD), classifier: None });
         };
         let checkpoint = open_model(guide)?;
-        fits(guide, checkpoint.config(), path, config)?;
         let classifier = classifier(gpu, guide, &checkpoint)?;
+        fits(guide, checkpoint.config(), path, config)?;
         let classes = parse(class, classifier.classes())?;
         Ok(Asked { classes, guidance: self.guidance.unwrap_or(GUIDED), classifier: Some(classifier) })
     }

@@ -340,7 +340,7 @@ impl Model {
             return Err(refuse("model.normalization", other, format!("this network has {expected}")));
         }
         if (self.name == ModelName::WideResNet) != (training.objective == ObjectiveName::Classifier) {
-            let why = "training.objective = classifier trains model.name = wideresnet, and nothing else does";
+            let why = "only classifier trains model.name = wideresnet, and it trains nothing else";
             return Err(refuse("training.objective", training.objective.name(), why));
         }
         if self.num_classes > MAX_CLASSES {
