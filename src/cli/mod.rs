@@ -94,16 +94,17 @@ enum Command {
 
 /// The arguments. A number that cannot be is refused for what it is, and a negative one never taken for an option.
 fn command() -> clap::Command {
-    let is = |arg: &Arg, number: TypeId| arg.get_value_parser().type_id() == number;
-    let number = move |arg: Arg| match arg {
-        arg if is(&arg, TypeId::of::<usize>()) => {
-            arg.value_parser(whole::<usize>()).allow_hyphen_values(true)
-        }
-        arg if is(&arg, TypeId::of::<u64>()) => arg.value_parser(whole::<u64>()).allow_hyphen_values(true),
-        arg if [TypeId::of::<u32>(), TypeId::of::<f64>()].into_iter().any(|number| is(&arg, number)) => {
-            arg.allow_hyphen_values(true)
-        }
-        arg => arg,
+    let fractions = [TypeId::of::<f32>(), TypeId::of::<f64>()];
+    let whole_numbers =
+        [TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>(), TypeId::of::<usize>()];
+    let number = |arg: Arg| {
+        let kind = arg.get_value_parser().type_id();
+        let arg = match kind {
+            kind if kind == TypeId::of::<usize>() => arg.value_parser(whole::<usize>()),
+            kind if kind == TypeId::of::<u64>() => arg.value_parser(whole::<u64>()),
+            _ => arg,
+        };
+        arg.allow_hyphen_values(fractions.iter().chain(&whole_numbers).any(|number| kind == *number))
     };
     Cli::command().mut_subcommands(|command| command.mut_args(number))
 }
