@@ -150,6 +150,8 @@ fn colours_are_drawn_and_the_grey_is_kept() {
         let shown = picture.get_pixel(4 * x as u32 + 2, 36 + 4 * y as u32).0;
         assert!(shown.iter().all(|v| *v == shown[0] && (f32::from(*v) - mean).abs() <= 0.51), "{shown:?}");
     }
+    let message = refuse(&mut command("colorize", &models[0], &["--in", grey, "--show-grey"], &out));
+    assert!(message.contains("--show-grey: no picture is written"), "{message}");
     let message = refuse(&mut command("colorize", trained(), &["--in", grey], &out));
     assert!(message.contains("makes images of 1 channel(s); colours need a model of 3"), "{message}");
 }
@@ -325,6 +327,11 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
         let message = refuse(&mut command("restore", trained(), &args, &out));
         assert!(message.contains(expected), "{more:?}: {message}");
     }
+    let directions = self::problem(folder.path(), "kind = \"random_projection\"\nrows = 9");
+    let args =
+        ["--problem", &directions, "--in", "data:digits:4", "--simulate", "--measurement", "out/Y.PNG"];
+    let message = refuse(&mut command("restore", trained(), &args, &out));
+    assert!(message.contains("--measurement out/Y.PNG: these measurements are no image"), "{message}");
     let message =
         refuse(&mut command("restore", trained(), &["--problem", "none.toml", "--in", "y.npz"], &out));
     assert!(message.contains("none.toml cannot be read"), "{message}");

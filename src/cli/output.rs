@@ -253,6 +253,11 @@ fn unwritable(path: &Path) -> String {
     format!("{} cannot be written; make room there or name another place", path.display())
 }
 
+/// Whether a path names a picture.
+pub(super) fn is_png(path: &Path) -> bool {
+    ending(path).as_deref() == Some("png")
+}
+
 /// The ending of a file's name, in small letters.
 fn ending(path: &Path) -> Option<String> {
     path.extension().map(|ending| ending.to_string_lossy().to_lowercase())

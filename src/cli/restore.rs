@@ -83,9 +83,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
     let problem = Problem::from_toml(&text).with_context(|| format!("{name}"))?;
     let image = !matches!(problem.measure, Measure::RandomProjection { .. } | Measure::Matrix { .. });
-    if let Some(path) =
-        args.measurement.as_ref().filter(|path| !image && path.extension().is_some_and(|e| e == "png"))
-    {
+    if let Some(path) = args.measurement.as_ref().filter(|path| !image && super::output::is_png(path)) {
         bail!(
             "--measurement {}: these measurements are no image; name a file that ends in .npz",
             path.display()

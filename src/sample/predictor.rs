@@ -153,6 +153,7 @@ mod tests {
             let total = (m.mean * s).powi(2) + m.std.powi(2);
             // score = −(x − m μ) / total: a and b of the step make an affine map.
             let last = i + 1 == predictor.sde.n;
+            // Only a predictor that is none has no step.
             let step = predictor.taken(t, !(last && ends)).unwrap();
             let slope = step.a - step.b / total;
             mean = slope * mean + step.b * m.mean * mu / total;
@@ -206,7 +207,7 @@ mod tests {
         let sde = Sde { kind, n: 60 };
         for i in 1..sde.n {
             let [now, below] = [i, i - 1].map(|i| sde.marginal_prob(sde.time(i)).std);
-            // About a single point, where the score is −z / σ.
+            // About a single point, where the score is −z / σ. Either predictor has a step.
             let ratio = |name| {
                 let step = predictor(kind, sde.n, name).step(sde.time(i)).unwrap();
                 ((step.a * now - step.b / now).powi(2) + step.c * step.c) / (below * below)
