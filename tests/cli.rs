@@ -493,7 +493,10 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--rtol", "0"], "--rtol 0"),
         (vec!["--out", out, "--atol", "-1"], "--atol -1"),
         (vec!["--out", out, "--churn", "nan"], "--churn"),
-        (vec!["--out", out, "--eta", "1.5"], "--eta 1.5"),
+        (vec!["--out", out, "--eta", "2.5"], "--eta 2.5"),
+        (vec!["--out", out, "--sampler", "ddim", "--sigma-min", "0"], "--sigma-min 0"),
+        (vec!["--out", out, "--sampler", "ddim", "--sigma-min", "1e3"], "sigma_min = 1000: the process has"),
+        (vec!["--out", out, "--sampler", "pc", "--sigma-min", "0.1"], "--sigma-min"),
         (
             vec!["--out", out, "--predictor", "none", "--corrector", "none"],
             "without a predictor and without a corr",

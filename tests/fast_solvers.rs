@@ -137,6 +137,7 @@ fn solvers() -> Vec<(&'static str, Sampling, usize)> {
         ("ddim, eta 1", Sampling { eta: 1.0, schedule: Some(Schedule::LogSnr), ..of(Method::Ddim) }, 160),
         ("dpmpp 2m", of(Method::Dpmpp2m), 40),
         ("dpmpp 2m, eta 1", Sampling { eta: 1.0, ..of(Method::Dpmpp2m) }, 60),
+        ("dpmpp 2m, eta 1.5", Sampling { eta: 1.5, ..of(Method::Dpmpp2m) }, 80),
         ("dpmpp 3m", of(Method::Dpmpp3m), 40),
         ("dpmpp 3m, eta 0.5", Sampling { eta: 0.5, ..of(Method::Dpmpp3m) }, 60),
         ("adaptive sde", of(Method::AdaptiveSde), 0),

@@ -3,7 +3,7 @@
 use super::film::{Film, FilmArgs};
 use super::open_score_model;
 use super::output::{self, Images};
-use crate::config::{Config, CorrectorName, Method, Over, PredictorName, Sampling, Schedule};
+use crate::config::{Config, CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule};
 use crate::gpu::{Bytes, Gpu};
 use crate::nn::Scorer;
 use crate::sample::{self, Draw, PredictorCorrector, Progress, Sampled, Sampler, Score, Watch};
@@ -48,6 +48,10 @@ pub(super) struct Drawing {
     /// The noise levels of a solver with a grid [default: the model's, or the solver's own]
     #[arg(long, value_enum)]
     pub schedule: Option<Schedule>,
+    /// The least noise level of a solver with a grid, before the data: the steps are spent above it [default: the model's,
+    /// or the least it knows]
+    #[arg(long, value_name = "SIGMA")]
+    pub sigma_min: Option<f64>,
     /// The relative tolerance of an adaptive solver [default: the model's]
     #[arg(long)]
     pub rtol: Option<f64>,
@@ -60,7 +64,8 @@ pub(super) struct Drawing {
     /// How much noise stochastic Heun adds anew: EDM's S_churn [default: the model's]
     #[arg(long)]
     pub churn: Option<f64>,
-    /// How random DDIM and DPM-Solver++ are: 0 follows the flow, 1 the reverse-time SDE [default: the model's]
+    /// How random DDIM and DPM-Solver++ are: 0 follows the flow, 1 the reverse-time SDE, more up to 2 makes its noise so many
+    /// times as large [default: the model's]
     #[arg(long)]
     pub eta: Option<f64>,
     /// Which weights
@@ -87,7 +92,7 @@ impl Drawing {
             self.corrector_steps != Some(0),
             "--corrector-steps 0: ask for at least one, or for --corrector none"
         );
-        for (option, value) in [("rtol", self.rtol), ("atol", self.atol)] {
+        for (option, value) in [("rtol", self.rtol), ("atol", self.atol), ("sigma-min", self.sigma_min)] {
             if let Some(value) = value {
                 anyhow::ensure!(
                     value.is_finite() && value > 0.0,
@@ -102,7 +107,12 @@ impl Drawing {
             );
         }
         if let Some(eta) = self.eta {
-            anyhow::ensure!((0.0..=1.0).contains(&eta), "--eta {eta}: it must be a number from 0 to 1");
+            let range = 0.0..=MAX_ETA;
+            anyhow::ensure!(
+                range.contains(&eta),
+                "--eta {eta}: it must be a number from 0 to {}",
+                range.end()
+            );
         }
         self.film.check()?;
         self.out.iter().try_for_each(|path| output::check(path, &["png", "npz"]))
@@ -119,6 +129,7 @@ impl Drawing {
             ("snr", self.snr.is_some(), pc),
             ("corrector-steps", self.corrector_steps.is_some(), pc || method == Method::Ald),
             ("schedule", self.schedule.is_some(), method.has_grid()),
+            ("sigma-min", self.sigma_min.is_some(), method.has_grid()),
             ("rtol", self.rtol.is_some(), adaptive),
             ("atol", self.atol.is_some(), adaptive),
             ("error-norm", self.error_norm.is_some(), adaptive),
@@ -352,6 +363,7 @@ fn override_sampling(sampling: &mut Sampling, asked: &Drawing) {
         set(atol, asked.atol);
     }
     sampling.schedule = asked.schedule.or(sampling.schedule);
+    sampling.sigma_min = asked.sigma_min.or(sampling.sigma_min);
 }
 
 /// A bar of so many steps on a terminal, nothing elsewhere.

@@ -17,7 +17,7 @@ pub use model::{
 pub use objective::{ObjectiveName, Projection};
 pub use optim::Optim;
 pub use problem::{Measure, Problem};
-pub use sampling::{CorrectorName, Method, Over, PredictorName, Sampling, Schedule};
+pub use sampling::{CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule};
 pub use training::{SdeName, Training};
 
 use crate::sde::{Sde, SdeKind};

@@ -3,6 +3,9 @@
 use super::{ConfigError, count, refuse, within};
 use serde::{Deserialize, Serialize};
 
+/// The largest `sampling.eta`: SA-Solver's noise (Xue 2023) is below it.
+pub const MAX_ETA: f64 = 2.0;
+
 /// `sampling`: the defaults of `tweedie sample`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -44,7 +47,11 @@ pub struct Sampling {
     pub schedule: Option<Schedule>,
     /// ρ of the `edm` schedule: the larger, the shorter the steps at little noise.
     pub rho: f64,
-    /// η of DDIM and DPM-Solver++: 0 is the probability flow, 1 the reverse-time SDE (DDIM's is ancestral sampling).
+    /// The least noise level of a grid but 0, for data in the model's range; the process's own if there is none, or, as EDM's,
+    /// 0.002 where that is less and the last noise is removed.
+    pub sigma_min: Option<f64>,
+    /// η of DDIM and DPM-Solver++: 0 is the probability flow, 1 the reverse-time SDE (DDIM's is ancestral sampling), more the
+    /// reverse-time SDE with its noise times η.
     pub eta: f64,
     /// Of stochastic Heun: how much noise all steps together add anew.
     pub s_churn: f64,
@@ -77,6 +84,7 @@ impl Default for Sampling {
             sde_atol: 0.0078,
             schedule: None,
             rho: 7.0,
+            sigma_min: None,
             eta: 0.0,
             // EDM's for ImageNet (Karras 2022, table 5).
             s_churn: 40.0,
@@ -246,6 +254,14 @@ impl Sampling {
         ] {
             within(key, value, 0.0..f64::INFINITY, "a number from 0 up")?;
         }
-        within("sampling.eta", self.eta, 0.0..1.0 + f64::EPSILON, "a number from 0 to 1")
+        if let Some(sigma) = self.sigma_min {
+            within("sampling.sigma_min", sigma, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
+        }
+        within(
+            "sampling.eta",
+            self.eta,
+            0.0..MAX_ETA + f64::EPSILON,
+            &format!("a number from 0 to {MAX_ETA}"),
+        )
     }
 }

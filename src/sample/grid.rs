@@ -7,18 +7,21 @@ use crate::kernels::Result;
 use crate::nn::Combination;
 use crate::sde::{Level, Sde};
 
-/// Noise levels from that of the prior down. The last is the data, σ = 0, or, where noise is left in, that of the
-/// process's ε.
+/// What a grid does not go below, if nothing else is said: EDM's least noise level (Karras 2022, table 1), which shows in no
+/// picture. Sub-VP's at its ε is a twentieth of it, and steps on the way there are lost to the picture.
+const SIGMA_MIN: f64 = 0.002;
+
+/// Noise levels from that of the prior down. The last is the data, σ = 0, or, where noise is left in, the least.
 ///
 /// # Errors
-/// If there are fewer than two steps.
+/// If there are fewer than two steps, or the least level is none of the process.
 pub(super) fn levels(sde: &Sde, schedule: Schedule, config: &Sampling, steps: usize) -> Result<Vec<Level>> {
     if steps < 2 {
         return Err(refuse(format!("{steps} steps; a sampler needs at least 2")));
     }
-    // The step to the data begins at the process's ε.
+    // The step to the data begins at the least level.
     let last = if config.noise_removal { steps - 1 } else { steps };
-    let (first, end) = (sde.level(1.0), sde.level(sde.sampling_eps()));
+    let (first, end) = (sde.level(1.0), least(sde, config)?);
     let between = |i: usize| {
         let part = i as f64 / last as f64;
         let mix = |a: f64, b: f64| a + part * (b - a);
@@ -37,6 +40,23 @@ pub(super) fn levels(sde: &Sde, schedule: Schedule, config: &Sampling, steps: us
     levels.push(end);
     levels.extend(config.noise_removal.then_some(Level::DATA));
     Ok(levels)
+}
+
+/// The least level but the data.
+fn least(sde: &Sde, config: &Sampling) -> Result<Level> {
+    let (highest, lowest) = (sde.level(1.0), sde.level(sde.sampling_eps()));
+    let usual = if config.noise_removal { SIGMA_MIN } else { 0.0 };
+    let sigma = config.sigma_min.unwrap_or(usual.max(lowest.sigma));
+    if sigma == lowest.sigma {
+        return Ok(lowest);
+    }
+    if !(lowest.sigma..highest.sigma).contains(&sigma) {
+        return Err(refuse(format!(
+            "sigma_min = {sigma}: the process has noise levels from {:.2e} to below {:.4}; take one of them",
+            lowest.sigma, highest.sigma
+        )));
+    }
+    Ok(sde.level_of(sigma))
 }
 
 /// What makes the denoised x₀ of the state and the network's output, by Tweedie's formula:
@@ -67,13 +87,35 @@ mod tests {
                         let levels = levels(&sde, schedule, &config, steps).unwrap();
                         assert_eq!(levels.len(), steps + 1);
                         assert_eq!(levels[0], sde.level(1.0));
-                        assert_eq!(levels[steps - usize::from(noise_removal)], sde.level(sde.sampling_eps()));
+                        let (least, end) =
+                            (levels[steps - usize::from(noise_removal)], sde.level(sde.sampling_eps()));
+                        if noise_removal && end.sigma < SIGMA_MIN {
+                            assert!((least.sigma - SIGMA_MIN).abs() < 1e-15 && least.t > end.t);
+                        } else {
+                            assert_eq!(least, end);
+                        }
                         assert!(levels.windows(2).all(|pair| pair[0].sigma > pair[1].sigma), "{levels:?}");
                         assert!(levels.iter().all(|level| (0.0..=1.0).contains(&level.t)), "{levels:?}");
                         assert_eq!(levels[steps] == Level::DATA, noise_removal);
                     }
                     assert!(super::levels(&sde, schedule, &config, 1).is_err());
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_grid_ends_at_the_least_level_asked_for() {
+        let sde = Sde { kind: SdeKind::Ve { sigma_min: 0.01, sigma_max: 50.0 }, n: 1000 };
+        for schedule in [Schedule::Time, Schedule::Edm, Schedule::LogSnr] {
+            let of = |sigma| {
+                let config = Sampling { sigma_min: Some(sigma), ..Sampling::default() };
+                levels(&sde, schedule, &config, 8)
+            };
+            assert!((of(0.3).unwrap()[7].sigma - 0.3).abs() < 1e-12);
+            for sigma in [0.005, 50.0, 80.0] {
+                let message = of(sigma).unwrap_err().to_string();
+                assert!(message.contains("from 1.00e-2 to below 50.0"), "{message}");
             }
         }
     }

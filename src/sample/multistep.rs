@@ -67,16 +67,19 @@ struct Step {
 impl Step {
     /// From the newest of the `levels` to `to`, with D a polynomial in λ through all of them.
     ///
-    /// DDIM's noise (Song 2021a, eq. 16) is that of the reverse-time SDE with its noise scaled by τ, where 1 − e^(−2 τ² h) =
-    /// η² (1 − e^(−2 h)). So scaled it is dx̃ = −a x̃ dλ + a D dλ + noise with a = 1 + τ² (Lu 2022, eq. 5, for η = 1).
+    /// It is a step of the reverse-time SDE with its noise scaled by τ, dx̃ = −a x̃ dλ + a D dλ + noise with a = 1 + τ²
+    /// (Lu 2022, eq. 5, for τ = 1; Xue 2023, SA-Solver). DDIM's η (Song 2021a, eq. 16) is the τ with 1 − e^(−2 τ² h) =
+    /// η² (1 − e^(−2 h)), which there is up to η = 1, where τ is 1 too; from there on η is τ itself.
     fn new(levels: &[Level], to: Level, eta: f64) -> Step {
         let ratio = to.sigma / levels[0].sigma;
-        let noise = eta * to.sigma * (1.0 - ratio * ratio).sqrt();
-        let kept = (to.sigma * to.sigma - noise * noise).sqrt() / levels[0].sigma;
+        // e^(−2 τ² h), the share of the noise's variance that is not drawn anew.
+        let old =
+            if eta <= 1.0 { 1.0 - eta * eta * (1.0 - ratio * ratio) } else { ratio.powf(2.0 * eta * eta) };
+        let (noise, kept) = (to.sigma * (1.0 - old).sqrt(), ratio * old.sqrt());
         if levels.len() == 1 {
             return Step { kept, weights: vec![1.0 - kept], noise };
         }
-        let a = kept.ln() / ratio.ln();
+        let a = if eta <= 1.0 { 1.0 + 0.5 * old.ln() / ratio.ln() } else { 1.0 + eta * eta };
         let since = |level: &Level| a * (level.lambda() - levels[0].lambda());
         let nodes: Vec<f64> = levels[1..].iter().map(since).collect();
         Step { kept, weights: weights(since(&to), &nodes), noise }
@@ -192,7 +195,7 @@ mod tests {
         assert!((step.noise * step.noise - posterior).abs() < 1e-12);
         assert!((step.kept - 0.25 / 4.0).abs() < 1e-12);
         // Of any order and η, the weights and what is kept add up to 1: a point mass stays where it is.
-        for eta in [0.0, 0.4, 1.0] {
+        for eta in [0.0, 0.4, 1.0, 1.5] {
             let step = Step::new(&[at(2.0), at(3.0), at(5.0)], at(0.5), eta);
             assert!((step.kept + step.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         }
