@@ -7,7 +7,7 @@ use tweedie::kernels::Result;
 use tweedie::random::{Key, Purpose};
 use tweedie::sample::{
     Draw, Guidance, Guided, Impute, Mask, Matrix, Measurement, Operator, Particles, PredictorCorrector,
-    Resampling, Sampler, System, solve,
+    Resampling, Sampler, System, into_range, solve,
 };
 use tweedie::sde::{Sde, SdeKind};
 use tweedie::tensor::{Shape, Tensor};
@@ -65,6 +65,42 @@ fn every_operators_adjoint_is_its_adjoint_and_its_gram_is_what_it_says() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn what_is_measured_survives_the_range_of_pictures() {
+    let (input, noise_std) = (Shape::new(1, 8, 12, 1), 0.02);
+    // A third of the pixels black, a third white, and all of them off by a twentieth.
+    let images: Vec<f32> =
+        read(&random(input.with_n(3), 4)).iter().map(|v| v.clamp(-0.4, 0.4) as f32).collect();
+    let off = read(&random(input.with_n(3), 5));
+    let drawn: Vec<f32> = images.iter().zip(&off).map(|(x, z)| 1.25 * x + 0.5 + 0.05 * *z as f32).collect();
+    let of =
+        |values: &[f32], n: usize| Tensor::from_slice(gpu(), input.with_n(n), values).expect("an upload");
+    let cut: Vec<f32> = drawn.iter().map(|v| v.clamp(0.0, 1.0)).collect();
+    for (name, a) in operators(input) {
+        let moved = into_range(&*a, &of(&drawn, 3), (0.0, 1.0), noise_std).expect("images");
+        assert!(read(&moved).iter().all(|v| (0.0..=1.0).contains(v)), "{name}");
+        let y = read(&a.apply(&of(&drawn, 3)).expect("A x"));
+        let distance = |x: &Tensor| {
+            let square = |(a, b): (f64, &f64)| (a - b).powi(2);
+            let sum: f64 = read(&a.apply(x).expect("A x")).into_iter().zip(&y).map(square).sum();
+            (sum / y.len() as f64).sqrt()
+        };
+        let (before, after) = (distance(&of(&cut, 3)), distance(&moved));
+        match name {
+            // A pixel that is measured outside the range cannot be in it.
+            "mask" => assert_eq!(read(&moved), read(&of(&cut, 3)), "{name}"),
+            // A blur that tells every pixel is of one image alone.
+            "blur" | "skewed blur" => assert!(after < before, "{name}: {after}, before {before}"),
+            _ => assert!(after < 0.02 * before, "{name}: {after}, before {before}"),
+        }
+        // Each on its own, and once there it stays.
+        let alone = into_range(&*a, &of(&drawn[..input.len()], 1), (0.0, 1.0), noise_std).expect("an image");
+        assert_eq!(read(&alone), read(&moved)[..input.len()], "{name}");
+        let again = into_range(&*a, &moved, (0.0, 1.0), noise_std).expect("images");
+        assert_eq!(read(&again), read(&moved), "{name}");
     }
 }
 

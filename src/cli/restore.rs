@@ -12,7 +12,9 @@ use crate::gpu::Gpu;
 use crate::kernels::concat;
 use crate::kernels::sde_step::sde_step;
 use crate::random::{Key, Purpose};
-use crate::sample::{Guidance, Guided, Mask, Matrix, Measurement, Operator, Particles, Resampling, prior};
+use crate::sample::{
+    Guidance, Guided, Mask, Matrix, Measurement, Operator, Particles, Resampling, Sampled, into_range, prior,
+};
 use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, bail};
 use std::path::{Path, PathBuf};
@@ -110,6 +112,11 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let scale = if centered { 2.0 } else { 1.0 };
     let (shift, noise_std) = (of_ones(&gpu, &*operator)?, scale * problem.noise_std);
     let offset = if centered { -1.0 } else { 0.0 };
+    // Pictures hold no more than their range, which a draw leaves by its last noise.
+    let finish = |sampled: Sampled| -> anyhow::Result<Sampled> {
+        let x = into_range(&*operator, &sampled.x, (offset as f32, 1.0), noise_std)?;
+        Ok(Sampled { x, ..sampled })
+    };
     let drawn = asked.each(&model.scorer, |score| {
         drawing.draw(&model, score, y.samples(), sampler.steps(), &mut |batch, x, watch| {
             let given = y.upload(&gpu, batch.first, batch.n, false)?;
@@ -119,11 +126,11 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
                 Guided::new(score, Measurement { operator: &*operator, y, noise_std }, guidance, draw)
             };
             let Some(particles) = &particles else {
-                return Ok(sampler.run(&guided(y, batch.draw)?, x, batch.draw, watch)?);
+                return finish(sampler.run(&guided(y, batch.draw)?, x, batch.draw, watch)?);
             };
             let (y, draw) = (particles.repeat(&y)?, particles.of(batch.draw)?);
             let x = prior(score, shape(&model.config, y.shape().n() as u32), draw)?;
-            Ok(particles.run(&guided(y, draw)?, x, batch.draw, watch)?)
+            finish(particles.run(&guided(y, draw)?, x, batch.draw, watch)?)
         })
     })?;
     let mut drawn = Drawn::join(drawn);

@@ -18,6 +18,7 @@ mod operator;
 mod particles;
 mod pc;
 mod predictor;
+mod range;
 pub mod rk45;
 mod runge_kutta;
 mod score;
@@ -36,6 +37,7 @@ pub use ode::{Ode, remove_noise};
 pub use operator::{Mask, Matrix, Operator, Resampling, System, solve};
 pub use particles::Particles;
 pub use pc::{Constraint, PredictorCorrector};
+pub use range::into_range;
 pub use score::{Counted, Pullback, Score};
 
 use crate::config::{Method, Sampling, Schedule};
