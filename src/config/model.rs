@@ -408,10 +408,14 @@ impl Model {
             return Err(refuse("data.image_size", data.image_size, why));
         }
         let sizes: Vec<usize> = (0..=halvings).map(|level| data.image_size >> level).collect();
-        let up = self.attn_resolutions_up.iter().flatten();
-        if let Some(size) = self.attn_resolutions.iter().chain(up).find(|size| !sizes.contains(size)) {
-            let why = format!("no level's images are of that size; the levels have {sizes:?}");
-            return Err(refuse("model.attn_resolutions", size, why));
+        let up = self.attn_resolutions_up.as_deref().unwrap_or(&[]);
+        for (key, asked) in
+            [("model.attn_resolutions", &self.attn_resolutions[..]), ("model.attn_resolutions_up", up)]
+        {
+            if let Some(size) = asked.iter().find(|size| !sizes.contains(size)) {
+                let why = format!("no level's images are of that size; the levels have {sizes:?}");
+                return Err(refuse(key, size, why));
+            }
         }
         if self.attention_type != "ddpm" {
             return Err(refuse("model.attention_type", &self.attention_type, "the only attention is ddpm"));
