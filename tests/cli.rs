@@ -298,7 +298,7 @@ fn a_sampler_is_chosen_with_its_steps_and_reports_its_evaluations() {
         (vec!["heun", "--steps", "4"], 7.0),
         (vec!["heun"], 35.0),
         (vec!["dpmpp_2m", "--steps", "4", "--schedule", "edm"], 4.0),
-        (vec!["dpmpp_3m", "--steps", "4", "--eta", "1"], 4.0),
+        (vec!["dpmpp_3m", "--steps", "4", "--eta", "2"], 4.0),
     ] {
         let mut command = tweedie();
         command.arg("sample").arg(run).args(["-n", "2", "--json", "--out"]).arg(folder.path().join("s.npz"));
@@ -494,8 +494,12 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--atol", "-1"], "--atol -1"),
         (vec!["--out", out, "--churn", "nan"], "--churn"),
         (vec!["--out", out, "--eta", "2.5"], "--eta 2.5"),
+        (vec!["--out", out, "--sampler", "ddim", "--steps", "1000000000000"], "it must be at most 1000000"),
         (vec!["--out", out, "--sampler", "ddim", "--sigma-min", "0"], "--sigma-min 0"),
-        (vec!["--out", out, "--sampler", "ddim", "--sigma-min", "1e3"], "sigma_min = 1000: the process has"),
+        (
+            vec!["--out", out, "--sampler", "ddim", "--sigma-min", "1e3"],
+            "sigma_min = 1000.0: the process has noise levels from",
+        ),
         (vec!["--out", out, "--sampler", "pc", "--sigma-min", "0.1"], "--sigma-min"),
         (
             vec!["--out", out, "--predictor", "none", "--corrector", "none"],

@@ -70,7 +70,7 @@ fn every_operators_adjoint_is_its_adjoint_and_its_gram_is_what_it_says() {
 
 #[test]
 fn what_is_measured_survives_the_range_of_pictures() {
-    let (input, noise_std) = (Shape::new(1, 8, 12, 1), 0.02);
+    let input = Shape::new(1, 8, 12, 1);
     // A third of the pixels black, a third white, and all of them off by a twentieth.
     let images: Vec<f32> =
         read(&random(input.with_n(3), 4)).iter().map(|v| v.clamp(-0.4, 0.4) as f32).collect();
@@ -79,28 +79,44 @@ fn what_is_measured_survives_the_range_of_pictures() {
     let of =
         |values: &[f32], n: usize| Tensor::from_slice(gpu(), input.with_n(n), values).expect("an upload");
     let cut: Vec<f32> = drawn.iter().map(|v| v.clamp(0.0, 1.0)).collect();
+    let distance = |a: &dyn Operator, x: &Tensor, y: &Tensor| {
+        let off: f64 =
+            read(&a.apply(x).expect("A x")).iter().zip(read(y)).map(|(a, b)| (a - b).powi(2)).sum();
+        // Of a mask a third is measured, and the rest of both is zero.
+        (off / read(y).iter().filter(|v| **v != 0.0).count() as f64).sqrt()
+    };
     for (name, a) in operators(input) {
-        let moved = into_range(&*a, &of(&drawn, 3), (0.0, 1.0), noise_std).expect("images");
-        assert!(read(&moved).iter().all(|v| (0.0..=1.0).contains(v)), "{name}");
-        let y = read(&a.apply(&of(&drawn, 3)).expect("A x"));
-        let distance = |x: &Tensor| {
-            let square = |(a, b): (f64, &f64)| (a - b).powi(2);
-            let sum: f64 = read(&a.apply(x).expect("A x")).into_iter().zip(&y).map(square).sum();
-            (sum / y.len() as f64).sqrt()
+        let moved = |x: &Tensor, y: &Tensor, noise_std: f64| {
+            let measurement = Measurement { operator: &*a, y: y.clone(), noise_std };
+            into_range(&measurement, x, (0.0, 1.0)).expect("images")
         };
-        let (before, after) = (distance(&of(&cut, 3)), distance(&moved));
+        // Within the noise of what is given the draw's own measurement is kept.
+        let (x, cut) = (of(&drawn, 3), of(&cut, 3));
+        let y = a.apply(&x).expect("A x");
+        let kept = moved(&x, &y, 0.02);
+        assert!(read(&kept).iter().all(|v| (0.0..=1.0).contains(v)), "{name}");
+        let (before, after) = (distance(&*a, &cut, &y), distance(&*a, &kept, &y));
         match name {
             // A pixel that is measured outside the range cannot be in it.
-            "mask" => assert_eq!(read(&moved), read(&of(&cut, 3)), "{name}"),
+            "mask" => assert_eq!(read(&kept), read(&cut), "{name}"),
             // A blur that tells every pixel is of one image alone.
             "blur" | "skewed blur" => assert!(after < before, "{name}: {after}, before {before}"),
             _ => assert!(after < 0.02 * before, "{name}: {after}, before {before}"),
         }
+        // Further away it comes as near as the noise lets a measurement be, and without noise to it.
+        let images: Vec<f32> = images.iter().map(|x| 1.25 * x + 0.5).collect();
+        let y = a.apply(&of(&images, 3)).expect("A x");
+        assert!(distance(&*a, &x, &y) > 0.005, "{name}");
+        for noise_std in [0.005, 0.0] {
+            let after = distance(&*a, &moved(&x, &y, noise_std), &y);
+            assert!(after < 1.02 * noise_std + 5e-4, "{name}: {after}, noise {noise_std}");
+        }
         // Each on its own, and once there it stays.
-        let alone = into_range(&*a, &of(&drawn[..input.len()], 1), (0.0, 1.0), noise_std).expect("an image");
-        assert_eq!(read(&alone), read(&moved)[..input.len()], "{name}");
-        let again = into_range(&*a, &moved, (0.0, 1.0), noise_std).expect("images");
-        assert_eq!(read(&again), read(&moved), "{name}");
+        let own = a.apply(&of(&drawn[..input.len()], 1)).expect("A x");
+        let alone = moved(&of(&drawn[..input.len()], 1), &own, 0.02);
+        assert_eq!(read(&alone), read(&kept)[..input.len()], "{name}");
+        let there = a.apply(&kept).expect("A x");
+        assert_eq!(read(&moved(&kept, &there, 0.02)), read(&kept), "{name}");
     }
 }
 

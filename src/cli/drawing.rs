@@ -64,8 +64,8 @@ pub(super) struct Drawing {
     /// How much noise stochastic Heun adds anew: EDM's S_churn [default: the model's]
     #[arg(long)]
     pub churn: Option<f64>,
-    /// How random DDIM and DPM-Solver++ are: 0 follows the flow, 1 the reverse-time SDE, more up to 2 makes its noise so many
-    /// times as large [default: the model's]
+    /// How random DDIM and DPM-Solver++ are: 0 follows the flow, 1 the reverse-time SDE; from 1 to 2 it scales that SDE's
+    /// noise [default: the model's]
     #[arg(long)]
     pub eta: Option<f64>,
     /// Which weights
@@ -154,8 +154,8 @@ impl Drawing {
         let checkpoint = open_score_model(model)?;
         let mut config = checkpoint.config().clone();
         override_sampling(&mut config.sampling, self);
-        config.sampling.check()?;
         config.sampling.steps = steps(&config, self.steps);
+        config.check()?;
         config.seed = self.seed.unwrap_or(config.seed);
         Ok(Opened { scorer: checkpoint.scorer(gpu, self.weights)?, config })
     }

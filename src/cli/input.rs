@@ -138,6 +138,8 @@ pub(super) fn read_npz(path: &Path) -> anyhow::Result<(Shape, Vec<f32>)> {
 /// The numbers of an array, in order.
 pub(super) fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Result<Vec<f64>> {
     let kind = array.dtype().descr();
+    let by_columns = array.order() == npyz::Order::Fortran && array.shape().len() > 1;
+    ensure!(!by_columns, "it is stored column by column; save it as numpy.ascontiguousarray makes it");
     let values: Vec<f64> = match kind.trim_matches('\'') {
         "<f4" => array.into_vec::<f32>()?.into_iter().map(f64::from).collect(),
         "<f8" => array.into_vec::<f64>()?,

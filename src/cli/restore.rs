@@ -112,9 +112,13 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let scale = if centered { 2.0 } else { 1.0 };
     let (shift, noise_std) = (of_ones(&gpu, &*operator)?, scale * problem.noise_std);
     let offset = if centered { -1.0 } else { 0.0 };
-    // Pictures hold no more than their range, which a draw leaves by its last noise.
-    let finish = |sampled: Sampled| -> anyhow::Result<Sampled> {
-        let x = into_range(&*operator, &sampled.x, (offset as f32, 1.0), noise_std)?;
+    // Pictures hold no more than their range, which a draw leaves by its last noise. One that has diverged is refused later.
+    let finish = |y: Tensor, sampled: Sampled| -> anyhow::Result<Sampled> {
+        if sampled.x.read()?.iter().any(|v| !v.is_finite()) {
+            return Ok(sampled);
+        }
+        let measurement = Measurement { operator: &*operator, y, noise_std };
+        let x = into_range(&measurement, &sampled.x, (offset as f32, 1.0))?;
         Ok(Sampled { x, ..sampled })
     };
     let drawn = asked.each(&model.scorer, |score| {
@@ -126,11 +130,12 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
                 Guided::new(score, Measurement { operator: &*operator, y, noise_std }, guidance, draw)
             };
             let Some(particles) = &particles else {
-                return finish(sampler.run(&guided(y, batch.draw)?, x, batch.draw, watch)?);
+                let guided = guided(y.clone(), batch.draw)?;
+                return finish(y, sampler.run(&guided, x, batch.draw, watch)?);
             };
-            let (y, draw) = (particles.repeat(&y)?, particles.of(batch.draw)?);
-            let x = prior(score, shape(&model.config, y.shape().n() as u32), draw)?;
-            finish(particles.run(&guided(y, draw)?, x, batch.draw, watch)?)
+            let (each, draw) = (particles.repeat(&y)?, particles.of(batch.draw)?);
+            let x = prior(score, shape(&model.config, each.shape().n() as u32), draw)?;
+            finish(y, particles.run(&guided(each, draw)?, x, batch.draw, watch)?)
         })
     })?;
     let mut drawn = Drawn::join(drawn);
@@ -138,16 +143,16 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.measurement {
         Images::unclamped(y.images()).write(path, drawing.first)?;
     }
-    let residual = residual(&gpu, &*operator, &drawn.images, &y)?;
-    if problem.noise_std > 0.0 && residual > 1.5 * problem.noise_std {
-        let remedy = match particles {
-            Some(_) => "more --steps or --particles may bring them closer",
-            None => "particles come closer, with --method pigdm and --sampler pc",
-        };
-        note(format!("the restorations are further from the measurements than the noise explains; {remedy}"));
+    let Residual { off: residual, given } = residual(&gpu, &*operator, &drawn.images, &y)?;
+    if residual > 1.5 * problem.noise_std + 1e-3 * given {
+        note(
+            "the restorations are further from the measurements than the noise explains: no pictures near those drawn \
+             measure so; are the measurements, what was measured and noise_std right?",
+        );
     }
+    let shown = if residual < 1e-3 { format!("{residual:.1e}") } else { format!("{residual:.4}") };
     let what = format!(
-        "{} whose measurements are {residual:.4} from those given (rms; noise {})",
+        "{} whose measurements are {shown} from those given (rms; noise {})",
         count(drawn.n, "restoration"),
         problem.noise_std
     );
@@ -194,14 +199,30 @@ fn operator(gpu: &Gpu, measure: &Measure, input: Shape) -> anyhow::Result<Box<dy
         Measure::Deblur { .. } => Box::new(Resampling::blur(input, &measure.kernel()?)?),
         Measure::Mask { mask } => Box::new(Mask::new(gpu, input, &read_mask(mask, input)?)?),
         Measure::RandomProjection { rows, seed } => Box::new(Matrix::random(gpu, input, *rows, *seed)?),
-        Measure::Matrix { file } => Box::new(Matrix::new(gpu, input, &read_npy(file)?)?),
+        Measure::Matrix { file } => Box::new(Matrix::new(gpu, input, &read_rows(file, input)?)?),
     })
 }
 
-/// The numbers of an array in a file, in order.
-fn read_npy(path: &Path) -> anyhow::Result<Vec<f64>> {
-    let read = || floats(npyz::NpyFile::new(&std::fs::read(path)?[..])?);
-    read().with_context(|| format!("{} cannot be read as .npy", path.display()))
+/// The rows of a matrix of images in a file, one after the other.
+fn read_rows(path: &Path, input: Shape) -> anyhow::Result<Vec<f64>> {
+    let read = || -> anyhow::Result<_> {
+        let bytes = std::fs::read(path)?;
+        let array = npyz::NpyFile::new(&bytes[..])?;
+        Ok((array.shape().to_vec(), floats(array)?))
+    };
+    let (shape, values) = read().with_context(|| format!("{} cannot be read as .npy", path.display()))?;
+    let row: Vec<u64> = [input.h(), input.w(), input.c()].map(|extent| extent as u64).to_vec();
+    let fits = shape.split_first().is_some_and(|(_, rest)| rest == row || rest == [input.len() as u64]);
+    anyhow::ensure!(
+        fits,
+        "{} is an array {shape:?} and does not fit: [rows, {}, {}, {}] or [rows, {}] does",
+        path.display(),
+        row[0],
+        row[1],
+        row[2],
+        input.len()
+    );
+    Ok(values)
 }
 
 /// The measurements in units of images in [0, 1]: those given, or those of the images given.
@@ -242,8 +263,15 @@ fn of_ones(gpu: &Gpu, operator: &dyn Operator) -> anyhow::Result<Tensor> {
     Ok(operator.apply(&Tensor::from_slice(gpu, input, &vec![1.0; input.len()])?)?)
 }
 
-/// The root mean square of A x − y over all that is measured, for images as they are written.
-fn residual(gpu: &Gpu, operator: &dyn Operator, images: &Images, y: &Input) -> anyhow::Result<f64> {
+/// Root mean squares over all that is measured.
+struct Residual {
+    /// Of A x − y, for images as they are written.
+    off: f64,
+    /// Of y.
+    given: f64,
+}
+
+fn residual(gpu: &Gpu, operator: &dyn Operator, images: &Images, y: &Input) -> anyhow::Result<Residual> {
     let n = images.values().len() / operator.input().len();
     let x = Tensor::from_slice(gpu, operator.input().with_n(n), images.values())?;
     let given = operator.measured(y.upload(gpu, 0, n as u32, false)?)?;
@@ -251,5 +279,5 @@ fn residual(gpu: &Gpu, operator: &dyn Operator, images: &Images, y: &Input) -> a
     let off = square(sde_step(&[(&operator.apply(&x)?, 1.0), (&given, -1.0)], None)?.read()?);
     let ones = Tensor::from_slice(gpu, operator.output(), &vec![1.0; operator.output().len()])?;
     let measured = square(operator.measured(ones)?.read()?) * n as f64;
-    Ok((off / measured).sqrt())
+    Ok(Residual { off: (off / measured).sqrt(), given: (square(given.read()?) / measured).sqrt() })
 }

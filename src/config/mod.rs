@@ -150,7 +150,20 @@ impl Config {
         }
         self.data.check()?;
         objective::check(self)?;
-        self.model.check(&self.training, &self.data)
+        self.model.check(&self.training, &self.data)?;
+        self.check_grid()
+    }
+
+    /// Whether the process has the noise level that a grid is to end at.
+    fn check_grid(&self) -> Result<(), ConfigError> {
+        let (sde, sigma) = (self.sde(), self.sampling.sigma_min);
+        if sigma.is_none_or(|sigma| self.is_classifier() || sde.level_within(sigma).is_some()) {
+            return Ok(());
+        }
+        let [least, most] = [sde.sampling_eps(), 1.0].map(|t| sde.level(t).sigma);
+        let why =
+            format!("the process has noise levels from {least:.3e} to below {most:.3}; take one of them");
+        Err(refuse("sampling.sigma_min", sigma.unwrap_or_default(), why))
     }
 }
 

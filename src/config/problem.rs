@@ -106,11 +106,9 @@ impl Measure {
         };
         let sum: f64 = taps.iter().sum();
         if taps.len().is_multiple_of(2) {
-            return Err(refuse(
-                "size",
-                taps.len(),
-                "a filter has an odd number of taps, so that it has a middle",
-            ));
+            let why = "a filter has an odd number of taps, so that it has a middle";
+            let of_size = matches!(self, Measure::Deblur { kernel: None, .. });
+            return Err(if of_size { refuse("size", taps.len(), why) } else { refuse("kernel", taps, why) });
         }
         if !sum.is_finite() || sum.abs() < 1e-6 {
             return Err(refuse("kernel", taps, "its sum must be a number other than 0"));
@@ -147,7 +145,8 @@ mod tests {
             ("kind = \"sharpen\"", "sharpen"),
             ("factor = 4", "kind"),
             ("kind = \"deblur\"\nsigma = 1", "sigma and size"),
-            ("kind = \"deblur\"\nsigma = 1\nsize = 4", "odd number of taps"),
+            ("kind = \"deblur\"\nsigma = 1\nsize = 4", "size = 4: a filter has an odd number of taps"),
+            ("kind = \"deblur\"\nkernel = [1, 2]", "kernel = [1.0, 2.0]: a filter has an odd"),
             ("kind = \"deblur\"\nsigma = 0\nsize = 3", "sigma = 0"),
             ("kind = \"deblur\"\nkernel = [1, 0, -1]", "its sum"),
         ] {

@@ -3,7 +3,9 @@
 use super::{ConfigError, count, refuse, within};
 use serde::{Deserialize, Serialize};
 
-/// The largest `sampling.eta`: SA-Solver's noise (Xue 2023) is below it.
+/// Steps of a sampler, at most: their levels are laid out before the first.
+const MAX_STEPS: usize = 1_000_000;
+/// The largest `sampling.eta`; the largest that was found of use is 1.4.
 pub const MAX_ETA: f64 = 2.0;
 
 /// `sampling`: the defaults of `tweedie sample`.
@@ -223,6 +225,9 @@ impl Sampling {
     /// # Errors
     /// If a value cannot be; the message names the key and what it must be.
     pub fn check(&self) -> Result<(), ConfigError> {
+        if self.steps > MAX_STEPS {
+            return Err(refuse("sampling.steps", self.steps, format!("it must be at most {MAX_STEPS}")));
+        }
         if self.steps == 1 {
             let why = "a sampler needs at least 2; 0 means model.num_scales";
             return Err(refuse("sampling.steps", 1, why));
@@ -257,11 +262,6 @@ impl Sampling {
         if let Some(sigma) = self.sigma_min {
             within("sampling.sigma_min", sigma, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         }
-        within(
-            "sampling.eta",
-            self.eta,
-            0.0..MAX_ETA + f64::EPSILON,
-            &format!("a number from 0 to {MAX_ETA}"),
-        )
+        within("sampling.eta", self.eta, 0.0..MAX_ETA.next_up(), &format!("a number from 0 to {MAX_ETA}"))
     }
 }

@@ -14,7 +14,7 @@ const SIGMA_MIN: f64 = 0.002;
 /// Noise levels from that of the prior down. The last is the data, σ = 0, or, where noise is left in, the least.
 ///
 /// # Errors
-/// If there are fewer than two steps, or the least level is none of the process.
+/// If there are fewer than two steps, or the process has no such least level.
 pub(super) fn levels(sde: &Sde, schedule: Schedule, config: &Sampling, steps: usize) -> Result<Vec<Level>> {
     if steps < 2 {
         return Err(refuse(format!("{steps} steps; a sampler needs at least 2")));
@@ -44,19 +44,12 @@ pub(super) fn levels(sde: &Sde, schedule: Schedule, config: &Sampling, steps: us
 
 /// The least level but the data.
 fn least(sde: &Sde, config: &Sampling) -> Result<Level> {
-    let (highest, lowest) = (sde.level(1.0), sde.level(sde.sampling_eps()));
-    let usual = if config.noise_removal { SIGMA_MIN } else { 0.0 };
-    let sigma = config.sigma_min.unwrap_or(usual.max(lowest.sigma));
-    if sigma == lowest.sigma {
-        return Ok(lowest);
+    if let Some(sigma) = config.sigma_min {
+        let none = || refuse(format!("sigma_min = {sigma}: the process has no such noise level"));
+        return sde.level_within(sigma).ok_or_else(none);
     }
-    if !(lowest.sigma..highest.sigma).contains(&sigma) {
-        return Err(refuse(format!(
-            "sigma_min = {sigma}: the process has noise levels from {:.2e} to below {:.4}; take one of them",
-            lowest.sigma, highest.sigma
-        )));
-    }
-    Ok(sde.level_of(sigma))
+    let usual = sde.level_within(SIGMA_MIN).filter(|_| config.noise_removal);
+    Ok(usual.unwrap_or_else(|| sde.level(sde.sampling_eps())))
 }
 
 /// What makes the denoised x₀ of the state and the network's output, by Tweedie's formula:
@@ -78,6 +71,7 @@ mod tests {
             SdeKind::Ve { sigma_min: 0.01, sigma_max: 50.0 },
             SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 },
             SdeKind::SubVp { beta_min: 0.1, beta_max: 20.0 },
+            SdeKind::Ve { sigma_min: 1e-4, sigma_max: 1.5e-3 },
         ] {
             let sde = Sde { kind, n: 1000 };
             for schedule in [Schedule::Time, Schedule::Edm, Schedule::LogSnr] {
@@ -89,7 +83,7 @@ mod tests {
                         assert_eq!(levels[0], sde.level(1.0));
                         let (least, end) =
                             (levels[steps - usize::from(noise_removal)], sde.level(sde.sampling_eps()));
-                        if noise_removal && end.sigma < SIGMA_MIN {
+                        if noise_removal && (end.sigma..levels[0].sigma).contains(&SIGMA_MIN) {
                             assert!((least.sigma - SIGMA_MIN).abs() < 1e-15 && least.t > end.t);
                         } else {
                             assert_eq!(least, end);
@@ -113,9 +107,10 @@ mod tests {
                 levels(&sde, schedule, &config, 8)
             };
             assert!((of(0.3).unwrap()[7].sigma - 0.3).abs() < 1e-12);
+            assert_eq!(of(0.01).unwrap()[7], sde.level(sde.sampling_eps()));
             for sigma in [0.005, 50.0, 80.0] {
                 let message = of(sigma).unwrap_err().to_string();
-                assert!(message.contains("from 1.00e-2 to below 50.0"), "{message}");
+                assert!(message.contains("no such noise level"), "{message}");
             }
         }
     }

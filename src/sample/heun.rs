@@ -33,7 +33,7 @@ impl Heun {
     /// The method as a configuration describes it, with `steps` steps; deterministic or `stochastic`.
     ///
     /// # Errors
-    /// If there are fewer than two steps.
+    /// If there are fewer than two steps, or the process has no noise level `sigma_min`.
     pub fn new(sde: Sde, config: &Sampling, steps: usize, stochastic: bool) -> Result<Self> {
         let s_churn = if stochastic { config.s_churn } else { 0.0 };
         let churn = Churn {

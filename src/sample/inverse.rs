@@ -41,6 +41,13 @@ pub struct Measurement<'a> {
     pub noise_std: f64,
 }
 
+impl Measurement<'_> {
+    /// σ_y². Without any noise the smallest variance that f32 can tell from none keeps the systems regular.
+    pub(super) fn ridge(&self) -> f64 {
+        self.noise_std.powi(2).max(1e-10 * self.operator.scale())
+    }
+}
+
 /// A score given a measurement. Like any other it is a function of the state and the time, so that every solver can follow
 /// it: what [`Guidance::Measured`] draws is drawn once for each sample.
 pub struct Guided<'a> {
@@ -117,9 +124,8 @@ impl<'a> Guided<'a> {
         Ok(Pull { residual, solution, gradient })
     }
 
-    /// σ_y². Without any noise the smallest variance that f32 can tell from none keeps the systems regular.
     fn ridge(&self) -> f64 {
-        self.measurement.noise_std.powi(2).max(1e-10)
+        self.measurement.ridge()
     }
 
     /// What becomes of each pull, [`Pull`]'s z and v = Aᵀ z, that is `through` the network, w = (∂x̂₀/∂x)ᵀ v, when the variance

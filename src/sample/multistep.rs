@@ -37,7 +37,7 @@ impl Multistep {
     /// its own.
     ///
     /// # Errors
-    /// If there are fewer than two steps.
+    /// If there are fewer than two steps, or the process has no noise level `sigma_min`.
     pub fn new(
         sde: Sde,
         config: &Sampling,
@@ -68,8 +68,8 @@ impl Step {
     /// From the newest of the `levels` to `to`, with D a polynomial in λ through all of them.
     ///
     /// It is a step of the reverse-time SDE with its noise scaled by τ, dx̃ = −a x̃ dλ + a D dλ + noise with a = 1 + τ²
-    /// (Lu 2022, eq. 5, for τ = 1; Xue 2023, SA-Solver). DDIM's η (Song 2021a, eq. 16) is the τ with 1 − e^(−2 τ² h) =
-    /// η² (1 − e^(−2 h)), which there is up to η = 1, where τ is 1 too; from there on η is τ itself.
+    /// (Lu 2022, eq. 5, for τ = 1; Xue 2023, SA-Solver). Up to 1, η is DDIM's (Song 2021a, eq. 16): 1 − e^(−2 τ² h) =
+    /// η² (1 − e^(−2 h)). At 1 τ is 1 as well, and above it η is τ itself.
     fn new(levels: &[Level], to: Level, eta: f64) -> Step {
         let ratio = to.sigma / levels[0].sigma;
         // e^(−2 τ² h), the share of the noise's variance that is not drawn anew.

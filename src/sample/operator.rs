@@ -36,6 +36,11 @@ pub trait Operator {
     /// The c of A Aᵀ = c I, if it is so on what is measured: the pseudo-inverse is then Aᵀ / c.
     fn gram(&self) -> Option<f64>;
 
+    /// The largest of A Aᵀ's diagonal, the square of the longest row's norm; 1 if none is longer.
+    fn scale(&self) -> f64 {
+        1.0
+    }
+
     /// `y` with zeros where nothing is measured.
     ///
     /// # Errors
@@ -156,11 +161,15 @@ impl Operator for Mask {
     }
 }
 
+/// Squares of the longest row's norm that f32 can work with, and with the products of such rows.
+const SCALES: std::ops::Range<f64> = 1e-10..1e10;
+
 /// A matrix, as a convolution whose window is the whole image.
 pub struct Matrix {
     weight: Tensor,
     input: Shape,
     gram: Option<f64>,
+    scale: f64,
 }
 
 impl Matrix {
@@ -181,6 +190,14 @@ impl Matrix {
         if values.iter().all(|value| *value == 0.0) {
             return Err(refuse("a matrix of zeros measures nothing; bring another"));
         }
+        let square = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>();
+        let scale = values.chunks(d).map(square).fold(0.0, f64::max);
+        if !SCALES.contains(&scale) {
+            return Err(refuse(format!(
+                "a row of norm {:.1e}; divide the matrix, its measurements and noise_std by a number that makes it about 1",
+                scale.sqrt()
+            )));
+        }
         let rows = values.len() / d;
         let shape = conv2d::weight_shape(input.h(), input.w(), c, rows);
         let mut weight = vec![0.0; shape.len()];
@@ -188,7 +205,7 @@ impl Matrix {
             let (row, pixel, k) = (i / d, i % d / c, i % c);
             weight[(pixel * shape.w() + k) * rows + row] = *value as f32;
         }
-        Ok(Matrix { weight: Tensor::from_slice(gpu, shape, &weight)?, input, gram: None })
+        Ok(Matrix { weight: Tensor::from_slice(gpu, shape, &weight)?, input, gram: None, scale })
     }
 
     /// `rows` random directions, orthonormal, drawn from a seed.
@@ -238,6 +255,10 @@ impl Operator for Matrix {
 
     fn gram(&self) -> Option<f64> {
         self.gram
+    }
+
+    fn scale(&self) -> f64 {
+        self.scale
     }
 }
 

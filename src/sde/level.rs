@@ -42,6 +42,16 @@ impl Sde {
         };
         self.level(t)
     }
+
+    /// The noise level of a σ that the process takes between its ε and its prior, below that of the prior; none if it does
+    /// not. What is as near the least as a process is to the σ_min that it is named by (1e-4 of it) is the least.
+    pub fn level_within(&self, sigma: f64) -> Option<Level> {
+        let (least, prior) = (self.level(self.sampling_eps()), self.level(1.0));
+        if (sigma / least.sigma - 1.0).abs() < 1e-3 {
+            return Some(least);
+        }
+        (least.sigma..prior.sigma).contains(&sigma).then(|| self.level_of(sigma))
+    }
 }
 
 /// The time up to which β has this integral: the root of ½ t² (β_max − β_min) + t β_min.
