@@ -371,6 +371,7 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
         ("model.nf=150", "group norm"),
         ("model.nf=0", "model.nf = 0: it must be at least 1"),
         ("model.ch_mult=[]", "model.ch_mult = []"),
+        ("sampling.sigma_min=100", "sampling.sigma_min = 100.0: the process has noise levels from"),
         ("model.ch_mult=[1, 2, 2, 2, 2]", "data.image_size = 8: model.ch_mult has 5 levels"),
         ("model.attn_resolutions=[5]", "model.attn_resolutions = 5: no level's images are of that size"),
         (
