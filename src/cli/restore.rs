@@ -23,7 +23,8 @@ use std::path::{Path, PathBuf};
 ///
 /// A problem is a small TOML file: `kind`, what belongs to it, and `noise_std`, the standard deviation of n for images in
 /// [0, 1], 0 if it is left out. Samples are drawn given the measurement, with any sampler; unless --predictor names one,
-/// ancestral sampling takes the place of a model's own reverse diffusion.
+/// ancestral sampling takes the place of a model's own reverse diffusion. What is written is in [0, 1] and, where a picture
+/// near what was drawn can be, no further from the measurement than the noise.
 ///
 ///   kind = "super_resolution"   factor = 4: means of squares of 4x4 pixels
 ///   kind = "deblur"             sigma = 1.0, size = 5 (pixels); or kernel = [1, 2, 1] along rows and columns
