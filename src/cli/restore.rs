@@ -272,6 +272,7 @@ struct Residual {
     given: f64,
 }
 
+/// How far images, as they are written, are from their measurements.
 fn residual(gpu: &Gpu, operator: &dyn Operator, images: &Images, y: &Input) -> anyhow::Result<Residual> {
     let n = images.values().len() / operator.input().len();
     let x = Tensor::from_slice(gpu, operator.input().with_n(n), images.values())?;

@@ -4,7 +4,7 @@ use super::{ConfigError, count, refuse, within};
 use serde::{Deserialize, Serialize};
 
 /// Steps of a sampler, at most: their levels are laid out before the first.
-const MAX_STEPS: usize = 1_000_000;
+const MAX_SAMPLER_STEPS: usize = 1_000_000;
 /// The largest `sampling.eta`; the largest that was found of use is 1.4.
 pub const MAX_ETA: f64 = 2.0;
 
@@ -225,8 +225,12 @@ impl Sampling {
     /// # Errors
     /// If a value cannot be; the message names the key and what it must be.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.steps > MAX_STEPS {
-            return Err(refuse("sampling.steps", self.steps, format!("it must be at most {MAX_STEPS}")));
+        if self.steps > MAX_SAMPLER_STEPS {
+            return Err(refuse(
+                "sampling.steps",
+                self.steps,
+                format!("it must be at most {MAX_SAMPLER_STEPS}"),
+            ));
         }
         if self.steps == 1 {
             let why = "a sampler needs at least 2; 0 means model.num_scales";

@@ -106,6 +106,7 @@ mod tests {
                 let config = Sampling { sigma_min: Some(sigma), ..Sampling::default() };
                 levels(&sde, schedule, &config, 8)
             };
+            // Both are levels of the process: nothing to refuse.
             assert!((of(0.3).unwrap()[7].sigma - 0.3).abs() < 1e-12);
             assert_eq!(of(0.01).unwrap()[7], sde.level(sde.sampling_eps()));
             for sigma in [0.005, 50.0, 80.0] {

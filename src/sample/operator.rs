@@ -36,7 +36,8 @@ pub trait Operator {
     /// The c of A Aᵀ = c I, if it is so on what is measured: the pseudo-inverse is then Aᵀ / c.
     fn gram(&self) -> Option<f64>;
 
-    /// The largest of A Aᵀ's diagonal, the square of the longest row's norm; 1 if none is longer.
+    /// How large A Aᵀ is, by which what is small beside it is known: the square of the longest row's norm, or 1 where rows are
+    /// about as long or shorter.
     fn scale(&self) -> f64 {
         1.0
     }
