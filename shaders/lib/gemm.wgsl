@@ -57,10 +57,12 @@ fn multiply_add(sum: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32>
 // those that compilers unroll, and an array that is left with a variable index does not live in registers.
 alias Sums = array<array<mat4x4<f32>, TM>, TN>;
 
-fn store_block(extent: GemmExtent, layer: u32, row: u32, column: u32, block: mat4x4<f32>) {
+// Stores a block whose rows are `step` apart.
+fn store_block(extent: GemmExtent, layer: u32, row: u32, step: u32, column: u32, block: mat4x4<f32>) {
     if (column >= extent.columns) { return; }
     for (var i = 0u; i < 4u; i++) {
-        if (row + i < extent.rows) { c_store(layer, row + i, column, block[i]); }
+        let at = row + i * step;
+        if (at < extent.rows) { c_store(layer, at, column, block[i]); }
     }
 }
 
@@ -99,7 +101,7 @@ fn direct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     }
     for (var j = 0u; j < TN; j++) {
         for (var i = 0u; i < TM; i++) {
-            store_block(extent, layer, row + 4u * i, column + j, sums[j][i]);
+            store_block(extent, layer, row + 4u * i, 1u, column + j, sums[j][i]);
         }
     }
 }
@@ -149,7 +151,7 @@ fn subgroup(
     }
     for (var j = 0u; j < TN; j++) {
         for (var i = 0u; i < TM; i++) {
-            store_block(extent, layer, row + 4u * i, column + j, sums[j][i]);
+            store_block(extent, layer, row + 4u * i, 1u, column + j, sums[j][i]);
         }
     }
 }
@@ -160,12 +162,18 @@ fn block_of_lane(block: mat4x4<f32>, lane: u32) -> mat4x4<f32> {
         subgroupShuffle(block[2], lane), subgroupShuffle(block[3], lane));
 }
 
-// The staged operands: row r of A's tile, four k of block kb, at kb * 4 * GM * TM + r; row k of B's tile, block
-// of columns j, at k * GN * TN + j.
-var<workgroup> a_tile: array<vec4<f32>, GK * GM * TM * 4u>;
-var<workgroup> b_tile: array<vec4<f32>, GK * 4u * GN * TN>;
+// The staged operands: row r of A's tile, four k of block kb, at kb * A_PITCH + r; row i of B's block kb, block of
+// columns j, at (i * GK + kb) * B_PITCH + j. The pitches keep what neighbours write in different banks.
+const A_PITCH: u32 = 4u * GM * TM + 1u;
+const B_PITCH: u32 = GN * TN + 2u;
+var<workgroup> a_tile: array<vec4<f32>, GK * A_PITCH>;
+var<workgroup> b_tile: array<vec4<f32>, 4u * GK * B_PITCH>;
 
-@compute @workgroup_size(GM * GN)
+const INVOCATIONS: u32 = GM * GN; // of a workgroup, a multiple of GK
+const A_EACH: u32 = (GK * GM * TM + INVOCATIONS - 1u) / INVOCATIONS; // blocks that one stages, at most
+const B_EACH: u32 = (GK * GN * TN + INVOCATIONS - 1u) / INVOCATIONS;
+
+@compute @workgroup_size(INVOCATIONS)
 fn tiled(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -175,58 +183,89 @@ fn tiled(
     let columns = (extent.columns + GN * TN - 1u) / (GN * TN);
     let rows = (extent.rows + 4u * GM * TM - 1u) / (4u * GM * TM);
     let index = group.x + group.y * groups.x;
-    let at = unravel(index, rows, columns);
-    let layer = at.x;
-    let row = at.y * 4u * GM * TM;
-    let column = at.z * GN * TN;
+    let tile = unravel(index, rows, columns);
+    let layer = tile.x;
+    let row = tile.y * 4u * GM * TM;
+    let column = tile.z * GN * TN;
     if (layer >= extent.layers) { return; }
     let m = local / GN;
     let n = local % GN;
 
-    var sums: Sums;
+    // What an invocation stages has one block of k, kb, and blocks of rows (of columns) that begin with `own`.
+    let kb = local % GK;
+    let own = local / GK;
+    var a_origins: array<AOrigin, A_EACH>;
+    var b_origins: array<BOrigin, B_EACH>;
+    for (var i = 0u; i < A_EACH; i++) { a_origins[i] = a_origin(layer, row + 4u * (own + i * INVOCATIONS / GK)); }
+    for (var j = 0u; j < B_EACH; j++) { b_origins[j] = b_origin(layer, column + own + j * INVOCATIONS / GK); }
+
     let segments = gemm_segments(layer);
     let blocks = extent.depth / 4u; // of one segment
-    let last = segments.y * blocks;
-    for (var first = segments.x * blocks; first < last; first += GK) {
-        for (var t = local; t < GK * GM * TM; t += GM * GN) {
-            let kb = t % GK;
-            let mb = t / GK;
-            var block = mat4x4<f32>();
-            if (first + kb < last) {
-                let k = divide(first + kb, blocks); // segment, block of it
-                block = a_block(a_seek(a_origin(layer, row + 4u * mb), k.x), 4u * k.y);
+    let begin = segments.x * blocks;
+    let end = segments.y * blocks;
+    var k = divide(begin + kb, blocks); // segment, block of it
+    var segment = segments.y;
+    var a_cursors: array<ACursor, A_EACH>;
+    var b_cursors: array<BCursor, B_EACH>;
+    var a_next: array<mat4x4<f32>, A_EACH>;
+    var b_next: array<mat4x4<f32>, B_EACH>;
+
+    // A turn loads the tile that begins at `first`, and multiplies the one before it while the loads are on their way.
+    var sums: Sums;
+    for (var first = begin; first < end + GK; first += GK) {
+        if (first < end) {
+            if (k.y >= blocks) { k = vec2(k.x, 0u) + divide(k.y, blocks); }
+            // Beyond the end A is zero, and B whatever its last segment has.
+            let wanted = min(k.x, segments.y - 1u);
+            if (wanted != segment) {
+                segment = wanted;
+                for (var i = 0u; i < A_EACH; i++) { a_cursors[i] = a_seek(a_origins[i], segment); }
+                for (var j = 0u; j < B_EACH; j++) { b_cursors[j] = b_seek(b_origins[j], segment); }
             }
-            for (var i = 0u; i < 4u; i++) { a_tile[kb * 4u * GM * TM + 4u * mb + i] = block[i]; }
+            let kept = select(0.0, 1.0, first + kb < end);
+            for (var i = 0u; i < A_EACH; i++) { a_next[i] = kept * a_block(a_cursors[i], 4u * k.y); }
+            for (var j = 0u; j < B_EACH; j++) { b_next[j] = b_block(b_cursors[j], 4u * k.y); }
+            k.y += GK;
         }
-        for (var t = local; t < GK * GN * TN; t += GM * GN) {
-            let nb = t % (GN * TN);
-            let kb = t / (GN * TN);
-            var block = mat4x4<f32>();
-            if (first + kb < last) {
-                let k = divide(first + kb, blocks);
-                block = b_block(b_seek(b_origin(layer, column + nb), k.x), 4u * k.y);
+        if (first > begin) {
+            for (var t = 0u; t < GK; t++) {
+                var b: array<mat4x4<f32>, TN>;
+                for (var j = 0u; j < TN; j++) {
+                    let at = t * B_PITCH + j * GN + n;
+                    b[j] = mat4x4<f32>(
+                        b_tile[at], b_tile[at + GK * B_PITCH],
+                        b_tile[at + 2u * GK * B_PITCH], b_tile[at + 3u * GK * B_PITCH]);
+                }
+                for (var i = 0u; i < TM; i++) {
+                    let at = t * A_PITCH + 4u * i * GM + m;
+                    let a = mat4x4<f32>(
+                        a_tile[at], a_tile[at + GM], a_tile[at + 2u * GM], a_tile[at + 3u * GM]);
+                    for (var j = 0u; j < TN; j++) { sums[j][i] = multiply_add(sums[j][i], a, b[j]); }
+                }
             }
-            for (var i = 0u; i < 4u; i++) { b_tile[(4u * kb + i) * GN * TN + nb] = block[i]; }
         }
         workgroupBarrier();
-        for (var kb = 0u; kb < GK; kb++) {
-            var b: array<mat4x4<f32>, TN>;
-            for (var j = 0u; j < TN; j++) {
-                let at = 4u * kb * GN * TN + j * GN + n;
-                b[j] = mat4x4<f32>(
-                    b_tile[at], b_tile[at + GN * TN], b_tile[at + 2u * GN * TN], b_tile[at + 3u * GN * TN]);
+        if (first < end) {
+            for (var i = 0u; i < A_EACH; i++) {
+                let block = own + i * INVOCATIONS / GK;
+                if (block < GM * TM) {
+                    let at = kb * A_PITCH + 4u * block;
+                    for (var r = 0u; r < 4u; r++) { a_tile[at + r] = a_next[i][r]; }
+                }
             }
-            for (var i = 0u; i < TM; i++) {
-                let at = kb * 4u * GM * TM + 4u * (i * GM + m);
-                let a = mat4x4<f32>(a_tile[at], a_tile[at + 1u], a_tile[at + 2u], a_tile[at + 3u]);
-                for (var j = 0u; j < TN; j++) { sums[j][i] = multiply_add(sums[j][i], a, b[j]); }
+            for (var j = 0u; j < B_EACH; j++) {
+                let block = own + j * INVOCATIONS / GK;
+                if (block < GN * TN) {
+                    let at = kb * B_PITCH + block;
+                    for (var r = 0u; r < 4u; r++) { b_tile[at + r * GK * B_PITCH] = b_next[j][r]; }
+                }
             }
         }
         workgroupBarrier();
     }
     for (var i = 0u; i < TM; i++) {
         for (var j = 0u; j < TN; j++) {
-            store_block(extent, layer, row + 4u * (i * GM + m), column + j * GN + n, sums[j][i]);
+            store_block(extent, layer, row + 4u * i * GM + m, GM, column + j * GN + n, sums[j][i]);
         }
     }
 }

@@ -14,8 +14,8 @@ pub(super) struct Product {
 }
 
 /// The blocks of 4 × 4 that an invocation owns, the invocations of a workgroup, and the blocks of k that it stages:
-/// `TM`, `TN`, `GM`, `GN`, `GK`. Both operands' staged tiles fit into 16 KiB, `64 gk (gm tm + gn tn)` bytes; a subgroup
-/// stages none, and its lanes lie along the rows.
+/// `TM`, `TN`, `GM`, `GN`, `GK`, a divisor of `gm gn`. Both operands' staged tiles fit into 16 KiB, which every adapter has:
+/// `16 gk (4 gm tm + 1) + 64 gk (gn tn + 2)` bytes. A subgroup stages none, and its lanes lie along the rows.
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     tm: usize,
@@ -37,9 +37,9 @@ impl Tile {
                 let tn = columns.next_power_of_two().min(SUBGROUP_COLUMNS).min(lanes as usize);
                 Tile { tm: 2, tn, gm: lanes as usize, gn: 1, gk: 1 }
             }
-            (_, 1) => Tile { tm: 2, tn: 1, gm: 32, gn: 1, gk: 3 },
-            (_, 2..=8) => Tile { tm: 2, tn: 2, gm: 16, gn: 4, gk: 6 },
-            _ => Tile { tm: 2, tn: 2, gm: 8, gn: 8, gk: 8 },
+            (_, 1) => Tile { tm: 2, tn: 1, gm: 32, gn: 1, gk: 2 },
+            (_, 2..=8) => Tile { tm: 2, tn: 2, gm: 16, gn: 4, gk: 4 },
+            _ => Tile { tm: 2, tn: 2, gm: 8, gn: 8, gk: 4 },
         }
     }
 
