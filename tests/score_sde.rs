@@ -197,11 +197,15 @@ const ODE: Ode = Ode {
     noise_removal: false,
 };
 
-/// What a solver of the reference's kind has cost, against the fixture's count.
+/// What a solver of the reference's kind has cost, against the fixture's count: within 2 %. A GPU, which rounds otherwise, may
+/// take a step of six evaluations more or less. So does a software driver once the latents are moved by half their last
+/// bit: VE's then take 200, 206 or 212, and 2 % of 206 is less than a step.
 fn assert_evaluations(name: &str, actual: &[usize], expected: f64) {
     println!("{name}: {actual:?} evaluations, the reference {expected}");
     assert_eq!(actual.len(), 1, "a batch takes its steps jointly");
-    assert!((actual[0] as f64 - expected).abs() <= 0.02 * expected, "{name}: {actual:?} is not {expected}");
+    let step: f64 = if gpu().adapter().is_cpu() { 0.0 } else { 6.0 };
+    let allowed = step.max(0.02 * expected);
+    assert!((actual[0] as f64 - expected).abs() <= allowed, "{name}: {actual:?} is not {expected}");
 }
 
 #[test]
