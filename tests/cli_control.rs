@@ -282,6 +282,23 @@ fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
 }
 
 #[test]
+fn a_grey_measurement_may_be_saved_in_colour() {
+    let folder = folder();
+    let problem = problem(folder.path(), "kind = \"super_resolution\"\nfactor = 4\nnoise_std = 0.05");
+    let level = |x: u32, y: u32| (40 + 50 * x + 30 * y) as u8;
+    let at = |name: &str| folder.path().join(name);
+    GrayImage::from_fn(2, 2, |x, y| Luma([level(x, y)])).save(at("grey.png")).expect("a picture");
+    RgbImage::from_fn(2, 2, |x, y| image::Rgb([level(x, y); 3])).save(at("rgb.png")).expect("a picture");
+    let restored = |name: &str| {
+        let (y, out) = (at(name), at("x.npz"));
+        let args = ["--problem", &problem, "--in", y.to_str().expect("a path")];
+        succeed(&mut command("restore", trained(), &args, &out));
+        samples(&out).1
+    };
+    assert!(restored("grey.png") == restored("rgb.png"));
+}
+
+#[test]
 fn ancestral_sampling_restores_unless_another_predictor_is_named() {
     let folder = folder();
     let out = folder.path().join("x.npz");

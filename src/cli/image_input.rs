@@ -3,7 +3,7 @@
 use super::count;
 use super::input::{Pictures, picture};
 use super::tensors::Batch;
-use crate::config::{Config, Data};
+use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, ensure};
@@ -25,9 +25,11 @@ impl Input {
         Input { values, shape, each: 1 }
     }
 
-    /// Reads images of any size (see [`Pictures::read`]).
-    pub fn read(name: &str, config: &Config) -> anyhow::Result<Input> {
-        Ok(Input::new(Pictures::read(name)?.unit(config.data.centered)))
+    /// Reads images of any size (see [`Pictures::read`]), which may be grey where one channel is wanted.
+    pub fn read(name: &str, channels: usize, data: &Data) -> anyhow::Result<Input> {
+        let pictures = Pictures::read(name)?;
+        let pictures = if channels == 1 { pictures.grey() } else { pictures };
+        Ok(Input::new(pictures.unit(data.centered)))
     }
 
     /// Reads images of the model's size and as many channels.

@@ -40,31 +40,38 @@ impl Pictures {
         Ok(pictures)
     }
 
-    /// Refuses images of another size than `data`'s, and gives those of a model of one channel or three as many: three that
-    /// are alike are one, as grey pictures are often written.
+    /// Three channels that are alike as one, as grey pictures are often written; others as they are.
+    pub fn grey(self) -> Pictures {
+        let Batch { shape, values } = self.batch;
+        let alike = shape.c() == 3 && values.chunks(3).all(|pixel| pixel.iter().all(|v| *v == pixel[0]));
+        let batch = match alike {
+            true => Batch { shape: shape.with_c(1), values: values.into_iter().step_by(3).collect() },
+            false => Batch { shape, values },
+        };
+        Pictures { batch, ..self }
+    }
+
+    /// Refuses images of another size than `data`'s, and gives those of a model of one channel or three as many.
     pub fn fit(self, name: &str, data: &Data) -> anyhow::Result<Pictures> {
         let (size, channels) = (data.image_size, data.num_channels);
-        let Shape([_, h, w, c]) = self.batch.shape;
+        let pictures = if channels == 1 { self.grey() } else { self };
+        let Shape([_, h, w, c]) = pictures.batch.shape;
         ensure!(
             (h, w) == (size, size),
             "{name} is {w}x{h}, the model's images are {size}x{size}; bring one of that size"
         );
-        let alike = |pixel: &[f32]| pixel.iter().all(|v| *v == pixel[0]);
         let values: Vec<f32> = match (c, channels) {
-            _ if c == channels => self.batch.values,
-            (1, 3) => self.batch.values.iter().flat_map(|v| [*v; 3]).collect(),
-            (3, 1) if self.batch.values.chunks(3).all(alike) => {
-                self.batch.values.iter().step_by(3).copied().collect()
-            }
+            _ if c == channels => pictures.batch.values,
+            (1, 3) => pictures.batch.values.iter().flat_map(|v| [*v; 3]).collect(),
             (3, 1) => bail!("{name} is in colour where grey is needed; bring a grey image"),
             _ => bail!("{name} has {c} channel(s), {channels} are needed; bring an image with as many"),
         };
-        let batch = Batch { shape: self.batch.shape.with_c(channels), values };
+        let batch = Batch { shape: pictures.batch.shape.with_c(channels), values };
         ensure!(
-            self.ranged || batch.values.iter().all(|v| (0.0..=1.0).contains(v)),
+            pictures.ranged || batch.values.iter().all(|v| (0.0..=1.0).contains(v)),
             "{name}: some values are not in [0, 1]; bring images in that range"
         );
-        Ok(Pictures { batch, ..self })
+        Ok(Pictures { batch, ..pictures })
     }
 
     /// The images in [0, 1].

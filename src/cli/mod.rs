@@ -155,10 +155,15 @@ const MISSING: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 /// What is wrong with the arguments, and where to read on.
 fn in_one_line(answer: &clap::Error) -> String {
     let text = answer.render().to_string();
-    let boilerplate =
-        |line: &str| line.is_empty() || line.starts_with("Usage:") || line.starts_with("For more");
+    // Nothing here takes a value that looks like an option.
+    let boilerplate = |line: &str| {
+        line.is_empty()
+            || line.starts_with("Usage:")
+            || line.starts_with("For more")
+            || line.starts_with("tip: to pass")
+    };
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !boilerplate(line)).collect();
-    format!("{}; --help tells more", lines.join(" "))
+    format!("{}; --help tells more", lines.join(" ").replace(" tip: ", "; "))
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {

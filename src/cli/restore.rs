@@ -138,7 +138,11 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
             let x = prior(score, shape(&model.config, each.shape().n() as u32), draw)?;
             finish(y, particles.run(&guided(each, draw)?, x, batch.draw, watch)?)
         })
-    })?;
+    });
+    let drawn = match args.particles {
+        Some(count) => drawn.with_context(|| format!("--particles {count}"))?,
+        None => drawn?,
+    };
     let mut drawn = Drawn::join(drawn);
     drawn.images = drawn.images.in_columns(y.columns());
     if let Some(path) = &args.measurement {
@@ -235,8 +239,9 @@ fn measurements(
     noise_std: f64,
 ) -> anyhow::Result<Input> {
     if !args.simulate {
-        let y = Input::read(&args.input, &model.config)?;
-        let (is, expected) = (y.shape.with_n(1), operator.output());
+        let expected = operator.output();
+        let y = Input::read(&args.input, expected.c(), &model.config.data)?;
+        let is = y.shape.with_n(1);
         if is != expected {
             let [_, h, w, c] = expected.0;
             bail!(

@@ -15,7 +15,7 @@ pub struct Problem {
 
 /// What is measured of an image, `kind` in the file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Measure {
     /// The mean of each square of `factor` × `factor` pixels.
     SuperResolution {
@@ -69,7 +69,23 @@ impl Problem {
             }
         };
         within("noise_std", noise_std, 0.0..f64::INFINITY, "a number from 0 up")?;
-        let measure: Measure = table.try_into().map_err(|e: toml::de::Error| in_line("", &e))?;
+        let kind = match table.remove("kind") {
+            Some(toml::Value::String(kind)) => kind,
+            _ => {
+                return Err(ConfigError::Text(
+                    "kind is missing: super_resolution, deblur, mask, random_projection or matrix, in quotes"
+                        .into(),
+                ));
+            }
+        };
+        // With the rest under its kind the parser knows which key it refuses.
+        let table = toml::Table::from_iter([(kind, toml::Value::Table(table))]);
+        let measure: Measure = table.try_into().map_err(|e: toml::de::Error| match in_line("", &e) {
+            ConfigError::Text(text) if text.starts_with("unknown variant") => {
+                ConfigError::Text(format!("kind: {text}"))
+            }
+            other => other,
+        })?;
         measure.check()?;
         Ok(Problem { measure, noise_std })
     }
@@ -142,8 +158,12 @@ mod tests {
             ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = -1", "noise_std = -1"),
             ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = \"much\"", "noise_std = much"),
             ("kind = \"super_resolution\"\nfactr = 4", "factr"),
-            ("kind = \"sharpen\"", "sharpen"),
-            ("factor = 4", "kind"),
+            ("kind = \"super_resolution\"\nfactor = \"much\"", "factor: invalid type"),
+            ("kind = \"random_projection\"\nrows = 4\nseed = -1", "seed: invalid value"),
+            ("kind = \"matrix\"", "missing field `file`"),
+            ("kind = \"sharpen\"", "kind: unknown variant `sharpen`"),
+            ("factor = 4", "kind is missing"),
+            ("kind = 4", "kind is missing"),
             ("kind = \"deblur\"\nsigma = 1", "sigma and size"),
             ("kind = \"deblur\"\nsigma = 1\nsize = 4", "size = 4: a filter has an odd number of taps"),
             ("kind = \"deblur\"\nkernel = [1, 2]", "kernel = [1.0, 2.0]: a filter has an odd"),
