@@ -369,7 +369,8 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
     let folder = folder();
     let out = folder.path().join("run");
     for (set, expected) in [
-        ("model.nff=4", "unknown field `nff`"),
+        ("model.nff=4", "unknown field `nff`; did you mean `nf`?"),
+        ("model.colour=4", "unknown field `colour`, expected one of `name`"),
         ("model.nf=2", "group norm"),
         ("model.nf=150", "group norm"),
         ("model.nf=0", "model.nf = 0: it must be at least 1"),

@@ -197,6 +197,7 @@ const TYPES: [(&str, &str); 5] = [
 fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
     let message = error.message().replace('\n', " ");
     let message = TYPES.iter().fold(message, |message, (theirs, ours)| message.replace(theirs, ours));
+    let message = nearest_named(&message).unwrap_or(message);
     // The key stands only in the whole message: "…\nin `section.key`\n".
     let whole = error.to_string();
     let key = whole.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
@@ -207,6 +208,16 @@ fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
         Some(line) if !text.is_empty() => ConfigError::Text(format!("line {line}: {message}")),
         _ => ConfigError::Text(message),
     }
+}
+
+/// The refusal of a key that is nearly another one, naming that instead of all there are.
+fn nearest_named(message: &str) -> Option<String> {
+    let (unknown, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    // Between backticks: every other part.
+    let known = known.split('`').skip(1).step_by(2);
+    let near = |key: &&str| strsim::jaro_winkler(unknown, key);
+    let nearest = known.max_by(|a, b| near(a).total_cmp(&near(b)))?;
+    (near(&nearest) > 0.8).then(|| format!("unknown field `{unknown}`; did you mean `{nearest}`?"))
 }
 
 /// Applies `section.key=value` to a table.
