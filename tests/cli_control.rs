@@ -355,6 +355,7 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
     assert!(message.contains("holds 8x8x1 numbers each, a measurement has 2x2x1"), "{message}");
     for (more, expected) in [
         (&["--particles", "0"][..], "--particles 0"),
+        (&["--particles", "1000000000"], "--particles 1000000000: at most 65535"),
         (&["--particles", "3", "--method", "paper"], "they go with --method pigdm and --sampler pc"),
         (&["--particles", "3", "--sampler", "ode"], "they go with --method pigdm and --sampler pc"),
         (&["--particles", "3", "--predictor", "probability_flow"], "a predictor that adds noise"),
@@ -363,6 +364,9 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
         let message = refuse(&mut command("restore", trained(), &args, &out));
         assert!(message.contains(expected), "{more:?}: {message}");
     }
+    let mut twice = command("restore", trained(), &args, &out);
+    let message = refuse(twice.args(["--simulate", "--measurement"]).arg(&out));
+    assert!(message.contains("is named by --measurement and by --out"), "{message}");
     let directions = self::problem(folder.path(), "kind = \"random_projection\"\nrows = 9");
     let args =
         ["--problem", &directions, "--in", "data:digits:4", "--simulate", "--measurement", "out/Y.PNG"];

@@ -92,6 +92,9 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
             path.display()
         );
     }
+    if let Some(path) = args.measurement.as_ref().filter(|path| drawing.out.contains(path)) {
+        bail!("{} is named by --measurement and by --out; name two files", path.display());
+    }
     let gpu = common.open()?;
     let mut model = drawing.open(&args.model, &gpu)?;
     if drawing.predictor.is_none() {
@@ -179,6 +182,8 @@ fn prefer_the_posteriors_step(sampling: &mut config::Sampling) {
 
 /// Particles that are chosen from, if more than one.
 const PARTICLES: usize = 4;
+/// More than a device holds, and few enough to count.
+const MOST_PARTICLES: usize = 65_535;
 
 /// The particles that are asked for, or go with the method and the sampler.
 fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
@@ -190,6 +195,7 @@ fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
         None if !alone => Ok(of(PARTICLES).ok()),
         None | Some(1) => Ok(None),
         Some(0) => bail!("--particles 0: a sample is chosen from at least one"),
+        Some(count) if count > MOST_PARTICLES => bail!("--particles {count}: at most {MOST_PARTICLES}"),
         Some(count) if alone => {
             bail!("--particles {count}: they go with --method pigdm and --sampler pc; leave them out")
         }
