@@ -53,6 +53,9 @@ struct Ends {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(args.steps >= 2, "--steps {}: there are two ends at least", args.steps);
+    ensure!(args.steps <= 65_535, "--steps {}: at most 65535 images", args.steps);
+    // The parser drops what --data requires where another of its group is given.
+    ensure!(args.data.is_none() || !args.ends.indices.is_empty(), "--data goes with --indices; leave it out");
     let pictures = args.ends.input.len();
     ensure!(pictures == 0 || pictures == 2, "--in: name two images, not {pictures}");
     for out in &args.out {

@@ -59,6 +59,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    // The parser drops what --out requires where -n is given, which --in excludes.
+    ensure!(args.out.is_none() || args.input.is_some(), "--out goes with --in; leave it out");
     ensure!(args.n != Some(0), "-n 0: ask for at least one image");
     ensure!(args.probes != Some(0), "--probes 0: the estimator needs at least one");
     ensure!(args.draws > 0, "--draws 0: the data have to be dequantised at least once");
