@@ -42,6 +42,23 @@ fn products_match_their_twin_whichever_operand_is_transposed() {
 }
 
 #[test]
+fn an_infinite_number_stays_one_however_many_blocks_are_staged_beyond_the_end() {
+    for (gpu, k) in gpus().iter().flat_map(|gpu| [4, 12, 16, 20, 68].map(|k| (gpu, k))) {
+        let spec = Matmul { a_transposed: false, b_transposed: false, alpha: 1.0 };
+        let (a, mut b) = operands(1, [9, k, 7], spec, Element::F32);
+        // In the last of k, which the blocks beyond the end are next to.
+        b.values[(k - 1) * 7 + 2] = f64::INFINITY;
+        let c = matmul::matmul(&a.f32(gpu), &b.f32(gpu), spec).unwrap().read().unwrap();
+        for (i, value) in c.iter().enumerate() {
+            let (row, infinite) = (i / 7, i % 7 == 2);
+            let factor = a.at(0, 0, row, k - 1) as f32;
+            let expected = if infinite { *value == factor * f32::INFINITY } else { value.is_finite() };
+            assert!(expected, "k = {k}, [{row}, {}]: {value}", i % 7);
+        }
+    }
+}
+
+#[test]
 fn both_gradients_are_adjoint_to_the_product() {
     let gpu = &gpus()[0];
     for (size, spec) in SIZES.into_iter().flat_map(|s| specs().map(move |spec| (s, spec))) {

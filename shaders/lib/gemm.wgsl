@@ -13,7 +13,8 @@
 //   b_block(cursor, k)             rows k .. k + 3 of B
 //   c_store(layer, row, column, value)   row `row`, columns 4 * column .. of C; called inside the extent only
 //
-// Hooks return zeros outside of A and anything finite outside of B. A layer is a product of its own: a matrix
+// Hooks are asked for k < depth only. They return zeros for rows outside of A, and anything finite for columns outside of
+// B. A layer is a product of its own: a matrix
 // of a batch, or a slice of a sum that a later pass adds up. Three forms of the same loop:
 //
 //   direct     an invocation loads its own operands
@@ -31,7 +32,7 @@ const TN: u32 = 2u; // blocks of columns
 const LANES: u32 = 8u; // subgroup: its lanes, TN at least
 const GM: u32 = 8u; // tiled: invocations along the rows of a workgroup's tile
 const GN: u32 = 8u; // tiled: along its columns
-const GK: u32 = 8u; // tiled: blocks of k that are staged at once
+const GK: u32 = 4u; // tiled: blocks of k that are staged at once
 
 struct GemmExtent {
     layers: u32,
@@ -163,13 +164,17 @@ fn block_of_lane(block: mat4x4<f32>, lane: u32) -> mat4x4<f32> {
 }
 
 // The staged operands: row r of A's tile, four k of block kb, at kb * A_PITCH + r; row i of B's block kb, block of
-// columns j, at (i * GK + kb) * B_PITCH + j. The pitches keep what neighbours write in different banks.
+// columns j, at (i * GK + kb) * B_PITCH + j. The pitches keep what neighbours write in different banks where GK is 4.
 const A_PITCH: u32 = 4u * GM * TM + 1u;
 const B_PITCH: u32 = GN * TN + 2u;
 var<workgroup> a_tile: array<vec4<f32>, GK * A_PITCH>;
 var<workgroup> b_tile: array<vec4<f32>, 4u * GK * B_PITCH>;
 
-const INVOCATIONS: u32 = GM * GN; // of a workgroup, a multiple of GK
+const_assert 16u * GK * (A_PITCH + 4u * B_PITCH) <= 16384u; // what every adapter has
+
+const INVOCATIONS: u32 = GM * GN; // of a workgroup
+const_assert INVOCATIONS % GK == 0u;
+const STRIDE: u32 = INVOCATIONS / GK; // from one block that an invocation stages to the next
 const A_EACH: u32 = (GK * GM * TM + INVOCATIONS - 1u) / INVOCATIONS; // blocks that one stages, at most
 const B_EACH: u32 = (GK * GN * TN + INVOCATIONS - 1u) / INVOCATIONS;
 
@@ -196,35 +201,42 @@ fn tiled(
     let own = local / GK;
     var a_origins: array<AOrigin, A_EACH>;
     var b_origins: array<BOrigin, B_EACH>;
-    for (var i = 0u; i < A_EACH; i++) { a_origins[i] = a_origin(layer, row + 4u * (own + i * INVOCATIONS / GK)); }
-    for (var j = 0u; j < B_EACH; j++) { b_origins[j] = b_origin(layer, column + own + j * INVOCATIONS / GK); }
+    for (var i = 0u; i < A_EACH; i++) { a_origins[i] = a_origin(layer, row + 4u * (own + i * STRIDE)); }
+    for (var j = 0u; j < B_EACH; j++) { b_origins[j] = b_origin(layer, column + own + j * STRIDE); }
 
     let segments = gemm_segments(layer);
     let blocks = extent.depth / 4u; // of one segment
     let begin = segments.x * blocks;
     let end = segments.y * blocks;
     var k = divide(begin + kb, blocks); // segment, block of it
-    var segment = segments.y;
+    var segment = segments.y; // none yet
     var a_cursors: array<ACursor, A_EACH>;
     var b_cursors: array<BCursor, B_EACH>;
     var a_next: array<mat4x4<f32>, A_EACH>;
     var b_next: array<mat4x4<f32>, B_EACH>;
 
     // A turn loads the tile that begins at `first`, and multiplies the one before it while the loads are on their way.
+    // All invocations make as many turns and meet at the barriers of each: before the first nobody writes to a tile that
+    // is read, after the second nobody reads one that is written to.
     var sums: Sums;
     for (var first = begin; first < end + GK; first += GK) {
         if (first < end) {
             if (k.y >= blocks) { k = vec2(k.x, 0u) + divide(k.y, blocks); }
-            // Beyond the end A is zero, and B whatever its last segment has.
-            let wanted = min(k.x, segments.y - 1u);
-            if (wanted != segment) {
-                segment = wanted;
-                for (var i = 0u; i < A_EACH; i++) { a_cursors[i] = a_seek(a_origins[i], segment); }
-                for (var j = 0u; j < B_EACH; j++) { b_cursors[j] = b_seek(b_origins[j], segment); }
+            if (first + kb < end) {
+                if (k.x != segment) {
+                    segment = k.x;
+                    for (var i = 0u; i < A_EACH; i++) { a_cursors[i] = a_seek(a_origins[i], segment); }
+                    for (var j = 0u; j < B_EACH; j++) { b_cursors[j] = b_seek(b_origins[j], segment); }
+                }
+                for (var i = 0u; i < A_EACH; i++) { a_next[i] = a_block(a_cursors[i], 4u * k.y); }
+                for (var j = 0u; j < B_EACH; j++) {
+                    if (own + j * STRIDE < GN * TN) { b_next[j] = b_block(b_cursors[j], 4u * k.y); }
+                }
+            } else {
+                // Beyond the end both are zero: nothing is added, to an infinity neither.
+                for (var i = 0u; i < A_EACH; i++) { a_next[i] = mat4x4<f32>(); }
+                for (var j = 0u; j < B_EACH; j++) { b_next[j] = mat4x4<f32>(); }
             }
-            let kept = select(0.0, 1.0, first + kb < end);
-            for (var i = 0u; i < A_EACH; i++) { a_next[i] = kept * a_block(a_cursors[i], 4u * k.y); }
-            for (var j = 0u; j < B_EACH; j++) { b_next[j] = b_block(b_cursors[j], 4u * k.y); }
             k.y += GK;
         }
         if (first > begin) {
@@ -247,14 +259,14 @@ fn tiled(
         workgroupBarrier();
         if (first < end) {
             for (var i = 0u; i < A_EACH; i++) {
-                let block = own + i * INVOCATIONS / GK;
+                let block = own + i * STRIDE;
                 if (block < GM * TM) {
                     let at = kb * A_PITCH + 4u * block;
                     for (var r = 0u; r < 4u; r++) { a_tile[at + r] = a_next[i][r]; }
                 }
             }
             for (var j = 0u; j < B_EACH; j++) {
-                let block = own + j * INVOCATIONS / GK;
+                let block = own + j * STRIDE;
                 if (block < GN * TN) {
                     let at = kb * B_PITCH + block;
                     for (var r = 0u; r < 4u; r++) { b_tile[at + r * GK * B_PITCH] = b_next[j][r]; }
