@@ -186,18 +186,21 @@ fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str
 
 /// What Rust calls a type, and what anyone does.
 const TYPES: [(&str, &str); 5] = [
+    ("` as i128, expected any valid TOML value", "`, expected one of at most 9223372036854775807"),
     ("expected usize", "expected a whole number from 0 up"),
     ("expected u64", "expected a whole number from 0 to 9223372036854775807"),
     ("expected u16", "expected a whole number from 0 to 65535"),
     ("expected f64", "expected a number"),
-    ("expected struct ", "expected section "),
 ];
 
 /// A parser's message in one line, with the key or the line it is about.
 fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
     let message = error.message().replace('\n', " ");
     let message = TYPES.iter().fold(message, |message, (theirs, ours)| message.replace(theirs, ours));
-    let message = nearest_named(&message).unwrap_or(message);
+    let message = match message.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected a section of keys"),
+        None => nearest_named(&message).unwrap_or(message),
+    };
     // The key stands only in the whole message: "…\nin `section.key`\n".
     let whole = error.to_string();
     let key = whole.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
@@ -214,10 +217,17 @@ fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
 fn nearest_named(message: &str) -> Option<String> {
     let (unknown, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
     // Between backticks: every other part.
-    let known = known.split('`').skip(1).step_by(2);
-    let near = |key: &&str| strsim::jaro_winkler(unknown, key);
-    let nearest = known.max_by(|a, b| near(a).total_cmp(&near(b)))?;
-    (near(&nearest) > 0.8).then(|| format!("unknown field `{unknown}`; did you mean `{nearest}`?"))
+    nearest(unknown, known.split('`').skip(1).step_by(2)).map(|key| did_you_mean(unknown, key))
+}
+
+/// The key that an unknown one is by a slip of the hand: one in five letters left out, added, changed or exchanged.
+fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let slips = |key: &&str| strsim::osa_distance(unknown, key);
+    known.into_iter().min_by_key(slips).filter(|key| slips(key) <= (unknown.len() / 5).max(1))
+}
+
+fn did_you_mean(unknown: &str, key: &str) -> String {
+    format!("unknown field `{unknown}`; did you mean `{key}`?")
 }
 
 /// Applies `section.key=value` to a table.

@@ -1,6 +1,6 @@
 //! Linear inverse problems y = A x + n for `tweedie restore`, from a TOML file of their own.
 
-use super::{ConfigError, MAX_CHANNELS, MAX_STEPS, count, in_line, refuse, within};
+use super::{ConfigError, MAX_CHANNELS, MAX_STEPS, count, did_you_mean, in_line, nearest, refuse, within};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -52,6 +52,8 @@ pub enum Measure {
     },
 }
 
+const KINDS: &str = "super_resolution, deblur, mask, random_projection or matrix, in quotes";
+
 impl Problem {
     /// A problem from TOML, checked.
     ///
@@ -71,18 +73,22 @@ impl Problem {
         within("noise_std", noise_std, 0.0..f64::INFINITY, "a number from 0 up")?;
         let kind = match table.remove("kind") {
             Some(toml::Value::String(kind)) => kind,
-            _ => {
-                return Err(ConfigError::Text(
-                    "kind is missing: super_resolution, deblur, mask, random_projection or matrix, in quotes"
-                        .into(),
-                ));
-            }
+            Some(other) => return Err(refuse("kind", other.to_string(), format!("it must be {KINDS}"))),
+            None => return Err(ConfigError::Text(format!("kind is missing: {KINDS}"))),
         };
+        if let Some((key, own)) =
+            table.keys().find_map(|key| Some((key, nearest(key, ["kind", "noise_std"])?)))
+        {
+            return Err(ConfigError::Text(did_you_mean(key, own)));
+        }
         // With the rest under its kind the parser knows which key it refuses.
         let table = toml::Table::from_iter([(kind, toml::Value::Table(table))]);
         let measure: Measure = table.try_into().map_err(|e: toml::de::Error| match in_line("", &e) {
             ConfigError::Text(text) if text.starts_with("unknown variant") => {
                 ConfigError::Text(format!("kind: {text}"))
+            }
+            ConfigError::Text(text) if text.contains(", expected ") && text.starts_with("unknown field") => {
+                ConfigError::Text(format!("{text}, `kind` or `noise_std`"))
             }
             other => other,
         })?;
@@ -110,6 +116,7 @@ impl Measure {
             Measure::Deblur { kernel: Some(taps), sigma: None, size: None } => taps.clone(),
             Measure::Deblur { kernel: None, sigma: Some(sigma), size: Some(size) } => {
                 within("sigma", *sigma, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
+                count("size", *size as u64, MAX_CHANNELS)?;
                 let middle = (*size as f64 - 1.0) / 2.0;
                 (0..*size).map(|i| (-0.5 * ((i as f64 - middle) / sigma).powi(2)).exp()).collect()
             }
@@ -120,14 +127,18 @@ impl Measure {
             }
             _ => vec![1.0],
         };
-        let sum: f64 = taps.iter().sum();
         if taps.len().is_multiple_of(2) {
             let why = "a filter has an odd number of taps, so that it has a middle";
             let of_size = matches!(self, Measure::Deblur { kernel: None, .. });
             return Err(if of_size { refuse("size", taps.len(), why) } else { refuse("kernel", taps, why) });
         }
-        if !sum.is_finite() || sum.abs() < 1e-6 {
-            return Err(refuse("kernel", taps, "its sum must be a number other than 0"));
+        let (sum, size) = (taps.iter().sum::<f64>(), taps.iter().map(|tap| tap.abs()).sum::<f64>());
+        if !size.is_finite() {
+            return Err(refuse("kernel", taps, "its taps must be numbers"));
+        }
+        // What is left of taps that cancel is rounding.
+        if sum.abs() <= 1e-6 * size {
+            return Err(refuse("kernel", taps, "its sum must be other than 0"));
         }
         Ok(taps.iter().map(|tap| tap / sum).collect())
     }
@@ -149,6 +160,11 @@ mod tests {
             read("kind = \"deblur\"\nkernel = [1, 2, 1]").measure.kernel().unwrap(),
             [0.25, 0.5, 0.25]
         );
+        // The scale of a kernel is of no matter.
+        assert_eq!(
+            read("kind = \"deblur\"\nkernel = [1e-9, 2e-9, 1e-9]").measure.kernel().unwrap(),
+            [0.25, 0.5, 0.25]
+        );
     }
 
     #[test]
@@ -163,7 +179,19 @@ mod tests {
             ("kind = \"matrix\"", "missing field `file`"),
             ("kind = \"sharpen\"", "kind: unknown variant `sharpen`"),
             ("factor = 4", "kind is missing"),
-            ("kind = 4", "kind is missing"),
+            ("kind = 4", "kind = 4: it must be super_resolution, deblur,"),
+            ("kind = \"mask\"\nmask = \"left\"\nnoise_sdt = 1", "`noise_sdt`; did you mean `noise_std`?"),
+            (
+                "kind = \"mask\"\nmask = \"left\"\nnoise = 1",
+                "`noise`, expected `mask`, `kind` or `noise_std`",
+            ),
+            ("kind = \"super_resolution\"\nfactor = 99999999999999999999", "line 2: invalid type: integer"),
+            ("kind = \"deblur\"\nsigma = 1\nsize = 99999999999", "size = 99999999999: it must be at most"),
+            (
+                "kind = \"deblur\"\nsigma = 1\nsize = 9223372036854775807",
+                "size = 9223372036854775807: it must",
+            ),
+            ("kind = \"deblur\"\nkernel = [1, nan, 1]", "its taps must be numbers"),
             ("kind = \"deblur\"\nsigma = 1", "sigma and size"),
             ("kind = \"deblur\"\nsigma = 1\nsize = 4", "size = 4: a filter has an odd number of taps"),
             ("kind = \"deblur\"\nkernel = [1, 2]", "kernel = [1.0, 2.0]: a filter has an odd"),
