@@ -1,5 +1,6 @@
 //! Images that a program is given: pictures, arrays, tensors and data sets.
 
+use super::ends_in;
 use super::tensors::{Batch, Tensors};
 use crate::config::Data;
 use crate::data::{Dataset, Split, scale};
@@ -36,7 +37,6 @@ impl Pictures {
                 "{name}: images are read from .png, a folder of them, .npz, .safetensors, or data:digits:I"
             ),
         }?;
-        ensure!(!pictures.batch.shape.is_empty(), "{name} holds no image");
         Ok(pictures)
     }
 
@@ -104,9 +104,8 @@ pub(super) fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
 /// A tensor of images of a model's size, as it stands: `x` of data, `z` of latents.
 pub(super) fn tensor(file: &Tensors, name: &str, path: &Path, data: &Data) -> anyhow::Result<Batch> {
     let batch = file.images(name)?;
-    let Shape([n, h, w, c]) = batch.shape;
+    let Shape([_, h, w, c]) = batch.shape;
     let (size, channels) = (data.image_size, data.num_channels);
-    ensure!(n > 0, "{} holds no image", path.display());
     ensure!(
         (h, w, c) == (size, size, channels),
         "the images of {} are {w}x{h} with {c} channel(s), the model's are {size}x{size} with {channels}",
@@ -132,18 +131,19 @@ pub(super) fn read_npz(path: &Path) -> anyhow::Result<(Shape, Vec<f32>)> {
         let mut archive = zip::ZipArchive::new(file)?;
         let entry = archive.by_name("samples.npy").context("it holds no array `samples`")?;
         let array = npyz::NpyFile::new(entry)?;
-        let shape = array.shape().to_vec();
-        let [n, h, w, c] = shape[..] else { bail!("`samples` has {} axes, not 4", shape.len()) };
-        let values = floats(array)?.into_iter().map(|v| v as f32).collect();
-        Ok((Shape([n, h, w, c].map(|extent| extent as usize)), values))
+        let (shape, values) = floats(array)?;
+        let shape = <[usize; 4]>::try_from(shape);
+        let shape = shape.map_err(|shape| anyhow::anyhow!("`samples` has {} axes, not 4", shape.len()))?;
+        Ok((Shape(shape), values.into_iter().map(|v| v as f32).collect()))
     };
     read().with_context(|| {
         format!("{} cannot be read; it should be written by `tweedie sample --out F.npz`", path.display())
     })
 }
 
-/// The numbers of an array, in order.
-pub(super) fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Result<Vec<f64>> {
+/// An array's extents and its numbers, at least one, in order.
+pub(super) fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Result<(Vec<usize>, Vec<f64>)> {
+    let shape = array.shape().to_vec();
     let kind = array.dtype().descr();
     let by_columns = array.order() == npyz::Order::Fortran && array.shape().len() > 1;
     ensure!(!by_columns, "it is stored column by column; save it as numpy.ascontiguousarray makes it");
@@ -153,21 +153,29 @@ pub(super) fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Resul
         _ => bail!("its numbers are of type {kind}, and not float32 or float64"),
     };
     ensure!(values.iter().all(|v| v.is_finite()), "some of its numbers are not finite");
-    Ok(values)
+    // The extents are the file's word, and their product may wrap around.
+    let len = shape.iter().try_fold(1, |len: u64, extent| len.checked_mul(*extent));
+    ensure!(
+        len == Some(values.len() as u64) && !values.is_empty(),
+        "its header says {shape:?}, and it holds {} numbers",
+        values.len()
+    );
+    Ok((shape.into_iter().map(|extent| extent as usize).collect(), values))
 }
 
 /// Test images by their numbers: `digits:I`, `digits_color:I-J`.
 fn built_in(which: &str) -> anyhow::Result<Batch> {
-    let (set, numbers) = match which.split_once(':') {
-        Some(("digits", numbers)) => (Dataset::digits(Split::Test)?, numbers),
-        Some(("digits_color", numbers)) => (Dataset::digits_color(Split::Test)?, numbers),
+    let (name, numbers) = which.split_once(':').unwrap_or((which, ""));
+    let set = match name {
+        "digits" => Dataset::digits(Split::Test)?,
+        "digits_color" => Dataset::digits_color(Split::Test)?,
         _ => bail!("write data:digits:I or data:digits_color:I, or I-J for several"),
     };
     let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
     let range = first.parse::<usize>().ok().zip(last.parse::<usize>().ok());
     let range = range.filter(|(first, last)| first <= last && *last < set.len());
     let (first, last) = range.with_context(|| {
-        format!("write data:digits:I with I from 0 to {}, or I-J for several", set.len() - 1)
+        format!("write data:{name}:I with I from 0 to {}, or I-J for several", set.len() - 1)
     })?;
     let levels = (first..=last).flat_map(|number| set.image(number));
     let values = levels.map(|level| scale(f64::from(*level), false) as f32).collect();
@@ -178,7 +186,7 @@ fn built_in(which: &str) -> anyhow::Result<Batch> {
 fn folder(path: &Path) -> anyhow::Result<Batch> {
     let entries = std::fs::read_dir(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")));
+    files.retain(|file| ends_in(file, "png"));
     files.sort();
     let mut all: Option<Batch> = None;
     for file in &files {

@@ -81,6 +81,7 @@ impl Tensors {
         let [n, c, h, w] = shape[..] else {
             bail!("`{name}` of {} is {shape:?}; it must be [n, c, h, w]", self.path.display());
         };
+        ensure!(!values.is_empty(), "{} holds no image: `{name}` is {shape:?}", self.path.display());
         Ok(Batch::from_channels(Shape::new(n, h, w, c), &values))
     }
 
