@@ -343,11 +343,11 @@ fn memory_is_flat_from_step_20_to_step_500() {
     let (device, process) = (column(5), column(6));
     assert_eq!(device.len(), 25);
     assert!(device.iter().all(|bytes| *bytes == device[0]), "{device:?}");
-    // The allocator's own slack, and the file that a checkpoint is written from; a GPU's driver takes its time with the
-    // memory that it keeps on the host.
-    let settled = if gpu().adapter().is_cpu() { 0 } else { 12 };
-    let growth = process[24] - process[settled];
-    assert!(growth < 8e6, "the process grew by {growth} bytes: {process:?}");
+    // The allocator's own slack, and the file that a checkpoint is written from. A GPU's driver keeps memory of its own on the
+    // host, and takes its time: with an H100's the process grew by 10.9 MB up to step 220, and no more after it.
+    let (settled, of_driver) = if gpu().adapter().is_cpu() { (0, 0.0) } else { (12, 24e6) };
+    let (first, then) = (process[settled] - process[0], process[24] - process[settled]);
+    assert!(first <= of_driver && then < 8e6, "the process grew by {first} and {then} bytes: {process:?}");
 }
 
 #[test]
@@ -362,6 +362,8 @@ fn devices_lists_the_adapter_that_is_used() {
     assert!(message.contains("no adapter matches `no such card`") && message.contains("0: "), "{message}");
     let message = refuse(tweedie().arg("devices").env("WGPU_ADAPTER_NAME", "nor this one"));
     assert!(message.contains("nor this one"), "{message}");
+    let message = refuse(tweedie().args(["devices", "--adapter", ""]));
+    assert!(message.contains("no adapter matches ``"), "{message}");
 }
 
 #[test]
@@ -371,6 +373,13 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
     for (set, expected) in [
         ("model.nff=4", "unknown field `nff`; did you mean `nf`?"),
         ("model.colour=4", "unknown field `colour`, expected one of `name`"),
+        ("model.dropuot=0", "unknown field `dropuot`; did you mean `dropout`?"),
+        ("model.attn_resolution=[4]", "did you mean `attn_resolutions`?"),
+        // Like another key, but of another meaning.
+        ("sampling.sigma_max=1", "unknown field `sigma_max`, expected one of"),
+        ("data.num_classes=10", "unknown field `num_classes`, expected one of"),
+        ("model.beta_1=0.9", "unknown field `beta_1`, expected one of"),
+        ("training=5", "training: invalid type: integer `5`, expected a section of keys"),
         ("model.nf=2", "group norm"),
         ("model.nf=150", "group norm"),
         ("model.nf=0", "model.nf = 0: it must be at least 1"),
@@ -495,6 +504,10 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "-n", "0"], "at least one sample"),
         (vec!["--out", out, "--steps", "1"], "at least 2"),
         (vec!["--out", out, "--snr", "-1"], "--snr -1"),
+        (vec!["--out", out, "--snr", "-1e-3"], "--snr -0.001"),
+        (vec!["--out", out, "--class", "-1"], "was trained without classes"),
+        (vec!["--out", "x/s.png", "--out", "./x/s.png"], "x/s.png and ./x/s.png are one output"),
+        (vec!["--out", out, "--trajectory", out], "are one output; give each a name of its own"),
         (vec!["--out", out, "--rtol", "0"], "--rtol 0"),
         (vec!["--out", out, "--atol", "-1"], "--atol -1"),
         (vec!["--out", out, "--churn", "nan"], "--churn"),
@@ -587,12 +600,23 @@ fn usage_errors_are_one_line() {
         (&["likelihood", "runs/digits", "--exact", "--probes", "2"], "cannot be used with"),
         (&["likelihood", "runs/digits", "-n", "-1"], "'-1' for '-n <N>': -1 is not in"),
         (&["noise-scales", "--images", "-1"], "'-1' for '--images <N>': -1 is not in"),
+        (&["noise-scales", "--steps-each", "99999999999"], "99999999999 is not in 1..=65535"),
+        // An option is not the value of the one before it.
+        (&["sample", "runs/digits", "-n", "--out", "s.png"], "a value is required for '-n <N>'"),
+        (&["sample", "runs/digits", "--snr", "--out", "s.png"], "a value is required for '--snr <SNR>'"),
+        (&["interpolate", "runs/digits", "--seeds", "3", "--out", "s.png"], "2 values required for '--seeds"),
+        (
+            &["restore", "runs/digits", "--particles", "--simulate"],
+            "a value is required for '--particles <P>'",
+        ),
+        (&["interpolate", "runs/digits", "--data", "digits"], "required arguments were not provided"),
     ] {
         let Output { status, stdout, stderr } = tweedie().args(args).output().expect("the program starts");
         let text = String::from_utf8(stderr).expect("text");
         assert!(!status.success() && stdout.is_empty(), "{args:?}: {text}");
         assert!(text.starts_with("error: ") && text.lines().count() == 1, "{args:?}: {text}");
         assert!(text.contains(expected) && text.contains("--help"), "{args:?}: {text}");
+        assert!(!text.contains("tip:") && !text.contains("Usage:"), "{args:?}: {text}");
     }
 }
 
@@ -627,6 +651,38 @@ fn copies_are_looked_for_among_the_training_images_of_all_data_that_are_built_in
     }
 }
 
+/// An array of numbers under a header that says what it likes of its extents.
+pub fn write_array(shape: &str, numbers: usize) -> Vec<u8> {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+    let header = format!("{header:<117}\n");
+    [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), &vec![0; 4 * numbers]].concat()
+}
+
+#[test]
+fn arrays_whose_extents_are_not_what_they_hold_are_refused() {
+    let folder = folder();
+    let path = folder.path().join("x.npz");
+    for (shape, numbers, holds) in [
+        // 2⁶⁴ and more, of which the last 64 bits are 0 or 64.
+        ("(4294967296, 4294967296, 1, 1)", 0, "it holds 0 numbers"),
+        ("(4611686018427387905, 8, 8, 1)", 64, "it holds 64 numbers"),
+        ("(0, 8, 8, 1)", 0, "it holds 0 numbers"),
+        ("(2, 8, 8, 1)", 64, "cannot be read"),
+        ("(8, 8)", 64, "`samples` has 2 axes, not 4"),
+    ] {
+        let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).expect("a file"));
+        archive.start_file("samples.npy", zip::write::SimpleFileOptions::default()).expect("an entry");
+        std::io::Write::write_all(&mut archive, &write_array(shape, numbers)).expect("an array");
+        archive.finish().expect("an archive");
+        let message = refuse(tweedie().arg("evaluate").arg(&path));
+        assert!(message.contains("x.npz") && message.contains(holds), "{shape}: {message}");
+        let mut encode = tweedie();
+        encode.arg("encode").arg(trained()).arg("--in").arg(&path).arg("--out");
+        let message = refuse(encode.arg(folder.path().join("z.safetensors")));
+        assert!(message.contains("x.npz") && message.contains(holds), "{shape}: {message}");
+    }
+}
+
 #[test]
 fn real_digits_are_as_far_apart_as_the_reference_measured() {
     // 1,437 training digits against 360 test digits: 0.27.
@@ -656,7 +712,10 @@ fn every_published_noise_scale_of_the_digits_can_be_pasted_into_a_configuration(
     // In [−1, 1] distances are twice as large.
     assert!((report["sigma_max"].as_f64().expect("a number") - 2.0 * sigma_max).abs() < 1e-3);
     assert_eq!(report["of"], 1437);
-    assert!(refuse(tweedie().args(["noise-scales", "--sigma-min", "7"])).contains("--sigma-min 7"));
+    for sigma in ["7", "1e-300", "0", "NaN"] {
+        let message = refuse(tweedie().args(["noise-scales", "--sigma-min", sigma]));
+        assert!(message.contains(&format!("--sigma-min {sigma}")), "{message}");
+    }
     assert!(refuse(tweedie().args(["noise-scales", "--data", "no-such.toml"])).contains("cannot be read"));
 }
 
@@ -679,6 +738,8 @@ fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
             command.arg("bound").arg(&run).args(["--batch", "4", "-n", n]);
             command
         };
+        assert!(refuse(bound("6").args(["--terms", "t.png"])).contains("written as .csv"));
+        assert!(refuse(&mut bound("361")).contains("-n 361: the data hold 360 images"));
         let text = succeed(bound("6").arg("--terms").arg(&table));
         assert!(text.contains("the bound") && text.contains("grey levels"), "{text}");
         let report: serde_json::Value =

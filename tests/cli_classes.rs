@@ -241,6 +241,10 @@ fn classes_that_cannot_be_are_refused() {
         assert!(message.contains(expected), "{model} {args:?}: {message}");
         assert!(!out.exists());
     }
+    let mut score = tweedie();
+    score.arg("score").arg(models().at("classifier")).args(["--in", "points.safetensors", "--out"]);
+    let message = refuse(score.arg(folder.path().join("score.safetensors")));
+    assert!(message.contains("is a classifier, which has no score"), "{message}");
 }
 
 #[test]

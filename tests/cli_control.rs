@@ -1,6 +1,6 @@
 //! Control as a user meets it: images of which something is known, the reverse process as pictures, and input that cannot be.
 
-use crate::cli::{folder, refuse, succeed, train, trained, tweedie};
+use crate::cli::{folder, refuse, succeed, train, trained, tweedie, write_array};
 use image::{GrayImage, Luma, RgbImage};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -89,7 +89,7 @@ fn a_completion_is_its_number_and_several_images_get_one_each() {
 #[test]
 fn the_white_of_a_mask_is_what_is_known() {
     let folder = folder();
-    let (mask, out) = (folder.path().join("mask.png"), folder.path().join("out.npz"));
+    let (mask, out) = (folder.path().join("mask.PNG"), folder.path().join("out.npz"));
     // One known pixel.
     GrayImage::from_fn(8, 8, |x, y| Luma([255 * u8::from((x, y) == (5, 2))])).save(&mask).expect("a mask");
     let mask = mask.to_str().expect("a path");
@@ -173,7 +173,8 @@ fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
         (vec!["--in", &colour, "--mask", "left"], "is in colour where grey is needed"),
         (vec!["--in", "none.png", "--mask", "left"], "none.png does not exist"),
         (vec!["--in", "Cargo.toml", "--mask", "left"], "images are read from .png, a folder"),
-        (vec!["--in", "data:digits:360", "--mask", "left"], "I from 0 to 359"),
+        (vec!["--in", "data:digits:360", "--mask", "left"], "write data:digits:I with I from 0 to 359"),
+        (vec!["--in", "data:digits_color:900", "--mask", "left"], "write data:digits_color:I with I from 0"),
         (vec!["--in", "data:faces:0", "--mask", "left"], "write data:digits:I"),
         (vec!["--in", "data:digits:3-2", "--mask", "left"], "or I-J for several"),
         (vec!["--in", &half, "--mask", &white], "is white everywhere: nothing is left to draw"),
@@ -195,7 +196,8 @@ fn a_strip_has_a_row_for_each_sample_and_shows_the_state_the_denoised_or_both() 
     let folder = folder();
     let strip = |show: &str| {
         let path = folder.path().join(format!("{show}.png"));
-        let mut command = command("sample", trained(), &["-n", "3", "--json", "--show", show], &path);
+        let (args, out) = (["-n", "3", "--json", "--show", show], folder.path().join("samples.png"));
+        let mut command = command("sample", trained(), &args, &out);
         command.arg("--trajectory").arg(&path).arg("--animate").arg(path.with_extension("gif"));
         let report: serde_json::Value = serde_json::from_str(&succeed(&mut command)).expect("JSON");
         // What is shown costs evaluations of its own, which are not the sampler's.
@@ -274,9 +276,9 @@ fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
         }
         assert!(restored[0] != restored[1] && restored[0][..64] != restored[0][64..]);
         assert_eq!(samples(&y).0[1..], shape.map(|extent| extent as u64), "{text}");
-        // The measurement itself leads to the same restorations.
+        // The measurement itself leads to the same restorations, and so do batches of one.
         let given = ["--problem", &problem, "--in", y.to_str().expect("a path"), "-n", "2"];
-        succeed(&mut command("restore", trained(), &given, &out));
+        succeed(command("restore", trained(), &given, &out).args(["--batch", "1"]));
         assert!(samples(&out).1 == restored[1], "{text}");
     }
 }
@@ -329,8 +331,19 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
     let turned = shaped("t.npy", &[8, 8, 1, 5], npyz::Order::C);
     let by_columns = shaped("f.npy", &[5, 8, 8, 1], npyz::Order::Fortran);
     let long = array(&folder.path().join("l.npy"), vec![1e6f32; 64]);
+    let claims = folder.path().join("c.npy");
+    std::fs::write(&claims, write_array("(4611686018427387905, 8, 8, 1)", 64)).expect("a file");
+    let claims = format!("kind = \"matrix\"\nfile = {:?}", claims.display());
     for (text, expected) in [
-        ("kind = \"super_resolution\"\nfactor = 3", "factor = 3: squares of that side do not make up 8x8"),
+        (
+            "kind = \"super_resolution\"\nfactor = 3",
+            ".toml: factor = 3: squares of that side do not make up 8x8",
+        ),
+        (&claims, "and it holds 64 numbers"),
+        (
+            "kind = \"deblur\"\nsigma = 1\nsize = 9223372036854775807",
+            "size = 9223372036854775807: it must be",
+        ),
         ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = -0.1", "noise_std = -0.1"),
         ("kind = \"super_resolution\"\nfactor = 4\nnoise = 0.1", "unknown field `noise`"),
         ("kind = \"deblur\"\nsigma = 1.0\nsize = 9", "a filter of 9 taps"),
@@ -366,7 +379,7 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
     }
     let mut twice = command("restore", trained(), &args, &out);
     let message = refuse(twice.args(["--simulate", "--measurement"]).arg(&out));
-    assert!(message.contains("is named by --measurement and by --out"), "{message}");
+    assert!(message.contains("are one output; give each a name of its own"), "{message}");
     let directions = self::problem(folder.path(), "kind = \"random_projection\"\nrows = 9");
     let args =
         ["--problem", &directions, "--in", "data:digits:4", "--simulate", "--measurement", "out/Y.PNG"];

@@ -118,6 +118,7 @@ fn decoding_takes_the_steps_that_are_asked_for_or_usual_for_its_sampler() {
         (&["--sampler", "heun", "--rtol", "1e-3"], "--rtol: the sampler heun has no use for it"),
         (&["--sampler", "pc"], "--sampler: decoding follows the flow, without noise; take ode"),
         (&["--sampler", "heun", "--steps", "-1"], "--steps"),
+        (&["--sampler", "heun", "--steps", "1000000000"], "sampling.steps = 1000000000: it must be at most"),
     ] {
         let message = refuse(&mut decode(args));
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -261,7 +262,7 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
             vec!["encode", "--in", &good, "--rtol", "0", "--out", &tensors],
             "--rtol 0: it must be a number above 0",
         ),
-        (vec!["encode", "--in", &good, "--atol", "-1e-5", "--out", &tensors], "--atol"),
+        (vec!["encode", "--in", &good, "--atol", "-1e-5", "--out", &tensors], "--atol -0.00001"),
         (vec!["encode", "--in", &good, "--out", &out], "written as .safetensors"),
         (vec!["encode", "--in", &file("wide.png"), "--out", &tensors], "is 9x8, the model's images are 8x8"),
         (vec!["encode", "--in", &file("green.png"), "--out", &tensors], "is in colour where grey is needed"),
@@ -273,6 +274,20 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
         (vec!["decode", "--in", "z.safetensors", "--temperature", "-1", "--out", &out], "--temperature -1"),
         (vec!["decode", "--in", "z.safetensors", "--out", "x.jpg"], "x.jpg: samples are written"),
         (vec!["interpolate", "--seeds", "1", "2", "--steps", "1", "--out", &out], "two ends at least"),
+        (
+            vec!["interpolate", "--seeds", "1", "2", "--steps", "99999999999", "--out", &out],
+            "--steps 99999999999: at most 65535 images",
+        ),
+        (
+            vec!["interpolate", "--seeds", "1", "2", "--data", "digits", "--out", &out],
+            "--data goes with --indices; leave it out",
+        ),
+        (
+            vec!["interpolate", "--in", "data:digits:0-3", "--in", "data:digits:4", "--out", &out],
+            "--in data:digits:0-3: it holds 4 images, an end is one",
+        ),
+        (vec!["interpolate", "--seeds", "1", "2", "--out", &out, "--out", &out], "are one output"),
+        (vec!["decode", "--in", "z.safetensors", "--out", &out, "--out", &out], "are one output"),
         (vec!["sample", "--sampler", "ode", "--rtol", "-1", "--out", &out], "--rtol -1"),
     ] {
         let mut command = tweedie();
@@ -282,6 +297,11 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
     for (args, expected) in [
         (["--probes", "0"], "--probes 0"),
         (["--draws", "0"], "--draws 0"),
+        (["-n", "0"], "-n 0: ask for at least one image"),
+        (["-n", "361"], "-n 361: the data hold 360 images"),
+        (["--out", "likelihoods.safetensors"], "required arguments were not provided: --in <F.safetensors>"),
+        (["-n=1", "--out=likelihoods.safetensors"], "--out goes with --in; leave it out"),
+        (["--draws=4000000000", "--probes=2"], "--draws 4000000000: with so many probes"),
         (["--data", "nowhere"], "nowhere"),
         (["--rtol", "-1"], "--rtol -1"),
     ] {

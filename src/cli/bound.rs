@@ -1,6 +1,6 @@
 //! `tweedie bound`.
 
-use super::{Common, MODEL, count, data, open_score_model, output, print};
+use super::{Common, MODEL, count, data, ends_in, open_score_model, output, print};
 use crate::data::{Dataset, scale};
 use crate::eval::{Bound, Terms};
 use crate::nn::{Label, Scorer};
@@ -24,9 +24,9 @@ pub(super) struct Args {
     /// The data: `digits`, `digits_color`, or an IDX file [default: the model's test images]
     #[arg(long, value_name = "digits|digits_color|FILE")]
     data: Option<String>,
-    /// How many images, from the first on
-    #[arg(short, value_name = "N", default_value_t = 64)]
-    n: usize,
+    /// How many images, from the first on [default: 64]
+    #[arg(short, value_name = "N")]
+    n: Option<usize>,
     /// The variance of the reverse steps [default: both]
     #[arg(long, value_enum)]
     variance: Option<PosteriorVariance>,
@@ -45,9 +45,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    ensure!(args.n > 0, "-n 0: ask for at least one image");
     ensure!(args.batch > 0, "--batch 0: at least one image has to be looked at at once");
-    args.terms.as_deref().map_or(Ok(()), output::check_file)?;
+    if let Some(path) = &args.terms {
+        ensure!(ends_in(path, "csv"), "--terms {}: the terms are written as .csv", path.display());
+        output::check_file(path)?;
+    }
     let checkpoint = open_score_model(&args.model)?;
     let config = checkpoint.config();
     let sde = config.sde();
@@ -63,11 +65,11 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         sde.n
     );
     let set = data::of_model(args.data.as_deref(), config)?;
-    ensure!(args.n <= set.len(), "-n {}: the data hold {}", args.n, count(set.len(), "image"));
+    let n = data::first(&set, args.n, 64)?;
     let scorer = checkpoint.scorer(&common.open()?, args.weights)?;
     let chain = Chain::new(&sde);
-    let seed = args.seed.unwrap_or(config.seed);
-    let bound = measure(&scorer, &chain, &set, config.data.centered, seed, args)?;
+    let key = Key::new(args.seed.unwrap_or(config.seed), Purpose::Perturbation);
+    let bound = measure(&scorer, &chain, (&set, n), config.data.centered, key, args.batch)?;
     let kinds = match args.variance {
         Some(kind) => vec![kind],
         None => vec![PosteriorVariance::Beta, PosteriorVariance::BetaTilde],
@@ -86,11 +88,9 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
             })
         };
         let columns: Vec<_> = columns.iter().map(column).collect();
-        return print(
-            serde_json::json!({ "n": args.n, "bounds": columns, "distortion": bound.distortion(0) }),
-        );
+        return print(serde_json::json!({ "n": n, "bounds": columns, "distortion": bound.distortion(0) }));
     }
-    show(&columns, &bound, args.n, chain.len())
+    show(&columns, &bound, n, chain.len())
 }
 
 /// The bound with one variance, in bits per dimension.
@@ -119,27 +119,27 @@ impl Column {
     }
 }
 
+/// The bound on the first `n` images of a set, `batch` at once.
 fn measure(
     scorer: &Scorer,
     chain: &Chain,
-    set: &Dataset,
+    (set, n): (&Dataset, usize),
     centered: bool,
-    seed: u64,
-    args: &Args,
+    key: Key,
+    batch: usize,
 ) -> anyhow::Result<Bound> {
     let labels: Vec<Label> =
         (0..chain.len()).map(|i| scorer.model.chain_label(i, chain.marginal(i))).collect();
     let gpu = scorer.parameters.values.flat().gpu();
-    let batches = args.n.div_ceil(args.batch);
+    let batches = n.div_ceil(batch);
     let bar = super::drawing::progress(Some((batches * chain.len()) as u64));
     let mut bound = Bound::new(chain.clone(), scale(0.0, centered));
-    for first in (0..args.n).step_by(args.batch) {
-        let count = args.batch.min(args.n - first);
+    for first in (0..n).step_by(batch) {
+        let count = batch.min(n - first);
         let levels = &set.pixels[first * set.image_len()..][..count * set.image_len()];
         let values: Vec<f32> = levels.iter().map(|level| scale(f64::from(*level), centered) as f32).collect();
         let x0 = Tensor::from_slice(gpu, Shape::new(count, set.size, set.size, set.channels), &values)?;
-        let key = Key::new(seed, Purpose::Perturbation).from(first as u32);
-        bound.add(scorer, &labels, &x0, key, &mut || bar.inc(1))?;
+        bound.add(scorer, &labels, &x0, key.from(first as u32), &mut || bar.inc(1))?;
     }
     bar.finish_and_clear();
     Ok(bound)

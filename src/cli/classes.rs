@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 pub(super) struct ClassArgs {
     /// Ask for a class, for several (`0,3,7`), or for all: a row of a drawn grid each
-    #[arg(long, value_name = "K|K,K,…|all")]
+    #[arg(long, value_name = "K|K,K,…|all", allow_negative_numbers = true)]
     class: Option<String>,
     /// The classifier that guides, a run folder or a checkpoint; without it the model must have been trained with classes
     #[arg(long, value_name = "MODEL")]

@@ -3,9 +3,8 @@
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn};
 use super::image_input::Input;
-use super::output::is_png;
 use super::tensors::Batch;
-use super::{Common, MODEL, count};
+use super::{Common, MODEL, count, ends_in};
 use crate::sample::{Impute, Sampler};
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -41,7 +40,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let drawing = &args.drawing;
     drawing.check(args.n.unwrap_or(1))?;
     ensure!(
-        !args.show_grey || drawing.out.iter().any(|path| is_png(path)),
+        !args.show_grey || drawing.out.iter().any(|path| ends_in(path, "png")),
         "--show-grey: no picture is written; leave it out, or add --out F.png"
     );
     let gpu = common.open()?;

@@ -1,7 +1,7 @@
 //! `tweedie convert`.
 
 use super::model::{EXPORTED, exported, is_import, local};
-use super::{Common, open_model, output, print};
+use super::{Common, ends_in, open_model, output, print};
 use crate::config::Config;
 use crate::interop::{read_diffusers, read_safetensors, read_score_sde, reference_config, write_diffusers};
 use crate::nn::{Registry, ScoreModel, State};
@@ -102,7 +102,7 @@ fn with_config(
     let path =
         args.config.as_ref().context("--config is missing: name the model's configuration, JSON or TOML")?;
     let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let config = match path.extension().is_some_and(|e| e == "json") {
+    let config = match ends_in(path, "json") {
         true => reference_config(&text, &args.set).with_context(|| path.display().to_string())?,
         false => Config::from_toml(&text, &args.set).with_context(|| path.display().to_string())?,
     };

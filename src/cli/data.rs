@@ -1,5 +1,6 @@
 //! Data sets by their names on the command line.
 
+use super::count;
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use anyhow::ensure;
@@ -12,6 +13,14 @@ pub(super) fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
         "digits_color" => Dataset::digits_color(split)?,
         path => Dataset::from_idx(Path::new(path), None)?,
     })
+}
+
+/// How many of a set's images, from the first on, are looked at: those asked for, else as many as usual, or all.
+pub(super) fn first(set: &Dataset, asked: Option<usize>, usual: usize) -> anyhow::Result<usize> {
+    let n = asked.unwrap_or(usual.min(set.len()));
+    ensure!(n > 0, "-n 0: ask for at least one image");
+    ensure!(n <= set.len(), "-n {n}: the data hold {}", count(set.len(), "image"));
+    Ok(n)
 }
 
 /// A data set by its name, else the model's own; what is only tested on. Its images must be of the model's size.

@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow, Followed};
 use super::tensors::{self, Tensors};
-use super::{Common, MODEL, count, input, output, print};
+use super::{Common, MODEL, count, ends_in, input, output, print};
 use crate::config::Method;
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -53,6 +53,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     for out in &args.out {
         output::check(out, &["png", "npz", "safetensors"])?;
     }
+    output::distinct(&args.out)?;
     args.flow.refuse_idle(args.sampler, args.steps)?;
     let flow = Flow::open(common, &args.model, &args.flow)?;
     let mut latents = input::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;
@@ -72,7 +73,7 @@ pub(super) fn write(
     let images = output::Images::new(batch.shape, batch.values.clone(), flow.config.data.centered);
     let images = images.in_columns(columns);
     for path in paths {
-        match path.extension().is_some_and(|e| e == "safetensors") {
+        match ends_in(path, "safetensors") {
             true => {
                 let nfev = ("nfev", vec![1], vec![*evaluations as f32]);
                 tensors::write(path, &[tensors::images("x", batch), nfev])?;

@@ -115,7 +115,13 @@ impl Drawing {
             );
         }
         self.film.check()?;
-        self.out.iter().try_for_each(|path| output::check(path, &["png", "npz"]))
+        self.out.iter().try_for_each(|path| output::check(path, &["png", "npz"]))?;
+        output::distinct(self.paths())
+    }
+
+    /// All that is written.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.out.iter().chain(self.film.paths())
     }
 
     /// Refuses options that a sampler has no use for.
@@ -223,11 +229,26 @@ impl Drawing {
         what: &str,
         more: serde_json::Value,
     ) -> anyhow::Result<()> {
+        self.save(drawn)?;
+        self.report(json, drawn, what, more)
+    }
+
+    /// Writes what was drawn.
+    pub fn save(&self, drawn: &Drawn<'_>) -> anyhow::Result<()> {
         self.out.iter().try_for_each(|path| drawn.images.write(path, self.first))?;
-        drawn.film.as_ref().map_or(Ok(()), |film| film.write())?;
+        drawn.film.as_ref().map_or(Ok(()), |film| film.write())
+    }
+
+    /// Says that it has been written.
+    pub fn report(
+        &self,
+        json: bool,
+        drawn: &Drawn<'_>,
+        what: &str,
+        more: serde_json::Value,
+    ) -> anyhow::Result<()> {
         let Drawn { n, evaluations, acceptance, seconds, .. } = drawn;
-        let written: Vec<String> =
-            self.out.iter().chain(self.film.paths()).map(|path| path.display().to_string()).collect();
+        let written: Vec<String> = self.paths().map(|path| path.display().to_string()).collect();
         if !json {
             let files = written.join(", ");
             let evaluations = (10.0 * evaluations).round() / 10.0;

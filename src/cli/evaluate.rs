@@ -1,6 +1,6 @@
 //! `tweedie evaluate`.
 
-use super::{Common, data, input, judge, print};
+use super::{Common, data, ends_in, input, judge, print};
 use crate::data::{Dataset, Split};
 use crate::eval::{Moments, copies, frechet_distance};
 use anyhow::{Context, ensure};
@@ -30,12 +30,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "MODEL", requires = "class")]
     classifier: Option<PathBuf>,
     /// The class that was asked for, or several with as many samples each, in order
-    #[arg(long, value_name = "K|K,K,…|all", requires = "classifier")]
+    #[arg(long, value_name = "K|K,K,…|all", requires = "classifier", allow_negative_numbers = true)]
     class: Option<String>,
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    if args.samples.is_dir() || args.samples.extension().is_some_and(|e| e == "safetensors") {
+    if args.samples.is_dir() || ends_in(&args.samples, "safetensors") {
         return judge::accuracy(common, &args.samples, args.data.as_deref());
     }
     let (shape, samples) = input::read_npz(&args.samples)?;

@@ -1,5 +1,6 @@
 //! The reverse process to look at: as an animation, and as a strip.
 
+use super::ends_in;
 use super::output::{self, Images};
 use crate::kernels::{KernelError, Result, concat};
 use crate::sample::{self, Progress, Score};
@@ -40,10 +41,9 @@ const SHOWN: [usize; 2] = [64, 8];
 impl FilmArgs {
     /// Refuses what cannot be written.
     pub fn check(&self) -> anyhow::Result<()> {
-        let ends = |path: &PathBuf, ending| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
-        let gif = self.animate.as_ref().is_none_or(|path| ends(path, "gif"));
+        let gif = self.animate.as_ref().is_none_or(|path| ends_in(path, "gif"));
         anyhow::ensure!(gif, "--animate writes a GIF: name a file that ends in .gif");
-        let png = self.trajectory.as_ref().is_none_or(|path| ends(path, "png"));
+        let png = self.trajectory.as_ref().is_none_or(|path| ends_in(path, "png"));
         anyhow::ensure!(png, "--trajectory writes a PNG: name a file that ends in .png");
         let shown = self.show.is_none() || self.paths().next().is_some();
         anyhow::ensure!(shown, "--show says what --animate and --trajectory show; name one of them too");

@@ -130,8 +130,9 @@ impl Flow {
         let mut config = self.config.clone();
         config.sampling.set_method(method);
         (config.sampling.noise_removal, config.sampling.eta) = (denoise, 0.0);
-        let steps = drawing::steps(&config, steps);
-        let sampler = sample::sampler(&config.sampling, &self.scorer.model.sde, steps)?;
+        config.sampling.steps = drawing::steps(&config, steps);
+        config.sampling.check()?;
+        let sampler = sample::sampler(&config.sampling, &self.scorer.model.sde, config.sampling.steps)?;
         let draw = Draw { seed: self.config.seed, first: 0 };
         self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
     }

@@ -1,8 +1,8 @@
 //! Images to begin with, of which one or several samples each are drawn, and masks.
 
-use super::count;
 use super::input::{Pictures, picture};
 use super::tensors::Batch;
+use super::{count, ends_in};
 use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::tensor::{Shape, Tensor};
@@ -98,7 +98,7 @@ pub(super) fn read_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
 fn png_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
     let path = Path::new(name);
     ensure!(
-        path.extension().is_some_and(|e| e == "png"),
+        ends_in(path, "png"),
         "{name} is no mask: it is left, right, top, bottom, center, border, or the path of a PNG"
     );
     let mask = picture(path).context("the mask")?;

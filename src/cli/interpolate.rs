@@ -61,6 +61,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     for out in &args.out {
         output::check(out, &["png", "npz", "safetensors"])?;
     }
+    output::distinct(&args.out)?;
     let flow = Flow::open(common, &args.model, &args.flow)?;
     let latents = latents(&flow, args)?;
     let between = Batch {
@@ -85,7 +86,9 @@ fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
         return Ok(ends);
     }
     for path in &args.ends.input {
-        ends.values.extend(input::images(path, data)?.part(0, 1).values);
+        let Batch { shape, values } = input::images(path, data)?;
+        ensure!(shape.n() == 1, "--in {}: it holds {} images, an end is one", path.display(), shape.n());
+        ends.values.extend(values);
     }
     if !args.ends.indices.is_empty() {
         let set = data::of_model(args.data.as_deref(), &flow.config)?;

@@ -61,9 +61,14 @@ pub(super) struct Args {
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     // The parser drops what --out requires where -n is given, which --in excludes.
     ensure!(args.out.is_none() || args.input.is_some(), "--out goes with --in; leave it out");
-    ensure!(args.n != Some(0), "-n 0: ask for at least one image");
     ensure!(args.probes != Some(0), "--probes 0: the estimator needs at least one");
     ensure!(args.draws > 0, "--draws 0: the data have to be dequantised at least once");
+    let noises = (args.draws as usize).checked_mul(args.probes.unwrap_or(1));
+    ensure!(
+        noises.is_some_and(|noises| u32::try_from(noises).is_ok()),
+        "--draws {}: with so many probes there are more than can be numbered",
+        args.draws
+    );
     args.out.as_deref().map_or(Ok(()), output::check_tensors)?;
     let flow = Flow::open(common, &args.model, &args.flow)?;
     match &args.input {
@@ -75,7 +80,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 /// The likelihood of images of a data set, dequantised.
 fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
     let set = data::of_model(args.data.as_deref(), &flow.config)?;
-    let n = args.n.unwrap_or(set.len()).min(set.len());
+    let n = data::first(&set, args.n, set.len())?;
     let seed = args.seed.unwrap_or(flow.config.seed);
     let (mut draws, mut evaluations) = (Vec::new(), Vec::new());
     for draw in 0..args.draws {

@@ -35,6 +35,8 @@ use clap::error::ErrorKind;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use model::{MODEL, open_model, open_score_model};
 use std::any::TypeId;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Train score-based generative models and sample from them on any GPU.
@@ -104,9 +106,17 @@ fn command() -> clap::Command {
             kind if kind == TypeId::of::<u64>() => arg.value_parser(whole::<u64>()),
             _ => arg,
         };
-        arg.allow_hyphen_values(fractions.iter().chain(&whole_numbers).any(|number| kind == *number))
+        let is_number = fractions.iter().chain(&whole_numbers).any(|number| kind == *number);
+        if is_number { arg.allow_negative_numbers(true) } else { arg }
     };
     Cli::command().mut_subcommands(|command| command.mut_args(number))
+}
+
+/// A negative number as the parser knows one, which it does not with an exponent's sign.
+fn spelt_out(argument: OsString) -> OsString {
+    let negative = argument.to_str().filter(|text| text.starts_with('-'));
+    let number = negative.and_then(|text| text.parse::<f64>().ok()).filter(|number| number.is_finite());
+    number.map_or(argument, |number| number.to_string().into())
 }
 
 /// Runs the program; errors are one line on standard error and a status of 1.
@@ -115,7 +125,9 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("error: this should not have happened; please report it: {panic}")
     }));
-    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command()
+        .try_get_matches_from(std::env::args_os().map(spelt_out))
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         // Help goes to standard output and is a success.
@@ -207,6 +219,11 @@ where
 /// So many of something: "1 image", "2 images".
 fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Whether a file's name ends in `.ending`, in whatever letters.
+fn ends_in(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending))
 }
 
 /// Puts the keys of one JSON object into another.

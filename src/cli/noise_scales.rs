@@ -1,6 +1,6 @@
 //! `tweedie noise-scales`.
 
-use super::{Common, data, print};
+use super::{Common, data, ends_in, print};
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::sde::{Ladder, OVERLAP, langevin_eps, langevin_variance};
@@ -20,8 +20,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "S", default_value_t = 0.01)]
     sigma_min: f64,
     /// Langevin steps at each level
-    #[arg(long, value_name = "T", default_value_t = 5)]
-    steps_each: usize,
+    #[arg(long, value_name = "T", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    steps_each: u16,
     /// How much neighbouring levels overlap; the paper says about 0.5
     #[arg(long, value_name = "P", default_value_t = OVERLAP)]
     overlap: f64,
@@ -31,8 +31,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    ensure!(args.sigma_min > 0.0, "--sigma-min {}: it must be above 0", args.sigma_min);
-    ensure!(args.steps_each > 0, "--steps-each 0: at least one step is needed");
+    ensure!(args.sigma_min >= 1e-6, "--sigma-min {:?}: it must be a number from 1e-6 up", args.sigma_min);
     ensure!(
         (0.01..=0.99).contains(&args.overlap),
         "--overlap {}: it must be from 0.01 to 0.99",
@@ -50,9 +49,9 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.sigma_min
     );
     let ladder = Ladder::new(sigma_max, args.sigma_min, set.image_len(), args.overlap);
-    let eps = langevin_eps(ladder.ratio(), args.steps_each, ladder.sigma_min);
+    let eps = langevin_eps(ladder.ratio(), args.steps_each.into(), ladder.sigma_min);
     let step = eps / ladder.sigma_min.powi(2);
-    let variance = langevin_variance(ladder.ratio(), args.steps_each, step);
+    let variance = langevin_variance(ladder.ratio(), args.steps_each.into(), step);
     if common.json {
         return print(serde_json::json!({
             "sigma_max": ladder.sigma_max, "sigma_min": ladder.sigma_min, "num_scales": ladder.levels,
@@ -92,7 +91,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 
 /// The data, and whether a model's range of them is [−1, 1].
 fn load(spec: &str) -> anyhow::Result<(Dataset, bool)> {
-    if Path::new(spec).extension().is_some_and(|ending| ending == "toml") {
+    if ends_in(Path::new(spec), "toml") {
         let text = std::fs::read_to_string(spec).with_context(|| format!("{spec} cannot be read"))?;
         let config = Config::from_toml(&text, &[]).with_context(|| spec.to_string())?;
         return Ok((Dataset::load(&config.data, Split::Train)?, config.data.centered));

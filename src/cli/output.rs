@@ -1,5 +1,6 @@
 //! Pictures and arrays in files.
 
+use super::ends_in;
 use super::tensors::Batch;
 use crate::files::atomically;
 use crate::tensor::Shape;
@@ -8,7 +9,7 @@ use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, Rgb, RgbImage};
 use npyz::WriterBuilder;
 use std::io::Cursor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Images with values in [0, 1] as a rule, `[n, h, w, c]`.
@@ -240,7 +241,28 @@ pub(super) fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
     writable(path)
 }
 
-/// Refuses a path in whose nearest folder that exists no file can be made.
+/// Refuses outputs of one name, of which only the last would be left.
+pub(super) fn distinct<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<()> {
+    let mut places: Vec<(PathBuf, &Path)> = Vec::new();
+    for path in paths {
+        let place = place(path);
+        if let Some((_, other)) = places.iter().find(|(taken, _)| *taken == place) {
+            bail!("{} and {} are one output; give each a name of its own", other.display(), path.display());
+        }
+        places.push((place, path));
+    }
+    Ok(())
+}
+
+/// Where a path leads to, however it is spelt.
+fn place(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or(path.to_path_buf());
+    match (whole.parent().map(Path::canonicalize), whole.file_name()) {
+        (Some(Ok(folder)), Some(name)) => folder.join(name),
+        _ => whole,
+    }
+}
+
 /// Refuses a path in a folder that cannot be written to, or made.
 pub(super) fn writable(path: &Path) -> anyhow::Result<()> {
     let mut above =
@@ -251,11 +273,6 @@ pub(super) fn writable(path: &Path) -> anyhow::Result<()> {
 
 fn unwritable(path: &Path) -> String {
     format!("{} cannot be written; make room there or name another place", path.display())
-}
-
-/// Whether a path names a picture.
-pub(super) fn is_png(path: &Path) -> bool {
-    ending(path).as_deref() == Some("png")
 }
 
 /// The ending of a file's name, in small letters.
@@ -272,8 +289,7 @@ pub(super) fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {
 
 /// Refuses a path that tensors cannot be written to.
 pub(super) fn check_tensors(path: &Path) -> anyhow::Result<()> {
-    let named = path.extension().is_some_and(|e| e == "safetensors");
-    ensure!(named, "{}: tensors are written as .safetensors", path.display());
+    ensure!(ends_in(path, "safetensors"), "{}: tensors are written as .safetensors", path.display());
     check_file(path)
 }
 

@@ -6,7 +6,7 @@ use super::image_input::{Input, read_mask};
 use super::input::floats;
 use super::output::Images;
 use super::tensors::Batch;
-use super::{Common, MODEL, count, note};
+use super::{Common, MODEL, count, ends_in, note};
 use crate::config::{self, Measure, PredictorName, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::concat;
@@ -31,6 +31,8 @@ use std::path::{Path, PathBuf};
 ///   kind = "mask"               mask = "left", or the path of a PNG that is white where pixels are measured
 ///   kind = "random_projection"  rows = 16, seed = 0: orthonormal random directions
 ///   kind = "matrix"             file = "a.npy": [rows, h, w, c]
+///
+/// Paths in it are from the folder that the program runs in.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -86,15 +88,13 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
     let problem = Problem::from_toml(&text).with_context(|| format!("{name}"))?;
     let image = !matches!(problem.measure, Measure::RandomProjection { .. } | Measure::Matrix { .. });
-    if let Some(path) = args.measurement.as_ref().filter(|path| !image && super::output::is_png(path)) {
+    if let Some(path) = args.measurement.as_ref().filter(|path| !image && ends_in(path, "png")) {
         bail!(
             "--measurement {}: these measurements are no image; name a file that ends in .npz",
             path.display()
         );
     }
-    if let Some(path) = args.measurement.as_ref().filter(|path| drawing.out.contains(path)) {
-        bail!("{} is named by --measurement and by --out; name two files", path.display());
-    }
+    super::output::distinct(drawing.paths().chain(&args.measurement))?;
     let gpu = common.open()?;
     let mut model = drawing.open(&args.model, &gpu)?;
     if drawing.predictor.is_none() {
@@ -139,19 +139,21 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
             };
             let (each, draw) = (particles.repeat(&y)?, particles.of(batch.draw)?);
             let x = prior(score, shape(&model.config, each.shape().n() as u32), draw)?;
-            finish(y, particles.run(&guided(each, draw)?, x, batch.draw, watch)?)
+            let sampled = particles.run(&guided(each, draw)?, x, batch.draw, watch);
+            let sampled = match args.particles {
+                Some(count) => sampled.with_context(|| format!("--particles {count}"))?,
+                None => sampled?,
+            };
+            finish(y, sampled)
         })
-    });
-    let drawn = match args.particles {
-        Some(count) => drawn.with_context(|| format!("--particles {count}"))?,
-        None => drawn?,
-    };
+    })?;
     let mut drawn = Drawn::join(drawn);
     drawn.images = drawn.images.in_columns(y.columns());
     if let Some(path) = &args.measurement {
         Images::unclamped(y.images()).write(path, drawing.first)?;
     }
-    let Residual { off: residual, given } = residual(&gpu, &*operator, &drawn.images, &y)?;
+    drawing.save(&drawn)?;
+    let Residual { off: residual, given } = residual(&gpu, &*operator, &drawn.images, &y, drawing.batch)?;
     if residual > 1.5 * problem.noise_std + 1e-3 * given {
         note(
             "the restorations are further from the measurements than the noise explains: no pictures near those drawn \
@@ -168,7 +170,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if !asked.classes.is_empty() {
         more["classes"] = asked.classes.into();
     }
-    drawing.write(common.json, &drawn, &what, more)
+    drawing.report(common.json, &drawn, &what, more)
 }
 
 /// Takes ancestral sampling in the place of reverse diffusion, whose steps add noise of the variance that the forward
@@ -218,12 +220,11 @@ fn operator(gpu: &Gpu, measure: &Measure, input: Shape) -> anyhow::Result<Box<dy
 fn read_rows(path: &Path, input: Shape) -> anyhow::Result<Vec<f64>> {
     let read = || -> anyhow::Result<_> {
         let bytes = std::fs::read(path)?;
-        let array = npyz::NpyFile::new(&bytes[..])?;
-        Ok((array.shape().to_vec(), floats(array)?))
+        floats(npyz::NpyFile::new(&bytes[..])?)
     };
     let (shape, values) = read().with_context(|| format!("{} cannot be read as .npy", path.display()))?;
-    let row: Vec<u64> = [input.h(), input.w(), input.c()].map(|extent| extent as u64).to_vec();
-    let fits = shape.split_first().is_some_and(|(_, rest)| rest == row || rest == [input.len() as u64]);
+    let row = [input.h(), input.w(), input.c()];
+    let fits = shape.split_first().is_some_and(|(_, rest)| rest == row || rest == [input.len()]);
     anyhow::ensure!(
         fits,
         "{} is an array {shape:?} and does not fit: [rows, {}, {}, {}] or [rows, {}] does",
@@ -249,24 +250,26 @@ fn measurements(
         let y = Input::read(&args.input, expected.c(), &model.config.data)?;
         let is = y.shape.with_n(1);
         if is != expected {
-            let [_, h, w, c] = expected.0;
+            let told = |Shape([_, h, w, c]): Shape| format!("{h}x{w}x{c}");
+            let hint = if is == operator.input() { "; with --simulate an image is measured" } else { "" };
             bail!(
-                "{} holds {}x{}x{} numbers each, a measurement has {h}x{w}x{c}; with --simulate an image is measured",
+                "{} holds {} numbers each, a measurement has {}{hint}",
                 args.input,
-                is.h(),
-                is.w(),
-                is.c()
+                told(is),
+                told(expected)
             );
         }
         return Ok(y);
     }
     let images = Input::read_like(&args.input, &model.config.data)?;
-    let n = images.shape.n();
-    let image = operator.apply(&images.upload(gpu, 0, n as u32, false)?)?;
     let key = Key::new(model.config.seed, Purpose::Measurement);
-    let noisy = sde_step(&[(&image, 1.0)], Some((noise_std, key)))?;
-    let values = operator.measured(noisy)?.read()?;
-    Ok(Input::new(Batch { shape: operator.output().with_n(n), values }))
+    let mut values = Vec::new();
+    for (first, n) in batches(images.samples(), args.drawing.batch) {
+        let image = operator.apply(&images.upload(gpu, first, n, false)?)?;
+        let noisy = sde_step(&[(&image, 1.0)], Some((noise_std, key.from(first))))?;
+        values.extend(operator.measured(noisy)?.read()?);
+    }
+    Ok(Input::new(Batch { shape: operator.output().with_n(images.shape.n()), values }))
 }
 
 /// A 1.
@@ -283,14 +286,31 @@ struct Residual {
     given: f64,
 }
 
-/// How far images, as they are written, are from their measurements.
-fn residual(gpu: &Gpu, operator: &dyn Operator, images: &Images, y: &Input) -> anyhow::Result<Residual> {
-    let n = images.values().len() / operator.input().len();
-    let x = Tensor::from_slice(gpu, operator.input().with_n(n), images.values())?;
-    let given = operator.measured(y.upload(gpu, 0, n as u32, false)?)?;
-    let square = |values: Vec<f32>| values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
-    let off = square(sde_step(&[(&operator.apply(&x)?, 1.0), (&given, -1.0)], None)?.read()?);
+/// How far images, as they are written, are from their measurements; `batch` of them are looked at at once.
+fn residual(
+    gpu: &Gpu,
+    operator: &dyn Operator,
+    images: &Images,
+    y: &Input,
+    batch: u32,
+) -> anyhow::Result<Residual> {
+    let one = operator.input();
+    let square = |x: &Tensor| anyhow::Ok(x.read()?.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>());
+    let all = (images.values().len() / one.len()) as u32;
+    let (mut off, mut given) = (0.0, 0.0);
+    for (first, n) in batches(all, batch) {
+        let drawn = &images.values()[first as usize * one.len()..][..n as usize * one.len()];
+        let x = Tensor::from_slice(gpu, one.with_n(n as usize), drawn)?;
+        let y = operator.measured(y.upload(gpu, first, n, false)?)?;
+        off += square(&sde_step(&[(&operator.apply(&x)?, 1.0), (&y, -1.0)], None)?)?;
+        given += square(&y)?;
+    }
     let ones = Tensor::from_slice(gpu, operator.output(), &vec![1.0; operator.output().len()])?;
-    let measured = square(operator.measured(ones)?.read()?) * n as f64;
-    Ok(Residual { off: (off / measured).sqrt(), given: (square(given.read()?) / measured).sqrt() })
+    let measured = square(&operator.measured(ones)?)? * f64::from(all);
+    Ok(Residual { off: (off / measured).sqrt(), given: (given / measured).sqrt() })
+}
+
+/// `n` samples, so many at once: the first of each batch, and how many.
+fn batches(n: u32, batch: u32) -> impl Iterator<Item = (u32, u32)> {
+    (0..n).step_by(batch as usize).map(move |first| (first, batch.min(n - first)))
 }

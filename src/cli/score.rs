@@ -1,7 +1,7 @@
 //! `tweedie score`.
 
 use super::tensors::{self, Batch, Named, Tensors};
-use super::{Common, MODEL, count, input, open_model, output, print};
+use super::{Common, MODEL, count, input, open_model, open_score_model, output, print};
 use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::kernels::hutchinson::{Probe, Probes};
@@ -54,7 +54,7 @@ pub(super) struct Args {
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(args.probes != Some(0), "--probes 0: at least one is needed");
     output::check_tensors(&args.out)?;
-    let checkpoint = open_model(&args.model)?;
+    let checkpoint = if args.network { open_model(&args.model)? } else { open_score_model(&args.model)? };
     let input = Input::read(args, &checkpoint.config().data)?;
     if !args.network {
         ensure!(

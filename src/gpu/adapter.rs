@@ -135,7 +135,8 @@ fn position(names: &[&str], wanted: Option<&str>) -> Option<usize> {
         return (index < names.len()).then_some(index);
     }
     let wanted = wanted.to_lowercase();
-    names.iter().position(|name| name.to_lowercase().contains(&wanted))
+    // Nothing is a part of every name.
+    names.iter().position(|name| !wanted.is_empty() && name.to_lowercase().contains(&wanted))
 }
 
 fn rank(kind: DeviceType) -> u8 {

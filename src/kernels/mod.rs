@@ -37,6 +37,9 @@ pub enum KernelError {
     /// The device refused.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// What is asked for cannot be.
+    #[error("{0}")]
+    Refused(String),
     /// Operands do not fit together.
     #[error("{kernel}: {what}")]
     Mismatch {

@@ -146,5 +146,5 @@ pub fn denoise(score: &dyn Score, x: &Tensor, t: f64) -> Result<Tensor> {
 
 /// An error about how sampling was asked for.
 fn refuse(what: impl Into<String>) -> KernelError {
-    KernelError::Mismatch { kernel: "sampling", what: what.into() }
+    KernelError::Refused(what.into())
 }
