@@ -87,6 +87,22 @@ fn a_completion_is_its_number_and_several_images_get_one_each() {
 }
 
 #[test]
+fn annealed_langevin_dynamics_completes_too() {
+    let folder = folder();
+    let out = folder.path().join("x.npz");
+    let known = ["--in", "data:digits:5", "--mask", "top", "--sampler"];
+    let annealed = [&known[..], &["ald", "--steps", "6", "--corrector-steps", "3", "--json"]].concat();
+    let report = succeed(&mut command("inpaint", trained(), &annealed, &out));
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    // Three steps at six levels, and one that removes the noise.
+    assert_eq!(report["evaluations"].as_f64(), Some(19.0));
+    let (values, original) = (samples(&out).1, digit(5));
+    assert!(values[..32] == original[..32] && values[32..] != original[32..]);
+    let message = refuse(&mut command("inpaint", trained(), &[&known[..], &["ode"]].concat(), &out));
+    assert!(message.contains("--sampler: known values are put into the samplers pc and ald"), "{message}");
+}
+
+#[test]
 fn the_white_of_a_mask_is_what_is_known() {
     let folder = folder();
     let (mask, out) = (folder.path().join("mask.PNG"), folder.path().join("out.npz"));

@@ -6,8 +6,8 @@ use tweedie::config::{CorrectorName, Over, Sampling};
 use tweedie::kernels::Result;
 use tweedie::random::{Key, Purpose};
 use tweedie::sample::{
-    Draw, Guidance, Guided, Impute, Mask, Matrix, Measurement, Operator, Particles, PredictorCorrector,
-    Resampling, Sampler, System, into_range, solve,
+    Constrained, Draw, Guidance, Guided, Impute, Mask, Matrix, Measurement, Operator, Particles,
+    PredictorCorrector, Resampling, Sampler, System, into_range, solve,
 };
 use tweedie::sde::{Sde, SdeKind};
 use tweedie::tensor::{Shape, Tensor};

@@ -11,7 +11,7 @@ use tweedie::config::{CorrectorName, Method, Over, PredictorName, Sampling};
 use tweedie::kernels::Result;
 use tweedie::random::{Key, Purpose};
 use tweedie::sample::{
-    AnnealedLangevin, Constraint, Corrector, Draw, PredictorCorrector, Sampled, Sampler, sampler,
+    AnnealedLangevin, Constrained, Constraint, Corrector, Draw, PredictorCorrector, Sampled, Sampler, sampler,
 };
 use tweedie::sde::{Marginal, Sde, SdeKind};
 use tweedie::tensor::{Shape, Tensor};

@@ -5,7 +5,7 @@ use super::drawing::{Drawing, Drawn};
 use super::image_input::Input;
 use super::tensors::Batch;
 use super::{Common, MODEL, count, ends_in};
-use crate::sample::{Impute, Sampler};
+use crate::sample::Impute;
 use anyhow::ensure;
 use std::path::PathBuf;
 
@@ -52,7 +52,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.model.display()
     );
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;
-    let sampler = model.predictor_corrector(drawing)?;
+    let sampler = model.constrained(drawing)?;
     let input = Input::read_like(&args.input, &model.config.data)?.each(args.n)?;
     let n = input.samples();
     let drawn = asked.each(&model.scorer, |score| {

@@ -6,7 +6,9 @@ use super::output::{self, Images};
 use crate::config::{Config, CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule};
 use crate::gpu::{Bytes, Gpu};
 use crate::nn::Scorer;
-use crate::sample::{self, Draw, PredictorCorrector, Progress, Sampled, Sampler, Score, Watch};
+use crate::sample::{
+    self, AnnealedLangevin, Constrained, Draw, PredictorCorrector, Progress, Sampled, Sampler, Score, Watch,
+};
 use crate::tensor::{Shape, Tensor};
 use crate::train::Weights;
 use clap::ValueEnum;
@@ -282,17 +284,24 @@ impl Opened {
         Ok(sample::sampler(sampling, &self.scorer.model.sde, sampling.steps)?)
     }
 
-    /// The predictor–corrector sampler, the only one into which known values can be put.
-    pub fn predictor_corrector(&self, asked: &Drawing) -> anyhow::Result<PredictorCorrector> {
+    /// A sampler into which known values can be put: the configuration's, or predictor–corrector if that is none.
+    pub fn constrained(&self, asked: &Drawing) -> anyhow::Result<Box<dyn Constrained>> {
+        let takes_known = |method| matches!(method, Method::Pc | Method::Ald);
         anyhow::ensure!(
-            asked.sampler.is_none_or(|method| method == Method::Pc),
-            "--sampler: known values are put into a predictor-corrector sampler; leave it out, or say pc"
+            asked.sampler.is_none_or(takes_known),
+            "--sampler: known values are put into the samplers pc and ald; name one of them, or leave it out"
         );
-        asked.refuse_idle(Method::Pc, self.config.sampling.corrector)?;
         let mut config = self.config.clone();
-        config.sampling.set_method(Method::Pc);
-        let steps = steps(&config, asked.steps);
-        Ok(PredictorCorrector::new(self.scorer.model.sde, &config.sampling, steps)?)
+        if !takes_known(config.sampling.method) {
+            config.sampling.set_method(Method::Pc);
+        }
+        let Sampling { method, corrector, .. } = config.sampling;
+        asked.refuse_idle(method, corrector)?;
+        let (sde, steps) = (self.scorer.model.sde, steps(&config, asked.steps));
+        Ok(match method {
+            Method::Ald => Box::new(AnnealedLangevin::new(sde, &config.sampling, steps)?),
+            _ => Box::new(PredictorCorrector::new(sde, &config.sampling, steps)?),
+        })
     }
 }
 

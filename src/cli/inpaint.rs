@@ -4,14 +4,15 @@ use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn, shape};
 use super::image_input::{Input, read_mask};
 use super::{Common, MODEL, count};
-use crate::sample::{Impute, Sampler};
+use crate::sample::Impute;
 use crate::tensor::Tensor;
 use std::path::PathBuf;
 
 /// Complete images of which a part is known.
 ///
-/// What is known stays as it is, exactly; the rest is drawn given it, by a predictor–corrector sampler into which the
-/// known pixels are put at every step, as noisy as the state (Song 2021, appendix I.2).
+/// What is known stays as it is, exactly; the rest is drawn given it, by a sampler into which the known pixels are put at
+/// every step, as noisy as the state: predictor–corrector (Song 2021, appendix I.2), or annealed Langevin dynamics with
+/// --sampler ald (Song and Ermon 2019, algorithm 3).
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie inpaint runs/digits --in data:digits:3 --mask left -n 20 --out completions.png\n  \
@@ -41,7 +42,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let model = drawing.open(&args.model, &gpu)?;
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;
     let data = &model.config.data;
-    let sampler = model.predictor_corrector(drawing)?;
+    let sampler = model.constrained(drawing)?;
     let input = Input::read_like(&args.input, data)?.each(args.n)?;
     let n = input.samples();
     let one = shape(&model.config, 1);

@@ -13,7 +13,8 @@ use crate::kernels::concat;
 use crate::kernels::sde_step::sde_step;
 use crate::random::{Key, Purpose};
 use crate::sample::{
-    Guidance, Guided, Mask, Matrix, Measurement, Operator, Particles, Resampling, Sampled, into_range, prior,
+    Guidance, Guided, Mask, Matrix, Measurement, Operator, Particles, PredictorCorrector, Resampling,
+    Sampled, into_range, prior,
 };
 use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, bail};
@@ -191,7 +192,10 @@ const MOST_PARTICLES: usize = 65_535;
 fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
     let sampling = &model.config.sampling;
     let alone = matches!(args.method, Method::Paper) || sampling.method != config::Method::Pc;
-    let of = |count| Ok(Particles::new(model.predictor_corrector(&args.drawing)?, count)?);
+    let of = |count| {
+        let of_all = PredictorCorrector::new(model.scorer.model.sde, sampling, sampling.steps)?;
+        Ok(Particles::new(of_all, count)?)
+    };
     match args.particles {
         // A predictor without noise has no use for them.
         None if !alone => Ok(of(PARTICLES).ok()),

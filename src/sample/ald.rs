@@ -2,7 +2,7 @@
 
 use super::score::{Counted, Score};
 use super::step::Step;
-use super::{Constraint, Draw, Progress, Sampled, Sampler, Watch, denoise, refuse};
+use super::{Constrained, Constraint, Draw, Progress, Sampled, Sampler, Watch, denoise, refuse};
 use crate::config::Sampling;
 use crate::kernels::Result;
 use crate::random::Purpose;
@@ -52,13 +52,11 @@ impl AnnealedLangevin {
             noise_removal: config.noise_removal,
         })
     }
+}
 
-    /// [`Sampler::run`] under a constraint: inpainting where that knows pixels (Song and Ermon 2019, algorithm 3). Its noise
-    /// is drawn once for each level.
-    ///
-    /// # Errors
-    /// If the device refuses, or `watch` fails.
-    pub fn run_under(
+/// Inpainting where pixels are known (Song and Ermon 2019, algorithm 3): their noise is drawn once for each level.
+impl Constrained for AnnealedLangevin {
+    fn run_under(
         &self,
         constraint: Option<&dyn Constraint>,
         score: &dyn Score,

@@ -1,7 +1,7 @@
 //! Imputation: sampling with a part of the data known (Song 2021, appendix I.2), pixels for inpainting and the grey part
 //! of a picture for colouring.
 
-use super::pc::Constraint;
+use super::Constraint;
 use crate::gpu::Gpu;
 use crate::kernels::conv2d::{self, Conv2d};
 use crate::kernels::impute::impute;

@@ -36,7 +36,7 @@ pub use multistep::Multistep;
 pub use ode::{Ode, remove_noise};
 pub use operator::{Mask, Matrix, Operator, Resampling, System, solve};
 pub use particles::Particles;
-pub use pc::{Constraint, PredictorCorrector};
+pub use pc::PredictorCorrector;
 pub use range::into_range;
 pub use score::{Counted, Pullback, Score};
 
@@ -44,7 +44,7 @@ use crate::config::{Method, Sampling, Schedule};
 use crate::kernels::random::{Distribution, fill};
 use crate::kernels::{KernelError, Result};
 use crate::random::{Key, Purpose};
-use crate::sde::Sde;
+use crate::sde::{Marginal, Sde};
 use crate::tensor::{Shape, Tensor};
 
 /// Which samples are drawn: the numbers `first …` of a seed. Whatever is random about a sample follows from its number.
@@ -97,6 +97,31 @@ pub trait Sampler {
     /// # Errors
     /// If the device refuses, or `watch` fails.
     fn run(&self, score: &dyn Score, x: Tensor, draw: Draw, watch: &mut Watch<'_>) -> Result<Sampled>;
+}
+
+/// What is imposed on the state after every step, known pixels for example.
+pub trait Constraint {
+    /// The state with what is known put in as it is perturbed there, in the end not at all; `key` is for its noise.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    fn impose(&self, x: Tensor, at: Marginal, key: Key) -> Result<Tensor>;
+}
+
+/// A sampler on whose states a constraint can be imposed.
+pub trait Constrained: Sampler {
+    /// [`Sampler::run`] under a constraint.
+    ///
+    /// # Errors
+    /// Those of [`Sampler::run`], and the constraint's.
+    fn run_under(
+        &self,
+        constraint: Option<&dyn Constraint>,
+        score: &dyn Score,
+        x: Tensor,
+        draw: Draw,
+        watch: &mut Watch<'_>,
+    ) -> Result<Sampled>;
 }
 
 /// The sampler that a configuration describes, with `steps` steps.

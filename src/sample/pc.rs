@@ -3,10 +3,10 @@
 use super::corrector::Corrector;
 use super::predictor::Predictor;
 use super::score::{Counted, Score};
-use super::{Draw, Progress, Sampled, Sampler, Watch, refuse};
+use super::{Constrained, Constraint, Draw, Progress, Sampled, Sampler, Watch, refuse};
 use crate::config::{PredictorName, Sampling};
 use crate::kernels::Result;
-use crate::random::{Key, Purpose};
+use crate::random::Purpose;
 use crate::sde::{Marginal, Sde};
 use crate::tensor::{Shape, Tensor};
 
@@ -19,15 +19,6 @@ pub struct PredictorCorrector {
     pub(super) corrector: Corrector,
     /// Leave the noise of the last step out.
     pub(super) noise_removal: bool,
-}
-
-/// What is imposed on the state after every step of the predictor and of the corrector, known pixels for example.
-pub trait Constraint {
-    /// The state with what is known put in as it is perturbed there, in the end not at all; `key` is for its noise.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    fn impose(&self, x: Tensor, at: Marginal, key: Key) -> Result<Tensor>;
 }
 
 impl PredictorCorrector {
@@ -47,11 +38,19 @@ impl PredictorCorrector {
         Ok(PredictorCorrector { sde, predictor, corrector, noise_removal: config.noise_removal })
     }
 
-    /// [`Sampler::run`] under a constraint.
-    ///
-    /// # Errors
-    /// If the device refuses, or `watch` fails.
-    pub fn run_under(
+    /// The share of the corrector's proposals that were accepted, given how many of each sample `[n]`, if any could be
+    /// rejected.
+    pub(super) fn acceptance(&self, accepted: &Tensor) -> Result<Option<f64>> {
+        if !self.corrector.rejects() {
+            return Ok(None);
+        }
+        let proposals = accepted.shape().len() * self.sde.n * usize::from(self.corrector.steps());
+        Ok(Some(accepted.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / proposals as f64))
+    }
+}
+
+impl Constrained for PredictorCorrector {
+    fn run_under(
         &self,
         constraint: Option<&dyn Constraint>,
         score: &dyn Score,
@@ -82,16 +81,6 @@ impl PredictorCorrector {
             watch(Progress { step: step + 1, t: *times.get(step + 1).unwrap_or(&t), state: &x })?;
         }
         Ok(Sampled { x, evaluations: score.count() as f64, acceptance: self.acceptance(&accepted)? })
-    }
-
-    /// The share of the corrector's proposals that were accepted, given how many of each sample `[n]`, if any could be
-    /// rejected.
-    pub(super) fn acceptance(&self, accepted: &Tensor) -> Result<Option<f64>> {
-        if !self.corrector.rejects() {
-            return Ok(None);
-        }
-        let proposals = accepted.shape().len() * self.sde.n * usize::from(self.corrector.steps());
-        Ok(Some(accepted.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / proposals as f64))
     }
 }
 
