@@ -69,7 +69,8 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         true => drawn.images.rows_beside(grey(input.images()), args.n.unwrap_or(1) as usize),
         false => drawn.images.in_columns(input.columns()),
     };
-    drawing.write(common.json, &drawn, &count(drawn.n, "colouring"), asked.report())
+    drawing.save(&drawn)?;
+    drawing.report(common.json, &drawn, &count(drawn.n, "colouring"), asked.report())
 }
 
 /// The mean of each pixel's channels, in all of them.

@@ -223,25 +223,13 @@ impl Drawing {
         })
     }
 
-    /// Writes what was drawn and says so: `what` it is, and `more` for machines.
-    pub fn write(
-        &self,
-        json: bool,
-        drawn: &Drawn<'_>,
-        what: &str,
-        more: serde_json::Value,
-    ) -> anyhow::Result<()> {
-        self.save(drawn)?;
-        self.report(json, drawn, what, more)
-    }
-
     /// Writes what was drawn.
     pub fn save(&self, drawn: &Drawn<'_>) -> anyhow::Result<()> {
         self.out.iter().try_for_each(|path| drawn.images.write(path, self.first))?;
         drawn.film.as_ref().map_or(Ok(()), |film| film.write())
     }
 
-    /// Says that it has been written.
+    /// Says that it has been written: `what` it is, and `more` for machines.
     pub fn report(
         &self,
         json: bool,

@@ -59,5 +59,6 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     // The model's range may round what is known; the images say what it is.
     drawn.images.keep(|sample| input.of(sample), &mask);
     drawn.images = drawn.images.in_columns(input.columns());
-    drawing.write(common.json, &drawn, &count(drawn.n, "completion"), asked.report())
+    drawing.save(&drawn)?;
+    drawing.report(common.json, &drawn, &count(drawn.n, "completion"), asked.report())
 }

@@ -44,5 +44,6 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         })
     })?;
     let drawn = Drawn::join(drawn);
-    args.drawing.write(common.json, &drawn, &count(drawn.n, "sample"), asked.report())
+    args.drawing.save(&drawn)?;
+    args.drawing.report(common.json, &drawn, &count(drawn.n, "sample"), asked.report())
 }
