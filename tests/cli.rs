@@ -512,11 +512,14 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--atol", "-1"], "--atol -1"),
         (vec!["--out", out, "--churn", "nan"], "--churn"),
         (vec!["--out", out, "--eta", "2.5"], "--eta 2.5"),
-        (vec!["--out", out, "--sampler", "ddim", "--steps", "1000000000000"], "it must be at most 1000000"),
+        (
+            vec!["--out", out, "--sampler", "ddim", "--steps", "1000000000000"],
+            "--steps 1000000000000: it must be at",
+        ),
         (vec!["--out", out, "--sampler", "ddim", "--sigma-min", "0"], "--sigma-min 0"),
         (
             vec!["--out", out, "--sampler", "ddim", "--sigma-min", "1e3"],
-            "sigma_min = 1000.0: the process has noise levels from",
+            "--sigma-min 1000.0: the process has noise levels from",
         ),
         (vec!["--out", out, "--sampler", "pc", "--sigma-min", "0.1"], "--sigma-min"),
         (
@@ -527,6 +530,9 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", "samples.jpg"], "written as .png, .npz"),
         (vec!["--out", out, "--animate", "film.mp4"], "ends in .gif"),
         (vec!["--out", "samples.pngg"], "written as .png, .npz"),
+        (vec!["--out", "/dev/null"], "/dev/null is no folder; name one, or F.png"),
+        (vec!["--out", out, "--first", "4294967295", "-n", "2"], "numbered up to 4294967295; begin before"),
+        (vec!["--out", out, "--seed", "18446744073709551615"], "it is too large"),
         (vec!["--out", "film.gif"], "written as .png, .npz"),
         (vec!["--out", out, "-n", "-3"], "-3 is not in 0..=4294967295"),
         (vec!["--out", out, "-n", "4000000000"], "draw them in parts, with --first"),
@@ -652,23 +658,26 @@ fn copies_are_looked_for_among_the_training_images_of_all_data_that_are_built_in
 }
 
 /// An array of numbers under a header that says what it likes of its extents.
-pub fn write_array(shape: &str, numbers: usize) -> Vec<u8> {
+pub fn write_array(shape: &str, numbers: &[f32]) -> Vec<u8> {
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
     let header = format!("{header:<117}\n");
-    [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), &vec![0; 4 * numbers]].concat()
+    let numbers: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
+    [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), &numbers].concat()
 }
 
 #[test]
 fn arrays_whose_extents_are_not_what_they_hold_are_refused() {
     let folder = folder();
     let path = folder.path().join("x.npz");
+    let zeros = [0.0; 64];
     for (shape, numbers, holds) in [
         // 2⁶⁴ and more, of which the last 64 bits are 0 or 64.
-        ("(4294967296, 4294967296, 1, 1)", 0, "it holds 0 numbers"),
-        ("(4611686018427387905, 8, 8, 1)", 64, "it holds 64 numbers"),
-        ("(0, 8, 8, 1)", 0, "it holds 0 numbers"),
-        ("(2, 8, 8, 1)", 64, "cannot be read"),
-        ("(8, 8)", 64, "`samples` has 2 axes, not 4"),
+        ("(4294967296, 4294967296, 1, 1)", &[][..], "it holds 0 numbers"),
+        ("(4611686018427387905, 8, 8, 1)", &zeros, "it holds 64 numbers"),
+        ("(0, 8, 8, 1)", &[], "it is empty, [0, 8, 8, 1]"),
+        ("(2, 8, 8, 1)", &zeros, "cannot be read"),
+        ("(8, 8)", &zeros, "`samples` has 2 axes, not 4"),
+        ("(1, 8, 8, 1)", &[255.0; 64], "some values are not in [0, 1]"),
     ] {
         let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).expect("a file"));
         archive.start_file("samples.npy", zip::write::SimpleFileOptions::default()).expect("an entry");
@@ -697,6 +706,9 @@ fn real_digits_are_as_far_apart_as_the_reference_measured() {
     assert_eq!(report["copies"], 1437);
     let message = refuse(tweedie().args(["evaluate", "Cargo.toml"]));
     assert!(message.contains("tweedie sample --out F.npz"), "{message}");
+    let message =
+        refuse(tweedie().args(["evaluate", "--classifier", "c", "--class", "1", "--data", "digits"]));
+    assert!(message.contains("cannot be used with"), "{message}");
 }
 
 #[test]

@@ -116,6 +116,9 @@ fn a_classifiers_accuracy_is_told_by_noise() {
     assert!(levels.iter().all(|level| (0.0..=1.0).contains(&level["accuracy"].as_f64().expect("a number"))));
     let message = refuse(tweedie().arg("evaluate").arg(models().at("classifier")).args(["--data", "x.gz"]));
     assert!(message.contains("tested on the test images of its own data, digits"), "{message}");
+    let mut train = tweedie();
+    let message = refuse(train.arg("evaluate").arg(models().at("classifier")).args(["--train", "x.gz"]));
+    assert!(message.contains("--train: a classifier is looked at by itself; leave it out"), "{message}");
     let message = refuse(tweedie().arg("evaluate").arg(models().at("plain")));
     assert!(message.contains("is a score model: draw samples"), "{message}");
 }

@@ -205,6 +205,15 @@ fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
         assert!(message.contains(expected), "{args:?}: {message}");
         assert!(!folder.path().join("out").exists(), "{args:?} left something behind");
     }
+    // What is read is never replaced, however it is spelt.
+    let before = std::fs::read(&half).expect("a picture");
+    for (input, mask, out) in
+        [(&half, "left", folder.path().join("./h.png")), (&half, &white[..], folder.path().join("w.png"))]
+    {
+        let message = refuse(&mut command("inpaint", trained(), &["--in", input, "--mask", mask], &out));
+        assert!(message.contains("is what is read; name another place to write to"), "{message}");
+    }
+    assert!(std::fs::read(&half).expect("a picture") == before);
 }
 
 #[test]
@@ -348,7 +357,7 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
     let by_columns = shaped("f.npy", &[5, 8, 8, 1], npyz::Order::Fortran);
     let long = array(&folder.path().join("l.npy"), vec![1e6f32; 64]);
     let claims = folder.path().join("c.npy");
-    std::fs::write(&claims, write_array("(4611686018427387905, 8, 8, 1)", 64)).expect("a file");
+    std::fs::write(&claims, write_array("(4611686018427387905, 8, 8, 1)", &[0.0; 64])).expect("a file");
     let claims = format!("kind = \"matrix\"\nfile = {:?}", claims.display());
     for (text, expected) in [
         (

@@ -118,7 +118,7 @@ fn decoding_takes_the_steps_that_are_asked_for_or_usual_for_its_sampler() {
         (&["--sampler", "heun", "--rtol", "1e-3"], "--rtol: the sampler heun has no use for it"),
         (&["--sampler", "pc"], "--sampler: decoding follows the flow, without noise; take ode"),
         (&["--sampler", "heun", "--steps", "-1"], "--steps"),
-        (&["--sampler", "heun", "--steps", "1000000000"], "sampling.steps = 1000000000: it must be at most"),
+        (&["--sampler", "heun", "--steps", "1000000000"], "--steps 1000000000: it must be at most"),
     ] {
         let message = refuse(&mut decode(args));
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -255,6 +255,8 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
     image::RgbImage::from_pixel(8, 8, image::Rgb([9, 200, 7])).save(at("green.png")).expect("a picture");
     std::fs::write(at("cut.safetensors"), b"no tensors").expect("a file");
     std::fs::create_dir(at("empty")).expect("a folder");
+    image::GrayAlphaImage::from_pixel(8, 8, image::LumaA([9, 100])).save(at("clear.png")).expect("a picture");
+    let clear = file("clear.png");
     let (out, tensors) = (file("out.png"), file("out.safetensors"));
     let good = file("pictures");
     for (args, expected) in [
@@ -272,6 +274,10 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
         (vec!["encode", "--in", &file("cut.safetensors"), "--out", &tensors], "truncated or no safetensors"),
         (vec!["decode", "--in", &file("cut.safetensors"), "--out", &out], "truncated or no safetensors"),
         (vec!["decode", "--in", "z.safetensors", "--temperature", "-1", "--out", &out], "--temperature -1"),
+        (vec!["decode", "--in", "z.safetensors", "--temperature", "1e30", "--out", &out], "from 0 to 1000"),
+        (vec!["decode", "--in", &tensors, "--out", &tensors], "is what is read; name another place"),
+        (vec!["encode", "--in", &tensors, "--out", &tensors], "is what is read; name another place"),
+        (vec!["encode", "--in", &clear, "--out", &tensors], "clear.png is transparent somewhere"),
         (vec!["decode", "--in", "z.safetensors", "--out", "x.jpg"], "x.jpg: samples are written"),
         (vec!["interpolate", "--seeds", "1", "2", "--steps", "1", "--out", &out], "two ends at least"),
         (
@@ -301,7 +307,8 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
         (["-n", "361"], "-n 361: the data hold 360 images"),
         (["--out", "likelihoods.safetensors"], "required arguments were not provided: --in <F.safetensors>"),
         (["-n=1", "--out=likelihoods.safetensors"], "--out goes with --in; leave it out"),
-        (["--draws=4000000000", "--probes=2"], "--draws 4000000000: with so many probes"),
+        (["--draws", "4000000000"], "--draws 4000000000: it must be from 1 to 65535"),
+        (["--probes", "100000000000"], "--probes 100000000000: it must be from 1 to 65535"),
         (["--data", "nowhere"], "nowhere"),
         (["--rtol", "-1"], "--rtol -1"),
     ] {

@@ -144,6 +144,10 @@ fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
         }
     };
     there_and_back("run");
+    // Not into the run itself, whose configuration would be another's.
+    let mut export = tweedie();
+    export.arg("convert").arg(at("run")).arg(at("run")).args(["--to", "safetensors"]);
+    assert!(refuse(&mut export).contains("config.toml exists already; choose another folder"));
 
     // The same weights without a checkpoint's header, by name.
     let mut command = tweedie();

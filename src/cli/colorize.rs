@@ -7,7 +7,7 @@ use super::tensors::Batch;
 use super::{Common, MODEL, count, ends_in};
 use crate::sample::Impute;
 use anyhow::ensure;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Colour grey images, by a model of images in colour.
 ///
@@ -38,7 +38,7 @@ pub(super) struct Args {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let drawing = &args.drawing;
-    drawing.check(args.n.unwrap_or(1))?;
+    drawing.check(args.n.unwrap_or(1), &[&args.model, Path::new(&args.input)])?;
     ensure!(
         !args.show_grey || drawing.out.iter().any(|path| ends_in(path, "png")),
         "--show-grey: no picture is written; leave it out, or add --out F.png"

@@ -33,7 +33,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "section.key=value")]
     set: Vec<String>,
     /// Export to this format instead
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with_all = ["config", "set"])]
     to: Option<Format>,
 }
 
@@ -73,6 +73,7 @@ fn read(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)>
     let ending = source.extension().and_then(|e| e.to_str()).unwrap_or_default();
     match ending {
         _ if is_import(source) => {
+            ensure!(args.config.is_none(), "--config: the folder holds its own configuration; leave it out");
             let (config, state) = read_diffusers(source, &args.set)?;
             let registry = ScoreModel::build(&config)?.registry;
             Ok((config, registry, state))
@@ -114,13 +115,14 @@ fn with_config(
 fn export_safetensors(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     let checkpoint = open_model(&args.source)?;
     let registry = ScoreModel::build(checkpoint.config())?.registry;
-    let path = args.folder.join(EXPORTED);
-    ensure!(!path.exists(), "{} exists already; choose another folder", path.display());
+    let (path, config) = (args.folder.join(EXPORTED), args.folder.join("config.toml"));
+    for file in [&path, &config] {
+        ensure!(!file.exists(), "{} exists already; choose another folder", file.display());
+    }
     let state = checkpoint.state()?;
     std::fs::create_dir_all(&args.folder)
         .with_context(|| format!("{} cannot be made", args.folder.display()))?;
     Checkpoint::write_state(&state, &registry, checkpoint.config(), &path)?;
-    let config = args.folder.join("config.toml");
     output::written(&config, checkpoint.config().to_toml().as_bytes())?;
     Ok((path, checkpoint.step()))
 }

@@ -19,7 +19,7 @@ pub(super) fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
 pub(super) fn first(set: &Dataset, asked: Option<usize>, usual: usize) -> anyhow::Result<usize> {
     let n = asked.unwrap_or(usual.min(set.len()));
     ensure!(n > 0, "-n 0: ask for at least one image");
-    ensure!(n <= set.len(), "-n {n}: the data hold {}", count(set.len(), "image"));
+    ensure!(n <= set.len(), "-n {n}: the data hold {}; ask for no more", count(set.len(), "image"));
     Ok(n)
 }
 

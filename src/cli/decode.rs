@@ -41,8 +41,8 @@ pub(super) struct Args {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(
-        args.temperature.is_finite() && args.temperature >= 0.0,
-        "--temperature {}: it must be a number from 0 up",
+        (0.0..=1000.0).contains(&args.temperature),
+        "--temperature {}: it must be a number from 0 to 1000",
         args.temperature
     );
     use Method::{Ddim, Dpmpp2m, Dpmpp3m, Euler, Heun, Ode};
@@ -53,7 +53,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     for out in &args.out {
         output::check(out, &["png", "npz", "safetensors"])?;
     }
-    output::distinct(&args.out)?;
+    output::apart(&[&args.model, &args.input], &args.out)?;
     args.flow.refuse_idle(args.sampler, args.steps)?;
     let flow = Flow::open(common, &args.model, &args.flow)?;
     let mut latents = input::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;

@@ -3,7 +3,9 @@
 use super::film::{Film, FilmArgs};
 use super::open_score_model;
 use super::output::{self, Images};
-use crate::config::{Config, CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule};
+use crate::config::{
+    Config, ConfigError, CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule,
+};
 use crate::gpu::{Bytes, Gpu};
 use crate::nn::Scorer;
 use crate::sample::{
@@ -81,12 +83,17 @@ pub(super) struct Drawing {
 }
 
 impl Drawing {
-    /// Refuses what cannot be, for `n` samples.
-    pub fn check(&self, n: u32) -> anyhow::Result<()> {
+    /// Refuses what cannot be, for `n` samples and with what is read in files.
+    pub fn check(&self, n: u32, read: &[&Path]) -> anyhow::Result<()> {
         anyhow::ensure!(n > 0, "-n 0: ask for at least one sample");
         anyhow::ensure!(self.batch > 0, "--batch 0: at least one sample has to be drawn at once");
         let first = self.first;
-        anyhow::ensure!(first.checked_add(n).is_some(), "--first {first}: there are no such samples");
+        let last = first.checked_add(n);
+        anyhow::ensure!(
+            last.is_some(),
+            "--first {first}: samples are numbered up to {}; begin before",
+            u32::MAX
+        );
         if let Some(snr) = self.snr {
             anyhow::ensure!(snr.is_finite() && snr >= 0.0, "--snr {snr}: it must be a number from 0 up");
         }
@@ -118,7 +125,7 @@ impl Drawing {
         }
         self.film.check()?;
         self.out.iter().try_for_each(|path| output::check(path, &["png", "npz"]))?;
-        output::distinct(self.paths())
+        output::apart(read, self.paths())
     }
 
     /// All that is written.
@@ -163,7 +170,8 @@ impl Drawing {
         let mut config = checkpoint.config().clone();
         override_sampling(&mut config.sampling, self);
         config.sampling.steps = steps(&config, self.steps);
-        config.check()?;
+        let asked = [("steps", self.steps.is_some()), ("sigma-min", self.sigma_min.is_some())];
+        config.check().map_err(|error| of_option(error, &asked))?;
         config.seed = self.seed.unwrap_or(config.seed);
         Ok(Opened { scorer: checkpoint.scorer(gpu, self.weights)?, config })
     }
@@ -346,6 +354,17 @@ pub(super) fn refuse_idle(method: Method, options: &[(&str, bool, bool)]) -> any
         anyhow::ensure!(!asked || *used, "--{option}: the sampler {name} has no use for it; leave it out");
     }
     Ok(())
+}
+
+/// What is wrong with a key of `sampling`, told of the option that has set it: of each its name, and whether it is asked for.
+pub(super) fn of_option(error: ConfigError, options: &[(&str, bool)]) -> anyhow::Error {
+    if let ConfigError::Value { key, value, why } = &error {
+        let name = key.strip_prefix("sampling.").unwrap_or_default().replace('_', "-");
+        if options.contains(&(name.as_str(), true)) {
+            return anyhow::anyhow!("--{name} {value}: {why}");
+        }
+    }
+    error.into()
 }
 
 /// The images that a model makes.

@@ -25,6 +25,7 @@ pub(super) struct Args {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     output::check_tensors(&args.out)?;
+    output::apart(&[&args.model, &args.input], [&args.out])?;
     let flow = Flow::open(common, &args.model, &args.flow)?;
     let data = input::images(&args.input, &flow.config.data)?;
     let Followed { batch, evaluations } = flow.encode(&data)?;

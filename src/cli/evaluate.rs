@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     train: Option<PathBuf>,
     /// The classifier that tells whether samples are of the class asked for, a run folder or a checkpoint
-    #[arg(long, value_name = "MODEL", requires = "class")]
+    #[arg(long, value_name = "MODEL", requires = "class", conflicts_with_all = ["data", "train"])]
     classifier: Option<PathBuf>,
     /// The class that was asked for, or several with as many samples each, in order
     #[arg(long, value_name = "K|K,K,…|all", requires = "classifier", allow_negative_numbers = true)]
@@ -36,9 +36,17 @@ pub(super) struct Args {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if args.samples.is_dir() || ends_in(&args.samples, "safetensors") {
+        for (option, asked) in [("classifier", args.classifier.is_some()), ("train", args.train.is_some())] {
+            ensure!(!asked, "--{option}: a classifier is looked at by itself; leave it out");
+        }
         return judge::accuracy(common, &args.samples, args.data.as_deref());
     }
     let (shape, samples) = input::read_npz(&args.samples)?;
+    ensure!(
+        samples.iter().all(|v| (0.0..=1.0).contains(v)),
+        "{}: some values are not in [0, 1]; bring samples in that range",
+        args.samples.display()
+    );
     if let (Some(classifier), Some(class)) = (&args.classifier, &args.class) {
         return judge::asked(common, (&samples, shape), classifier, class);
     }

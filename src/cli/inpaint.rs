@@ -3,10 +3,10 @@
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn, shape};
 use super::image_input::{Input, read_mask};
-use super::{Common, MODEL, count};
+use super::{Common, MODEL, count, ends_in};
 use crate::sample::Impute;
 use crate::tensor::Tensor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Complete images of which a part is known.
 ///
@@ -37,7 +37,10 @@ pub(super) struct Args {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let drawing = &args.drawing;
-    drawing.check(args.n.unwrap_or(1))?;
+    let mut read = vec![args.model.as_path(), Path::new(&args.input)];
+    // A side is no file.
+    read.extend(Some(Path::new(&args.mask)).filter(|mask| ends_in(mask, "png")));
+    drawing.check(args.n.unwrap_or(1), &read)?;
     let gpu = common.open()?;
     let model = drawing.open(&args.model, &gpu)?;
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;

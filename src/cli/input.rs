@@ -156,10 +156,11 @@ pub(super) fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Resul
     // The extents are the file's word, and their product may wrap around.
     let len = shape.iter().try_fold(1, |len: u64, extent| len.checked_mul(*extent));
     ensure!(
-        len == Some(values.len() as u64) && !values.is_empty(),
+        len == Some(values.len() as u64),
         "its header says {shape:?}, and it holds {} numbers",
         values.len()
     );
+    ensure!(!values.is_empty(), "it is empty, {shape:?}; bring one that holds something");
     Ok((shape.into_iter().map(|extent| extent as usize).collect(), values))
 }
 
@@ -206,7 +207,7 @@ fn folder(path: &Path) -> anyhow::Result<Batch> {
     all.with_context(|| format!("{} holds no PNG", path.display()))
 }
 
-/// One picture, grey or in colour as the file says. Transparency is ignored.
+/// One picture, grey or in colour as the file says, without transparency.
 pub(super) fn picture(path: &Path) -> anyhow::Result<Batch> {
     let picture = image::open(path).map_err(|e| {
         // What the decoder says repeats its cause.
@@ -215,6 +216,12 @@ pub(super) fn picture(path: &Path) -> anyhow::Result<Batch> {
         anyhow::anyhow!("{} cannot be read: {}; bring a PNG", path.display(), cause.trim_end_matches('.'))
     })?;
     let (w, h) = (picture.width() as usize, picture.height() as usize);
+    let opaque = |p: &image::Rgba<u16>| p.0[3] == u16::MAX;
+    ensure!(
+        !picture.color().has_alpha() || picture.to_rgba16().pixels().all(opaque),
+        "{} is transparent somewhere; bring an opaque picture",
+        path.display()
+    );
     let (c, levels) = match picture.color().has_color() {
         true => (3, picture.into_rgb16().into_raw()),
         false => (1, picture.into_luma16().into_raw()),

@@ -7,7 +7,7 @@ use crate::config::Method;
 use crate::sample::{self, Draw};
 use crate::tensor::Shape;
 use anyhow::ensure;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Go from one image to another through the latent space, on a great circle.
 #[derive(clap::Args)]
@@ -61,7 +61,8 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     for out in &args.out {
         output::check(out, &["png", "npz", "safetensors"])?;
     }
-    output::distinct(&args.out)?;
+    let read: Vec<&Path> = args.ends.input.iter().chain([&args.model]).map(PathBuf::as_path).collect();
+    output::apart(&read, &args.out)?;
     let flow = Flow::open(common, &args.model, &args.flow)?;
     let latents = latents(&flow, args)?;
     let between = Batch {

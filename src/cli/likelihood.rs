@@ -58,18 +58,20 @@ pub(super) struct Args {
     flow: flow::Args,
 }
 
+/// Probes at most: more say no more, and with as many draws they can be numbered.
+pub(super) const MAX_PROBES: usize = 65_535;
+const MAX_DRAWS: u32 = 65_535;
+
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     // The parser drops what --out requires where -n is given, which --in excludes.
     ensure!(args.out.is_none() || args.input.is_some(), "--out goes with --in; leave it out");
-    ensure!(args.probes != Some(0), "--probes 0: the estimator needs at least one");
-    ensure!(args.draws > 0, "--draws 0: the data have to be dequantised at least once");
-    let noises = (args.draws as usize).checked_mul(args.probes.unwrap_or(1));
-    ensure!(
-        noises.is_some_and(|noises| u32::try_from(noises).is_ok()),
-        "--draws {}: with so many probes there are more than can be numbered",
-        args.draws
-    );
+    let (probes, draws) = (args.probes.unwrap_or(1), args.draws);
+    ensure!((1..=MAX_PROBES).contains(&probes), "--probes {probes}: it must be from 1 to {MAX_PROBES}");
+    ensure!((1..=MAX_DRAWS).contains(&draws), "--draws {draws}: it must be from 1 to {MAX_DRAWS}");
     args.out.as_deref().map_or(Ok(()), output::check_tensors)?;
+    if let Some(input) = &args.input {
+        output::apart(&[&args.model, input], &args.out)?;
+    }
     let flow = Flow::open(common, &args.model, &args.flow)?;
     match &args.input {
         Some(path) => of_points(common, &flow, path, args),
@@ -144,7 +146,13 @@ fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::
 /// log p of `x` along the model's flow.
 fn follow(flow: &Flow, x: &Batch, probing: impl Fn() -> Probing) -> anyhow::Result<Likelihood> {
     let x = x.upload(&flow.gpu)?;
-    flow.with(|score| Ok(log_likelihood(score, &x, probing(), &flow.ode, &mut flow.watch())?))
+    let likelihood =
+        flow.with(|score| Ok(log_likelihood(score, &x, probing(), &flow.ode, &mut flow.watch())?))?;
+    ensure!(
+        likelihood.samples.iter().all(|log| log.logp().is_finite()),
+        "log p is not finite for some of these points; are they in the model's range?"
+    );
+    Ok(likelihood)
 }
 
 impl Args {

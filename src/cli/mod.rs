@@ -175,7 +175,10 @@ fn in_one_line(answer: &clap::Error) -> String {
             || line.starts_with("tip: to pass")
     };
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !boilerplate(line)).collect();
-    format!("{}; --help tells more", lines.join(" ").replace(" tip: ", "; "))
+    let told = lines.join(" ").replace(" tip: ", "; ");
+    // What the standard library says of integers.
+    let told = told.replace("number too large to fit in target type", "it is too large");
+    format!("{told}; --help tells more")
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {

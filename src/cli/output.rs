@@ -128,8 +128,11 @@ impl Images {
 
     /// Bytes of host memory that `n` samples of a shape take, until they are written.
     pub fn bytes(n: u32, shape: Shape) -> u64 {
+        let [h, w] = [shape.h(), shape.w()].map(|extent| extent as u64);
+        let zoom = u64::from(SMALLEST).div_ceil(h.min(w));
+        let tile = 3 * (zoom * h + u64::from(GAP)) * (zoom * w + u64::from(GAP));
         // The values, and the array or the grid made of them.
-        2 * 4 * u64::from(n) * shape.with_n(1).len() as u64
+        u64::from(n) * (2 * 4 * shape.with_n(1).len() as u64 + tile)
     }
 
     fn write_npz(&self, path: &Path) -> anyhow::Result<()> {
@@ -231,7 +234,9 @@ pub(super) fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
             bail!("{shown} is a folder; name a file in it")
         }
         Some(ending) if files.contains(&ending) => {}
-        None if path.is_file() => bail!("{shown} is a file; name a folder, or F.png or F.npz"),
+        None if path.exists() && !path.is_dir() => {
+            bail!("{shown} is no folder; name one, or F.png or F.npz")
+        }
         None => {}
         Some(_) if folder => {}
         Some(_) => {
@@ -241,15 +246,20 @@ pub(super) fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
     writable(path)
 }
 
-/// Refuses outputs of one name, of which only the last would be left.
-pub(super) fn distinct<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<()> {
-    let mut places: Vec<(PathBuf, &Path)> = Vec::new();
-    for path in paths {
-        let place = place(path);
-        if let Some((_, other)) = places.iter().find(|(taken, _)| *taken == place) {
-            bail!("{} and {} are one output; give each a name of its own", other.display(), path.display());
+/// Refuses outputs in the place of what is read, and outputs of one name, of which only the last would be left.
+pub(super) fn apart<'a>(
+    inputs: &[&Path],
+    outputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> anyhow::Result<()> {
+    let read: Vec<PathBuf> = inputs.iter().map(|path| place(path)).collect();
+    let mut written: Vec<(PathBuf, &Path)> = Vec::new();
+    for path in outputs {
+        let (place, shown) = (place(path), path.display());
+        ensure!(!read.contains(&place), "{shown} is what is read; name another place to write to");
+        if let Some((_, other)) = written.iter().find(|(taken, _)| *taken == place) {
+            bail!("{} and {shown} are one output; give each a name of its own", other.display());
         }
-        places.push((place, path));
+        written.push((place, path));
     }
     Ok(())
 }
@@ -257,10 +267,9 @@ pub(super) fn distinct<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> anyh
 /// Where a path leads to, however it is spelt.
 fn place(path: &Path) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or(path.to_path_buf());
-    match (whole.parent().map(Path::canonicalize), whole.file_name()) {
-        (Some(Ok(folder)), Some(name)) => folder.join(name),
-        _ => whole,
-    }
+    let folder = whole.parent().and_then(|folder| folder.canonicalize().ok());
+    let named = folder.zip(whole.file_name()).map(|(folder, name)| folder.join(name));
+    whole.canonicalize().ok().or(named).unwrap_or(whole)
 }
 
 /// Refuses a path in a folder that cannot be written to, or made.

@@ -83,7 +83,8 @@ enum Method {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let drawing = &args.drawing;
-    drawing.check(args.n.unwrap_or(1))?;
+    let read = [&args.model, &args.problem, Path::new(&args.input)];
+    drawing.check(args.n.unwrap_or(1), &read)?;
     args.measurement.as_ref().map_or(Ok(()), |path| super::output::check(path, &["png", "npz"]))?;
     let name = args.problem.display();
     let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
@@ -95,7 +96,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
             path.display()
         );
     }
-    super::output::distinct(drawing.paths().chain(&args.measurement))?;
+    super::output::apart(&read, drawing.paths().chain(&args.measurement))?;
     let gpu = common.open()?;
     let mut model = drawing.open(&args.model, &gpu)?;
     if drawing.predictor.is_none() {

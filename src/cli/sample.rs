@@ -33,7 +33,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    args.drawing.check(args.n)?;
+    args.drawing.check(args.n, &[&args.model])?;
     let gpu = common.open()?;
     let model = args.drawing.open(&args.model, &gpu)?;
     let asked = args.classes.open(&gpu, &args.model, &model.config)?;

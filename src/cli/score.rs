@@ -1,5 +1,6 @@
 //! `tweedie score`.
 
+use super::likelihood::MAX_PROBES;
 use super::tensors::{self, Batch, Named, Tensors};
 use super::{Common, MODEL, count, input, open_model, open_score_model, output, print};
 use crate::config::Data;
@@ -52,8 +53,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    ensure!(args.probes != Some(0), "--probes 0: at least one is needed");
+    let probes = args.probes.unwrap_or(1);
+    ensure!((1..=MAX_PROBES).contains(&probes), "--probes {probes}: it must be from 1 to {MAX_PROBES}");
     output::check_tensors(&args.out)?;
+    output::apart(&[&args.model, &args.input], [&args.out])?;
     let checkpoint = if args.network { open_model(&args.model)? } else { open_score_model(&args.model)? };
     let input = Input::read(args, &checkpoint.config().data)?;
     if !args.network {

@@ -61,7 +61,10 @@ impl Tensors {
         let file = SafeTensors::deserialize(&self.bytes)?;
         let view = file.tensor(name).map_err(|_| {
             let names: Vec<&str> = file.names().into_iter().collect();
-            anyhow::anyhow!("{path} holds no tensor `{name}`, only {}", names.join(", "))
+            anyhow::anyhow!(
+                "{path} holds no tensor `{name}`, only {}; bring one by that name",
+                names.join(", ")
+            )
         })?;
         let values: Vec<f32> = match view.dtype() {
             Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
@@ -71,7 +74,10 @@ impl Tensors {
             }
             other => bail!("`{name}` of {path} is {other:?}; it must be F32 or F64"),
         };
-        ensure!(values.iter().all(|v| v.is_finite()), "`{name}` of {path} is not finite everywhere");
+        ensure!(
+            values.iter().all(|v| v.is_finite()),
+            "`{name}` of {path} is not finite everywhere; bring finite numbers"
+        );
         Ok((view.shape().to_vec(), values))
     }
 
@@ -81,7 +87,11 @@ impl Tensors {
         let [n, c, h, w] = shape[..] else {
             bail!("`{name}` of {} is {shape:?}; it must be [n, c, h, w]", self.path.display());
         };
-        ensure!(!values.is_empty(), "{} holds no image: `{name}` is {shape:?}", self.path.display());
+        ensure!(
+            !values.is_empty(),
+            "{} holds no image: `{name}` is {shape:?}; bring at least one",
+            self.path.display()
+        );
         Ok(Batch::from_channels(Shape::new(n, h, w, c), &values))
     }
 
