@@ -45,6 +45,8 @@ pub enum Purpose {
     RandomProjection,
     /// The noise of a measurement.
     Measurement,
+    /// What a guided score perturbs a measurement with.
+    Guidance,
     /// Which particles go on.
     Resampling,
     /// The hues of images that are coloured.
@@ -75,6 +77,7 @@ impl Purpose {
             Purpose::Measurement => (41, 0),
             Purpose::Resampling => (42, 0),
             Purpose::Hue => (43, 0),
+            Purpose::Guidance => (44, 0),
             Purpose::LabelDropout => (13, 0),
             Purpose::Evaluation => (14, 0),
             Purpose::Other(index) => (255, index),

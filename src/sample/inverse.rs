@@ -82,7 +82,7 @@ impl<'a> Guided<'a> {
         let noise = match guidance {
             Guidance::PseudoInverse { .. } => None,
             Guidance::Measured => {
-                let (key, normal) = (draw.key(Purpose::Measurement), Distribution::Normal { std: 1.0 });
+                let (key, normal) = (draw.key(Purpose::Guidance), Distribution::Normal { std: 1.0 });
                 let z = fill(score.gpu(), operator.input().with_n(n), key, normal)?;
                 Some(operator.apply(&z)?)
             }
@@ -127,8 +127,7 @@ impl<'a> Guided<'a> {
     /// along it is the network's and not r²: (σ_y² + r² ‖v‖² / ‖z‖²) / (σ_y² + (s² / m) v·w / ‖z‖²).
     fn rescale(&self, pull: &Pull, through: &Tensor, moments: &[Moment]) -> Result<Vec<f64>> {
         let Pull { solution: z, gradient: v, .. } = pull;
-        let (zz, vv) = (product(z, z)?, product(v, v)?);
-        let (vw, ww) = (product(v, through)?, product(through, through)?);
+        let [zz, vv, vw, ww] = products([(z, z), (v, v), (v, through), (through, through)])?;
         let factor = |(i, moment): (usize, &Moment)| {
             if zz[i] == 0.0 {
                 return 1.0;
@@ -163,11 +162,7 @@ impl<'a> Guided<'a> {
             let pull = self.pull(&estimate, &moments)?;
             let gradient =
                 sde_step_each(&[&pull.gradient], &each(&|_, m| vec![1.0 / m.marginal.mean]), None)?;
-            return Ok(Twist {
-                score: score(&net)?,
-                gradient,
-                log_likelihood: pull.log_likelihood(&vec![1.0; times.len()])?,
-            });
+            return Ok(Twist { score: score(&net)?, gradient, worth: pull.worth(vec![1.0; times.len()])? });
         }
         let (net, pullback) = self.score.pullback(x, &labels)?;
         let estimate = sde_step_each(&[x, &net], &each(&|_, m| m.denoise().to_vec()), None)?;
@@ -179,13 +174,16 @@ impl<'a> Guided<'a> {
         let through = sde_step_each(&[v, &through], &each(&|_, m| vec![m.denoise()[0], 1.0]), None)?;
         let scale = self.rescale(&pull, &through, &moments)?;
         let gradient = sde_step_each(&[&through], &each(&|i, _| vec![scale[i]]), None)?;
-        Ok(Twist { score: score(&net)?, gradient, log_likelihood: pull.log_likelihood(&scale)? })
+        Ok(Twist { score: score(&net)?, gradient, worth: pull.worth(scale)? })
     }
 }
 
-/// ⟨a, b⟩ of each sample.
-fn product(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
-    lanes(&inner_product(a, b)?)
+/// ⟨a, b⟩ of each sample for several pairs, which are waited for once.
+fn products<const N: usize>(pairs: [(&Tensor, &Tensor); N]) -> Result<[Vec<f64>; N]> {
+    let sums = pairs.iter().map(|(a, b)| inner_product(a, b)).collect::<Result<Vec<Tensor>>>()?;
+    let values = lanes(&concat::stack(&sums.iter().collect::<Vec<_>>())?)?;
+    let n = values.len() / N;
+    Ok(std::array::from_fn(|i| values[i * n..][..n].to_vec()))
 }
 
 /// What a measurement says of an estimate of the data.
@@ -199,12 +197,18 @@ struct Pull {
 }
 
 impl Pull {
-    /// log p(y | x) up to what is the same for all states at a time, when the variance along each pull is smaller by the
-    /// factor `scale`: −½ (scale · r·z − ln scale).
-    fn log_likelihood(&self, scale: &[f64]) -> Result<Vec<f64>> {
-        let products = product(&self.residual, &self.solution)?;
-        Ok(products.iter().zip(scale).map(|(product, scale)| -0.5 * (scale * product - scale.ln())).collect())
+    /// How likely the measurement is when the variance along each pull is smaller by the factor `scale`.
+    fn worth(&self, scale: Vec<f64>) -> Result<Worth> {
+        Ok(Worth { products: inner_product(&self.residual, &self.solution)?, scale })
     }
+}
+
+/// How likely a measurement is to come of states. It stays on the device until somebody asks.
+struct Worth {
+    /// r·z in four lanes that have yet to be added, `[n, 1, 1, 4]`.
+    products: Tensor,
+    /// The factor by which the variance along each pull is smaller.
+    scale: Vec<f64>,
 }
 
 /// A measurement at noisy states: how likely it is to come of them, and what it adds to their score.
@@ -213,11 +217,21 @@ pub struct Twist {
     pub score: Tensor,
     /// ∇ log p(y | x), as it is approximated.
     pub gradient: Tensor,
-    /// log p(y | x) of each, as it is approximated, up to what is the same for all states of a measurement at a time.
-    pub log_likelihood: Vec<f64>,
+    worth: Worth,
 }
 
 impl Twist {
+    /// log p(y | x) of each, as it is approximated, up to what is the same for all states of a measurement at a time:
+    /// −½ (scale · r·z − ln scale). Waits for the device.
+    ///
+    /// # Errors
+    /// What the device reported.
+    pub fn log_likelihood(&self) -> Result<Vec<f64>> {
+        let Worth { products, scale } = &self.worth;
+        let of = |(product, scale): (f64, &f64)| -0.5 * (scale * product - scale.ln());
+        Ok(lanes(products)?.into_iter().zip(scale).map(of).collect())
+    }
+
     /// The score given the measurement.
     pub(super) fn sum(&self) -> Result<Tensor> {
         sde_step(&[(&self.score, 1.0), (&self.gradient, 1.0)], None)
@@ -226,8 +240,9 @@ impl Twist {
     /// Those of some states, by their numbers.
     pub(super) fn gather(&self, picks: &[usize]) -> Result<Twist> {
         let of = |x: &Tensor| concat::gather(x, x, picks);
-        let log_likelihood = picks.iter().map(|pick| self.log_likelihood[*pick]).collect();
-        Ok(Twist { score: of(&self.score)?, gradient: of(&self.gradient)?, log_likelihood })
+        let scale = picks.iter().map(|pick| self.worth.scale[*pick]).collect();
+        let worth = Worth { products: of(&self.worth.products)?, scale };
+        Ok(Twist { score: of(&self.score)?, gradient: of(&self.gradient)?, worth })
     }
 }
 

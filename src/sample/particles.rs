@@ -40,14 +40,18 @@ impl Particles {
         Ok(Particles { sampler, count })
     }
 
-    /// The particles of samples by their numbers: those of sample k have the numbers k `count` and on.
+    /// The particles of `n` samples by their numbers: those of sample k have the numbers k `count` and on.
     ///
     /// # Errors
     /// If there are no such numbers.
-    pub fn of(&self, draw: Draw) -> Result<Draw> {
-        let first = u32::try_from(self.count).ok().and_then(|count| draw.first.checked_mul(count));
-        let first =
-            first.ok_or_else(|| refuse("the samples' numbers are too large for so many particles"))?;
+    pub fn of(&self, draw: Draw, n: usize) -> Result<Draw> {
+        let number = |sample: usize| u32::try_from(sample.checked_mul(self.count)?).ok();
+        let first = draw.first as usize;
+        let numbers = number(first).filter(|_| number(first + n).is_some());
+        let first = numbers.ok_or_else(|| {
+            let count = self.count;
+            refuse(format!("there are no numbers for {count} particles each of samples from {first} on"))
+        })?;
         Ok(Draw { first, ..draw })
     }
 
@@ -73,7 +77,8 @@ impl Particles {
         watch: &mut Watch<'_>,
     ) -> Result<Sampled> {
         let PredictorCorrector { sde, predictor, corrector, noise_removal } = &self.sampler;
-        let (all, own, choice) = (x.shape().n(), self.of(draw)?, draw.key(Purpose::Resampling));
+        let (all, own, choice) =
+            (x.shape().n(), self.of(draw, x.shape().n() / self.count)?, draw.key(Purpose::Resampling));
         let score = &Watched { score, first: RefCell::default(), count: Cell::new(0) };
         let accepted = Tensor::zeros(x.gpu(), Shape::vector(all))?;
         let times: Vec<f64> = sde.sampling_times().collect();
@@ -91,7 +96,7 @@ impl Particles {
             x = concat::gather(&x, &x, &picks)?;
             let twist = twist.map_or_else(|| score.twist(&x, t), |twist| twist.gather(&picks))?;
             score.first.take();
-            add(&mut weights, &twist.log_likelihood, -1.0);
+            add(&mut weights, &twist.log_likelihood()?, -1.0);
             let key = (!(last && *noise_removal)).then(|| own.key(Purpose::Predictor).at(number));
             let Some(taken) = predictor.taken(t, key.is_some()) else { break };
             let next = propose(taken, &x, &twist, key.map(|key| (taken.c, key)))?;
@@ -161,7 +166,9 @@ impl Watched<'_> {
     fn twist(&self, x: &Tensor, t: f64) -> Result<Twist> {
         let twist = self.score.twist(x, &vec![t; x.shape().n()])?;
         self.count.set(self.count.get() + 1);
-        self.first.borrow_mut().get_or_insert_with(|| twist.log_likelihood.clone());
+        if self.first.borrow().is_none() {
+            self.first.replace(Some(twist.log_likelihood()?));
+        }
         Ok(twist)
     }
 }
