@@ -200,6 +200,10 @@ fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
         (vec!["--in", &half, "--mask", "middle"], "middle is no mask"),
         (vec!["--in", &half, "--mask", "left", "-n", "0"], "at least one sample"),
         (vec!["--in", &half, "--mask", "left", "--show", "both"], "name one of them too"),
+        (
+            vec!["--in", "data:digits:0-99", "--mask", "left", "--first", "4294967290", "--batch", "1"],
+            "--first 4294967290: samples are numbered up to 4294967295",
+        ),
     ] {
         let message = refuse(&mut command("inpaint", trained(), &args, &out));
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -240,6 +244,21 @@ fn a_strip_has_a_row_for_each_sample_and_shows_the_state_the_denoised_or_both() 
         for (x, y) in (0..6 * 34 + 2).flat_map(|x| (0..34).map(move |y| (x, y))) {
             assert_eq!(both.get_pixel(x, row * 34 + y), alone.get_pixel(x, row / 2 * 34 + y));
         }
+    }
+}
+
+#[test]
+fn the_data_that_solvers_end_with_are_what_is_predicted_there() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    let vp = other("vp", &["training.sde=vpsde", "data.centered=true", "model.scale_by_sigma=false"]);
+    let args = ["-n", "1", "--sampler", "dpmpp_2m", "--steps", "3", "--show", "denoised"];
+    succeed(command("sample", &vp, &args, &at("x.png")).arg("--trajectory").arg(at("strip.png")));
+    let [sample, strip] =
+        ["x.png", "strip.png"].map(|name| image::open(at(name)).expect("a picture").into_luma8());
+    assert_eq!((sample.width(), strip.width()), (34 + 2, 4 * 34 + 2));
+    for (x, y, level) in sample.enumerate_pixels() {
+        assert_eq!(strip.get_pixel(3 * 34 + x, y), level, "{x} {y}");
     }
 }
 
@@ -294,7 +313,10 @@ fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
             let text = succeed(command.args(["-n", "2", "--measurement"]).arg(&y));
             let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
             // No further from the measurement than its noise.
-            assert!(report["residual"].as_f64().is_some_and(|off| off < 0.0505), "{text}");
+            assert!(
+                report["residual"].as_f64().is_some_and(|off| off < 0.0505),
+                "{problem} {method}: {text}"
+            );
             // Of four particles each.
             assert_eq!(report["evaluations"].as_f64(), Some(evaluations));
             restored.push(samples(&out).1);
@@ -372,6 +394,7 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
         ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = -0.1", "noise_std = -0.1"),
         ("kind = \"super_resolution\"\nfactor = 4\nnoise = 0.1", "unknown field `noise`"),
         ("kind = \"deblur\"\nsigma = 1.0\nsize = 9", "a filter of 9 taps"),
+        ("kind = \"deblur\"\nkernel = [1.0, -1.9999, 1.0]", "taps that nearly cancel"),
         ("kind = \"mask\"\nmask = \"middle\"", "middle is no mask"),
         ("kind = \"random_projection\"\nrows = 65", "rows = 65: an image of 64 numbers has at most 64"),
         (&broken, "cannot be read as .npy"),

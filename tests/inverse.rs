@@ -240,7 +240,7 @@ fn residual_of_restorations(kind: SdeKind, n: usize, count: usize) -> (f64, f64)
     let y_tensor = Tensor::from_slice(gpu(), Shape::new(n, 1, 1, 1), &y).expect("y");
     let particles = Particles::new(sampler(prior.sde, CorrectorName::None, 200), count).expect("particles");
     let draw = Draw { seed: 3, first: 0 };
-    let own = particles.of(draw).expect("numbers");
+    let own = particles.of(draw, n).expect("numbers");
     let measurement =
         Measurement { operator: &operator, y: particles.repeat(&y_tensor).expect("y"), noise_std };
     let guidance = Guidance::PseudoInverse { sigma_data: 0.7 };

@@ -6,7 +6,7 @@ use tweedie::config::Over;
 use tweedie::kernels::hutchinson::Probe;
 use tweedie::sample::likelihood::{EPS, LogLikelihood, Probing, bits, log_likelihood};
 use tweedie::sample::rk45::Tolerance;
-use tweedie::sample::{Draw, Ode, Sampler, Score};
+use tweedie::sample::{Draw, Ode, Sampler, Score, denoise};
 use tweedie::sde::{Sde, SdeKind};
 use tweedie::tensor::{Shape, Tensor};
 
@@ -106,6 +106,31 @@ fn the_flow_of_a_gaussian_is_followed_with_an_error_that_falls_with_the_toleranc
         // are off by as much.
         assert!(results[2].0 < 0.1 * results[0].0 && results[3].0 < 0.05 * results[0].0, "{results:?}");
         assert!(results[3].0 < 2e-3, "{results:?}");
+    }
+}
+
+#[test]
+fn the_last_noise_is_removed_as_much_as_there_is_however_few_levels_a_model_has() {
+    for sde in processes().map(|sde| Sde { n: 10, ..sde }) {
+        let mixture = Mixture::gaussian(gpu(), sde);
+        let (x, eps) = (diffused(&mixture, 16, 5), sde.sampling_eps());
+        let solver = Ode { noise_removal: true, ..ode(1e-6) };
+        let sampled = solver.run(&mixture, x.clone(), DRAW, &mut |_| Ok(())).expect("samples");
+        // E[x₀ | x] of a Gaussian, at the end of the flow.
+        let (component, at) = (&mixture.components[0], sde.marginal_prob(eps));
+        let mean = |(k, x): (usize, f64)| {
+            let (mu, v) = (component.mean[k % 2], component.variance[k % 2]);
+            mu + at.mean * v / (at.mean.powi(2) * v + at.std.powi(2)) * (x - at.mean * mu)
+        };
+        let exact: Vec<f64> =
+            carried(&mixture, &read(&x), 1.0, eps).into_iter().enumerate().map(mean).collect();
+        for (a, b) in read(&sampled.x).iter().zip(exact) {
+            assert!((a - b).abs() < 2e-3, "{:?}: {a} is not {b}", sde.kind);
+        }
+        // What has no noise is the data already.
+        assert!(
+            read(&denoise(&mixture, &x, 0.0).expect("data")) == read(&x) || sde.marginal_prob(0.0).std > 0.0
+        );
     }
 }
 

@@ -13,9 +13,9 @@
 //   b_block(cursor, k)             rows k .. k + 3 of B
 //   c_store(layer, row, column, value)   row `row`, columns 4 * column .. of C; called inside the extent only
 //
-// Hooks are asked for k < depth only. They return zeros for rows outside of A, and anything finite for columns outside of
-// B. A layer is a product of its own: a matrix
-// of a batch, or a slice of a sum that a later pass adds up. Three forms of the same loop:
+// Hooks are asked for k < depth alone, a multiple of 4. Where an operand ends before, A is zero, and B anything finite: its
+// last row again, as a rule. What they return for rows outside of A and columns outside of B is not stored. A layer is a
+// product of its own: a matrix of a batch, or a slice of a sum that a later pass adds up. Three forms of the same loop:
 //
 //   direct     an invocation loads its own operands
 //   subgroup   the lanes of a subgroup own the same columns, and hand the blocks of B that they loaded around: for

@@ -1,6 +1,6 @@
 //! `tweedie bound`.
 
-use super::{Common, MODEL, count, data, ends_in, open_score_model, output, print};
+use super::{Common, MODEL, batches, count, data, ends_in, open_score_model, output, print};
 use crate::data::{Dataset, scale};
 use crate::eval::{Bound, Terms};
 use crate::nn::{Label, Scorer};
@@ -131,11 +131,10 @@ fn measure(
     let labels: Vec<Label> =
         (0..chain.len()).map(|i| scorer.model.chain_label(i, chain.marginal(i))).collect();
     let gpu = scorer.parameters.values.flat().gpu();
-    let batches = n.div_ceil(batch);
-    let bar = super::drawing::progress(Some((batches * chain.len()) as u64));
+    let batches = batches(n, batch);
+    let bar = super::drawing::progress(Some((batches.len() * chain.len()) as u64));
     let mut bound = Bound::new(chain.clone(), scale(0.0, centered));
-    for first in (0..n).step_by(batch) {
-        let count = batch.min(n - first);
+    for (first, count) in batches {
         let levels = &set.pixels[first * set.image_len()..][..count * set.image_len()];
         let values: Vec<f32> = levels.iter().map(|level| scale(f64::from(*level), centered) as f32).collect();
         let x0 = Tensor::from_slice(gpu, Shape::new(count, set.size, set.size, set.channels), &values)?;

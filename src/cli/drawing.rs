@@ -1,8 +1,8 @@
 //! What all commands share that draw samples: their options, the batches, the progress bar.
 
 use super::film::{Film, FilmArgs};
-use super::open_score_model;
 use super::output::{self, Images};
+use super::{batches, open_score_model};
 use crate::config::{
     Config, ConfigError, CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule,
 };
@@ -87,13 +87,6 @@ impl Drawing {
     pub fn check(&self, n: u32, read: &[&Path]) -> anyhow::Result<()> {
         anyhow::ensure!(n > 0, "-n 0: ask for at least one sample");
         anyhow::ensure!(self.batch > 0, "--batch 0: at least one sample has to be drawn at once");
-        let first = self.first;
-        let last = first.checked_add(n);
-        anyhow::ensure!(
-            last.is_some(),
-            "--first {first}: samples are numbered up to {}; begin before",
-            u32::MAX
-        );
         if let Some(snr) = self.snr {
             anyhow::ensure!(snr.is_finite() && snr >= 0.0, "--snr {snr}: it must be a number from 0 up");
         }
@@ -185,6 +178,12 @@ impl Drawing {
         steps: Option<usize>,
         run: &mut dyn FnMut(Batch, Tensor, &mut Watch<'_>) -> anyhow::Result<Sampled>,
     ) -> anyhow::Result<Drawn<'_>> {
+        let (first, last) = (self.first, self.first.checked_add(n));
+        anyhow::ensure!(
+            last.is_some(),
+            "--first {first}: samples are numbered up to {}; begin before",
+            u32::MAX
+        );
         let taken = Images::bytes(n, shape(config, 1));
         anyhow::ensure!(
             crate::memory::fits(taken),
@@ -192,12 +191,12 @@ impl Drawing {
             Bytes(taken)
         );
         let started = Instant::now();
-        let batches = (0..n).step_by(self.batch as usize);
+        let batches = batches(n as usize, self.batch as usize);
         let bar = progress(steps.map(|steps| (steps * batches.len()) as u64));
         let mut film = self.film.start(steps, config.data.centered);
         let (mut values, mut evaluations, mut acceptance) = (Vec::new(), 0.0, None);
-        for first in batches {
-            let size = self.batch.min(n - first);
+        for (first, size) in batches {
+            let (first, size) = (first as u32, size as u32);
             let draw = Draw { seed: config.seed, first: self.first + first };
             let x = sample::prior(score, shape(config, size), draw)?;
             // The first batch is what a film shows.

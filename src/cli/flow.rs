@@ -2,7 +2,7 @@
 
 use super::classes::{Asked, ClassArgs};
 use super::tensors::Batch;
-use super::{Common, drawing, open_score_model};
+use super::{Common, batches, drawing, open_score_model};
 use crate::config::{Config, Method, Over};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
@@ -146,8 +146,8 @@ impl Flow {
         let n = from.shape.n();
         let mut to = Batch { shape: from.shape, values: Vec::new() };
         let mut evaluations = 0.0;
-        for first in (0..n).step_by(self.batch) {
-            let part = from.part(first, self.batch.min(n - first));
+        for (first, count) in batches(n, self.batch) {
+            let part = from.part(first, count);
             let sampled = self.with(|score| step(score, part.upload(&self.gpu)?))?;
             to.values.extend(sampled.x.read()?);
             evaluations += sampled.evaluations * part.shape.n() as f64 / n as f64;

@@ -2,8 +2,9 @@
 
 use super::flow::{self, Flow};
 use super::tensors::Batch;
-use super::{Common, MODEL, data, decode, input, output};
+use super::{Common, MODEL, data, decode, drawing, input, output};
 use crate::config::Method;
+use crate::gpu::Bytes;
 use crate::sample::{self, Draw};
 use crate::tensor::Shape;
 use anyhow::ensure;
@@ -64,6 +65,13 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let read: Vec<&Path> = args.ends.input.iter().chain([&args.model]).map(PathBuf::as_path).collect();
     output::apart(&read, &args.out)?;
     let flow = Flow::open(common, &args.model, &args.flow)?;
+    let taken = output::Images::bytes(args.steps as u32, drawing::shape(&flow.config, 1));
+    ensure!(
+        crate::memory::fits(taken),
+        "--steps {}: so many images take {}, more than this machine has memory for",
+        args.steps,
+        Bytes(taken)
+    );
     let latents = latents(&flow, args)?;
     let between = Batch {
         shape: latents.shape.with_n(args.steps),

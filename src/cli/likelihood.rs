@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow};
 use super::tensors::{self, Batch, Tensors};
-use super::{Common, MODEL, count, data, extend, input, output, print};
+use super::{Common, MODEL, batches, count, data, extend, input, output, print};
 use crate::data::dequantised;
 use crate::kernels::hutchinson::Probe;
 use crate::random::{Key, Purpose};
@@ -88,8 +88,7 @@ fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
     for draw in 0..args.draws {
         let key = Key::new(seed, Purpose::Dequantisation).at(draw);
         let mut samples = Vec::new();
-        for first in (0..n).step_by(flow.batch) {
-            let count = flow.batch.min(n - first);
+        for (first, count) in batches(n, flow.batch) {
             let one = |i| dequantised(&set, i, key, flow.config.data.centered);
             let values = (first..first + count).flat_map(one).collect();
             let x = Batch { shape: Shape::new(count, set.size, set.size, set.channels), values };
@@ -110,8 +109,7 @@ fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::
     let seed = args.seed.unwrap_or(flow.config.seed);
     let (n, mut z) = (x.shape.n(), Batch { shape: x.shape, values: Vec::new() });
     let (mut samples, mut evaluations) = (Vec::new(), Vec::new());
-    for first in (0..n).step_by(flow.batch) {
-        let count = flow.batch.min(n - first);
+    for (first, count) in batches(n, flow.batch) {
         let given = eps.as_ref().map(|(k, eps)| {
             let values = (0..*k).flat_map(|probe| eps.part(probe * n + first, count).values).collect();
             let own = Batch { shape: x.shape.with_n(k * count), values };

@@ -224,6 +224,11 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// `n` of something, so many at once: the first of each batch, and how many.
+fn batches(n: usize, size: usize) -> impl ExactSizeIterator<Item = (usize, usize)> {
+    (0..n).step_by(size).map(move |first| (first, size.min(n - first)))
+}
+
 /// Whether a file's name ends in `.ending`, in whatever letters.
 fn ends_in(path: &Path, ending: &str) -> bool {
     path.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending))

@@ -239,9 +239,10 @@ pub(super) fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
         }
         None => {}
         Some(_) if folder => {}
-        Some(_) => {
-            bail!("{shown}: samples are written as .png, .npz, or a folder of .png, whose name ends in /")
-        }
+        Some(_) => bail!(
+            "{shown}: samples are written as .{}, or a folder of .png, whose name ends in /",
+            files.join(", .")
+        ),
     }
     writable(path)
 }
@@ -264,7 +265,7 @@ pub(super) fn apart<'a>(
     Ok(())
 }
 
-/// Where a path leads to, however it is spelt.
+/// Where a path leads to, as far as its folder exists.
 fn place(path: &Path) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or(path.to_path_buf());
     let folder = whole.parent().and_then(|folder| folder.canonicalize().ok());

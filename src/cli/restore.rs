@@ -6,7 +6,7 @@ use super::image_input::{Input, read_mask};
 use super::input::floats;
 use super::output::Images;
 use super::tensors::Batch;
-use super::{Common, MODEL, count, ends_in, note};
+use super::{Common, MODEL, batches, count, ends_in, note};
 use crate::config::{self, Measure, PredictorName, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::concat;
@@ -90,7 +90,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
     let problem = Problem::from_toml(&text).with_context(|| format!("{name}"))?;
     let image = !matches!(problem.measure, Measure::RandomProjection { .. } | Measure::Matrix { .. });
-    if let Some(path) = args.measurement.as_ref().filter(|path| !image && ends_in(path, "png")) {
+    if let Some(path) = args.measurement.as_ref().filter(|path| !image && !ends_in(path, "npz")) {
         bail!(
             "--measurement {}: these measurements are no image; name a file that ends in .npz",
             path.display()
@@ -139,7 +139,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
                 let guided = guided(y.clone(), batch.draw)?;
                 return finish(y, sampler.run(&guided, x, batch.draw, watch)?);
             };
-            let (each, draw) = (particles.repeat(&y)?, particles.of(batch.draw)?);
+            let (each, draw) = (particles.repeat(&y)?, particles.of(batch.draw, batch.n as usize)?);
             let x = prior(score, shape(&model.config, each.shape().n() as u32), draw)?;
             let sampled = particles.run(&guided(each, draw)?, x, batch.draw, watch);
             let sampled = match args.particles {
@@ -155,7 +155,8 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         Images::unclamped(y.images()).write(path, drawing.first)?;
     }
     drawing.save(&drawn)?;
-    let Residual { off: residual, given } = residual(&gpu, &*operator, &drawn.images, &y, drawing.batch)?;
+    let Residual { off: residual, given } =
+        residual(&gpu, &*operator, &drawn.images, &y, drawing.batch as usize)?;
     if residual > 1.5 * problem.noise_std + 1e-3 * given {
         note(
             "the restorations are further from the measurements than the noise explains: no pictures near those drawn \
@@ -169,6 +170,9 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         problem.noise_std
     );
     let mut more = serde_json::json!({ "residual": residual, "noise_std": problem.noise_std });
+    if let Some(path) = &args.measurement {
+        more["measurement"] = path.display().to_string().into();
+    }
     if !asked.classes.is_empty() {
         more["classes"] = asked.classes.into();
     }
@@ -269,7 +273,8 @@ fn measurements(
     let images = Input::read_like(&args.input, &model.config.data)?;
     let key = Key::new(model.config.seed, Purpose::Measurement);
     let mut values = Vec::new();
-    for (first, n) in batches(images.samples(), args.drawing.batch) {
+    for (first, n) in batches(images.shape.n(), args.drawing.batch as usize) {
+        let (first, n) = (first as u32, n as u32);
         let image = operator.apply(&images.upload(gpu, first, n, false)?)?;
         let noisy = sde_step(&[(&image, 1.0)], Some((noise_std, key.from(first))))?;
         values.extend(operator.measured(noisy)?.read()?);
@@ -297,25 +302,20 @@ fn residual(
     operator: &dyn Operator,
     images: &Images,
     y: &Input,
-    batch: u32,
+    batch: usize,
 ) -> anyhow::Result<Residual> {
     let one = operator.input();
     let square = |x: &Tensor| anyhow::Ok(x.read()?.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>());
-    let all = (images.values().len() / one.len()) as u32;
+    let all = images.values().len() / one.len();
     let (mut off, mut given) = (0.0, 0.0);
     for (first, n) in batches(all, batch) {
-        let drawn = &images.values()[first as usize * one.len()..][..n as usize * one.len()];
-        let x = Tensor::from_slice(gpu, one.with_n(n as usize), drawn)?;
-        let y = operator.measured(y.upload(gpu, first, n, false)?)?;
+        let drawn = &images.values()[first * one.len()..][..n * one.len()];
+        let x = Tensor::from_slice(gpu, one.with_n(n), drawn)?;
+        let y = operator.measured(y.upload(gpu, first as u32, n as u32, false)?)?;
         off += square(&sde_step(&[(&operator.apply(&x)?, 1.0), (&y, -1.0)], None)?)?;
         given += square(&y)?;
     }
     let ones = Tensor::from_slice(gpu, operator.output(), &vec![1.0; operator.output().len()])?;
-    let measured = square(&operator.measured(ones)?)? * f64::from(all);
+    let measured = square(&operator.measured(ones)?)? * all as f64;
     Ok(Residual { off: (off / measured).sqrt(), given: (given / measured).sqrt() })
-}
-
-/// `n` samples, so many at once: the first of each batch, and how many.
-fn batches(n: u32, batch: u32) -> impl Iterator<Item = (u32, u32)> {
-    (0..n).step_by(batch as usize).map(move |first| (first, batch.min(n - first)))
 }

@@ -88,7 +88,7 @@ impl Problem {
                 ConfigError::Text(format!("kind: {text}"))
             }
             ConfigError::Text(text) if text.contains(", expected ") && text.starts_with("unknown field") => {
-                ConfigError::Text(format!("{text}, `kind` or `noise_std`"))
+                ConfigError::Text(format!("{text}, beside `kind` and `noise_std`"))
             }
             other => other,
         })?;
@@ -181,10 +181,7 @@ mod tests {
             ("factor = 4", "kind is missing"),
             ("kind = 4", "kind = 4: it must be super_resolution, deblur,"),
             ("kind = \"mask\"\nmask = \"left\"\nnoise_sdt = 1", "`noise_sdt`; did you mean `noise_std`?"),
-            (
-                "kind = \"mask\"\nmask = \"left\"\nnoise = 1",
-                "`noise`, expected `mask`, `kind` or `noise_std`",
-            ),
+            ("kind = \"mask\"\nmask = \"left\"\nnoise = 1", "`noise`, expected `mask`, beside `kind` and"),
             ("kind = \"super_resolution\"\nfactor = 99999999999999999999", "line 2: invalid type: integer"),
             ("kind = \"deblur\"\nsigma = 1\nsize = 99999999999", "size = 99999999999: it must be at most"),
             (

@@ -3,6 +3,7 @@
 
 use super::ode::{FlowState, Given, Ode};
 use super::{Draw, Score, Watch, refuse};
+use crate::gpu::Element;
 use crate::kernels::hutchinson::{self, Probe, Probes};
 use crate::kernels::random::Noise;
 use crate::kernels::{Result, concat, inner_product};
@@ -182,13 +183,16 @@ fn probes(x: &Tensor, probing: Probing) -> Result<(Tensor, usize)> {
         // With √D times the unit vectors the mean over D probes is the trace.
         Probing::Exact => {
             let dimensions = shape.with_n(1).len();
+            // What the device cannot hold the host does not begin to make.
+            let stack = Tensor::empty(x.gpu(), shape.with_n(dimensions * shape.n()), Element::F32)?;
             let mut eps = vec![0.0; dimensions * shape.len()];
             for k in 0..dimensions {
                 for i in 0..shape.n() {
                     eps[(k * shape.n() + i) * dimensions + k] = (dimensions as f32).sqrt();
                 }
             }
-            Ok((Tensor::from_slice(x.gpu(), shape.with_n(dimensions * shape.n()), &eps)?, dimensions))
+            stack.write(&eps)?;
+            Ok((stack, dimensions))
         }
     }
 }

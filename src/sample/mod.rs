@@ -33,7 +33,7 @@ pub use heun::Heun;
 pub use impute::{Decoupling, Impute, Side};
 pub use inverse::{Guidance, Guided, Measurement, Twist};
 pub use multistep::Multistep;
-pub use ode::{Ode, remove_noise};
+pub use ode::Ode;
 pub use operator::{Mask, Matrix, Operator, Resampling, System, solve};
 pub use particles::Particles;
 pub use pc::PredictorCorrector;
@@ -101,7 +101,8 @@ pub trait Sampler {
 
 /// What is imposed on the state after every step, known pixels for example.
 pub trait Constraint {
-    /// The state with what is known put in as it is perturbed there, in the end not at all; `key` is for its noise.
+    /// The state `x` `[n, h, w, c]` with what is known put in as it is perturbed at a time of this marginal, in the end not
+    /// at all; `key` is for its noise.
     ///
     /// # Errors
     /// If the device refuses.
@@ -159,11 +160,15 @@ pub fn prior(score: &dyn Score, shape: Shape, draw: Draw) -> Result<Tensor> {
     fill(score.gpu(), shape, draw.key(Purpose::Prior), prior)
 }
 
-/// The mean of the data given the states `x` `[n, h, w, c]` at time `t`, by Tweedie's formula: E[x₀ | x] = (x + s² score) / m.
+/// The mean of the data given the states `x` `[n, h, w, c]` at time `t` from 0 to 1, by Tweedie's formula: E[x₀ | x] =
+/// (x + s² score) / m. Without noise they are the data.
 ///
 /// # Errors
 /// If the device refuses.
 pub fn denoise(score: &dyn Score, x: &Tensor, t: f64) -> Result<Tensor> {
+    if score.sde().marginal_prob(t).std == 0.0 {
+        return Ok(x.clone());
+    }
     let net = score.network(x, &vec![score.label(t); x.shape().n()])?;
     let of = grid::denoiser(score, score.sde().level(t));
     crate::kernels::sde_step::sde_step(&[(x, of.x), (&net, of.net)], None)

@@ -3,7 +3,7 @@
 use super::flow::probability_flow;
 use super::rk45::{self, Solution, System, Tolerance};
 use super::score::Score;
-use super::{Draw, Progress, Sampled, Sampler, Watch};
+use super::{Draw, Progress, Sampled, Sampler, Watch, denoise};
 use crate::config::{Over, Sampling};
 use crate::kernels::hutchinson::{Probe, Probes};
 use crate::kernels::random::Noise;
@@ -81,25 +81,12 @@ impl Sampler for Ode {
         match self.noise_removal {
             false => Ok(Sampled { x: solution.state, evaluations, acceptance: None }),
             true => Ok(Sampled {
-                x: remove_noise(score, &solution.state)?,
+                x: denoise(score, &solution.state, score.sde().sampling_eps())?,
                 evaluations: evaluations + 1.0,
                 acceptance: None,
             }),
         }
     }
-}
-
-/// The last step of reverse diffusion (Song 2021, eq. 46) without its noise, for states at the process's ε.
-///
-/// # Errors
-/// If the device refuses.
-pub fn remove_noise(score: &dyn Score, x: &Tensor) -> Result<Tensor> {
-    let label = score.label(score.sde().sampling_eps());
-    let net = score.network(x, &vec![label; x.shape().n()])?;
-    let step = score.sde().discretize(0);
-    let variance = step.diffusion * step.diffusion;
-    let of_x = 1.0 - step.drift + variance * label.score.x;
-    sde_step(&[(x, of_x), (&net, variance * label.score.net)], None)
 }
 
 /// Probes that stay the same along the flow.

@@ -57,6 +57,7 @@ pub struct Resampling {
     input: Shape,
     output: Shape,
     gram: Option<f64>,
+    scale: f64,
 }
 
 impl Resampling {
@@ -76,7 +77,13 @@ impl Resampling {
         }
         let taps = vec![1.0 / factor as f32; factor];
         let spec = Upfirdn2d { kernel: [taps.clone(), taps], up: 1, down: factor, pad: [0; 4] };
-        Ok(Resampling { output: spec.output(input)?, spec, input, gram: Some((factor as f64).powi(-2)) })
+        Ok(Resampling {
+            output: spec.output(input)?,
+            spec,
+            input,
+            gram: Some((factor as f64).powi(-2)),
+            scale: 1.0,
+        })
     }
 
     /// A filter along rows and columns, an odd number of taps, with zeros beyond the border of an image `[1, h, w, c]`.
@@ -89,10 +96,16 @@ impl Resampling {
             let len = kernel.len();
             return Err(refuse(format!("a filter of {len} taps; on these images it has at most {most}")));
         }
+        // A row is the outer product of the filter with itself.
+        let scale = kernel.iter().map(|tap| tap * tap).sum::<f64>().powi(2);
+        if !SCALES.contains(&scale) {
+            let why = "taps that nearly cancel, so that their sum cannot be made 1; bring another filter";
+            return Err(refuse(why));
+        }
         let taps: Vec<f32> = kernel.iter().map(|tap| *tap as f32).collect();
         let pad = (taps.len() / 2) as isize;
         let spec = Upfirdn2d { kernel: [taps.clone(), taps], up: 1, down: 1, pad: [pad; 4] };
-        Ok(Resampling { output: spec.output(input)?, spec, input, gram: None })
+        Ok(Resampling { output: spec.output(input)?, spec, input, gram: None, scale: scale.max(1.0) })
     }
 }
 
@@ -115,6 +128,10 @@ impl Operator for Resampling {
 
     fn gram(&self) -> Option<f64> {
         self.gram
+    }
+
+    fn scale(&self) -> f64 {
+        self.scale
     }
 }
 
