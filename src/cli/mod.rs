@@ -19,6 +19,7 @@ mod input;
 mod interpolate;
 mod judge;
 mod likelihood;
+mod measuring;
 mod model;
 mod noise_scales;
 mod output;
