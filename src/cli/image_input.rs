@@ -25,7 +25,7 @@ impl Input {
         Input { values, shape, each: 1 }
     }
 
-    /// Reads images of any size (see [`Pictures::read`]), which may be grey where one channel is wanted.
+    /// Reads images of any size (see [`Pictures::read`]); where one channel is wanted, three that are alike pass for it.
     pub fn read(name: &str, channels: usize, data: &Data) -> anyhow::Result<Input> {
         let pictures = Pictures::read(name)?;
         let pictures = if channels == 1 { pictures.grey() } else { pictures };
