@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
 use crate::sample::{Draw, prior, sampler};
 use crate::train::{Event, Metrics, Run, RunOptions, TrainError, Trainer};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,9 @@ pub(super) struct Args {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let config = configuration(args)?;
-    super::output::writable(&args.out.join("config.toml"))?;
+    let out = &args.out;
+    ensure!(out.is_dir() || !out.exists(), "{} is a file; choose another --out", out.display());
+    super::output::writable(&out.join("config.toml"))?;
     let gpu = common.open()?;
     let run = Run::at(&args.out);
     let mut watcher = Watcher::new(common.json, &gpu, &run);
@@ -64,10 +66,10 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
         (Some(path), _) => path.clone(),
         (None, true) => {
             let path = args.out.join("config.toml");
-            anyhow::ensure!(
+            let folder = args.out.display();
+            ensure!(
                 path.exists(),
-                "{} holds no run to resume; leave --resume out",
-                args.out.display()
+                "{folder} holds no run to resume; leave --resume out and name a configuration"
             );
             path
         }
@@ -78,7 +80,15 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     })?;
     let mut set = args.set.clone();
     set.extend(args.seed.map(|seed| format!("seed={seed}")));
-    Config::from_toml(&text, &set).with_context(|| path.display().to_string())
+    Config::from_toml(&text, &set).map_err(|error| {
+        // A message begins with the key that it is about.
+        let message = error.to_string();
+        let about = |set: &String| message.starts_with(set.split('=').next().unwrap_or_default());
+        match message.starts_with("--set") || set.iter().any(about) {
+            true => anyhow::Error::from(error),
+            false => anyhow::Error::from(error).context(path.display().to_string()),
+        }
+    })
 }
 
 /// Shows how training goes: a bar on a terminal, a line now and then elsewhere, JSON lines if asked for.

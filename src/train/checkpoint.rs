@@ -254,21 +254,20 @@ impl Checkpoint {
         let wrong = |what: String| checkpoint_error(&self.path, what);
         let view = file.tensor(name).map_err(|_| wrong(format!("it holds no tensor {name}")))?;
         if view.dtype() != Dtype::F32 || view.shape() != shape {
-            let what = format!("{name} is {:?} {:?}, expected F32 {shape:?}", view.dtype(), view.shape());
+            let is = format!("{:?} {:?}", view.dtype(), view.shape());
+            let what = format!("{name} is {is}, and its configuration says F32 {shape:?}");
             return Err(wrong(what));
         }
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
         match values.iter().all(|v| v.is_finite()) {
             true => Ok(values),
-            false => {
-                Err(wrong(format!("{name} holds numbers that are not finite; name an earlier checkpoint")))
-            }
+            false => Err(wrong(format!("{name} holds numbers that are not finite"))),
         }
     }
 }
 
 fn damaged(error: SafeTensorError) -> String {
-    format!("it is truncated or no safetensors file ({error}); name another checkpoint")
+    format!("it is truncated or no safetensors file ({error})")
 }
 
 fn checkpoint_error(path: &Path, what: String) -> TrainError {

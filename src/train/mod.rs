@@ -40,7 +40,7 @@ pub enum TrainError {
         remedy: &'static str,
     },
     /// A file is not a checkpoint of ours.
-    #[error("{path}: {what}")]
+    #[error("{path}: {what}; name another checkpoint")]
     Checkpoint {
         /// The file.
         path: String,

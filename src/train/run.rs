@@ -168,6 +168,9 @@ impl Run {
                 "--steps {asked}: {folder} has made {made} steps already; ask for more, or train to another --out"
             )));
         }
+        if trainer.step > 0 {
+            self.tidy(trainer.step)?;
+        }
         watch(Event::Start { step: trainer.step, steps })?;
         let mut since = (Instant::now(), trainer.step);
         let first = trainer.step;
@@ -227,7 +230,7 @@ impl Run {
     fn reopen(&self, gpu: &Gpu, config: &Config, newest: &Path) -> Result<Trainer, TrainError> {
         let checkpoint = Checkpoint::read(newest).map_err(|error| match error {
             TrainError::Checkpoint { path, what } => {
-                TrainError::Run(format!("{path}: {what}, or remove it to go on from the one before"))
+                TrainError::Run(format!("{path}: {what}; remove it to go on from the one before"))
             }
             other => other,
         })?;
@@ -237,9 +240,6 @@ impl Run {
                 "{folder} was begun with {begun}; resume with that, or train to another --out"
             )));
         }
-        sweep(&self.folder);
-        sweep(&self.checkpoints());
-        self.forget_after(checkpoint.step())?;
         checkpoint.trainer(gpu, config)
     }
 
@@ -280,13 +280,16 @@ impl Run {
         Ok(row)
     }
 
-    /// Drops the rows of steps that a resumed run will make again.
-    fn forget_after(&self, step: u64) -> Result<(), TrainError> {
+    /// Drops what was left half written, and the rows of steps that a run resumed from `step` will make again.
+    fn tidy(&self, step: u64) -> Result<(), TrainError> {
+        sweep(&self.folder);
+        sweep(&self.checkpoints());
         let path = self.metrics();
-        let text = match std::fs::read_to_string(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Metrics::HEADER.to_string(),
+        let text = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Metrics::HEADER.into(),
             read => read.map_err(|e| file_error(&path, e))?,
         };
+        let text = String::from_utf8_lossy(&text);
         let kept = text.lines().enumerate().filter(|(i, line)| {
             let made = line.split(',').next().and_then(|step| step.parse::<u64>().ok());
             // A row that a full disk cut off is none.
