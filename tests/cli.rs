@@ -159,9 +159,15 @@ fn a_run_does_not_go_back_and_a_missing_or_broken_newest_checkpoint_costs_no_mor
         command.args(["train", "--resume", "--steps", steps, "--out"]).arg(&run);
         command
     };
+    // A row after the checkpoint, as a run that is killed leaves one, and what is no text: a refusal touches neither.
+    let rows = std::fs::read(run.join("metrics.csv")).expect("rows");
+    let more = [&rows[..], b"25,1,1,1,1,1,1\n\xff\n"].concat();
+    std::fs::write(run.join("metrics.csv"), &more).expect("rows");
     let message = refuse(&mut resume("19"));
     assert!(message.contains("--steps 19") && message.contains("has made 20 steps already"), "{message}");
+    assert!(std::fs::read(run.join("metrics.csv")).expect("rows") == more);
     succeed(&mut resume("20"));
+    assert!(std::fs::read(run.join("metrics.csv")).expect("rows") == rows);
     // Killed before its first checkpoint, it begins again.
     let begun = folder.path().join("begun");
     std::fs::create_dir_all(begun.join("checkpoints")).expect("a folder");
@@ -429,6 +435,11 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
     }
     let message = refuse(&mut train(&out, &["sampling.method=ald", "training.sde=vpsde"]));
     assert!(message.contains("sampling.method = ald: annealed Langevin dynamics runs on"), "{message}");
+    // What --set says is not the file's doing.
+    let message = refuse(&mut train(&out, &["optim.lr=nan"]));
+    assert!(message.starts_with("error: optim.lr = NaN: "), "{message}");
+    let message = refuse(&mut train(Path::new("Cargo.toml"), &[]));
+    assert!(message.contains("Cargo.toml is a file; choose another --out"), "{message}");
     let message = refuse(tweedie().args(["train", "no-such.toml", "--out"]).arg(&out));
     assert!(message.contains("no-such.toml cannot be read"), "{message}");
     let message = refuse(tweedie().args(["train", "--resume", "--out"]).arg(&out));
@@ -605,6 +616,7 @@ fn usage_errors_are_one_line() {
         (&["sample", "runs/digits", "--out", "s.png", "--sampler", "huen"], "possible values"),
         (&["likelihood", "runs/digits", "--exact", "--probes", "2"], "cannot be used with"),
         (&["likelihood", "runs/digits", "-n", "-1"], "'-1' for '-n <N>': -1 is not in"),
+        (&["bench", "kernels", "--only"], "a value is required for '--only <TEXT>'"),
         (&["noise-scales", "--images", "-1"], "'-1' for '--images <N>': -1 is not in"),
         (&["noise-scales", "--steps-each", "99999999999"], "99999999999 is not in 1..=65535"),
         // An option is not the value of the one before it.
@@ -675,7 +687,7 @@ fn arrays_whose_extents_are_not_what_they_hold_are_refused() {
         ("(4294967296, 4294967296, 1, 1)", &[][..], "it holds 0 numbers"),
         ("(4611686018427387905, 8, 8, 1)", &zeros, "it holds 64 numbers"),
         ("(0, 8, 8, 1)", &[], "it is empty, [0, 8, 8, 1]"),
-        ("(2, 8, 8, 1)", &zeros, "cannot be read"),
+        ("(2, 8, 8, 1)", &zeros, "it holds fewer numbers than its header says"),
         ("(8, 8)", &zeros, "`samples` has 2 axes, not 4"),
         ("(1, 8, 8, 1)", &[255.0; 64], "some values are not in [0, 1]"),
     ] {

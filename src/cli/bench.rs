@@ -70,11 +70,15 @@ fn roofline(common: &Common, gpu: &Gpu) -> anyhow::Result<()> {
 }
 
 fn kernels(common: &Common, gpu: &Gpu, only: Option<&str>) -> anyhow::Result<()> {
-    let top = ceilings(gpu)?;
     let wanted =
         |case: &Case| only.is_none_or(|text| format!("{} {}", case.family, case.name).contains(text));
     let cases: Vec<Case> = cases(gpu)?.into_iter().filter(wanted).collect();
-    anyhow::ensure!(!cases.is_empty(), "no case contains `{}`", only.unwrap_or_default());
+    anyhow::ensure!(
+        !cases.is_empty(),
+        "no case contains `{}`; without --only all are named",
+        only.unwrap_or_default()
+    );
+    let top = ceilings(gpu)?;
     if !common.json {
         print(format!("{:58} {:>12} {:>18} {:>10}", "kernel", "time", "rate", "of ceiling"))?;
     }

@@ -113,6 +113,8 @@ fn with_config(
 }
 
 fn export_safetensors(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
+    let folder = &args.folder;
+    ensure!(folder.is_dir() || !folder.exists(), "{} is a file; choose a folder", folder.display());
     let checkpoint = open_model(&args.source)?;
     let registry = ScoreModel::build(checkpoint.config())?.registry;
     let (path, config) = (args.folder.join(EXPORTED), args.folder.join("config.toml"));

@@ -80,7 +80,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     };
     let distance = frechet_distance(
         &moments(&samples, &args.samples.display().to_string())?,
-        &moments(&reference, "the data")?,
+        &moments(&reference, name)?,
     );
     let count = |set: &[f64]| set.len() / dimensions;
     let copied = train.as_ref().map(|set| {

@@ -129,7 +129,7 @@ pub(super) fn read_npz(path: &Path) -> anyhow::Result<(Shape, Vec<f32>)> {
     let read = || -> anyhow::Result<(Shape, Vec<f32>)> {
         let file = std::io::BufReader::new(std::fs::File::open(path)?);
         let mut archive = zip::ZipArchive::new(file)?;
-        let entry = archive.by_name("samples.npy").context("it holds no array `samples`")?;
+        let entry = archive.by_name("samples.npy").ok().context("it holds no array `samples`")?;
         let array = npyz::NpyFile::new(entry)?;
         let (shape, values) = floats(array)?;
         let shape = <[usize; 4]>::try_from(shape);
@@ -137,9 +137,14 @@ pub(super) fn read_npz(path: &Path) -> anyhow::Result<(Shape, Vec<f32>)> {
         Ok((Shape(shape), values.into_iter().map(|v| v as f32).collect()))
     };
     read().with_context(|| {
-        format!("{} cannot be read; it should be written by `tweedie sample --out F.npz`", path.display())
+        format!(
+            "{} cannot be read; it should hold `samples` as `tweedie sample --out F.npz` writes it",
+            path.display()
+        )
     })
 }
+
+const CUT_OFF: &str = "it holds fewer numbers than its header says; bring it whole";
 
 /// An array's extents and its numbers, at least one, in order.
 pub(super) fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Result<(Vec<usize>, Vec<f64>)> {
@@ -148,8 +153,8 @@ pub(super) fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Resul
     let by_columns = array.order() == npyz::Order::Fortran && array.shape().len() > 1;
     ensure!(!by_columns, "it is stored column by column; save it as numpy.ascontiguousarray makes it");
     let values: Vec<f64> = match kind.trim_matches('\'') {
-        "<f4" => array.into_vec::<f32>()?.into_iter().map(f64::from).collect(),
-        "<f8" => array.into_vec::<f64>()?,
+        "<f4" => array.into_vec::<f32>().context(CUT_OFF)?.into_iter().map(f64::from).collect(),
+        "<f8" => array.into_vec::<f64>().context(CUT_OFF)?,
         _ => bail!("its numbers are of type {kind}, and not float32 or float64"),
     };
     ensure!(values.iter().all(|v| v.is_finite()), "some of its numbers are not finite");

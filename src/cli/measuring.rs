@@ -46,6 +46,9 @@ fn read_rows(path: &Path, input: Shape) -> anyhow::Result<Vec<f64>> {
     Ok(values)
 }
 
+/// No row that is taken makes more of a picture, and single precision can square it.
+const MOST: f32 = 1e9;
+
 /// Measurements from a file, as many numbers each as the operator makes.
 pub(super) fn read(name: &str, operator: &dyn Operator, data: &Data) -> anyhow::Result<Input> {
     let expected = operator.output();
@@ -58,6 +61,10 @@ pub(super) fn read(name: &str, operator: &dyn Operator, data: &Data) -> anyhow::
         "{name} holds {} numbers each, a measurement has {}{hint}",
         told(is),
         told(expected)
+    );
+    ensure!(
+        y.images().values.iter().all(|v| v.abs() <= MOST),
+        "{name} holds numbers beyond {MOST:e}; measurements are of images in [0, 1]"
     );
     Ok(y)
 }

@@ -43,6 +43,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let levels = if centered { 2.0 / 255.0 } else { 1.0 / 255.0 };
     let compared = args.images.min(set.len());
     let sigma_max = levels * largest_distance(&set, compared);
+    ensure!(sigma_max > 0.0, "{}: its images are all the same; distances need two that differ", args.data);
     ensure!(
         sigma_max > args.sigma_min,
         "--sigma-min {}: it must be below the largest distance between two images, {sigma_max:.4}",

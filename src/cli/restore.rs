@@ -248,7 +248,7 @@ fn report(
     }
     let shown = if *off < 1e-3 { format!("{off:.1e}") } else { format!("{off:.4}") };
     let what = count(drawn.n, "restoration");
-    let what = format!("{what} whose measurements are {shown} from those given (rms; noise {noise_std})");
+    let what = format!("{what} whose measurements are {shown} from those given (rms; noise {noise_std:?})");
     let mut more = serde_json::json!({ "residual": off, "noise_std": noise_std });
     if let Some(path) = &args.measurement {
         more["measurement"] = path.display().to_string().into();

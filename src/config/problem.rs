@@ -70,7 +70,7 @@ impl Problem {
                 return Err(refuse("noise_std", said, "it must be a number from 0 up"));
             }
         };
-        within("noise_std", noise_std, 0.0..f64::INFINITY, "a number from 0 up")?;
+        within("noise_std", noise_std, 0.0..1e3, "a number from 0 to below 1000: images are in [0, 1]")?;
         let kind = match table.remove("kind") {
             Some(toml::Value::String(kind)) => kind,
             Some(other) => return Err(refuse("kind", other.to_string(), format!("it must be {KINDS}"))),
@@ -134,7 +134,7 @@ impl Measure {
         }
         let (sum, size) = (taps.iter().sum::<f64>(), taps.iter().map(|tap| tap.abs()).sum::<f64>());
         if !size.is_finite() {
-            return Err(refuse("kernel", taps, "its taps must be numbers"));
+            return Err(refuse("kernel", taps, "its taps and their sum must be finite numbers"));
         }
         // What is left of taps that cancel is rounding.
         if sum.abs() <= 1e-6 * size {
@@ -173,6 +173,10 @@ mod tests {
             ("kind = \"super_resolution\"\nfactor = 0", "factor = 0"),
             ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = -1", "noise_std = -1"),
             ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = \"much\"", "noise_std = much"),
+            (
+                "kind = \"super_resolution\"\nfactor = 4\nnoise_std = 1e30",
+                "it must be a number from 0 to below 1000",
+            ),
             ("kind = \"super_resolution\"\nfactr = 4", "factr"),
             ("kind = \"super_resolution\"\nfactor = \"much\"", "factor: invalid type"),
             ("kind = \"random_projection\"\nrows = 4\nseed = -1", "seed: invalid value"),
@@ -188,7 +192,7 @@ mod tests {
                 "kind = \"deblur\"\nsigma = 1\nsize = 9223372036854775807",
                 "size = 9223372036854775807: it must",
             ),
-            ("kind = \"deblur\"\nkernel = [1, nan, 1]", "its taps must be numbers"),
+            ("kind = \"deblur\"\nkernel = [1, nan, 1]", "its taps and their sum must be finite"),
             ("kind = \"deblur\"\nsigma = 1", "sigma and size"),
             ("kind = \"deblur\"\nsigma = 1\nsize = 4", "size = 4: a filter has an odd number of taps"),
             ("kind = \"deblur\"\nkernel = [1, 2]", "kernel = [1.0, 2.0]: a filter has an odd"),
