@@ -66,6 +66,7 @@ fn with_the_exact_score_of_a_gaussian_the_bound_is_above_the_likelihood_by_what_
     }
     // The last state says nothing, the first one everything.
     assert!(bound.distortion(0) < 3.0 && bound.distortion(199) > 10.0);
+    assert!((0..200).all(|i| bound.distortion(i) <= 255.0));
 }
 
 #[test]

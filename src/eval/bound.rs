@@ -1,6 +1,5 @@
 //! DDPM's variational bound of data (Ho 2020, eq. 5): term by term, and as rate against distortion.
 
-use crate::kernels::inner_product::{inner_product, lanes};
 use crate::kernels::random::{Distribution, Noise, fill};
 use crate::kernels::score_matching::{self, Coefficients};
 use crate::kernels::sde_step::{Factors, sde_step_each};
@@ -22,6 +21,8 @@ pub struct Bound {
     prior: Vec<f64>,
     /// ‖ε − ε_θ‖² at each step, of each image.
     errors: Vec<Vec<f64>>,
+    /// ‖x₀ − x̂₀‖² at each step, of all images.
+    distortions: Vec<f64>,
     /// L_0 of each image, in nats.
     decoder: Vec<f64>,
 }
@@ -52,8 +53,8 @@ impl Terms {
 impl Bound {
     /// Of no images yet, `low` being the smallest grey level in the model's range.
     pub fn new(chain: Chain, low: f64) -> Bound {
-        let errors = vec![Vec::new(); chain.len()];
-        Bound { chain, low, dimensions: 0, prior: Vec::new(), errors, decoder: Vec::new() }
+        let (errors, distortions) = (vec![Vec::new(); chain.len()], vec![0.0; chain.len()]);
+        Bound { chain, low, dimensions: 0, prior: Vec::new(), errors, distortions, decoder: Vec::new() }
     }
 
     /// Adds images `[n, h, w, c]` in the model's range, at every step of the chain with noise of `key`. `labels` are those
@@ -71,8 +72,9 @@ impl Bound {
     ) -> Result<()> {
         let shape = x0.shape();
         self.dimensions = shape.with_n(1).len();
-        let norms = lanes(&inner_product(x0, x0)?)?;
-        self.prior.extend(norms.iter().map(|norm| self.chain.prior_divergence(self.dimensions, *norm)));
+        let levels: Vec<f64> = host(x0)?;
+        let norms = squares(&levels, self.dimensions);
+        self.prior.extend(norms.into_iter().map(|norm| self.chain.prior_divergence(self.dimensions, norm)));
         for (i, label) in labels.iter().enumerate() {
             let marginal = self.chain.marginal(i);
             let z = fill(x0.gpu(), shape, key.at(i as u32), Distribution::Normal { std: 1.0 })?;
@@ -84,26 +86,29 @@ impl Bound {
             let residual = label.residual(marginal);
             let factors = Factors::new(&[residual.z, residual.out, residual.x0], 0.0);
             let error = sde_step_each(&[&z, &out, x0], &vec![factors; shape.n()], None)?;
-            self.errors[i].extend(lanes(&inner_product(&error, &error)?)?);
+            let error = host(&error)?;
+            self.errors[i].extend(squares(&error, self.dimensions));
+            // x̂₀ is s / m of the noise's error from x₀.
+            let estimates: Vec<f64> = levels
+                .iter()
+                .zip(&error)
+                .map(|(x0, error)| x0 + marginal.std / marginal.mean * error)
+                .collect();
+            let off = |(x0, estimate): (&f64, &f64)| (x0 - estimate.clamp(self.low, 1.0)).powi(2);
+            self.distortions[i] += levels.iter().zip(&estimates).map(off).sum::<f64>();
             if i == 0 {
-                self.decode(x0, &error)?;
+                self.decode(&levels, &estimates);
             }
             watch();
         }
         Ok(())
     }
 
-    /// L_0: the decoder's mean is x̂₀, which is s / m of the noise's error from x₀.
-    fn decode(&mut self, x0: &Tensor, error: &Tensor) -> Result<()> {
-        let marginal = self.chain.marginal(0);
-        let (x0, error) = (x0.read().map_err(KernelError::from)?, error.read().map_err(KernelError::from)?);
-        let cost = |(level, error): (&f32, &f32)| {
-            let mean = f64::from(*level) + marginal.std / marginal.mean * f64::from(*error);
-            self.chain.decode(f64::from(*level), mean, self.low)
-        };
-        let costs: Vec<f64> = x0.iter().zip(&error).map(cost).collect();
+    /// L_0: the decoder's mean is x̂₀.
+    fn decode(&mut self, levels: &[f64], estimates: &[f64]) {
+        let cost = |(level, mean): (&f64, &f64)| self.chain.decode(*level, *mean, self.low);
+        let costs: Vec<f64> = levels.iter().zip(estimates).map(cost).collect();
         self.decoder.extend(costs.chunks(self.dimensions).map(|image| image.iter().sum::<f64>()));
-        Ok(())
     }
 
     /// The terms with reverse steps of a variance.
@@ -139,13 +144,22 @@ impl Bound {
         self.errors[i].iter().map(|error| weight * error + constant).collect()
     }
 
-    /// How far x̂₀ is from x₀ at a step: the root of the mean square over pixels and images, in grey levels of 0 to 255
-    /// (Ho 2020, section 4.3).
+    /// How far x̂₀, cut off to the range of images, is from x₀ at a step: the root of the mean square over pixels and images,
+    /// in grey levels of 0 to 255 (Ho 2020, section 4.3).
     pub fn distortion(&self, i: usize) -> f64 {
-        let marginal = self.chain.marginal(i);
-        let square = mean(&self.errors[i]) / self.dimensions as f64;
-        255.0 / (1.0 - self.low) * marginal.std / marginal.mean * square.sqrt()
+        let square = self.distortions[i] / (self.prior.len() * self.dimensions) as f64;
+        255.0 / (1.0 - self.low) * square.sqrt()
     }
+}
+
+/// What is in a tensor.
+fn host(x: &Tensor) -> Result<Vec<f64>> {
+    Ok(x.read().map_err(KernelError::from)?.into_iter().map(f64::from).collect())
+}
+
+/// ‖x‖² of each image.
+fn squares(values: &[f64], dimensions: usize) -> Vec<f64> {
+    values.chunks(dimensions).map(|image| image.iter().map(|v| v * v).sum()).collect()
 }
 
 fn mean(values: &[f64]) -> f64 {
