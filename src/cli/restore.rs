@@ -243,7 +243,7 @@ fn report(
     if *off > 1.5 * noise_std + 1e-3 * given {
         note(
             "the restorations are further from the measurements than the noise explains: no pictures near those drawn \
-             measure so; are the measurements, what was measured and noise_std right?",
+             measure so; are the measurements, what was measured and noise_std right, and --steps enough?",
         );
     }
     let shown = if *off < 1e-3 { format!("{off:.1e}") } else { format!("{off:.4}") };

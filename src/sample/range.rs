@@ -16,8 +16,8 @@ const POWERS: usize = 30;
 
 /// How often the aim is moved nearer to what was given, where pictures cannot measure as it says.
 const CORRECTIONS: usize = 3;
-/// How much further than the noise is within it, for the descent comes near and does not arrive.
-const SLACK: f64 = 1.005;
+/// How far within the noise a picture is aimed at, for the descent comes near and does not arrive.
+const INSIDE: f64 = 0.995;
 
 /// Moves images `[n, h, w, c]` that were drawn given a measurement of each into `range`. Cutting values off moves what is
 /// measured of an image by as much as it moves the image; this finds a picture near by where it need not, by descending from
@@ -41,10 +41,10 @@ pub fn into_range(measurement: &Measurement<'_>, x: &Tensor, range: (f32, f32)) 
         let squares = squares(&sde_step(&[(image, 1.0), (&given, -1.0)], None)?)?;
         Ok(squares.into_iter().map(f64::sqrt).collect())
     };
-    // How much is kept of what is further than `most`.
-    let kept = |distance: f64, most: f64| if distance > most { radius / distance } else { 1.0 };
+    // How much is kept of a distance, all of it within the noise.
+    let kept = |distance: f64| if distance > radius { INSIDE * radius / distance } else { 1.0 };
     let drawn = operator.apply(x)?;
-    let shares: Vec<f64> = distances(&drawn)?.into_iter().map(|d| kept(d, radius)).collect();
+    let shares: Vec<f64> = distances(&drawn)?.into_iter().map(kept).collect();
     let mut aim = mix(&drawn, &given, &shares)?;
     // A little below 1 / L: the norm is found from below.
     let descent = Descent { operator: *operator, range, step: 0.9 / square_of_norm(*operator, x)? };
@@ -52,7 +52,7 @@ pub fn into_range(measurement: &Measurement<'_>, x: &Tensor, range: (f32, f32)) 
     for _ in 0..CORRECTIONS {
         let (off, room) = (distances(&operator.apply(&x)?)?, distances(&aim)?);
         // One that aims at what was given has come as near as it can.
-        let share = |(off, room): (f64, f64)| if room > 0.0 { kept(off, SLACK * radius) } else { 1.0 };
+        let share = |(off, room): (f64, f64)| if room > 0.0 { kept(off) } else { 1.0 };
         let shares: Vec<f64> = off.into_iter().zip(room).map(share).collect();
         if shares.iter().all(|share| *share == 1.0) {
             break;
