@@ -736,6 +736,8 @@ fn every_published_noise_scale_of_the_digits_can_be_pasted_into_a_configuration(
     // In [−1, 1] distances are twice as large.
     assert!((report["sigma_max"].as_f64().expect("a number") - 2.0 * sigma_max).abs() < 1e-3);
     assert_eq!(report["of"], 1437);
+    // Half a level of 24 more or less is 0.03.
+    assert!((report["overlap"].as_f64().expect("a number") - 0.5668).abs() < 0.03);
     for sigma in ["7", "1e-300", "0", "NaN"] {
         let message = refuse(tweedie().args(["noise-scales", "--sigma-min", sigma]));
         assert!(message.contains(&format!("--sigma-min {sigma}")), "{message}");

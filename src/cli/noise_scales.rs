@@ -56,7 +56,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if common.json {
         return print(serde_json::json!({
             "sigma_max": ladder.sigma_max, "sigma_min": ladder.sigma_min, "num_scales": ladder.levels,
-            "ratio": ladder.ratio(), "ald_eps": eps, "n_steps_each": args.steps_each, "variance": variance,
+            "ratio": ladder.ratio(), "overlap": ladder.overlap(set.image_len()), "ald_eps": eps, "n_steps_each": args.steps_each, "variance": variance,
             "images": compared, "of": set.len(),
         }));
     }
@@ -71,7 +71,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
          # 1: the largest distance between two of {of}.\n\
          sigma_max = {:.4}\n\
          sigma_min = {}\n\
-         # 2: neighbours overlap by {}, γ = {:.5}.\n\
+         # 2: neighbours overlap by {:.4}, γ = {:.5}.\n\
          num_scales = {}\n\
          # 3: the network's output is divided by σ.\n\
          scale_by_sigma = true\n\
@@ -83,7 +83,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
          ald_eps = {eps:.3e}",
         ladder.sigma_max,
         ladder.sigma_min,
-        args.overlap,
+        ladder.overlap(set.image_len()),
         ladder.ratio(),
         ladder.levels,
         args.steps_each,

@@ -28,6 +28,11 @@ impl Ladder {
     pub fn ratio(&self) -> f64 {
         (self.sigma_max / self.sigma_min).powf(1.0 / (self.levels - 1) as f64)
     }
+
+    /// What its neighbours overlap by: with so many whole levels about what was asked for.
+    pub fn overlap(&self, dimensions: usize) -> f64 {
+        overlap(self.ratio(), dimensions)
+    }
 }
 
 /// The mass that N(0, σᵢ² I) has where N(0, (γ σᵢ)² I) has nearly all of its own: three standard deviations of the norm to either
