@@ -180,6 +180,8 @@ impl Run {
             if trainer.step == 1 {
                 // What cannot run has failed by now: nothing is left of it.
                 gpu.synchronize()?;
+                // Another run may have been begun here meanwhile.
+                self.check(options)?;
                 self.found(config)?;
             }
             if trainer.step == first + 1 {
@@ -290,6 +292,12 @@ impl Run {
             read => read.map_err(|e| file_error(&path, e))?,
         };
         let text = String::from_utf8_lossy(&text);
+        if !text.is_empty() && !text.starts_with(Metrics::HEADER) {
+            let path = path.display();
+            let what =
+                "it does not begin with the header that it was given; move it away to go on without its rows";
+            return Err(TrainError::Run(format!("{path}: {what}")));
+        }
         let kept = text.lines().enumerate().filter(|(i, line)| {
             let made = line.split(',').next().and_then(|step| step.parse::<u64>().ok());
             // A row that a full disk cut off is none.
