@@ -168,6 +168,13 @@ fn a_run_does_not_go_back_and_a_missing_or_broken_newest_checkpoint_costs_no_mor
     assert!(std::fs::read(run.join("metrics.csv")).expect("rows") == more);
     succeed(&mut resume("20"));
     assert!(std::fs::read(run.join("metrics.csv")).expect("rows") == rows);
+    // Rows that are another's are not dropped.
+    let others = String::from_utf8(rows.clone()).expect("text").replace(',', ";");
+    std::fs::write(run.join("metrics.csv"), &others).expect("rows");
+    let message = refuse(&mut resume("21"));
+    assert!(message.contains("metrics.csv: it does not begin with the header"), "{message}");
+    assert!(std::fs::read(run.join("metrics.csv")).expect("rows") == others.as_bytes());
+    std::fs::write(run.join("metrics.csv"), &rows).expect("rows");
     // Killed before its first checkpoint, it begins again.
     let begun = folder.path().join("begun");
     std::fs::create_dir_all(begun.join("checkpoints")).expect("a folder");
@@ -519,6 +526,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--class", "-1"], "was trained without classes"),
         (vec!["--out", "x/s.png", "--out", "./x/s.png"], "x/s.png and ./x/s.png are one output"),
         (vec!["--out", out, "--trajectory", out], "are one output; give each a name of its own"),
+        (vec!["--out", "x/", "--trajectory", "x/00000.png"], "are one output; give each a name of its own"),
         (vec!["--out", out, "--rtol", "0"], "--rtol 0"),
         (vec!["--out", out, "--atol", "-1"], "--atol -1"),
         (vec!["--out", out, "--churn", "nan"], "--churn"),

@@ -211,13 +211,20 @@ fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
     }
     // What is read is never replaced, however it is spelt.
     let before = std::fs::read(&half).expect("a picture");
-    for (input, mask, out) in
-        [(&half, "left", folder.path().join("./h.png")), (&half, &white[..], folder.path().join("w.png"))]
-    {
+    for (input, mask, out) in [
+        (&half, "left", folder.path().join("./h.png")),
+        (&half, &white[..], folder.path().join("w.png")),
+        (&half, "left", folder.path().to_path_buf()),
+    ] {
         let message = refuse(&mut command("inpaint", trained(), &["--in", input, "--mask", mask], &out));
         assert!(message.contains("is what is read; name another place to write to"), "{message}");
     }
     assert!(std::fs::read(&half).expect("a picture") == before);
+    // What is drawn from a model may lie beside it, and be drawn again.
+    let beside = trained().join("beside.png");
+    for _ in 0..2 {
+        succeed(&mut command("sample", trained(), &["-n", "1"], &beside));
+    }
 }
 
 #[test]

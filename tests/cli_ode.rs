@@ -300,6 +300,11 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
         let message = refuse(command.arg(args[0]).arg(trained()).args(&args[1..]));
         assert!(message.contains(expected), "{args:?}: {message}");
     }
+    // A model's own files are read with it.
+    let of_model = trained().join("checkpoints/step-00000020.safetensors");
+    let mut encode = tweedie();
+    encode.arg("encode").arg(trained()).args(["--in", &good, "--out"]).arg(&of_model);
+    assert!(refuse(&mut encode).contains("is what is read; name another place"));
     for (args, expected) in [
         (["--probes", "0"], "--probes 0"),
         (["--draws", "0"], "--draws 0"),

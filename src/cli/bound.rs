@@ -49,6 +49,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.terms {
         ensure!(ends_in(path, "csv"), "--terms {}: the terms are written as .csv", path.display());
         output::check_file(path)?;
+        output::apart(&[&args.model], [path])?;
     }
     let checkpoint = open_score_model(&args.model)?;
     let config = checkpoint.config();

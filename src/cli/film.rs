@@ -12,7 +12,7 @@ pub(super) struct FilmArgs {
     /// Also write the reverse process as an animation
     #[arg(long, value_name = "F.gif")]
     animate: Option<PathBuf>,
-    /// Also write the reverse process as a strip: a row for each sample, a column for each time
+    /// Also write the reverse process as a strip: a row for each sample, the first eight of a batch, and a column for each time
     #[arg(long, value_name = "F.png")]
     trajectory: Option<PathBuf>,
     /// What they show: the state, the data that the model predicts from it, or both side by side [default: state]

@@ -256,13 +256,28 @@ pub(super) fn apart<'a>(
     let mut written: Vec<(PathBuf, &Path)> = Vec::new();
     for path in outputs {
         let (place, shown) = (place(path), path.display());
-        ensure!(!read.contains(&place), "{shown} is what is read; name another place to write to");
-        if let Some((_, other)) = written.iter().find(|(taken, _)| *taken == place) {
+        let replaced = read.iter().any(|input| covers(&place, input) || is_part(&place, input));
+        ensure!(!replaced, "{shown} is what is read; name another place to write to");
+        if let Some((_, other)) = written.iter().find(|(a, _)| covers(a, &place) || covers(&place, a)) {
             bail!("{} and {shown} are one output; give each a name of its own", other.display());
         }
         written.push((place, path));
     }
     Ok(())
+}
+
+/// Whether what is written to a place may be written over a file: in its place, or as one of the pictures of a folder.
+fn covers(output: &Path, file: &Path) -> bool {
+    output == file || ends_in(file, "png") && file.parent() == Some(output)
+}
+
+/// Whether a file is there and read with the folder that it is in: every file of pictures, and of a model all but what is drawn
+/// from it.
+fn is_part(file: &Path, folder: &Path) -> bool {
+    let model =
+        ["config.toml", "config.json", "model_index.json"].iter().any(|name| folder.join(name).exists());
+    let drawn = ["png", "npz", "gif"].iter().any(|ending| ends_in(file, ending));
+    file.is_file() && file != folder && file.starts_with(folder) && !(model && drawn)
 }
 
 /// Where a path leads to, as far as its folder exists.

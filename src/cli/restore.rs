@@ -117,6 +117,9 @@ fn problem(args: &Args) -> anyhow::Result<Problem> {
     output::apart(&read, drawing.paths().chain(&args.measurement))?;
     let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
     let problem = Problem::from_toml(&text).with_context(|| format!("{name}"))?;
+    if let Measure::Mask { mask: file } = &problem.measure {
+        output::apart(&[Path::new(file)], drawing.paths().chain(&args.measurement))?;
+    }
     let image = !matches!(problem.measure, Measure::RandomProjection { .. } | Measure::Matrix { .. });
     if let Some(path) = &args.measurement {
         output::check(path, &["png", "npz"])?;
