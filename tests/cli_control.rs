@@ -220,6 +220,13 @@ fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
         assert!(message.contains("is what is read; name another place to write to"), "{message}");
     }
     assert!(std::fs::read(&half).expect("a picture") == before);
+    // A mask that is a side is no file: its name may be an output's.
+    let problem = problem(folder.path(), "kind = \"mask\"\nmask = \"left\"\nnoise_std = 0.05");
+    let args = ["--problem", &problem, "--in", "data:digits:4", "--simulate", "--particles", "1"];
+    for _ in 0..2 {
+        let mut beside = command("restore", trained(), &args, Path::new("left"));
+        succeed(beside.current_dir(folder.path()));
+    }
     // What is drawn from a model may lie beside it, and be drawn again.
     let beside = trained().join("beside.png");
     for _ in 0..2 {

@@ -75,7 +75,7 @@ pub(super) struct Drawing {
     /// Which weights
     #[arg(long, value_enum, default_value_t = Weights::Ema)]
     pub weights: Weights,
-    /// Samples that are drawn at once; it changes nothing but speed and memory, and that films show none but the first so many
+    /// Samples that are drawn at once; it changes nothing but speed and memory, and how many a film shows
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub batch: u32,
     #[command(flatten)]

@@ -80,6 +80,11 @@ impl Input {
     }
 }
 
+/// The file of a mask, if it is no side.
+pub(super) fn mask_file(name: &str) -> Option<&Path> {
+    Some(Path::new(name)).filter(|path| ends_in(path, "png"))
+}
+
 /// A mask of one image of the model, 1 where it is known: a side, or the white of a PNG.
 pub(super) fn read_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
     let mask = match <crate::sample::Side as clap::ValueEnum>::from_str(name, false) {
@@ -96,11 +101,9 @@ pub(super) fn read_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
 }
 
 fn png_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
-    let path = Path::new(name);
-    ensure!(
-        ends_in(path, "png"),
-        "{name} is no mask: it is left, right, top, bottom, center, border, or the path of a PNG"
-    );
+    let path = mask_file(name).with_context(|| {
+        format!("{name} is no mask: it is left, right, top, bottom, center, border, or the path of a PNG")
+    })?;
     let mask = picture(path).context("the mask")?;
     let (h, w) = (mask.shape.h(), mask.shape.w());
     ensure!(

@@ -2,8 +2,8 @@
 
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn, shape};
-use super::image_input::{Input, read_mask};
-use super::{Common, MODEL, count, ends_in};
+use super::image_input::{Input, mask_file, read_mask};
+use super::{Common, MODEL, count};
 use crate::sample::Impute;
 use crate::tensor::Tensor;
 use std::path::{Path, PathBuf};
@@ -38,8 +38,7 @@ pub(super) struct Args {
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let drawing = &args.drawing;
     let mut read = vec![args.model.as_path(), Path::new(&args.input)];
-    // A side is no file.
-    read.extend(Some(Path::new(&args.mask)).filter(|mask| ends_in(mask, "png")));
+    read.extend(mask_file(&args.mask));
     drawing.check(args.n.unwrap_or(1), &read)?;
     let gpu = common.open()?;
     let model = drawing.open(&args.model, &gpu)?;

@@ -28,7 +28,7 @@ impl Pictures {
         ensure!(path.exists(), "{name} does not exist");
         let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
         let unit = |batch: Batch| Ok(Pictures { batch, ranged: false });
-        let pictures = match ending.as_deref() {
+        match ending.as_deref() {
             Some("safetensors") => Ok(Pictures { batch: Tensors::read(path)?.images("x")?, ranged: true }),
             Some("npz") => read_npz(path).and_then(|(shape, values)| unit(Batch { shape, values })),
             _ if path.is_dir() => folder(path).and_then(unit),
@@ -36,8 +36,7 @@ impl Pictures {
             _ => bail!(
                 "{name}: images are read from .png, a folder of them, .npz, .safetensors, or data:digits:I"
             ),
-        }?;
-        Ok(pictures)
+        }
     }
 
     /// Three channels that are alike as one, as grey pictures are often written; others as they are.

@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow};
 use super::tensors::Batch;
-use super::{Common, MODEL, data, decode, drawing, input, output};
+use super::{Common, MANY, MODEL, data, decode, drawing, input, output};
 use crate::config::Method;
 use crate::gpu::Bytes;
 use crate::sample::{self, Draw};
@@ -54,7 +54,7 @@ struct Ends {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(args.steps >= 2, "--steps {}: there are two ends at least", args.steps);
-    ensure!(args.steps <= 65_535, "--steps {}: at most 65535 images", args.steps);
+    ensure!(args.steps <= MANY, "--steps {}: at most {MANY} images", args.steps);
     // The parser drops what --data requires where another of its group is given.
     ensure!(args.data.is_none() || !args.ends.indices.is_empty(), "--data goes with --indices; leave it out");
     let pictures = args.ends.input.len();

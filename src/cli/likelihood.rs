@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow};
 use super::tensors::{self, Batch, Tensors};
-use super::{Common, MODEL, batches, count, data, extend, input, output, print};
+use super::{Common, MANY, MODEL, batches, count, data, extend, input, output, print};
 use crate::data::dequantised;
 use crate::kernels::hutchinson::Probe;
 use crate::random::{Key, Purpose};
@@ -58,16 +58,12 @@ pub(super) struct Args {
     flow: flow::Args,
 }
 
-/// Probes at most: more say no more, and with as many draws they can be numbered.
-pub(super) const MAX_PROBES: usize = 65_535;
-const MAX_DRAWS: u32 = 65_535;
-
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     // The parser drops what --out requires where -n is given, which --in excludes.
     ensure!(args.out.is_none() || args.input.is_some(), "--out goes with --in; leave it out");
     let (probes, draws) = (args.probes.unwrap_or(1), args.draws);
-    ensure!((1..=MAX_PROBES).contains(&probes), "--probes {probes}: it must be from 1 to {MAX_PROBES}");
-    ensure!((1..=MAX_DRAWS).contains(&draws), "--draws {draws}: it must be from 1 to {MAX_DRAWS}");
+    ensure!((1..=MANY).contains(&probes), "--probes {probes}: it must be from 1 to {MANY}");
+    ensure!((1..=MANY).contains(&(draws as usize)), "--draws {draws}: it must be from 1 to {MANY}");
     args.out.as_deref().map_or(Ok(()), output::check_tensors)?;
     if let Some(input) = &args.input {
         output::apart(&[&args.model, input], &args.out)?;

@@ -225,6 +225,10 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// More probes, draws, particles or steps between images than anybody needs, and few enough that two of them multiplied are
+/// counted in 32 bits.
+const MANY: usize = 65_535;
+
 /// `n` of something, so many at once: the first of each batch, and how many.
 fn batches(n: usize, size: usize) -> impl ExactSizeIterator<Item = (usize, usize)> {
     (0..n).step_by(size).map(move |first| (first, size.min(n - first)))

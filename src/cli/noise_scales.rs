@@ -56,8 +56,8 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if common.json {
         return print(serde_json::json!({
             "sigma_max": ladder.sigma_max, "sigma_min": ladder.sigma_min, "num_scales": ladder.levels,
-            "ratio": ladder.ratio(), "overlap": ladder.overlap(set.image_len()), "ald_eps": eps, "n_steps_each": args.steps_each, "variance": variance,
-            "images": compared, "of": set.len(),
+            "ratio": ladder.ratio(), "overlap": ladder.overlap(set.image_len()), "ald_eps": eps,
+            "n_steps_each": args.steps_each, "variance": variance, "images": compared, "of": set.len(),
         }));
     }
     let of = match compared < set.len() {

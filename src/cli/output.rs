@@ -271,13 +271,13 @@ fn covers(output: &Path, file: &Path) -> bool {
     output == file || ends_in(file, "png") && file.parent() == Some(output)
 }
 
-/// Whether a file is there and read with the folder that it is in: every file of pictures, and of a model all but what is drawn
-/// from it.
+/// Whether a file is there and read with a folder: pictures in it, and of a model whatever is not drawn from it.
 fn is_part(file: &Path, folder: &Path) -> bool {
     let model =
         ["config.toml", "config.json", "model_index.json"].iter().any(|name| folder.join(name).exists());
     let drawn = ["png", "npz", "gif"].iter().any(|ending| ends_in(file, ending));
-    file.is_file() && file != folder && file.starts_with(folder) && !(model && drawn)
+    let read = if model { file.starts_with(folder) && !drawn } else { covers(folder, file) };
+    read && file.is_file()
 }
 
 /// Where a path leads to, as far as its folder exists.

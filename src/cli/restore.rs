@@ -2,10 +2,10 @@
 
 use super::classes::ClassArgs;
 use super::drawing::{Drawing, Drawn, Opened, shape};
-use super::image_input::Input;
+use super::image_input::{Input, mask_file};
 use super::measuring::{self, Residual, of_ones};
 use super::output::{self, Images};
-use super::{Common, MODEL, count, ends_in, note};
+use super::{Common, MANY, MODEL, count, ends_in, note};
 use crate::config::{self, Measure, PredictorName, Problem};
 use crate::gpu::Gpu;
 use crate::kernels::sde_step::sde_step;
@@ -118,7 +118,7 @@ fn problem(args: &Args) -> anyhow::Result<Problem> {
     let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
     let problem = Problem::from_toml(&text).with_context(|| format!("{name}"))?;
     if let Measure::Mask { mask: file } = &problem.measure {
-        output::apart(&[Path::new(file)], drawing.paths().chain(&args.measurement))?;
+        output::apart(mask_file(file).as_slice(), drawing.paths().chain(&args.measurement))?;
     }
     let image = !matches!(problem.measure, Measure::RandomProjection { .. } | Measure::Matrix { .. });
     if let Some(path) = &args.measurement {
@@ -273,8 +273,6 @@ fn prefer_the_posteriors_step(sampling: &mut config::Sampling) {
 
 /// Particles that are chosen from, if more than one.
 const PARTICLES: usize = 4;
-/// More than a device holds, and few enough to count.
-const MOST_PARTICLES: usize = 65_535;
 
 /// The particles that are asked for, or go with the method and the sampler.
 fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
@@ -289,7 +287,7 @@ fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
         None if !alone => Ok(of(PARTICLES).ok()),
         None | Some(1) => Ok(None),
         Some(0) => bail!("--particles 0: a sample is chosen from at least one"),
-        Some(count) if count > MOST_PARTICLES => bail!("--particles {count}: at most {MOST_PARTICLES}"),
+        Some(count) if count > MANY => bail!("--particles {count}: at most {MANY}"),
         Some(count) if alone => {
             bail!("--particles {count}: they go with --method pigdm and --sampler pc; leave them out")
         }

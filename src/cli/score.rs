@@ -1,8 +1,7 @@
 //! `tweedie score`.
 
-use super::likelihood::MAX_PROBES;
 use super::tensors::{self, Batch, Named, Tensors};
-use super::{Common, MODEL, count, input, open_model, open_score_model, output, print};
+use super::{Common, MANY, MODEL, count, input, open_model, open_score_model, output, print};
 use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::kernels::hutchinson::{Probe, Probes};
@@ -54,7 +53,7 @@ pub(super) struct Args {
 
 pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let probes = args.probes.unwrap_or(1);
-    ensure!((1..=MAX_PROBES).contains(&probes), "--probes {probes}: it must be from 1 to {MAX_PROBES}");
+    ensure!((1..=MANY).contains(&probes), "--probes {probes}: it must be from 1 to {MANY}");
     output::check_tensors(&args.out)?;
     output::apart(&[&args.model, &args.input], [&args.out])?;
     let checkpoint = if args.network { open_model(&args.model)? } else { open_score_model(&args.model)? };

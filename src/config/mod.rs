@@ -220,8 +220,7 @@ fn nearest_named(message: &str) -> Option<String> {
     nearest(unknown, known.split('`').skip(1).step_by(2)).map(|key| did_you_mean(unknown, key))
 }
 
-/// The key that an unknown one is by a slip of the hand: one letter, or one in five,
-/// left out, added, changed or exchanged.
+/// The key that an unknown one is by a slip of the hand: one letter, or one in five, left out, added, changed or exchanged.
 fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let slips = |key: &&str| strsim::osa_distance(unknown, key);
     known.into_iter().min_by_key(slips).filter(|key| slips(key) <= (unknown.len() / 5).max(1))

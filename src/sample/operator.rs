@@ -42,6 +42,11 @@ pub trait Operator {
         1.0
     }
 
+    /// How many numbers are measured of an image.
+    fn count(&self) -> usize {
+        self.output().len()
+    }
+
     /// `y` with zeros where nothing is measured.
     ///
     /// # Errors
@@ -139,6 +144,7 @@ impl Operator for Resampling {
 pub struct Mask {
     /// 1 where nothing is measured.
     hidden: Tensor,
+    count: usize,
 }
 
 impl Mask {
@@ -148,7 +154,8 @@ impl Mask {
     /// If the device refuses.
     pub fn new(gpu: &Gpu, input: Shape, mask: &[f32]) -> Result<Mask> {
         let hidden: Vec<f32> = mask.iter().map(|v| 1.0 - v).collect();
-        Ok(Mask { hidden: Tensor::from_slice(gpu, input, &hidden)? })
+        let count = mask.iter().filter(|v| **v == 1.0).count();
+        Ok(Mask { hidden: Tensor::from_slice(gpu, input, &hidden)?, count })
     }
 }
 
@@ -172,6 +179,10 @@ impl Operator for Mask {
 
     fn gram(&self) -> Option<f64> {
         Some(1.0)
+    }
+
+    fn count(&self) -> usize {
+        self.count
     }
 
     fn measured(&self, y: Tensor) -> Result<Tensor> {

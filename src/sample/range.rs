@@ -34,9 +34,7 @@ pub fn into_range(measurement: &Measurement<'_>, x: &Tensor, range: (f32, f32)) 
     let Measurement { operator, y, noise_std } = measurement;
     check_shape("inverse problem", "the images", x, operator.input().with_n(y.shape().n()))?;
     let given = operator.measured(y.clone())?;
-    let ones = Tensor::from_slice(y.gpu(), operator.output(), &vec![1.0; operator.output().len()])?;
-    let measured: f64 = squares(&operator.measured(ones)?)?.iter().sum();
-    let radius = noise_std * measured.sqrt();
+    let radius = noise_std * (operator.count() as f64).sqrt();
     let distances = |image: &Tensor| -> Result<Vec<f64>> {
         let squares = squares(&sde_step(&[(image, 1.0), (&given, -1.0)], None)?)?;
         Ok(squares.into_iter().map(f64::sqrt).collect())

@@ -284,8 +284,6 @@ impl Run {
 
     /// Drops what was left half written, and the rows of steps that a run resumed from `step` will make again.
     fn tidy(&self, step: u64) -> Result<(), TrainError> {
-        sweep(&self.folder);
-        sweep(&self.checkpoints());
         let path = self.metrics();
         let text = match std::fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Metrics::HEADER.into(),
@@ -298,6 +296,8 @@ impl Run {
                 "it does not begin with the header that it was given; move it away to go on without its rows";
             return Err(TrainError::Run(format!("{path}: {what}")));
         }
+        sweep(&self.folder);
+        sweep(&self.checkpoints());
         let kept = text.lines().enumerate().filter(|(i, line)| {
             let made = line.split(',').next().and_then(|step| step.parse::<u64>().ok());
             // A row that a full disk cut off is none.
