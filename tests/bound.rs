@@ -97,7 +97,7 @@ fn the_objective_is_the_bound_less_what_no_network_can_change() {
         let losses: Vec<f64> = (0..120)
             .map(|step| {
                 let lanes = objective
-                    .loss(&trainer.scorer, &x0, &vec![None; x0.shape().n()], Draw { seed: 4, step })
+                    .loss(&trainer.scorer, &x0, &vec![None; x0.shape().n()], Draw::new(4).at(step))
                     .expect("a loss");
                 lanes.read().expect("a download").iter().map(|v| f64::from(*v)).sum()
             })

@@ -81,7 +81,7 @@ fn sum(lanes: &Tensor) -> f64 {
 }
 
 fn loss(objective: &Objective, trainer: &Trainer, x0: &Tensor, step: u32) -> f64 {
-    let draw = Draw { seed: 5, step };
+    let draw = Draw::new(5).at(step);
     sum(&objective.loss(&trainer.scorer, x0, &vec![None; x0.shape().n()], draw).expect("a loss"))
 }
 

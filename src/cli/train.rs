@@ -204,7 +204,7 @@ fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
     let steps = super::drawing::steps(config, None);
     let sampler = sampler(&config.sampling, &scorer.model.sde, steps)?;
     let shape = trainer.batch_shape().with_n(SNAPSHOT);
-    let draw = Draw { seed: config.seed, first: 0 };
+    let draw = Draw::new(config.seed);
     let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut |_| Ok(()))?;
     let images = output::Images::new(shape, sampled.x.read()?, config.data.centered);
     images.write_grid(path)

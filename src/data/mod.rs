@@ -7,6 +7,7 @@ pub use loader::{Batch, Loader};
 
 use crate::config::Data;
 use crate::random::{Key, Purpose};
+use rand::Rng;
 use std::path::Path;
 
 /// Why a data set cannot be used.
@@ -124,7 +125,7 @@ impl Dataset {
         let key = Key::new(0, Purpose::Hue).at(u32::from(split == Split::Test));
         let pixels = grey.pixels.iter().enumerate().flat_map(|(i, level)| {
             let number = (i / grey.image_len()) as u32;
-            let hue = std::f64::consts::TAU * f64::from(key.uniform(number, 0)[0]);
+            let hue = std::f64::consts::TAU * f64::from(key.rng(number).random::<f32>());
             [0.0, 1.0, 2.0].map(|k| {
                 let share = (1.0 + (hue - std::f64::consts::TAU * k / 3.0).cos()) / 2.0;
                 (f64::from(*level) * share).round() as u8
@@ -228,9 +229,9 @@ pub fn scale(level: f64, centered: bool) -> f64 {
 /// Image number `index` with its levels spread over the unit that each stands for, (level + u) / 256, in the range that
 /// models take: what a density is fitted to.
 pub fn dequantised(set: &Dataset, index: usize, key: Key, centered: bool) -> impl Iterator<Item = f32> + '_ {
-    set.image(index).iter().enumerate().map(move |(i, level)| {
-        let u = key.uniform(index as u32, i as u32 / 4)[i % 4];
-        let unit = (f64::from(*level) + f64::from(u)) / 256.0;
+    let mut noise = key.rng(index as u32);
+    set.image(index).iter().map(move |level| {
+        let unit = (f64::from(*level) + f64::from(noise.random::<f32>())) / 256.0;
         scale(255.0 * unit, centered) as f32
     })
 }

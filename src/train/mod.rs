@@ -6,8 +6,9 @@ mod objective;
 mod run;
 mod trainer;
 
+pub use crate::random::Draw;
 pub use checkpoint::{Checkpoint, Weights};
-pub use objective::{Draw, Objective};
+pub use objective::Objective;
 pub use run::{Event, Metrics, Run, RunOptions};
 pub use trainer::{StepReport, Trainer};
 
@@ -50,6 +51,12 @@ pub enum TrainError {
     /// The run folder is not in a state to train in.
     #[error("{0}")]
     Run(String),
+    /// The model has made as many steps as random numbers can be drawn for, 2³².
+    #[error("step {0}: a model is trained for at most 4294967295 steps")]
+    TooManySteps(
+        /// Steps made.
+        u64,
+    ),
     /// The loss is not a number any more.
     #[error(
         "the loss is not finite at step {0}: training has diverged; train to another --out with a lower optim.lr or \

@@ -131,7 +131,7 @@ impl Run {
             let folder = self.folder.display();
             return Err(TrainError::Run(format!("{folder} holds a run already; choose another folder")));
         }
-        self.found(config)?;
+        self.create(config)?;
         let name = checkpoint_name(state.step);
         let path = self.checkpoints().join(&name);
         Checkpoint::write_state(state, registry, config, &path)?;
@@ -175,14 +175,14 @@ impl Run {
         let mut since = (Instant::now(), trainer.step);
         let first = trainer.step;
         while trainer.step < steps {
-            let batch = loader.batch(trainer.step as u32);
+            let batch = loader.batch(trainer.draw()?.step);
             trainer.step(&batch)?;
             if trainer.step == 1 {
                 // What cannot run has failed by now: nothing is left of it.
                 gpu.synchronize()?;
                 // Another run may have been begun here meanwhile.
                 self.check(options)?;
-                self.found(config)?;
+                self.create(config)?;
             }
             if trainer.step == first + 1 {
                 let loss = trainer.loss()?;
@@ -221,7 +221,7 @@ impl Run {
     }
 
     /// Makes the folder, with the configuration and no row yet.
-    fn found(&self, config: &Config) -> Result<(), TrainError> {
+    fn create(&self, config: &Config) -> Result<(), TrainError> {
         let checkpoints = self.checkpoints();
         std::fs::create_dir_all(&checkpoints).map_err(|e| file_error(&checkpoints, e))?;
         let text = config.to_toml();
