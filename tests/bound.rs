@@ -90,7 +90,9 @@ fn the_objective_is_the_bound_less_what_no_network_can_change() {
         let config = Config::from_toml(&text, &set.map(String::from)).expect("a configuration");
         let trainer = Trainer::new(gpu(), &config).expect("a trainer");
         let shape = Shape::new(16, 8, 8, 1);
-        let batch = Loader::new(Dataset::digits(Split::Test).expect("digits"), &config.data, 16, 1).batch(0);
+        let batch = Loader::new(Dataset::digits(Split::Test).expect("digits"), &config.data, 16, 1)
+            .and_then(|mut loader| loader.batch(0))
+            .expect("a batch");
         let x0 = Tensor::from_slice(gpu(), shape, &batch.images).expect("an upload");
 
         let objective = Objective::new(&config);

@@ -15,9 +15,9 @@ pub(super) fn labels(config: &Config, batch: &Batch, draw: Draw) -> Result<Vec<O
     }
     let withheld = if config.is_classifier() { 0.0 } else { model.label_dropout };
     let key = draw.key(Purpose::LabelDropout);
-    let label = |(sample, label): (usize, &u8)| {
+    let label = |(sample, label): (usize, &usize)| {
         let kept = f64::from(key.rng(sample as u32).random::<f32>()) >= withheld;
-        kept.then_some(usize::from(*label))
+        kept.then_some(*label)
     };
     let none = || DataError::Mismatch("the data have no labels to train with".into());
     Ok(batch.labels.as_ref().ok_or_else(none)?.iter().enumerate().map(label).collect())

@@ -51,8 +51,9 @@ impl Trainer {
     /// A freshly initialised model.
     ///
     /// # Errors
-    /// If the configuration describes no network, or the device has no room for it.
+    /// If the configuration is not possible ([`Config::validated`]), or the device has no room for the model.
     pub fn new(gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
+        config.check()?;
         let model = ScoreModel::build(config)?;
         fits(gpu, &model)?;
         batch_fits(gpu, batch_shape(config))?;
