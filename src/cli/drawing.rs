@@ -197,7 +197,7 @@ impl Drawing {
         let (mut values, mut evaluations, mut acceptance) = (Vec::new(), 0.0, None);
         for (first, size) in batches {
             let (first, size) = (first as u32, size as u32);
-            let draw = Draw { seed: config.seed, first: self.first + first };
+            let draw = Draw::new(config.seed).from(self.first + first);
             let x = sample::prior(score, shape(config, size), draw)?;
             // The first batch is what a film shows.
             let mut film = film.as_mut().filter(|_| first == 0);

@@ -133,7 +133,7 @@ impl Flow {
         config.sampling.steps = drawing::steps(&config, steps);
         config.sampling.check().map_err(|error| drawing::of_option(error, &[("steps", steps.is_some())]))?;
         let sampler = sample::sampler(&config.sampling, &self.scorer.model.sde, config.sampling.steps)?;
-        let draw = Draw { seed: self.config.seed, first: 0 };
+        let draw = Draw::new(self.config.seed);
         self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
     }
 

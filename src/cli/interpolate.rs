@@ -88,7 +88,7 @@ fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
     let shape = Shape::new(2, data.image_size, data.image_size, data.num_channels);
     let mut ends = Batch { shape, values: Vec::new() };
     for seed in &args.ends.seeds {
-        let prior = sample::prior(&flow.scorer, shape.with_n(1), Draw { seed: *seed, first: 0 })?;
+        let prior = sample::prior(&flow.scorer, shape.with_n(1), Draw::new(*seed))?;
         ends.values.extend(prior.read()?);
     }
     if !args.ends.seeds.is_empty() {
