@@ -1,6 +1,7 @@
 //! `tweedie bound`.
 
-use super::{Common, MODEL, batches, count, data, ends_in, open_score_model, output, print};
+use super::{Common, MODEL, batches, choice, count, data, ends_in, open_score_model, output, print};
+use crate::choice::Choice;
 use crate::data::{Dataset, scale};
 use crate::eval::{Bound, Terms};
 use crate::nn::{Label, Scorer};
@@ -28,7 +29,7 @@ pub(super) struct Args {
     #[arg(short, value_name = "N")]
     n: Option<usize>,
     /// The variance of the reverse steps [default: both]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<PosteriorVariance>())]
     variance: Option<PosteriorVariance>,
     /// Also write every term, with rate and distortion, as a table
     #[arg(long, value_name = "F.csv")]
@@ -37,7 +38,7 @@ pub(super) struct Args {
     #[arg(long)]
     seed: Option<u64>,
     /// Which weights
-    #[arg(long, value_enum, default_value_t = Weights::Ema)]
+    #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     weights: Weights,
     /// Images that are looked at at once
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -73,7 +74,7 @@ pub(super) fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let bound = measure(&scorer, &chain, (&set, n), config.data.centered, key, args.batch)?;
     let kinds = match args.variance {
         Some(kind) => vec![kind],
-        None => vec![PosteriorVariance::Beta, PosteriorVariance::BetaTilde],
+        None => PosteriorVariance::ALL.to_vec(),
     };
     let columns: Vec<Column> =
         kinds.into_iter().map(|kind| Column::new(&bound, kind, set.image_len())).collect();
@@ -111,13 +112,6 @@ impl Column {
     fn bits(&self, nats: f64) -> f64 {
         bits_per_dim(nats, self.dimensions)
     }
-
-    fn name(&self) -> &'static str {
-        match self.kind {
-            PosteriorVariance::Beta => "beta",
-            PosteriorVariance::BetaTilde => "beta_tilde",
-        }
-    }
 }
 
 /// The bound on the first `n` images of a set, `batch` at once.
@@ -150,7 +144,7 @@ fn show(columns: &[Column], bound: &Bound, n: usize, steps: usize) -> anyhow::Re
         let cells: Vec<String> = columns.iter().map(|c| format!("{:>18}", value(c))).collect();
         print(format!("{name:<32}{}", cells.concat()))
     };
-    row(&format!("bits/dim of {}", count(n, "image")), &|c| format!("σ² = {}", c.name()))?;
+    row(&format!("bits/dim of {}", count(n, "image")), &|c| format!("σ² = {}", c.kind))?;
     row("L_T, the prior", &|c| format!("{:.4}", c.bits(c.terms.prior)))?;
     row(&format!("L_{} … L_1, the reverse steps", steps - 1), &|c| {
         format!("{:.4}", c.bits(c.terms.steps.iter().sum()))
@@ -170,7 +164,7 @@ fn show(columns: &[Column], bound: &Bound, n: usize, steps: usize) -> anyhow::Re
 /// Every step from the last to the first: its term, what had been spent when it was reached, and how far x̂₀ was off.
 fn table(columns: &[Column], bound: &Bound, steps: usize) -> String {
     let names =
-        |prefix: &str| columns.iter().map(|c| format!("{prefix}_{}", c.name())).collect::<Vec<_>>().join(",");
+        |prefix: &str| columns.iter().map(|c| format!("{prefix}_{}", c.kind)).collect::<Vec<_>>().join(",");
     let mut text = format!("t,{},{},distortion\n", names("bits"), names("rate"));
     for i in (0..steps).rev() {
         // The term of step 0 is the decoder's.

@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow, Followed};
 use super::tensors::{self, Tensors};
-use super::{Common, MODEL, count, ends_in, input, output, print};
+use super::{Common, MODEL, choice, count, ends_in, input, output, print};
 use crate::config::Method;
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "F", required = true)]
     out: Vec<PathBuf>,
     /// The sampler, one that adds no noise
-    #[arg(long, value_enum, default_value_t = Method::Ode)]
+    #[arg(long, value_parser = choice::<Method>(), default_value_t = Method::Ode)]
     sampler: Method,
     /// Steps of a sampler with a grid [default: sampling.steps if it is the model's own sampler, or as many as it needs]
     #[arg(long, value_name = "N")]

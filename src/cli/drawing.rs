@@ -2,7 +2,7 @@
 
 use super::film::{Film, FilmArgs};
 use super::output::{self, Images};
-use super::{batches, open_score_model};
+use super::{batches, choice, open_score_model};
 use crate::config::{
     Config, ConfigError, CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule,
 };
@@ -13,7 +13,6 @@ use crate::sample::{
 };
 use crate::tensor::{Shape, Tensor};
 use crate::train::Weights;
-use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -32,16 +31,16 @@ pub(super) struct Drawing {
     #[arg(long)]
     pub seed: Option<u64>,
     /// The sampler [default: the model's]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<Method>())]
     pub sampler: Option<Method>,
     /// Steps [default: the model's sampling.steps, or as many as another sampler than its own needs]
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
     /// The predictor [default: the model's]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<PredictorName>())]
     pub predictor: Option<PredictorName>,
     /// The corrector [default: the model's]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<CorrectorName>())]
     pub corrector: Option<CorrectorName>,
     /// The corrector's signal-to-noise ratio [default: the model's]
     #[arg(long)]
@@ -50,7 +49,7 @@ pub(super) struct Drawing {
     #[arg(long, value_name = "N")]
     pub corrector_steps: Option<u16>,
     /// The noise levels of a solver with a grid [default: the model's, or the solver's own]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<Schedule>())]
     pub schedule: Option<Schedule>,
     /// The least noise level of a solver with a grid, before the data: the steps are spent above it [default: the model's,
     /// or the least it knows]
@@ -63,7 +62,7 @@ pub(super) struct Drawing {
     #[arg(long)]
     pub atol: Option<f64>,
     /// Whether adaptive samplers control each sample by its own error, or the batch jointly [default: the model's]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<Over>())]
     pub error_norm: Option<Over>,
     /// How much noise stochastic Heun adds anew: EDM's S_churn [default: the model's]
     #[arg(long)]
@@ -73,7 +72,7 @@ pub(super) struct Drawing {
     #[arg(long)]
     pub eta: Option<f64>,
     /// Which weights
-    #[arg(long, value_enum, default_value_t = Weights::Ema)]
+    #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     pub weights: Weights,
     /// Samples that are drawn at once; it changes nothing but speed and memory, and how many a film shows
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -347,10 +346,8 @@ impl<'a> Drawn<'a> {
 
 /// Refuses options that a sampler has no use for: of each its name, whether it is asked for, and whether the sampler uses it.
 pub(super) fn refuse_idle(method: Method, options: &[(&str, bool, bool)]) -> anyhow::Result<()> {
-    let name = method.to_possible_value();
-    let name = name.as_ref().map_or("this", |value| value.get_name());
     for (option, asked, used) in options {
-        anyhow::ensure!(!asked || *used, "--{option}: the sampler {name} has no use for it; leave it out");
+        anyhow::ensure!(!asked || *used, "--{option}: the sampler {method} has no use for it; leave it out");
     }
     Ok(())
 }

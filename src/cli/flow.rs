@@ -2,7 +2,7 @@
 
 use super::classes::{Asked, ClassArgs};
 use super::tensors::Batch;
-use super::{Common, batches, drawing, open_score_model};
+use super::{Common, batches, choice, drawing, open_score_model};
 use crate::config::{Config, Method, Over};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
@@ -25,10 +25,10 @@ pub(super) struct Args {
     #[arg(long)]
     atol: Option<f64>,
     /// Whether each sample is controlled by its own error, or the batch jointly [default: the model's]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choice::<Over>())]
     error_norm: Option<Over>,
     /// Which weights
-    #[arg(long, value_enum, default_value_t = Weights::Ema)]
+    #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     weights: Weights,
     /// Samples that are followed at once; it changes nothing but speed and memory
     #[arg(long, value_name = "N", default_value_t = 100)]

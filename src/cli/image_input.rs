@@ -3,8 +3,10 @@
 use super::input::{Pictures, picture};
 use super::tensors::Batch;
 use super::{count, ends_in};
+use crate::choice::Choice;
 use crate::config::Data;
 use crate::gpu::Gpu;
+use crate::sample::Side;
 use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, ensure};
 use std::path::Path;
@@ -87,9 +89,9 @@ pub(super) fn mask_file(name: &str) -> Option<&Path> {
 
 /// A mask of one image of the model, 1 where it is known: a side, or the white of a PNG.
 pub(super) fn read_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
-    let mask = match <crate::sample::Side as clap::ValueEnum>::from_str(name, false) {
-        Ok(side) => side.mask(shape),
-        Err(_) => png_mask(name, shape)?,
+    let mask = match Side::named(name) {
+        Some(side) => side.mask(shape),
+        None => png_mask(name, shape)?,
     };
     let known = mask.iter().filter(|v| **v == 1.0).count();
     ensure!(known > 0, "the mask {name} is black everywhere: nothing is known; make the known part white");

@@ -2,7 +2,7 @@
 
 use super::flow::{self, Flow};
 use super::tensors::{self, Batch, Tensors};
-use super::{Common, MANY, MODEL, batches, count, data, extend, input, output, print};
+use super::{Common, MANY, MODEL, batches, choice, count, data, extend, input, output, print};
 use crate::data::dequantised;
 use crate::kernels::hutchinson::Probe;
 use crate::random::{Key, Purpose};
@@ -43,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "K", conflicts_with = "exact")]
     probes: Option<usize>,
     /// The probes' distribution [default: rademacher]
-    #[arg(long, value_enum, conflicts_with = "exact")]
+    #[arg(long, value_parser = choice::<Probe>(), conflicts_with = "exact")]
     probe: Option<Probe>,
     /// Take the exact trace: a tangent for every dimension
     #[arg(long)]

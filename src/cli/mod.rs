@@ -30,8 +30,9 @@ mod score;
 mod tensors;
 mod train;
 
+use crate::choice::Choice;
 use crate::gpu::Gpu;
-use clap::builder::RangedI64ValueParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use model::{MODEL, open_model, open_score_model};
@@ -218,6 +219,12 @@ where
     <T as TryFrom<i64>>::Error: std::error::Error + Send + Sync + 'static,
 {
     RangedI64ValueParser::new().range(0..=i64::MAX)
+}
+
+/// Parses a value by its name, and lists the names with their descriptions in the help.
+fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    let values = T::ALL.iter().map(|value| PossibleValue::new(value.name()).help(value.help()));
+    PossibleValuesParser::new(values).try_map(|name| T::named(&name).ok_or("it is not one of the names"))
 }
 
 /// So many of something: "1 image", "2 images".

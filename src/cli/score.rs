@@ -1,7 +1,7 @@
 //! `tweedie score`.
 
 use super::tensors::{self, Batch, Named, Tensors};
-use super::{Common, MANY, MODEL, count, input, open_model, open_score_model, output, print};
+use super::{Common, MANY, MODEL, choice, count, input, open_model, open_score_model, output, print};
 use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::kernels::hutchinson::{Probe, Probes};
@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long, requires = "divergence")]
     seed: Option<u64>,
     /// Which weights
-    #[arg(long, value_enum, default_value_t = Weights::Ema)]
+    #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     weights: Weights,
     /// Evaluate the bare network at its own conditioning value: `t` is then σ or the timestep label, the output `out`
     #[arg(long, conflicts_with = "divergence")]
