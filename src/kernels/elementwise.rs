@@ -4,10 +4,12 @@
 
 use super::reduce::{self, Axis};
 use super::softmax::primal_samples;
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("elementwise");
 
 /// A pointwise nonlinearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,13 +61,13 @@ impl Params {
 
 fn run(entry: &'static str, act: Activation, tensors: &[&Tensor], params: Params) -> Result<()> {
     let x = tensors[0];
-    let variant = Variant::new(Shader::Elementwise).with("ACT", act.code()).stored(x.element());
+    let variant = Variant::new(SHADER).with("ACT", act.code()).stored(x.element());
     let owned = params.blocks as usize;
     launch(x.gpu(), variant, entry, tensors, &params, Extent::Invocations(owned), 16 * owned as u64)
 }
 
 pub(super) fn variants() -> Vec<Variant> {
-    let variant = |act: Activation| Variant::new(Shader::Elementwise).with("ACT", act.code());
+    let variant = |act: Activation| Variant::new(SHADER).with("ACT", act.code());
     Activation::ALL.map(variant).into()
 }
 

@@ -2,10 +2,16 @@
 
 use super::random::{Noise, NoiseWords};
 use super::reduce::{self, Axis};
-use super::{Result, check_shape, launch};
+use super::{Result, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("hutchinson");
+
+pub(super) fn variants() -> Vec<Variant> {
+    [0, 1].map(|rademacher| Variant::new(SHADER).with("RADEMACHER", rademacher)).into()
+}
 
 /// The probes' distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -56,7 +62,7 @@ impl Probes<'_> {
     }
 
     fn variant(&self) -> Variant {
-        Variant::new(Shader::Hutchinson).with("RADEMACHER", (self.kind == Probe::Rademacher).into())
+        Variant::new(SHADER).with("RADEMACHER", (self.kind == Probe::Rademacher).into())
     }
 }
 

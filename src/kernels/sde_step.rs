@@ -1,11 +1,13 @@
 //! One fused step of a solver: a linear combination of states and network outputs, and noise.
 
 use super::random::NoiseWords;
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::random::{Key, Purpose};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("sde_step");
 
 /// Tensors that one step combines, at most.
 pub const MAX_TERMS: usize = 8;
@@ -117,7 +119,7 @@ fn run(tensors: &[&Tensor], factors: Factors, each: Option<&Tensor>, key: Option
 }
 
 fn variant(terms: usize, each: bool) -> Variant {
-    Variant::new(Shader::SdeStep).with("TERMS", terms as u32).with("EACH", each.into())
+    Variant::new(SHADER).with("TERMS", terms as u32).with("EACH", each.into())
 }
 
 pub(super) fn variants() -> Vec<Variant> {
