@@ -17,6 +17,7 @@ mod group_norm;
 mod hutchinson;
 mod impute;
 mod inner_product;
+mod kernel;
 mod langevin;
 mod matmul;
 mod max_pool;

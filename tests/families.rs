@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tweedie::kernels::{FAMILIES, Family};
 
 /// The modules of `src/kernels` that are no families.
-const SHARED: [&str; 2] = ["mod", "gemm"];
+const SHARED: [&str; 3] = ["mod", "gemm", "kernel"];
 /// The families without a file in `benches`: the roofline's kernels are themselves the measurement that the other
 /// families' cases are compared with (`src/bench/measure.rs`).
 const UNMEASURED: [&str; 1] = ["roofline"];
@@ -71,7 +71,7 @@ fn every_file_of_lib_is_included_by_another() {
 #[test]
 fn a_family_has_a_module_a_twin_and_a_measurement() {
     assert_eq!(files("src/kernels", "rs"), families(&[], &SHARED));
-    assert_eq!(files("kernels-tests", "rs"), families(&[], &["main", "support"]));
+    assert_eq!(files("kernels-tests", "rs"), families(&[], &["main", "support", "kernel"]));
     assert_eq!(files("benches", "rs"), families(&UNMEASURED, &["main"]));
 }
 

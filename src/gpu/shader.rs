@@ -3,7 +3,7 @@
 //! A shader is WGSL that any editor understands, with two conventions on top:
 //!
 //! * a line `// include lib/NAME.wgsl` stands for that file of the folder `shaders`, once;
-//! * a line `const NAME: TYPE = DEFAULT;` at the top level may be given another value by a [`Variant`], and
+//! * a line `const NAME: TYPE = DEFAULT;` may be given another value by a [`Variant`], and
 //!   `alias Element = f32;` another storage type. Arithmetic is f32 whatever the storage is.
 
 use super::error::GpuError;
@@ -179,7 +179,7 @@ struct Assembly<'a> {
 impl Assembly<'_> {
     fn append(&mut self, source: &str) -> Result<(), GpuError> {
         for line in source.lines() {
-            match line.strip_prefix("// include ").and_then(|rest| rest.strip_suffix(".wgsl")) {
+            match line.trim().strip_prefix("// include ").and_then(|rest| rest.strip_suffix(".wgsl")) {
                 Some(name) => self.include(name)?,
                 None => {
                     let line = self.settle(line);
@@ -204,10 +204,11 @@ impl Assembly<'_> {
 
     /// The line, with the value that the variant gives to its constant or alias.
     fn settle<'l>(&mut self, line: &'l str) -> Cow<'l, str> {
-        if let (Some(alias), Element::F16) = (line.strip_prefix("alias Element"), self.variant.element) {
+        let text = line.trim_start();
+        if let (Some(alias), Element::F16) = (text.strip_prefix("alias Element"), self.variant.element) {
             return format!("alias Element{}", alias.replace("f32", "f16")).into();
         }
-        let declared = line.strip_prefix("const ").and_then(|rest| rest.split_once(": "));
+        let declared = text.strip_prefix("const ").and_then(|rest| rest.split_once(": "));
         let Some((name, rest)) = declared else { return line.into() };
         let Some(&(name, value)) = self.variant.constants.iter().find(|(known, _)| *known == name) else {
             return line.into();

@@ -13,6 +13,7 @@ pub mod group_norm;
 pub mod hutchinson;
 pub mod impute;
 pub mod inner_product;
+mod kernel;
 pub mod langevin;
 pub mod matmul;
 pub mod max_pool;
@@ -26,7 +27,9 @@ pub mod sde_step;
 pub mod softmax;
 pub mod upfirdn2d;
 
-use crate::gpu::{Binding, Bytes, Dispatch, Element, Extent, Gpu, GpuError, Variant};
+pub use kernel::Kernel;
+
+use crate::gpu::{Binding, Checks, Dispatch, Element, Extent, Gpu, GpuError, Variant};
 use crate::tensor::{Shape, Tensor};
 use std::collections::HashSet;
 use std::sync::OnceLock;
@@ -109,7 +112,18 @@ fn is_listed(variant: &Variant) -> bool {
     variant.shader.name() == "upfirdn2d" || LISTED.get_or_init(all).contains(variant)
 }
 
-/// Launches an entry point with tensors at its bindings 0, 1, …
+/// The tensors at the bindings 0, 1, … of a kernel.
+fn bind<'t>(gpu: &Gpu, variant: &Variant, tensors: &[&'t Tensor]) -> Result<Vec<Binding<'t>>> {
+    let bound = |tensor: &&'t Tensor| {
+        let what = || format!("a tensor of shape {} in {}", tensor.shape(), variant.shader.name());
+        gpu.check_binding(tensor.size(), what).map(|()| tensor.binding())
+    };
+    Ok(tensors.iter().map(bound).collect::<std::result::Result<_, _>>()?)
+}
+
+/// Launches an entry point of this crate, without run-time checks, with tensors at its bindings 0, 1, …
+///
+/// A family checks its shapes before, and its shader's invocations guard the edges that follow from them.
 fn launch<P: bytemuck::Pod>(
     gpu: &Gpu,
     variant: Variant,
@@ -120,16 +134,7 @@ fn launch<P: bytemuck::Pod>(
     work: u64,
 ) -> Result<()> {
     debug_assert!(is_listed(&variant), "{variant:?} is not listed by its family");
-    if let Some(tensor) = tensors.iter().find(|tensor| tensor.size() > gpu.max_binding()) {
-        return Err(KernelError::Gpu(GpuError::TooLarge {
-            what: format!("a tensor of shape {} in {}", tensor.shape(), variant.shader.name()),
-            size: Bytes(tensor.size()),
-            limit: Bytes(gpu.max_binding()),
-            adapter: gpu.adapter().name().into(),
-            verb: "bind at once",
-        }));
-    }
-    let bindings: Vec<Binding<'_>> = tensors.iter().map(|t| t.binding()).collect();
-    let immediates = bytemuck::bytes_of(params);
-    Ok(gpu.dispatch(Dispatch { variant, entry, bindings: &bindings, immediates, extent, work })?)
+    let bindings = bind(gpu, &variant, tensors)?;
+    let (immediates, checks) = (bytemuck::bytes_of(params), Checks::Off);
+    Ok(gpu.dispatch(Dispatch { variant, entry, bindings: &bindings, immediates, extent, work, checks })?)
 }
