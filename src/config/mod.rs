@@ -5,10 +5,10 @@ mod model;
 mod objective;
 mod optim;
 mod problem;
-mod sampling;
+pub mod sampling;
 mod training;
 
-pub use data::Data;
+pub use data::{BuiltIn, Data, Range};
 pub(crate) use model::GROUPS;
 pub use model::{
     Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
@@ -21,6 +21,7 @@ pub use sampling::{CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling
 pub use training::{SdeName, Training};
 
 use crate::sde::{Sde, SdeKind};
+use sampling::Steps;
 use serde::{Deserialize, Serialize};
 
 /// Why a configuration cannot be used.
@@ -123,6 +124,15 @@ impl Config {
             SdeName::Subvpsde => SdeKind::SubVp { beta_min, beta_max },
         };
         Sde { kind, n: num_scales }
+    }
+
+    /// The number of steps of its sampler: `sampling.steps`, else the sampler's own or the process's.
+    pub fn sampling_steps(&self) -> usize {
+        match (self.sampling.steps, self.sampling.method.capabilities().steps) {
+            (0, Steps::Grid(steps)) => steps,
+            (0, Steps::Chain | Steps::Adaptive) => self.model.num_scales,
+            (steps, _) => steps,
+        }
     }
 
     /// Whether it describes a classifier, which has no score.

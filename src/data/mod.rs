@@ -5,7 +5,8 @@ mod loader;
 
 pub use loader::{Batch, Loader};
 
-use crate::config::Data;
+use crate::choice::Choice;
+use crate::config::{BuiltIn, Data};
 use crate::random::{Key, Purpose};
 use std::path::Path;
 
@@ -61,10 +62,9 @@ impl Dataset {
     /// # Errors
     /// If it is unknown, if its files cannot be read, or if its images are not of the configured size.
     pub fn load(config: &Data, split: Split) -> Result<Dataset, DataError> {
-        let set = match config.dataset.as_str() {
-            "digits" => Dataset::digits(split)?,
-            "digits_color" => Dataset::digits_color(split)?,
-            "idx" => {
+        let set = match (BuiltIn::named(&config.dataset), config.dataset.as_str()) {
+            (Some(name), _) => Dataset::built_in(name, split)?,
+            (None, "idx") => {
                 let (images, labels, key) = match split {
                     Split::Train => (&config.images, &config.labels, "data.images"),
                     Split::Test => (&config.test_images, &config.test_labels, "data.test_images"),
@@ -74,7 +74,7 @@ impl Dataset {
                 })?;
                 Dataset::from_idx(images, labels.as_deref())?
             }
-            other => {
+            (None, other) => {
                 return Err(DataError::Mismatch(format!(
                     "data.dataset = {other} is not built in (digits and digits_color are); bring it as IDX files: data.dataset = idx \
                      and data.images = PATH"
@@ -90,6 +90,17 @@ impl Dataset {
             )));
         }
         Ok(set)
+    }
+
+    /// A data set that the program contains.
+    ///
+    /// # Errors
+    /// None, unless the program's file is damaged.
+    pub fn built_in(name: BuiltIn, split: Split) -> Result<Dataset, DataError> {
+        match name {
+            BuiltIn::Digits => Dataset::digits(split),
+            BuiltIn::DigitsColor => Dataset::digits_color(split),
+        }
     }
 
     /// The handwritten digits that are built in: 1,437 to train on, 360 to test on, 8 × 8 grey. UCI "Optical Recognition

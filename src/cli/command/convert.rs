@@ -1,8 +1,11 @@
 //! `tweedie convert`.
 
-use crate::cli::io::images as output;
+use crate::cli::Common;
+use crate::cli::io::model::open_model;
 use crate::cli::io::model::{EXPORTED, exported, is_import, local};
-use crate::cli::{Common, ends_in, open_model, print};
+use crate::cli::io::paths;
+use crate::cli::io::paths::ends_in;
+use crate::cli::report::print;
 use crate::config::Config;
 use crate::interop::{read_diffusers, read_safetensors, read_score_sde, reference_config, write_diffusers};
 use crate::nn::{Registry, ScoreModel, State};
@@ -126,7 +129,7 @@ fn export_safetensors(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     std::fs::create_dir_all(&args.folder)
         .with_context(|| format!("{} cannot be made", args.folder.display()))?;
     Checkpoint::write_state(&state, &registry, checkpoint.config(), &path)?;
-    output::written(&config, checkpoint.config().to_toml().as_bytes())?;
+    paths::written(&config, checkpoint.config().to_toml().as_bytes())?;
     Ok((path, checkpoint.step()))
 }
 

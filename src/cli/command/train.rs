@@ -1,14 +1,17 @@
 //! `tweedie train`.
 
-use crate::cli::io::images as output;
+use crate::cli::Common;
+use crate::cli::io::images::Images;
+use crate::cli::io::paths;
 use crate::cli::io::plot;
-use crate::cli::{Common, note, told};
+use crate::cli::progress::style;
+use crate::cli::report::{chain, note, print};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
 use crate::sample::{Draw, prior, sampler};
 use crate::train::{Event, Metrics, Run, RunOptions, TrainError, Trainer};
 use anyhow::{Context, ensure};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -51,7 +54,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let config = configuration(args)?;
     let out = &args.out;
     ensure!(out.is_dir() || !out.exists(), "{} is a file; choose another --out", out.display());
-    crate::cli::io::images::writable(&out.join("config.toml"))?;
+    paths::writable(&out.join("config.toml"))?;
     let gpu = common.open()?;
     let run = Run::at(&args.out);
     let mut watcher = Watcher::new(common.json, &gpu, &run);
@@ -112,7 +115,7 @@ const QUIET: Duration = Duration::from_secs(5);
 impl<'a> Watcher<'a> {
     fn new(json: bool, gpu: &'a Gpu, run: &'a Run) -> Self {
         let terminal = std::io::stderr().is_terminal() && !json;
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let bar = ProgressBar::hidden();
         Watcher { gpu, run, json, bar, terminal, first: 0, steps: 0, started: Instant::now(), spoken: None }
     }
 
@@ -139,8 +142,7 @@ impl<'a> Watcher<'a> {
         let from = if step > 0 { format!(" from step {step}") } else { String::new() };
         self.say(format!("training{from} to step {steps} on {} ({})", adapter.name(), adapter.backend()));
         if self.terminal {
-            self.bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr())
-                .with_style(style("{bar:30} {pos}/{len} {msg}"));
+            self.bar = ProgressBar::new(steps).with_style(style("{bar:30} {pos}/{len} {msg}"));
             self.bar.set_position(step);
             self.bar.set_message("compiling the kernels");
         }
@@ -152,7 +154,7 @@ impl<'a> Watcher<'a> {
         if self.json {
             let memory = Bytes(row.device_bytes).0;
             // Training goes on if nobody reads any more.
-            let _ = crate::cli::print(serde_json::json!({
+            let _ = print(serde_json::json!({
                 "step": row.step, "loss": row.loss, "grad_norm": row.grad_norm,
                 "learning_rate": row.learning_rate, "images_per_second": row.images_per_second,
                 "device_bytes": memory, "process_bytes": row.process_bytes,
@@ -166,7 +168,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn saved(&mut self, trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
-        let run_error = |e: anyhow::Error| TrainError::Run(told(&e));
+        let run_error = |e: anyhow::Error| TrainError::Run(chain(&e));
         plot::loss(&self.run.metrics(), &self.run.folder().join("loss.png")).map_err(run_error)?;
         if trainer.config.training.snapshot_sampling && !trainer.config.is_classifier() {
             let image = self.run.folder().join("samples").join(format!("step-{:08}.png", trainer.step));
@@ -189,10 +191,6 @@ impl<'a> Watcher<'a> {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar())
-}
-
 fn shown(loss: f64, images_per_second: f64) -> String {
     format!("loss {loss:.4} {images_per_second:.0} images/s")
 }
@@ -203,11 +201,10 @@ const SNAPSHOT: usize = 16;
 fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
     let config = &trainer.config;
     let scorer = trainer.averaged();
-    let steps = crate::cli::sampling::options::steps(config, None);
-    let sampler = sampler(&config.sampling, &scorer.model.sde, steps)?;
+    let sampler = sampler(&config.sampling, &scorer.model.sde, config.sampling_steps())?;
     let shape = trainer.batch_shape().with_n(SNAPSHOT);
     let draw = Draw { seed: config.seed, first: 0 };
     let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut |_| Ok(()))?;
-    let images = output::Images::new(shape, sampled.x.read()?, config.data.centered);
+    let images = Images::new(shape, sampled.x.read()?, config.data.range());
     images.write_grid(path)
 }
