@@ -54,8 +54,8 @@ impl std::fmt::Display for Range {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// A built-in data set, `digits` or `digits_color`; `idx` for IDX files; or the name of another, which is then given as IDX
-    /// files.
+    /// A built-in data set, `digits` or `digits_color`; `idx` for IDX files; `given` for images that the training program
+    /// passes; any other name stands for a data set that has to be converted to IDX files first.
     pub dataset: String,
     /// Height and width.
     pub image_size: usize,
@@ -84,6 +84,21 @@ pub struct Data {
 }
 
 impl Data {
+    /// The `dataset` of images that a program passes to [`Run::train_on`](crate::train::Run::train_on).
+    pub const GIVEN: &str = "given";
+
+    /// The same for images that the program gives: it names no data set and no files.
+    pub(crate) fn given(&self) -> Data {
+        Data {
+            dataset: Data::GIVEN.into(),
+            images: None,
+            labels: None,
+            test_images: None,
+            test_labels: None,
+            ..self.clone()
+        }
+    }
+
     /// The range of the model's data.
     pub fn range(&self) -> Range {
         Range { centered: self.centered }

@@ -96,7 +96,7 @@ fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
     let two = shape(&flow.config, 2);
     let mut ends = Batch { shape: two, values: Vec::new() };
     for seed in &args.ends.seeds {
-        let prior = sample::prior(&flow.scorer, two.with_n(1), Draw { seed: *seed, first: 0 })?;
+        let prior = sample::prior(&flow.scorer, two.with_n(1), Draw::new(*seed))?;
         ends.values.extend(prior.read()?);
     }
     if !args.ends.seeds.is_empty() {

@@ -174,7 +174,7 @@ impl Args {
         Probing::Drawn {
             count,
             kind: self.probe.unwrap_or(Probe::Rademacher),
-            draw: Draw { seed, first: first as u32 },
+            draw: Draw::new(seed).from(first as u32),
             first: draw * count as u32,
         }
     }

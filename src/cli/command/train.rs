@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
 use crate::sample::{Draw, prior, sampler};
 use crate::train::{Event, Metrics, Run, RunOptions, TrainError, Trainer};
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use indicatif::ProgressBar;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -61,9 +61,36 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let options = RunOptions { resume: args.resume, steps: args.steps };
     let result = run.train(&gpu, &config, options, &mut |event| watcher.see(event));
     watcher.finish();
-    result?;
+    result.map_err(with_flags)?;
     watcher.say(format!("trained: {}", args.out.display()));
     Ok(())
+}
+
+/// The errors of a run that an option mends, with that option.
+fn with_flags(error: TrainError) -> anyhow::Error {
+    match error {
+        TrainError::Exists { folder } => {
+            let folder = folder.display();
+            anyhow!("{folder} holds a run already; add --resume to go on with it, or choose another --out")
+        }
+        TrainError::NothingToResume { folder } => {
+            anyhow!("{} holds no run to resume; leave --resume out", folder.display())
+        }
+        TrainError::OtherConfig { folder, key, value } => {
+            let folder = folder.display();
+            anyhow!("{folder} was begun with {key} = {value}; resume with that, or train to another --out")
+        }
+        TrainError::Behind { folder, requested, made } => {
+            let folder = folder.display();
+            anyhow!(
+                "--steps {requested}: {folder} has made {made} steps already; set a larger number, or train to another \
+                 --out"
+            )
+        }
+        TrainError::NoSteps => anyhow!("--steps 0: there is nothing to do"),
+        TrainError::Diverged(_) => anyhow!("{error}; choose another --out for that"),
+        other => other.into(),
+    }
 }
 
 fn configuration(args: &Args) -> anyhow::Result<Config> {
@@ -168,7 +195,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn saved(&mut self, trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
-        let run_error = |e: anyhow::Error| TrainError::Run(chain(&e));
+        let run_error = |e: anyhow::Error| TrainError::Watch(chain(&e).into());
         plot::loss(&self.run.metrics(), &self.run.folder().join("loss.png")).map_err(run_error)?;
         if trainer.config.training.snapshot_sampling && !trainer.config.is_classifier() {
             let image = self.run.folder().join("samples").join(format!("step-{:08}.png", trainer.step));
@@ -203,7 +230,7 @@ fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
     let scorer = trainer.averaged();
     let sampler = sampler(&config.sampling, &scorer.model.sde, config.sampling_steps())?;
     let shape = trainer.batch_shape().with_n(SNAPSHOT);
-    let draw = Draw { seed: config.seed, first: 0 };
+    let draw = Draw::new(config.seed);
     let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut |_| Ok(()))?;
     let images = Images::new(shape, sampled.x.read()?, config.data.range());
     images.write_grid(path)

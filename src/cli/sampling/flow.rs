@@ -106,7 +106,7 @@ impl Flow {
         let mut sampling = self.config.sampling.clone();
         (sampling.noise_removal, sampling.eta) = (denoise, 0.0);
         let sampler = sample::sampler(&sampling, &self.scorer.model.sde, sampling.steps)?;
-        let draw = Draw { seed: self.config.seed, first: 0 };
+        let draw = Draw::new(self.config.seed);
         self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
     }
 

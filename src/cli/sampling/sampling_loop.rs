@@ -74,7 +74,7 @@ impl Model<'_> {
         let (mut values, mut evaluations, mut acceptance) = (Vec::new(), 0.0, None);
         for (first, n_batch) in batches {
             let (first, n_batch) = (first as u32, n_batch as u32);
-            let draw = Draw { seed: self.config.seed, first: self.args.first + first };
+            let draw = Draw::new(self.config.seed).from(self.args.first + first);
             let x = sample::prior(score, self.shape(n_batch), draw)?;
             // An animation shows the first batch.
             let mut animation = animation.as_mut().filter(|_| first == 0);
