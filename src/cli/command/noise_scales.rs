@@ -1,13 +1,14 @@
 //! `tweedie noise-scales`.
 
 use crate::cli::Common;
+use crate::cli::io::configuration;
 use crate::cli::io::data;
 use crate::cli::io::paths::ends_in;
 use crate::cli::report::print;
-use crate::config::{Config, Range};
+use crate::config::Range;
 use crate::data::{Dataset, Split};
 use crate::sde::{Ladder, OVERLAP, langevin_eps, langevin_variance};
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use std::path::Path;
 
 /// Choose noise levels for data by NCSNv2's five techniques, as lines for a configuration (Song and Ermon 2020).
@@ -96,8 +97,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 /// The data, and the range of a model's.
 fn load(spec: &str) -> anyhow::Result<(Dataset, Range)> {
     if ends_in(Path::new(spec), "toml") {
-        let text = std::fs::read_to_string(spec).with_context(|| format!("{spec} cannot be read"))?;
-        let config = Config::from_toml(&text, &[]).with_context(|| spec.to_string())?;
+        let config = configuration::read(Path::new(spec), &[])?;
         return Ok((Dataset::load(&config.data, Split::Train)?, config.data.range()));
     }
     Ok((data::named(spec, Split::Train)?, Range { centered: false }))

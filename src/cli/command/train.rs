@@ -1,6 +1,7 @@
 //! `tweedie train`.
 
 use crate::cli::Common;
+use crate::cli::io::configuration;
 use crate::cli::io::images::Images;
 use crate::cli::io::paths;
 use crate::cli::io::plot;
@@ -10,7 +11,7 @@ use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
 use crate::sample::{Draw, prior, sampler};
 use crate::train::{Event, Metrics, Run, RunOptions, TrainError, Trainer};
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{anyhow, ensure};
 use indicatif::ProgressBar;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,7 @@ pub struct Args {
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    let config = configuration(args)?;
+    let config = configured(args)?;
     let out = &args.out;
     ensure!(out.is_dir() || !out.exists(), "{} is a file; choose another --out", out.display());
     paths::writable(&out.join("config.toml"))?;
@@ -93,7 +94,7 @@ fn with_flags(error: TrainError) -> anyhow::Error {
     }
 }
 
-fn configuration(args: &Args) -> anyhow::Result<Config> {
+fn configured(args: &Args) -> anyhow::Result<Config> {
     let path = match (args.config.as_ref().or(args.config_file.as_ref()), args.resume) {
         (Some(path), _) => path.clone(),
         (None, true) => {
@@ -107,20 +108,9 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
         }
         (None, false) => anyhow::bail!("name a configuration, for example configs/digits_ve.toml"),
     };
-    let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("{} cannot be read; name a TOML file, for example configs/digits_ve.toml", path.display())
-    })?;
     let mut set = args.set.clone();
     set.extend(args.seed.map(|seed| format!("seed={seed}")));
-    Config::from_toml(&text, &set).map_err(|error| {
-        // A message begins with the key that it is about.
-        let message = error.to_string();
-        let about = |set: &String| message.starts_with(set.split('=').next().unwrap_or_default());
-        match message.starts_with("--set") || set.iter().any(about) {
-            true => anyhow::Error::from(error),
-            false => anyhow::Error::from(error).context(path.display().to_string()),
-        }
-    })
+    configuration::read(&path, &set)
 }
 
 /// Shows how training goes: a bar on a terminal, a line now and then elsewhere, JSON lines if asked for.

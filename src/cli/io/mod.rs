@@ -2,6 +2,7 @@
 
 pub mod animation;
 pub mod batch;
+pub mod configuration;
 pub mod data;
 pub mod images;
 pub mod measurement_io;

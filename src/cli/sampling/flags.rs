@@ -142,7 +142,7 @@ impl<S> SamplingFlags<S> {
     /// An error of the configuration; if a flag has set its key, in terms of the flag.
     pub fn explain(&self, error: ConfigError) -> anyhow::Error {
         let flag_of = |key: &str| OPTIONS.iter().find(|option| option.key == key)?.flag;
-        if let ConfigError::Value { key, value, why } = &error
+        if let ConfigError::Value { key, value, why, .. } = &error
             && let Some(flag) = flag_of(key).filter(|flag| self.get(flag).is_some())
         {
             return anyhow::anyhow!("--{flag} {value}: {why}");
