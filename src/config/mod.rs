@@ -25,9 +25,10 @@ pub use problem::{Measure, Problem};
 pub use sampling::{CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule};
 pub use training::{SdeName, Training};
 
-use crate::sde::{Sde, SdeKind};
+use crate::sde::{Process, SubVp, Ve, Vp};
 use sampling::Steps;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -96,14 +97,13 @@ impl Config {
     }
 
     /// The forward process.
-    pub fn sde(&self) -> Sde {
-        let Model { sigma_min, sigma_max, beta_min, beta_max, num_scales, .. } = self.model;
-        let kind = match self.training.sde {
-            SdeName::Vesde => SdeKind::Ve { sigma_min, sigma_max },
-            SdeName::Vpsde => SdeKind::Vp { beta_min, beta_max },
-            SdeName::Subvpsde => SdeKind::SubVp { beta_min, beta_max },
-        };
-        Sde { kind, n: num_scales }
+    pub fn process(&self) -> Arc<dyn Process> {
+        let Model { sigma_min, sigma_max, beta_min, beta_max, .. } = self.model;
+        match self.training.sde {
+            SdeName::Vesde => Arc::new(Ve { sigma_min, sigma_max }),
+            SdeName::Vpsde => Arc::new(Vp { beta_min, beta_max }),
+            SdeName::Subvpsde => Arc::new(SubVp { beta_min, beta_max }),
+        }
     }
 
     /// The number of steps of its sampler: `sampling.steps`, else the sampler's own or the process's.
@@ -146,11 +146,11 @@ impl Config {
 
     /// Checks that the process has the last noise level of the grid.
     fn check_grid(&self) -> Result<(), ConfigError> {
-        let (sde, sigma) = (self.sde(), self.sampling.sigma_min);
-        if sigma.is_none_or(|sigma| self.is_classifier() || sde.level_within(sigma).is_some()) {
+        let (process, sigma) = (self.process(), self.sampling.sigma_min);
+        if sigma.is_none_or(|sigma| self.is_classifier() || process.level_within(sigma).is_some()) {
             return Ok(());
         }
-        let [least, most] = [sde.sampling_eps(), 1.0].map(|t| sde.level(t).sigma);
+        let [least, most] = [process.sampling_eps(), 1.0].map(|t| process.level(t).sigma);
         let why =
             format!("the process has noise levels from {least:.3e} to below {most:.3}; take one of them");
         Err(refuse("sampling.sigma_min", sigma.unwrap_or_default(), why))

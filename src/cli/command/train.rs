@@ -218,7 +218,7 @@ const SNAPSHOT: usize = 16;
 fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
     let config = &trainer.config;
     let scorer = trainer.averaged();
-    let sampler = sampler(&config.sampling, &scorer.model.sde, config.sampling_steps())?;
+    let sampler = sampler(&config.sampling, config.sampling_steps())?;
     let shape = trainer.batch_shape().with_n(SNAPSHOT);
     let draw = Draw::new(config.seed);
     let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut |_| Ok(()))?;

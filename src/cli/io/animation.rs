@@ -3,8 +3,8 @@
 use super::images::{self, Images};
 use super::paths::{self, ends_in};
 use crate::config::Range;
-use crate::kernels::{KernelError, Result, concat};
-use crate::sample::{self, Progress, Score};
+use crate::kernels::concat;
+use crate::sample::{self, Progress, Result, Score};
 use std::path::PathBuf;
 
 /// What is shown of the reverse process.
@@ -96,10 +96,10 @@ impl Animation<'_> {
         let show = self.args.show.unwrap_or(Show::State);
         let mut parts = Vec::new();
         if show != Show::Denoised {
-            parts.push(state.read().map_err(KernelError::from)?);
+            parts.push(state.read()?);
         }
         if show != Show::State {
-            parts.push(sample::denoise(score, &state, progress.t)?.read().map_err(KernelError::from)?);
+            parts.push(sample::denoise(score, &state, progress.t)?.read()?);
         }
         let sample = state.shape().with_n(1).len();
         // The pictures of a sample are neighbours.

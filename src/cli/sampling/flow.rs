@@ -10,7 +10,7 @@ use crate::config::{Config, Method};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
 use crate::sample::likelihood::EPS;
-use crate::sample::{self, Draw, Ode, Progress, Score};
+use crate::sample::{self, Differentiable, Draw, Ode, Progress, Score};
 use crate::tensor::Tensor;
 use crate::train::Weights;
 use anyhow::{Context, ensure};
@@ -77,13 +77,13 @@ impl Flow {
     }
 
     /// Calls `f` with the score whose flow it is.
-    pub fn with<T>(&self, f: impl Fn(&dyn Score) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub fn with<T>(&self, f: impl Fn(&dyn Differentiable) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let mut results = self.classes.each(&self.scorer, f)?;
         results.pop().context("there is no score")
     }
 
     /// Shows the progress of a batch.
-    pub fn watch(&self) -> impl FnMut(Progress<'_>) -> crate::kernels::Result<()> {
+    pub fn watch(&self) -> impl FnMut(Progress<'_>) -> sample::Result<()> {
         |progress| {
             self.bar.set_message(format!(" to t = {:.4}", progress.t));
             self.bar.inc(1);
@@ -105,7 +105,7 @@ impl Flow {
     pub fn decode(&self, latents: &Batch, denoise: bool) -> anyhow::Result<Followed> {
         let mut sampling = self.config.sampling.clone();
         (sampling.noise_removal, sampling.eta) = (denoise, 0.0);
-        let sampler = sample::sampler(&sampling, &self.scorer.model.sde, sampling.steps)?;
+        let sampler = sample::sampler(&sampling, sampling.steps)?;
         let draw = Draw::new(self.config.seed);
         self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
     }

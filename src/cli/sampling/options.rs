@@ -130,15 +130,15 @@ impl Model<'_> {
     /// The configured sampler.
     pub fn sampler(&self) -> anyhow::Result<Box<dyn Sampler>> {
         let sampling = &self.config.sampling;
-        Ok(sample::sampler(sampling, &self.scorer.model.sde, sampling.steps)?)
+        Ok(sample::sampler(sampling, sampling.steps)?)
     }
 
     /// The configured sampler, one on which known values can be imposed.
     pub fn constrained(&self) -> anyhow::Result<Box<dyn Constrained>> {
-        let (sde, sampling) = (self.scorer.model.sde, &self.config.sampling);
+        let sampling = &self.config.sampling;
         Ok(match sampling.method {
-            Method::Ald => Box::new(AnnealedLangevin::new(sde, sampling, sampling.steps)?),
-            _ => Box::new(PredictorCorrector::new(sde, sampling, sampling.steps)?),
+            Method::Ald => Box::new(AnnealedLangevin::new(sampling, sampling.steps)?),
+            _ => Box::new(PredictorCorrector::new(sampling, sampling.steps)?),
         })
     }
 

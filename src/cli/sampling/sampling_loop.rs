@@ -6,7 +6,7 @@ use crate::cli::io::images::Images;
 use crate::cli::{Common, batches};
 use crate::cli::{progress, report};
 use crate::gpu::Bytes;
-use crate::sample::{self, Draw, Progress, Sampled, Score, Watch};
+use crate::sample::{self, Differentiable, Draw, Progress, Sampled, Watch};
 use crate::tensor::Tensor;
 use anyhow::ensure;
 use std::time::Instant;
@@ -24,7 +24,7 @@ pub struct Part {
 }
 
 /// Draws the samples of a part given a score.
-pub type Draws<'a> = dyn Fn(&dyn Score, Part, &mut Watch<'_>) -> anyhow::Result<Sampled> + 'a;
+pub type Draws<'a> = dyn Fn(&dyn Differentiable, Part, &mut Watch<'_>) -> anyhow::Result<Sampled> + 'a;
 
 /// Samples on the host.
 pub struct Samples<'a> {
@@ -62,7 +62,7 @@ impl Model<'_> {
 
     fn draw_class(
         &self,
-        score: &dyn Score,
+        score: &dyn Differentiable,
         n: u32,
         steps: Option<usize>,
         draws: &Draws<'_>,
