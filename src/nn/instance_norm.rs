@@ -98,14 +98,13 @@ impl InstanceNorm {
         let [one, zero] = &context.units[&c];
         let (scaled, shift) = match &self.factors {
             Factors::Own { alpha, gamma, beta } => {
-                let [alpha, gamma, beta] =
-                    [alpha, gamma, beta].map(|id| pass.engine.parameter(&pass.parameters.get(*id)));
+                let [alpha, gamma, beta] = [alpha, gamma, beta].map(|id| pass.parameter(*id));
                 let shift = self.between_channels(pass.engine, x, &alpha, zero)?;
                 let shift = pass.engine.scale_channels(&shift, &gamma)?;
                 (pass.engine.group_norm(x, &gamma, &beta, &over_pixels)?, shift)
             }
             Factors::Table(table) => {
-                let table = pass.engine.parameter(&pass.parameters.get(*table));
+                let table = pass.parameter(*table);
                 let rows = pass.engine.conv2d(&context.noise, &table, None, &Conv2d::padded(0))?;
                 let mut part = |i: usize| pass.engine.channels(&rows, i * c, c);
                 let (gamma, alpha, beta) = (part(0)?, part(1)?, part(2)?);

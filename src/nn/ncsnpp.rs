@@ -2,8 +2,10 @@
 //! settled it is its `ddpm` (Ho 2020). Parameters are numbered as in its `all_modules`, so that its checkpoints can be
 //! read by name.
 
-use super::conditioning::{Classes, Conditioning, Time};
-use super::layers::{Attention, Conv, Norm, Pass, ResBlock, Resample, Resampler, Style};
+use super::blocks::{Attention, ResBlock, Resample, Resampler};
+use super::conditioning::{Classes, Conditioning, TimeEmbedding};
+use super::layers::{Conv, Norm, Pass, Style};
+use super::network::Architecture;
 use super::parameters::Registry;
 use crate::autodiff::Engine;
 use crate::config::{
@@ -13,11 +15,11 @@ use crate::kernels::Result;
 
 type Built<T> = std::result::Result<T, ConfigError>;
 
-/// The network. [`Ncsnpp::build`] registers its parameters; [`Ncsnpp::forward`] runs it on any engine.
+/// The network. [`Ncsnpp::build`] registers its parameters.
 #[derive(Debug, Clone)]
 pub struct Ncsnpp {
-    time: Time,
-    /// The classes that it is told, if any.
+    time: TimeEmbedding,
+    /// The embedding of classes, in a class-conditional network.
     classes: Option<Classes>,
     conv_in: Conv,
     down: Vec<DownLevel>,
@@ -98,7 +100,6 @@ struct Builder<'a> {
     style: Style,
     registry: Registry,
     modules: usize,
-    blocks: u16,
 }
 
 impl Builder<'_> {
@@ -119,13 +120,12 @@ impl Builder<'_> {
         groups: Option<usize>,
     ) -> Built<ResBlock> {
         let name = self.module();
-        self.blocks += 1;
-        ResBlock::new(&mut self.registry, &name, channels, resample, groups, &self.style, self.blocks - 1)
+        ResBlock::of_groups(&mut self.registry, &name, channels, resample, groups, &self.style)
     }
 
     fn attention(&mut self, channels: usize, groups: Option<usize>) -> Built<Attention> {
         let name = self.module();
-        Attention::new(&mut self.registry, &name, channels, groups, &self.style)
+        Attention::of_groups(&mut self.registry, &name, channels, groups, &self.style)
     }
 
     /// Attention in a level, if its images are of one of these sizes.
@@ -166,13 +166,13 @@ impl Builder<'_> {
         }
     }
 
-    fn time(&mut self) -> Time {
+    fn time(&mut self) -> TimeEmbedding {
         let (model, modules) = (&self.config.model, &mut self.modules);
         let name = || {
             *modules += 1;
             format!("all_modules.{}", *modules - 1)
         };
-        Time::new(&mut self.registry, name, model, model.nf, self.style.act)
+        TimeEmbedding::new(&mut self.registry, name, model, model.nf, self.style.act)
     }
 
     /// The way down, and the channels of every feature map that the way up takes in.
@@ -289,7 +289,7 @@ impl Ncsnpp {
 
     fn with(config: &Config) -> Built<(Ncsnpp, Registry)> {
         let style = Style::new(&config.model);
-        let mut b = Builder { config, style, registry: Registry::default(), modules: 0, blocks: 0 };
+        let mut b = Builder { config, style, registry: Registry::default(), modules: 0 };
         let channels = config.data.num_channels;
         let time = b.time();
         let conv_in = b.conv(channels, config.model.nf, 1.0);
@@ -307,49 +307,10 @@ impl Ncsnpp {
             _ => Some((b.norm(last)?, b.conv(last, channels, b.style.init_scale))),
         };
         // After all of the reference's parameters, which keep their numbers.
-        let told = config.model.num_classes;
-        let classes = (told > 0).then(|| Classes::new(&mut b.registry, told, b.style.time_features));
+        let count = config.model.num_classes;
+        let classes = (count > 0).then(|| Classes::new(&mut b.registry, count, b.style.time_features));
         let skip = b.style.skip;
         Ok((Ncsnpp { time, classes, conv_in, down, middle, up, end, progressive, skip }, b.registry))
-    }
-
-    pub(super) fn time(&self) -> &Time {
-        &self.time
-    }
-
-    /// Classes that it may be told.
-    pub(super) fn classes(&self) -> usize {
-        self.classes.as_ref().map_or(0, |classes| classes.count)
-    }
-
-    /// The network's output for `x` `[n, h, w, c]` in [−1, 1].
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn forward<E: Engine>(
-        &self,
-        pass: &mut Pass<'_, E>,
-        x: E::Value,
-        conditioning: &Conditioning,
-    ) -> Result<E::Value> {
-        let mut time = self.time.forward(pass, conditioning)?;
-        if let (Some(classes), Some(embedded)) = (&self.classes, &time) {
-            time = Some(classes.forward(pass, embedded, conditioning)?);
-        }
-        let time = time.as_ref();
-        let mut skips = self.descend(pass, x, time)?;
-        let (first, attention, second) = &self.middle;
-        // What is on top is used twice: here, and on the way up.
-        let mut h = skips.last().expect("the way down leaves a feature map").clone();
-        h = first.forward(pass, &h, time)?;
-        h = attention.forward(pass, &h)?;
-        h = second.forward(pass, &h, time)?;
-        h = self.ascend(pass, h, &mut skips, time)?;
-        if let Some((norm, conv)) = &self.end {
-            h = norm.forward(pass, &h)?;
-            h = conv.forward(pass, &h)?;
-        }
-        Ok(h)
     }
 
     /// The way down: every feature map that the way up takes in.
@@ -445,6 +406,46 @@ impl Ncsnpp {
             (Progressive::OutputSkip, Some(image)) => image,
             _ => h,
         })
+    }
+}
+
+impl Architecture for Ncsnpp {
+    fn name(&self) -> &str {
+        "ncsnpp"
+    }
+
+    fn time(&self) -> Option<&TimeEmbedding> {
+        Some(&self.time)
+    }
+
+    fn classes(&self) -> usize {
+        self.classes.as_ref().map_or(0, |classes| classes.count)
+    }
+
+    fn forward<E: Engine>(
+        &self,
+        pass: &mut Pass<'_, E>,
+        x: E::Value,
+        conditioning: &Conditioning,
+    ) -> Result<E::Value> {
+        let mut time = self.time.forward(pass, conditioning)?;
+        if let (Some(classes), Some(embedded)) = (&self.classes, &time) {
+            time = Some(classes.forward(pass, embedded, conditioning)?);
+        }
+        let time = time.as_ref();
+        let mut skips = self.descend(pass, x, time)?;
+        let (first, attention, second) = &self.middle;
+        // What is on top is used twice: here, and on the way up.
+        let mut h = skips.last().expect("the way down leaves a feature map").clone();
+        h = first.forward(pass, &h, time)?;
+        h = attention.forward(pass, &h)?;
+        h = second.forward(pass, &h, time)?;
+        h = self.ascend(pass, h, &mut skips, time)?;
+        if let Some((norm, conv)) = &self.end {
+            h = norm.forward(pass, &h)?;
+            h = conv.forward(pass, &h)?;
+        }
+        Ok(h)
     }
 }
 

@@ -73,6 +73,17 @@ impl Layout {
         self.len() == 0
     }
 
+    /// Outputs of a layer with these weights; of a vector, its length.
+    pub fn outputs(self) -> usize {
+        self.window().2
+    }
+
+    /// Inputs of each output of a layer with these weights.
+    pub fn fan_in(self) -> usize {
+        let (k, c_in, _) = self.window();
+        k * k * c_in
+    }
+
     /// Values in file order → values in memory order, with the rows of zeros.
     pub fn to_memory(self, file: &[f32]) -> Vec<f32> {
         let mut memory = vec![0.0; self.shape().len()];
@@ -193,6 +204,8 @@ pub struct Registry {
     pub trainable: Vec<ParameterSpec>,
     /// What is not: Fourier frequencies.
     pub frozen: Vec<ParameterSpec>,
+    /// Dropout masks of the network's blocks.
+    masks: u16,
 }
 
 impl Registry {
@@ -200,6 +213,12 @@ impl Registry {
     pub fn add(&mut self, name: String, layout: Layout, init: Init) -> ParameterId {
         self.trainable.push(ParameterSpec { name, layout, init });
         ParameterId(self.trainable.len() - 1)
+    }
+
+    /// The number of the next dropout mask.
+    pub fn dropout_mask(&mut self) -> u16 {
+        self.masks += 1;
+        self.masks - 1
     }
 
     /// How many numbers are trained.

@@ -8,17 +8,18 @@
 use super::conditioning::Conditioning;
 use super::instance_norm::{Context, InstanceNorm};
 use super::layers::{self, Conv, Pass};
-use super::parameters::Registry;
-use super::score::Label;
+use super::network::Architecture;
+use super::parameters::{Layout, Registry};
 use crate::autodiff::Engine;
 use crate::config::{Config, ModelName};
 use crate::kernels::Result;
+use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::Activation;
 use crate::kernels::max_pool::MaxPool;
 use crate::kernels::upfirdn2d::Upfirdn2d;
 use std::collections::BTreeMap;
 
-/// The network. [`RefineNet::build`] registers its parameters; [`RefineNet::forward`] runs it on any engine.
+/// The network. [`RefineNet::build`] registers its parameters.
 #[derive(Debug, Clone)]
 pub struct RefineNet {
     begin: Conv,
@@ -85,11 +86,14 @@ impl Builder {
     }
 
     fn conv(&mut self, name: &str, c_in: usize, c_out: usize, dilation: usize) -> Conv {
-        Conv::torch(&mut self.registry, name, [3, c_in, c_out], dilation, true)
+        let layout = Layout::Conv { k: 3, c_in, c_out };
+        let spec = Conv2d { dilation, ..Conv2d::padded(dilation) };
+        Conv::fan_in(&mut self.registry, name, layout, true, spec)
     }
 
     fn conv_without_bias(&mut self, name: &str, channels: usize) -> Conv {
-        Conv::torch(&mut self.registry, name, [3, channels, channels], 1, false)
+        let layout = Layout::Conv { k: 3, c_in: channels, c_out: channels };
+        Conv::fan_in(&mut self.registry, name, layout, false, Conv2d::padded(1))
     }
 
     fn stage(&mut self, name: &str, step: Step, [c_in, c_out]: [usize; 2]) -> [ResidualBlock; 2] {
@@ -137,7 +141,9 @@ impl ResidualBlock {
             Step::Keep => (b.conv(&part("conv2"), middle, c_out, dilation), None),
             Step::Pool => {
                 let conv2 = b.conv(&part("conv2.conv"), middle, c_out, 1);
-                let one = Conv::torch(&mut b.registry, &part("shortcut.conv"), [1, c_in, c_out], 1, true);
+                let layout = Layout::Conv { k: 1, c_in, c_out };
+                let name = part("shortcut.conv");
+                let one = Conv::fan_in(&mut b.registry, &name, layout, true, Conv2d::padded(0));
                 (conv2, Some(one))
             }
             Step::Dilate(_) => {
@@ -327,30 +333,32 @@ impl RefineNet {
         let refine = refine.collect::<BTreeMap<_, _>>().into_values().collect();
         (RefineNet { begin, stages: down, refine, norm, end, channels: widths, levels }, b.registry)
     }
+}
 
-    /// What is read of each label: the number of its noise level, one-hot, where norms are looked up.
-    pub(super) fn told(&self, labels: &[Label]) -> Vec<f32> {
-        let Some(levels) = self.levels else {
-            return labels.iter().map(|label| label.label as f32).collect();
-        };
-        let one_hot = |label: &Label| {
-            let number = (label.label as usize).min(levels - 1);
-            (0..levels).map(move |i| if i == number { 1.0 } else { 0.0 })
-        };
-        labels.iter().flat_map(one_hot).collect()
+impl Architecture for RefineNet {
+    fn name(&self) -> &str {
+        if self.levels.is_some() { "ncsn" } else { "ncsnv2" }
     }
 
-    /// The network's output for `x` `[n, h, w, c]` in [−1, 1].
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn forward<E: Engine>(
+    /// NCSN's norms are looked up by the number of the noise level: one-hot rows.
+    fn inputs(&self, values: &[f64]) -> Vec<f32> {
+        let Some(levels) = self.levels else {
+            return values.iter().map(|value| *value as f32).collect();
+        };
+        let one_hot = |value: &f64| {
+            let number = (*value as usize).min(levels - 1);
+            (0..levels).map(move |i| if i == number { 1.0 } else { 0.0 })
+        };
+        values.iter().flat_map(one_hot).collect()
+    }
+
+    fn forward<E: Engine>(
         &self,
         pass: &mut Pass<'_, E>,
         x: E::Value,
         conditioning: &Conditioning,
     ) -> Result<E::Value> {
-        let noise = pass.engine.constant(&conditioning.told);
+        let noise = pass.engine.constant(conditioning.noise());
         let context = Context::new(pass, noise, self.channels.iter().copied())?;
         let mut h = self.begin.forward(pass, &x)?;
         drop(x);
