@@ -25,11 +25,14 @@
 //! | [`data`] | data sets, and the order in which training sees them |
 //! | [`random`] | Philox4x32-10, bit-equal to the shaders', as a generator of the `rand` crate |
 //! | [`config`] | configurations in TOML |
+//! | [`choice`] | enums whose names and descriptions are data |
 //! | [`files`], [`memory`] | files that are whole or not there, and what memory is left |
 #![warn(missing_docs)]
 
 pub mod autodiff;
 pub mod bench;
+pub mod choice;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -1,5 +1,6 @@
 //! Other people's checkpoints: the reference implementation's, and Hugging Face's `UNet2DModel`, in and out.
 
+mod archive;
 mod diffusers;
 mod hub;
 mod pickle;
