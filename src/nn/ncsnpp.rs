@@ -1,6 +1,6 @@
-//! NCSN++ and DDPM++ (Song 2021, appendix H): one U-Net with the options of the reference's `ncsnpp`; with some of them
-//! settled it is its `ddpm` (Ho 2020). Parameters are numbered as in its `all_modules`, so that its checkpoints can be
-//! read by name.
+//! NCSN++ and DDPM++ (Song 2021, appendix H): one U-Net with the options of the reference's `ncsnpp`; some values of them
+//! give its `ddpm` (Ho 2020). Parameters are numbered as in the reference's `all_modules`, so that its checkpoints can be read
+//! by name.
 
 use super::blocks::{Attention, ResBlock, Resample, Resampler};
 use super::conditioning::{Classes, Conditioning, TimeEmbedding};
@@ -25,7 +25,7 @@ pub struct Ncsnpp {
     down: Vec<DownLevel>,
     middle: (ResBlock, Attention, ResBlock),
     up: Vec<UpLevel>,
-    /// Normalisation and convolution at the end, unless the output is a pyramid of images.
+    /// Normalisation and convolution of the output; none if the output is a pyramid of images.
     end: Option<(Norm, Conv)>,
     progressive: Progressive,
     skip: f32,
@@ -54,13 +54,13 @@ enum Step {
 #[derive(Debug, Clone)]
 enum InputPyramid {
     None,
-    /// Downsamples the image; a 1 × 1 convolution of it is joined to the features.
+    /// Downsamples the image and joins a 1 × 1 convolution of it to the features.
     Skip {
         down: Resampler,
         conv: Conv,
         combine: Combine,
     },
-    /// Downsamples features, which are added and become the features.
+    /// Downsamples the features of the pyramid and adds those of the level.
     Residual {
         down: Resampler,
     },
@@ -77,18 +77,18 @@ struct UpLevel {
 #[derive(Debug, Clone)]
 enum OutputPyramid {
     None,
-    /// Makes features (`residual`) or an image (`output_skip`) of the features, for the pyramid to start with …
+    /// Starts the pyramid with features (`residual`) or an image (`output_skip`).
     Start {
         norm: Norm,
         conv: Conv,
     },
-    /// … or an image to add to the upsampled one …
+    /// Adds an image of the level to the upsampled image.
     Skip {
         up: Resampler,
         norm: Norm,
         conv: Conv,
     },
-    /// … or upsamples features, which are added and become the features.
+    /// Upsamples the features of the pyramid and adds those of the level.
     Residual {
         up: Resampler,
     },
@@ -128,7 +128,7 @@ impl Builder<'_> {
         Attention::of_groups(&mut self.registry, &name, channels, groups, &self.style)
     }
 
-    /// Attention in a level, if its images are of one of these sizes.
+    /// Attention in a level whose images have one of these sizes.
     fn attention_at(&mut self, level: usize, sizes: &[usize], channels: usize) -> Built<Option<Attention>> {
         let wanted = sizes.contains(&(self.config.data.image_size >> level));
         wanted.then(|| self.attention(channels, self.config.model.attn_num_groups)).transpose()
@@ -175,7 +175,7 @@ impl Builder<'_> {
         TimeEmbedding::new(&mut self.registry, name, model, model.nf, self.style.act)
     }
 
-    /// The way down, and the channels of every feature map that the way up takes in.
+    /// The encoder, and the channels of its feature maps for the skip connections.
     fn down(&mut self) -> Built<(Vec<DownLevel>, Vec<usize>)> {
         let model = &self.config.model;
         let mut channels = model.nf;
@@ -218,7 +218,7 @@ impl Builder<'_> {
         Ok((levels, skips))
     }
 
-    /// The way up, and the channels it ends with.
+    /// The decoder, and the channels of its output.
     fn up(&mut self, mut skips: Vec<usize>) -> Built<(Vec<UpLevel>, usize)> {
         let model = &self.config.model;
         let mut channels = *skips.last().unwrap_or(&model.nf);
@@ -306,14 +306,14 @@ impl Ncsnpp {
             Progressive::OutputSkip => None,
             _ => Some((b.norm(last)?, b.conv(last, channels, b.style.init_scale))),
         };
-        // After all of the reference's parameters, which keep their numbers.
+        // Last, so that the reference's parameters keep their numbers.
         let count = config.model.num_classes;
         let classes = (count > 0).then(|| Classes::new(&mut b.registry, count, b.style.time_features));
         let skip = b.style.skip;
         Ok((Ncsnpp { time, classes, conv_in, down, middle, up, end, progressive, skip }, b.registry))
     }
 
-    /// The way down: every feature map that the way up takes in.
+    /// The encoder: the feature maps for the skip connections.
     fn descend<E: Engine>(
         &self,
         pass: &mut Pass<'_, E>,
@@ -354,7 +354,7 @@ impl Ncsnpp {
         Ok(skips)
     }
 
-    /// The way up: features, or the image if the output is a pyramid of images.
+    /// The decoder: features, or the image if the output is a pyramid of images.
     fn ascend<E: Engine>(
         &self,
         pass: &mut Pass<'_, E>,
@@ -365,7 +365,7 @@ impl Ncsnpp {
         let mut pyramid: Option<E::Value> = None;
         for level in &self.up {
             for (block, attention) in &level.blocks {
-                let skip = skips.pop().expect("as many feature maps as blocks take in");
+                let skip = skips.pop().expect("a feature map for each block of the decoder");
                 h = pass.engine.concat(&h, &skip)?;
                 drop(skip);
                 h = block.forward(pass, &h, time)?;
@@ -435,8 +435,8 @@ impl Architecture for Ncsnpp {
         let time = time.as_ref();
         let mut skips = self.descend(pass, x, time)?;
         let (first, attention, second) = &self.middle;
-        // What is on top is used twice: here, and on the way up.
-        let mut h = skips.last().expect("the way down leaves a feature map").clone();
+        // The last feature map has two uses: the middle block, and the first skip connection.
+        let mut h = skips.last().expect("the encoder has at least one feature map").clone();
         h = first.forward(pass, &h, time)?;
         h = attention.forward(pass, &h)?;
         h = second.forward(pass, &h, time)?;
@@ -463,7 +463,7 @@ impl Step {
     }
 }
 
-/// DDPM's U-Net is DDPM++ without what that adds: its residual blocks, plain resampling, unscaled sums.
+/// The options of DDPM's U-Net: its residual blocks, plain resampling, and sums that are not divided by √2.
 fn plain(model: &Model) -> Model {
     Model {
         resblock_type: ResblockType::Ddpm,

@@ -1,9 +1,9 @@
-//! NCSN (Song and Ermon 2019) and NCSNv2 (Song and Ermon 2020): RefineNets of pre-activation residual blocks, dilated
-//! where they would be strided, with instance norm++. Parameters have the names of the reference's state dictionary and
-//! stand in its order.
+//! NCSN (Song and Ermon 2019) and NCSNv2 (Song and Ermon 2020): RefineNets of pre-activation residual blocks with instance
+//! norm++, whose convolutions are dilated instead of strided. Parameters have the names and the order of the reference's state
+//! dictionary.
 //!
-//! NCSN's norms are looked up by the number of the noise level, and stand before every convolution; NCSNv2 has norms in
-//! the residual blocks only, and max pooling instead of average pooling. Its output is divided by σ.
+//! NCSN has a norm before every convolution, with a row of factors for each noise level; NCSNv2 has norms in the residual
+//! blocks only, max pooling instead of average pooling, and its output is divided by σ.
 
 use super::conditioning::Conditioning;
 use super::instance_norm::{Context, InstanceNorm};
@@ -23,30 +23,30 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 pub struct RefineNet {
     begin: Conv,
-    /// The way down: each stage's two blocks.
+    /// The encoder: two blocks in each stage.
     stages: Vec<[ResidualBlock; 2]>,
-    /// The way up: what refines each stage.
+    /// The decoder: a refine block for each stage.
     refine: Vec<RefineBlock>,
     norm: InstanceNorm,
     end: Conv,
-    /// The numbers of channels that occur.
+    /// The numbers of channels in the network.
     channels: Vec<usize>,
-    /// Noise levels that norms are looked up by.
+    /// Number of noise levels in the norms' tables.
     levels: Option<usize>,
 }
 
-/// How a stage begins.
+/// The first step of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// As the image is.
+    /// The same size.
     Keep,
     /// Half the size, by averaging.
     Pool,
-    /// The same size, with dilated convolutions in all of the stage.
+    /// The same size, with dilated convolutions in the whole stage.
     Dilate(usize),
 }
 
-/// A stage: its name and that of the block that refines it, its channels in `nf`, and its first step.
+/// A stage: its name and that of its refine block, its channels in `nf`, and its first step.
 type Stage = (&'static str, &'static str, usize, Step);
 
 const SIZE_64: &[Stage] = &[
@@ -73,7 +73,7 @@ const SIZE_256: &[Stage] = &[
     ("res5", "refine1", 4, Step::Dilate(4)),
 ];
 
-/// Builds blocks: what all of them have in common.
+/// Builds blocks with the options that they share.
 struct Builder {
     registry: Registry,
     act: Activation,
@@ -111,7 +111,7 @@ impl Builder {
     }
 }
 
-/// Norm, activation and convolution, twice, beside a shortcut.
+/// Norm, activation and convolution, twice, with a shortcut.
 #[derive(Debug, Clone)]
 struct ResidualBlock {
     norm1: InstanceNorm,
@@ -132,7 +132,7 @@ impl ResidualBlock {
         dilation: usize,
     ) -> ResidualBlock {
         let part = |suffix: &str| format!("{name}.{suffix}");
-        // A block that steps widens in its second convolution.
+        // A block that resamples or dilates changes its channels in the second convolution.
         let middle = if step == Step::Keep { c_out } else { c_in };
         let act = b.act;
         let conv1 = b.conv(&part("conv1"), c_in, middle, dilation);
@@ -177,7 +177,7 @@ impl ResidualBlock {
     }
 }
 
-/// What stands before a convolution of a refine block: NCSN's norm, or nothing.
+/// The norm before a convolution of a refine block; NCSNv2 has none.
 type Before = Option<InstanceNorm>;
 
 fn before<E: Engine>(
@@ -234,9 +234,9 @@ impl ConvUnits {
 struct RefineBlock {
     adapt: Vec<ConvUnits>,
     output: ConvUnits,
-    /// Brings both inputs to the same channels and size to add them (`MSFBlock`); absent where there is one.
+    /// Converts both inputs to the same channels and size and adds them (`MSFBlock`); empty for a single input.
     join: Vec<(Before, Conv)>,
-    /// Pooling and convolution, each added to what comes of it (`CRPBlock`).
+    /// Pooling and convolution, whose results are added up (`CRPBlock`).
     pooled: Vec<(Before, Conv)>,
     act: Activation,
     max_pool: bool,
@@ -322,7 +322,7 @@ impl RefineNet {
         let stage = |(i, (name, _, _, step)): (usize, &Stage)| b.stage(name, *step, [above(i), widths[i]]);
         let down = stages.iter().enumerate().map(stage).collect();
 
-        // A block gives as many channels as the stage above has. They are registered in the order of their names.
+        // A block has as many output channels as the stage above. They are registered in the order of their names.
         let mut order: Vec<usize> = (0..stages.len()).collect();
         order.sort_by_key(|i| stages[*i].1);
         let refine = order.into_iter().map(|i| {
