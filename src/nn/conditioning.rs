@@ -2,7 +2,7 @@
 
 use super::layers::{Conv, Pass, TIME_WIDTH};
 use super::parameters::{Init, Layout, ParameterId, ParameterSpec, Registry};
-use super::score::Label;
+use super::preconditioning::Label;
 use crate::autodiff::Engine;
 use crate::config::{EmbeddingType, Model};
 use crate::gpu::Gpu;

@@ -4,8 +4,8 @@ use super::conditioning::{Conditioning, TimeEmbedding};
 use super::layers::Pass;
 use super::ncsnpp::Ncsnpp;
 use super::parameters::Registry;
+use super::preconditioning::Label;
 use super::refinenet::RefineNet;
-use super::score::Label;
 use super::wideresnet::WideResNet;
 use crate::autodiff::Engine;
 use crate::config::{Config, ConfigError, Data, ModelName, refuse};
@@ -147,13 +147,13 @@ impl<A: Architecture> Network<A> {
     ///
     /// # Errors
     /// If the device has no room.
-    pub fn condition(
+    pub(crate) fn condition(
         &self,
         frequencies: &Tensor,
         labels: &[Label],
         classes: &[Option<usize>],
     ) -> Result<Conditioning> {
-        let values: Vec<f64> = labels.iter().map(|label| label.label).collect();
+        let values: Vec<f64> = labels.iter().map(|label| label.conditioning).collect();
         let inputs = self.architecture.inputs(&values);
         let conditioning = Conditioning::new(frequencies, inputs, labels, self.scale_by_sigma)?;
         match self.classes() {
