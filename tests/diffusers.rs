@@ -209,7 +209,7 @@ fn what_cannot_be_expressed_is_refused_by_name() {
         ("ddpm", json!({ "prediction_type": "flow" }), "prediction_type flow"),
         ("ddpm", json!({ "beta_end": 1e308 }), "beta_end 1"),
         ("ddpm", json!({ "beta_start": -0.5 }), "beta_start -0.5"),
-        ("ddpm", json!([]), "no JSON object"),
+        ("ddpm", json!([]), "not a JSON object"),
         ("ddpm", json!({ "_class_name": "ScoreSdeVeScheduler" }), "ScoreSdeVeScheduler"),
         ("ncsnpp", json!({ "_class_name": "DDPMScheduler" }), "DDPMScheduler"),
     ] {
@@ -238,7 +238,7 @@ fn weights_that_do_not_fit_their_description_are_refused_and_leave_nothing() {
         };
         refused(&|all| all.get_mut("conv_in.weight").expect("a weight").0.swap(0, 1), "has shape");
         refused(&|all| drop(all.remove("conv_in.weight")), "holds no tensor");
-        refused(&|all| drop(all.insert("conv_in.weight_g".into(), (vec![1], vec![0.0]))), "no place");
+        refused(&|all| drop(all.insert("conv_in.weight_g".into(), (vec![1], vec![0.0]))), "does not have");
         refused(&|all| all.get_mut("conv_in.weight").expect("a weight").1[7] = f32::NAN, "not finite");
     }
 }

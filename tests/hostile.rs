@@ -103,7 +103,7 @@ fn a_step_of_the_reference_that_is_no_number_is_named() {
     assert_eq!(read(&|p| p.tensor(&[1], &[7.0])).expect("a checkpoint").step, state.step + 7);
     let refused = |what: &str, step: &dyn Fn(&mut Pickler)| {
         let message = read(step).map(drop).expect_err(what).to_string();
-        assert!(message.contains("`step` is no number of steps"), "{what}: {message}");
+        assert!(message.contains("`step` must be a whole number"), "{what}: {message}");
     };
     refused("a text", &|p| p.text("seven"));
     refused("none", &|p| p.pickle.push(b'N'));
@@ -204,11 +204,11 @@ fn checkpoints_of_this_program_and_weights_by_name() {
     let message = Checkpoint::read(&path).map(drop).expect_err("endless blocks").to_string();
     assert!(message.contains("num_res_blocks = 1000000: it must be at most"), "{message}");
 
-    // A tensor that the network has no place for.
+    // A tensor that the network does not have.
     let mut fewer = registry.clone();
     fewer.trainable.pop();
     let message = read_safetensors_bytes(&good, &fewer).map(drop).expect_err("one too many").to_string();
-    assert!(message.contains("has no place"), "{message}");
+    assert!(message.contains("does not have"), "{message}");
 
     // Headers that lie about where the numbers are.
     for offsets in ["[4,2]", "[-4,4]", "[0,18446744073709551615]", "[0,1e3]", "[2,6]"] {
