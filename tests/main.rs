@@ -1,6 +1,7 @@
-//! The library against reference values, analytic answers and itself, and the program as a user meets it.
+//! Tests of the library against reference values, analytic answers and itself, and of the program from the
+//! command line.
 //!
-//! Tests that need `../shared` say so and are skipped, with a printed reason, where it is absent.
+//! Tests that need `../shared` are skipped without it and print the reason.
 
 mod support;
 

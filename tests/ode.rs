@@ -1,4 +1,4 @@
-//! The probability flow and the likelihood against distributions whose flow and density are known.
+//! The probability flow and the likelihood on distributions with known flow and density.
 
 use crate::distributions::*;
 use crate::support::gpu;
@@ -20,7 +20,7 @@ fn ode(tolerance: f64) -> Ode {
 
 const DRAW: Draw = Draw { seed: 3, first: 0 };
 
-/// The three processes as they are sampled with.
+/// The three processes with their usual parameters.
 fn processes() -> [Sde; 3] {
     [
         SdeKind::Ve { sigma_min: 0.01, sigma_max: 10.0 },
@@ -30,8 +30,8 @@ fn processes() -> [Sde; 3] {
     .map(|kind| Sde { kind, n: 1000 })
 }
 
-/// The same, but run until nothing of the data is left: what then differs from log p is not the prior's doing, which
-/// otherwise leaves out the data's mean and variance.
+/// The same, run until the state is independent of the data. The prior then causes no error in log p;
+/// otherwise it neglects the data's mean and variance.
 fn forgetful() -> [Sde; 3] {
     [
         SdeKind::Ve { sigma_min: 0.01, sigma_max: 2000.0 },
@@ -51,7 +51,7 @@ fn read(x: &Tensor) -> Vec<f64> {
 }
 
 #[test]
-fn samples_of_the_flow_are_the_datas() {
+fn samples_of_the_flow_follow_the_data() {
     for sde in processes() {
         for mixture in [Mixture::gaussian(gpu(), sde), Mixture::eight(gpu(), sde)] {
             let n = 2000;
@@ -102,15 +102,15 @@ fn the_flow_of_a_gaussian_is_followed_with_an_error_that_falls_with_the_toleranc
         };
         let results: Vec<(f64, f64)> = [1e-2, 1e-3, 1e-4, 1e-5].map(solved).to_vec();
         println!("{:?}: error and steps {results:?}", sde.kind);
-        // The order itself is measured in float64 beside the solver. So few steps estimate their own error badly: SciPy's
-        // are off by as much.
+        // The order itself is measured in float64 in the solver's unit tests. With so few steps the error
+        // estimate is poor, as SciPy's is.
         assert!(results[2].0 < 0.1 * results[0].0 && results[3].0 < 0.05 * results[0].0, "{results:?}");
         assert!(results[3].0 < 2e-3, "{results:?}");
     }
 }
 
 #[test]
-fn the_last_noise_is_removed_as_much_as_there_is_however_few_levels_a_model_has() {
+fn all_of_the_last_noise_is_removed_however_few_levels_a_model_has() {
     for sde in processes().map(|sde| Sde { n: 10, ..sde }) {
         let mixture = Mixture::gaussian(gpu(), sde);
         let (x, eps) = (diffused(&mixture, 16, 5), sde.sampling_eps());
@@ -127,7 +127,7 @@ fn the_last_noise_is_removed_as_much_as_there_is_however_few_levels_a_model_has(
         for (a, b) in read(&sampled.x).iter().zip(exact) {
             assert!((a - b).abs() < 2e-3, "{:?}: {a} is not {b}", sde.kind);
         }
-        // What has no noise is the data already.
+        // A state without noise is the data.
         assert!(
             read(&denoise(&mixture, &x, 0.0).expect("data")) == read(&x) || sde.marginal_prob(0.0).std > 0.0
         );
@@ -135,7 +135,7 @@ fn the_last_noise_is_removed_as_much_as_there_is_however_few_levels_a_model_has(
 }
 
 #[test]
-fn encoding_and_decoding_give_the_data_back() {
+fn decoding_inverts_encoding() {
     for sde in processes() {
         let mixture = Mixture::eight(gpu(), sde);
         let x = points(&mixture.draws(16, 7), 2);
@@ -189,7 +189,7 @@ fn likelihoods(mixture: &Mixture, n: usize, probing: Probing, tolerance: f64) ->
     let x = mixture.draws(n, 11);
     let likelihood = log_likelihood(mixture, &points(&x, 2), probing, &ode(tolerance), &mut |_| Ok(()))
         .expect("a likelihood");
-    // The flow starts from data as they are at EPS.
+    // The flow starts from the data at EPS.
     let exact = x.chunks(2).map(|x| mixture.log_density(x, EPS));
     likelihood.samples.into_iter().zip(exact).collect()
 }
@@ -209,9 +209,10 @@ fn with_the_exact_trace_log_p_is_the_closed_form() {
     }
 }
 
-/// Of a process that has not forgotten the data, log p is off by what the prior is off at the latent, and by nothing else.
+/// For a process that still depends on the data at time 1, the error of log p is the prior's error at the
+/// latent.
 #[test]
-fn what_the_prior_leaves_out_is_all_that_log_p_is_off() {
+fn the_error_of_log_p_is_that_of_the_prior() {
     for sde in processes() {
         let mixture = Mixture::eight(gpu(), sde);
         let x = mixture.draws(8, 11);
@@ -271,7 +272,7 @@ fn a_samples_log_p_does_not_depend_on_its_batch_nor_on_how_its_tangents_are_divi
             .expect("a likelihood");
         assert_eq!(alone.samples[0], together.samples[i]);
     }
-    // So many probes that they do not ride along at once.
+    // Too many probes for one stack.
     let many =
         log_likelihood(&mixture, &x, drawn(0, 700), &ode(1e-3), &mut |_| Ok(())).expect("a likelihood");
     assert_eq!(many.samples[0].changes.len(), 700);

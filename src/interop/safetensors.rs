@@ -77,8 +77,7 @@ fn refuse_unknown(file: &SafeTensors<'_>, registry: &Registry) -> Result<(), Int
 fn values(file: &SafeTensors<'_>, prefixes: &[&str], spec: &ParameterSpec) -> Result<Vec<f32>, InteropError> {
     let found = prefixes.iter().find_map(|prefix| file.tensor(&format!("{prefix}{}", spec.name)).ok());
     let Some(view) = found else {
-        let text =
-            format!("it holds no tensor {}; does the configuration match the training?", spec.name);
+        let text = format!("it holds no tensor {}; does the configuration match the training?", spec.name);
         return Err(InteropError::Mismatch(text));
     };
     let expected = spec.layout.file_shape();
@@ -104,7 +103,11 @@ pub(super) fn floats(
         Dtype::BF16 => {
             bytemuck::pod_collect_to_vec::<u8, half::bf16>(data).iter().map(|v| v.to_f32()).collect()
         }
-        other => return Err(InteropError::Unknown(format!("{name} holds {other:?}; only floating-point numbers are read"))),
+        other => {
+            return Err(InteropError::Unknown(format!(
+                "{name} holds {other:?}; only floating-point numbers are read"
+            )));
+        }
     };
     match values.iter().all(|v| v.is_finite()) {
         true => Ok(values),

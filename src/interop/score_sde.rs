@@ -108,10 +108,7 @@ fn values(
 ) -> Result<Vec<f32>, InteropError> {
     let expected = spec.layout.file_shape();
     let Some(tensor) = tensor else {
-        let text = format!(
-            "it holds no {what} {}; does the configuration match the training?",
-            spec.name
-        );
+        let text = format!("it holds no {what} {}; does the configuration match the training?", spec.name);
         return Err(InteropError::Mismatch(text));
     };
     if tensor.shape != expected {
@@ -122,9 +119,7 @@ fn values(
     let values = file.values(tensor)?;
     match values.iter().all(|v| v.is_finite()) {
         true => Ok(values),
-        false => {
-            Err(InteropError::Damaged(format!("{what} {} has values that are not finite", spec.name)))
-        }
+        false => Err(InteropError::Damaged(format!("{what} {} has values that are not finite", spec.name))),
     }
 }
 

@@ -242,7 +242,9 @@ impl Unet {
                 return refuse("norm_num_groups null with blocks that need it".into());
             }
             (Form::Skip, Some(groups)) if own != [groups; 2] => {
-                return refuse(format!("norm_num_groups {groups} with Skip blocks of another number of groups"));
+                return refuse(format!(
+                    "norm_num_groups {groups} with Skip blocks of another number of groups"
+                ));
             }
             (Form::Skip, _) => own[1],
         };
