@@ -11,7 +11,8 @@
 //! | [`autodiff`] | the `Engine` trait and its three engines: eager, tape (reverse mode), dual (forward mode) |
 //! | [`nn`] | parameters, initialisation, layers and networks, written once for every engine |
 //! | [`train`] | the objective, the optimiser's step, checkpoints, the run folder |
-//! | [`sample`] | predictors and correctors |
+//! | [`sample`] | solvers of the reverse process, guidance by classes and measurements, the probability flow and likelihoods |
+//! | [`interop`] | checkpoints of other implementations: the reference's and diffusers' |
 //! | [`eval`] | how far samples are from data |
 //! | [`bench`](mod@bench) | measured cases of every kernel, and the device's ceilings |
 //! | [`cli`] | the command line; the only place that prints |
@@ -22,13 +23,16 @@
 //! | --- | --- |
 //! | [`sde`] | the forward processes in float64: VE, VP, sub-VP |
 //! | [`data`] | data sets, and the order in which training sees them |
-//! | [`random`] | Philox4x32-10, bit-equal to the shaders' |
+//! | [`random`] | Philox4x32-10, bit-equal to the shaders', as a generator of the `rand` crate |
 //! | [`config`] | configurations in TOML |
+//! | [`choice`] | enums whose names and descriptions are data |
 //! | [`files`], [`memory`] | files that are whole or not there, and what memory is left |
 #![warn(missing_docs)]
 
 pub mod autodiff;
 pub mod bench;
+pub mod choice;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -90,14 +90,16 @@ fn the_objective_is_the_bound_minus_its_constant_terms() {
         let config = Config::from_toml(&text, &set.map(String::from)).expect("a configuration");
         let trainer = Trainer::new(gpu(), &config).expect("a trainer");
         let shape = Shape::new(16, 8, 8, 1);
-        let batch = Loader::new(Dataset::digits(Split::Test).expect("digits"), &config.data, 16, 1).batch(0);
+        let batch = Loader::new(Dataset::digits(Split::Test).expect("digits"), &config.data, 16, 1)
+            .and_then(|mut loader| loader.batch(0))
+            .expect("a batch");
         let x0 = Tensor::from_slice(gpu(), shape, &batch.images).expect("an upload");
 
         let objective = Objective::new(&config);
         let losses: Vec<f64> = (0..120)
             .map(|step| {
                 let lanes = objective
-                    .loss(&trainer.scorer, &x0, &vec![None; x0.shape().n()], Draw { seed: 4, step })
+                    .loss(&trainer.scorer, &x0, &vec![None; x0.shape().n()], Draw::new(4).at(step))
                     .expect("a loss");
                 lanes.read().expect("a download").iter().map(|v| f64::from(*v)).sum()
             })

@@ -257,7 +257,7 @@ fn guidance_by_the_exact_posterior_draws_the_component() {
         };
         let solver = sampler(&sampling, &mixture.sde, 500).expect("a sampler");
         let x = diffused(&guide.component, 1000, 5);
-        let sampled = solver.run(&guided, x, Draw { seed: 1, first: 0 }, &mut |_| Ok(())).expect("samples");
+        let sampled = solver.run(&guided, x, Draw::new(1), &mut |_| Ok(())).expect("samples");
         let samples: Vec<f64> = read(&sampled.x).into_iter().map(f64::from).collect();
         assert_moments(&format!("{kind:?}"), &samples, &guide.component, 5.0, 2e-3);
     }

@@ -8,7 +8,7 @@ use tweedie::sample::{Draw, Sampled, Score, sampler};
 use tweedie::sde::{Sde, SdeKind};
 use tweedie::tensor::Tensor;
 
-const DRAW: Draw = Draw { seed: 3, first: 0 };
+const DRAW: Draw = Draw::new(3);
 
 fn processes() -> [Sde; 3] {
     [
@@ -194,7 +194,7 @@ fn a_sample_depends_on_its_number_and_not_on_its_batch() {
                 continue;
             }
             let all = run(&config, steps.min(12), &eight, &x, DRAW).x.read().unwrap();
-            let alone = run(&config, steps.min(12), &eight, &third, Draw { first: 3, ..DRAW }).x;
+            let alone = run(&config, steps.min(12), &eight, &third, DRAW.from(3)).x;
             assert_eq!(all[6..8], alone.read().unwrap()[..], "{:?} {name}", sde.kind);
         }
     }

@@ -189,7 +189,7 @@ fn guided(
     let operator = Matrix::new(gpu(), Shape::new(1, 1, 1, 2), &a)?;
     let y = (y, Tensor::from_slice(gpu(), Shape::new(n, 1, 1, 1), &vec![y as f32; n])?);
     let measurement = Measurement { operator: &operator, y: y.1, noise_std };
-    let draw = Draw { seed: 3, first: 0 };
+    let draw = Draw::new(3);
     let score = Guided::new(&prior, measurement, guidance, draw)?;
     let x = diffused(&prior, n, 3);
     let samples = read(&sampler(sde, CorrectorName::None, steps).run(&score, x, draw, &mut |_| Ok(()))?.x);
@@ -239,7 +239,7 @@ fn residual_of_restorations(kind: SdeKind, n: usize, count: usize) -> (f64, f64)
     let operator = Matrix::new(gpu(), Shape::new(1, 1, 1, 2), &a).expect("a matrix");
     let y_tensor = Tensor::from_slice(gpu(), Shape::new(n, 1, 1, 1), &y).expect("y");
     let particles = Particles::new(sampler(prior.sde, CorrectorName::None, 200), count).expect("particles");
-    let draw = Draw { seed: 3, first: 0 };
+    let draw = Draw::new(3);
     let own = particles.of(draw, n).expect("numbers");
     let measurement =
         Measurement { operator: &operator, y: particles.repeat(&y_tensor).expect("y"), noise_std };
@@ -277,7 +277,7 @@ fn a_coordinate_that_is_known_is_exact_and_the_other_follows_it() {
         let one =
             |values: &[f32]| Tensor::from_slice(gpu(), Shape::new(1, 1, 1, 2), values).expect("an upload");
         let constraint = Impute::pixels(one(&[a as f32, 0.0]), one(&[1.0, 0.0]));
-        let draw = Draw { seed: 5, first: 0 };
+        let draw = Draw::new(5);
         let x = diffused(&prior, n, 5);
         let sampled = sampler(sde, CorrectorName::Langevin, 200).run_under(
             Some(&constraint),

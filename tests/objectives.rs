@@ -69,10 +69,13 @@ const OBJECTIVES: [(&str, &str); 20] = [
 
 fn batches(config: &Config, count: u32) -> Vec<Tensor> {
     let set = Dataset::digits(Split::Train).expect("digits");
-    let mut loader = Loader::new(set, &config.data, config.training.batch_size, config.seed);
+    let mut loader =
+        Loader::new(set, &config.data, config.training.batch_size, config.seed).expect("a loader");
     let shape = Shape::new(config.training.batch_size, 8, 8, 1);
     (0..count)
-        .map(|step| Tensor::from_slice(gpu(), shape, &loader.batch(step).images).expect("an upload"))
+        .map(|step| {
+            Tensor::from_slice(gpu(), shape, &loader.batch(step).expect("a batch").images).expect("an upload")
+        })
         .collect()
 }
 
@@ -81,7 +84,7 @@ fn sum(lanes: &Tensor) -> f64 {
 }
 
 fn loss(objective: &Objective, trainer: &Trainer, x0: &Tensor, step: u32) -> f64 {
-    let draw = Draw { seed: 5, step };
+    let draw = Draw::new(5).at(step);
     sum(&objective.loss(&trainer.scorer, x0, &vec![None; x0.shape().n()], draw).expect("a loss"))
 }
 
@@ -97,9 +100,10 @@ fn every_objective_trains_with_every_prediction_it_goes_with() {
             (0..).zip(&held).map(|(step, x0)| loss(&objective, trainer, x0, step)).sum()
         };
         let before = held_loss(&trainer);
-        let mut loader = Loader::new(Dataset::digits(Split::Train).expect("digits"), &config.data, 8, 1);
+        let mut loader = Loader::new(Dataset::digits(Split::Train).expect("digits"), &config.data, 8, 1)
+            .expect("a loader");
         for step in 0..20 {
-            trainer.step(&loader.batch(step)).expect("a step");
+            trainer.step(&loader.batch(step).expect("a batch")).expect("a step");
         }
         let after = held_loss(&trainer);
         println!("{sde} {set}: {before:.4} to {after:.4}");

@@ -18,7 +18,7 @@ fn ode(tolerance: f64) -> Ode {
     }
 }
 
-const DRAW: Draw = Draw { seed: 3, first: 0 };
+const DRAW: Draw = Draw::new(3);
 
 /// The three processes with their usual parameters.
 fn processes() -> [Sde; 3] {
@@ -261,7 +261,7 @@ fn a_samples_log_p_does_not_depend_on_its_batch_nor_on_how_its_tangents_are_divi
     let drawn = |first: u32, count| Probing::Drawn {
         count,
         kind: Probe::Gaussian,
-        draw: Draw { seed: 3, first },
+        draw: Draw::new(3).from(first),
         first: 0,
     };
     let together =

@@ -40,7 +40,7 @@ const CORRECTORS: [CorrectorName; 5] = [
 /// The number of sampler steps.
 const STEPS: usize = 64;
 
-const DRAW: Draw = Draw { seed: 5, first: 0 };
+const DRAW: Draw = Draw::new(5);
 
 fn host(x: &Tensor) -> Vec<f64> {
     x.read().expect("a download").iter().map(|v| f64::from(*v)).collect()

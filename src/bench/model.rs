@@ -34,7 +34,7 @@ pub fn digits(gpu: &Gpu) -> std::result::Result<Model, TrainError> {
     let trainer = Trainer::new(gpu, &config)?;
     let shape = trainer.batch_shape();
     let set = Dataset::load(&config.data, Split::Train)?;
-    let batch = Loader::new(set, &config.data, shape.n(), config.seed).batch(0);
+    let batch = Loader::new(set, &config.data, shape.n(), config.seed)?.batch(0)?;
     let x = Tensor::from_slice(gpu, shape, &batch.images)?;
     let label = trainer.scorer.model.label(TIME);
     let conditioning = trainer.scorer.condition(&vec![label; shape.n()])?;

@@ -1,40 +1,19 @@
-//! The command line: one file per subcommand. Nothing else in this crate prints.
+//! The command line: `command` has one file per subcommand. Nothing else in this crate prints.
 
-mod bench;
-mod bound;
-mod classes;
-mod colorize;
-mod convert;
-mod data;
-mod decode;
-mod devices;
-mod drawing;
-mod encode;
-mod evaluate;
-mod film;
-mod flow;
-mod image_input;
-mod inpaint;
-mod input;
-mod interpolate;
-mod judge;
-mod likelihood;
-mod measuring;
-mod model;
-mod noise_scales;
-mod output;
-mod plot;
-mod restore;
-mod sample;
-mod score;
-mod tensors;
-mod train;
+mod command;
+mod io;
+mod sampling;
 
+use crate::choice::Choice;
 use crate::gpu::Gpu;
-use clap::builder::RangedI64ValueParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
-use model::{MODEL, open_model, open_score_model};
+use command::{
+    bench, bound, colorize, convert, decode, devices, encode, evaluate, inpaint, interpolate, likelihood,
+    noise_scales, restore, sample, score, train,
+};
+use io::model::{MODEL, open_model, open_score_model};
 use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::Path;
@@ -218,6 +197,12 @@ where
     <T as TryFrom<i64>>::Error: std::error::Error + Send + Sync + 'static,
 {
     RangedI64ValueParser::new().range(0..=i64::MAX)
+}
+
+/// Parses a value by its name, and lists the names with their descriptions in the help.
+fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    let values = T::ALL.iter().map(|value| PossibleValue::new(value.name()).help(value.help()));
+    PossibleValuesParser::new(values).try_map(|name| T::named(&name).ok_or("it is not one of the names"))
 }
 
 /// So many of something: "1 image", "2 images".

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// `digits` or `digits_color`, which are built in; `idx`, from files; or the name of one that has to be brought as files.
+    /// `digits` or `digits_color`, which are built in; `idx`, from files; `given`, by the program that trains; any other name
+    /// stands for a data set that has to be converted to files first.
     pub dataset: String,
     /// Height and width.
     pub image_size: usize,
@@ -37,6 +38,21 @@ pub struct Data {
 }
 
 impl Data {
+    /// The `dataset` of images that a program passes to [`Run::train_on`](crate::train::Run::train_on).
+    pub const GIVEN: &str = "given";
+
+    /// The same for images that the program gives: it names no data set and no files.
+    pub(crate) fn given(&self) -> Data {
+        Data {
+            dataset: Data::GIVEN.into(),
+            images: None,
+            labels: None,
+            test_images: None,
+            test_labels: None,
+            ..self.clone()
+        }
+    }
+
     /// The smallest grey level in the model's range; the largest is 1.
     pub fn low(&self) -> f64 {
         if self.centered { -1.0 } else { 0.0 }

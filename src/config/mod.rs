@@ -4,6 +4,7 @@ mod data;
 mod model;
 mod objective;
 mod optim;
+mod presets;
 mod problem;
 mod sampling;
 mod training;

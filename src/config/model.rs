@@ -341,7 +341,7 @@ impl Model {
         }
         if (self.name == ModelName::WideResNet) != (training.objective == ObjectiveName::Classifier) {
             let why = "only classifier trains model.name = wideresnet, and it trains nothing else";
-            return Err(refuse("training.objective", training.objective.name(), why));
+            return Err(refuse("training.objective", training.objective.to_string(), why));
         }
         if self.num_classes > MAX_CLASSES {
             let why = format!("labels are bytes, so there are at most {MAX_CLASSES}");

@@ -1,40 +1,38 @@
 //! `training.objective`: what is minimised, and what it goes with.
 
 use super::{Config, ConfigError, Prediction, SdeName, refuse};
-use serde::{Deserialize, Serialize};
+use crate::choice::choices;
 
-/// What training minimises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ObjectiveName {
-    /// Denoising score matching (Song 2021, eq. 7), in continuous time or on the discrete chain.
-    #[default]
-    Dsm,
-    /// The same on NCSN's ladder of noise levels (Song 2019, eq. 5).
-    Smld,
-    /// L_simple on DDPM's chain (Ho 2020, eq. 14): the squared error of what the network predicts.
-    Ddpm,
-    /// The variational bound on DDPM's chain (Ho 2020, eqs. 5, 8 and 13).
-    Vlb,
-    /// Sliced score matching (Song 2019b, eq. 8).
-    Ssm,
-    /// Sliced score matching by finite differences (Pang 2020).
-    FdSsm,
-    /// EDM's noise distribution and loss (Karras 2022, table 1).
-    Edm,
-    /// The cross entropy of a classifier of diffused images (Song 2021, appendix I.1).
-    Classifier,
+choices! {
+    /// What training minimises.
+    pub enum ObjectiveName = Dsm {
+        /// Denoising score matching (Song 2021, eq. 7), in continuous time or on the discrete chain.
+        Dsm = "dsm",
+        /// The same on NCSN's ladder of noise levels (Song 2019, eq. 5).
+        Smld = "smld",
+        /// L_simple on DDPM's chain (Ho 2020, eq. 14): the squared error of what the network predicts.
+        Ddpm = "ddpm",
+        /// The variational bound on DDPM's chain (Ho 2020, eqs. 5, 8 and 13).
+        Vlb = "vlb",
+        /// Sliced score matching (Song 2019b, eq. 8).
+        Ssm = "ssm",
+        /// Sliced score matching by finite differences (Pang 2020).
+        FdSsm = "fd_ssm",
+        /// EDM's noise distribution and loss (Karras 2022, table 1).
+        Edm = "edm",
+        /// The cross entropy of a classifier of diffused images (Song 2021, appendix I.1).
+        Classifier = "classifier",
+    }
 }
 
-/// The distribution of the directions that sliced score matching projects on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Projection {
-    /// −1 or 1 in each component.
-    #[default]
-    Rademacher,
-    /// Uniform on the sphere of radius √D.
-    Sphere,
+choices! {
+    /// The distribution of the directions that sliced score matching projects on.
+    pub enum Projection = Rademacher {
+        /// −1 or 1 in each component.
+        Rademacher = "rademacher",
+        /// Uniform on the sphere of radius √D.
+        Sphere = "sphere",
+    }
 }
 
 impl ObjectiveName {
@@ -50,24 +48,11 @@ impl ObjectiveName {
     }
 
     /// The process it is made for, if it is made for one.
-    fn sde(self) -> Option<(SdeName, &'static str)> {
+    fn sde(self) -> Option<SdeName> {
         match self {
-            ObjectiveName::Smld => Some((SdeName::Vesde, "vesde")),
-            ObjectiveName::Ddpm | ObjectiveName::Vlb => Some((SdeName::Vpsde, "vpsde")),
+            ObjectiveName::Smld => Some(SdeName::Vesde),
+            ObjectiveName::Ddpm | ObjectiveName::Vlb => Some(SdeName::Vpsde),
             _ => None,
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            ObjectiveName::Dsm => "dsm",
-            ObjectiveName::Smld => "smld",
-            ObjectiveName::Ddpm => "ddpm",
-            ObjectiveName::Vlb => "vlb",
-            ObjectiveName::Ssm => "ssm",
-            ObjectiveName::FdSsm => "fd_ssm",
-            ObjectiveName::Edm => "edm",
-            ObjectiveName::Classifier => "classifier",
         }
     }
 }
@@ -76,11 +61,11 @@ impl ObjectiveName {
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let training = &config.training;
     let (objective, prediction) = (training.objective, config.prediction());
-    let wrong = |why: String| Err(refuse("training.objective", objective.name(), why));
-    if let Some((sde, name)) = objective.sde()
+    let wrong = |why: String| Err(refuse("training.objective", objective.to_string(), why));
+    if let Some(sde) = objective.sde()
         && training.sde != sde
     {
-        return wrong(format!("it is a loss of that process's chain; set training.sde = {name}"));
+        return wrong(format!("it is a loss of that process's chain; set training.sde = {sde}"));
     }
     if !training.continuous
         && training.sde == SdeName::Vpsde

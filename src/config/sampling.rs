@@ -1,6 +1,7 @@
 //! `sampling`: the defaults of `tweedie sample`.
 
 use super::{ConfigError, count, refuse, within};
+use crate::choice::choices;
 use serde::{Deserialize, Serialize};
 
 /// Steps of a sampler, at most: their levels are laid out before the first.
@@ -97,35 +98,30 @@ impl Default for Sampling {
     }
 }
 
-/// Families of samplers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[clap(rename_all = "snake_case")]
-pub enum Method {
-    /// Predictor and corrector.
-    Pc,
-    /// Annealed Langevin dynamics on the ladder of noise levels.
-    Ald,
-    /// Euler's method on the probability flow in EDM's coordinates.
-    Euler,
-    /// Heun's method on the probability flow in EDM's coordinates.
-    Heun,
-    /// The same with noise added before every step.
-    StochasticHeun,
-    /// DDIM.
-    Ddim,
-    /// DPM-Solver++, multistep, of order 2.
-    #[serde(rename = "dpmpp_2m")]
-    #[value(name = "dpmpp_2m")]
-    Dpmpp2m,
-    /// DPM-Solver++, multistep, of order 3.
-    #[serde(rename = "dpmpp_3m")]
-    #[value(name = "dpmpp_3m")]
-    Dpmpp3m,
-    /// Stochastic improved Euler on the reverse-time SDE with steps as long as the tolerance allows.
-    AdaptiveSde,
-    /// The probability flow by Dormand–Prince 5(4) with adaptive steps.
-    Ode,
+choices! {
+    /// Families of samplers.
+    pub enum Method {
+        /// Predictor and corrector.
+        Pc = "pc",
+        /// Annealed Langevin dynamics on the ladder of noise levels.
+        Ald = "ald",
+        /// Euler's method on the probability flow in EDM's coordinates.
+        Euler = "euler",
+        /// Heun's method on the probability flow in EDM's coordinates.
+        Heun = "heun",
+        /// The same with noise added before every step.
+        StochasticHeun = "stochastic_heun",
+        /// DDIM.
+        Ddim = "ddim",
+        /// DPM-Solver++, multistep, of order 2.
+        Dpmpp2m = "dpmpp_2m",
+        /// DPM-Solver++, multistep, of order 3.
+        Dpmpp3m = "dpmpp_3m",
+        /// Stochastic improved Euler on the reverse-time SDE with steps as long as the tolerance allows.
+        AdaptiveSde = "adaptive_sde",
+        /// The probability flow by Dormand–Prince 5(4) with adaptive steps.
+        Ode = "ode",
+    }
 }
 
 impl Method {
@@ -150,64 +146,60 @@ impl Method {
     }
 }
 
-/// How the noise levels σ = s / m of a grid lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[clap(rename_all = "snake_case")]
-pub enum Schedule {
-    /// Uniform in time, as the reference's.
-    Time,
-    /// Uniform in σ^(1/ρ) (Karras 2022, eq. 5).
-    Edm,
-    /// Uniform in log σ.
-    LogSnr,
+choices! {
+    /// How the noise levels σ = s / m of a grid lie.
+    pub enum Schedule {
+        /// Uniform in time, as the reference's.
+        Time = "time",
+        /// Uniform in σ^(1/ρ) (Karras 2022, eq. 5).
+        Edm = "edm",
+        /// Uniform in log σ.
+        LogSnr = "log_snr",
+    }
 }
 
-/// The predictors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[clap(rename_all = "snake_case")]
-pub enum PredictorName {
-    /// Euler–Maruyama on the reverse-time SDE.
-    EulerMaruyama,
-    /// The forward discretisation reversed.
-    ReverseDiffusion,
-    /// Ancestral sampling: the posterior of the discrete chain.
-    AncestralSampling,
-    /// The probability flow, discretised like the reverse diffusion: no noise.
-    ProbabilityFlow,
-    /// A Runge–Kutta method for additive noise of strong order 1.5 and weak order 2: two evaluations a step.
-    StochasticRungeKutta,
-    /// No predictor.
-    None,
+choices! {
+    /// The predictors.
+    pub enum PredictorName {
+        /// Euler–Maruyama on the reverse-time SDE.
+        EulerMaruyama = "euler_maruyama",
+        /// The forward discretisation reversed.
+        ReverseDiffusion = "reverse_diffusion",
+        /// Ancestral sampling: the posterior of the discrete chain.
+        AncestralSampling = "ancestral_sampling",
+        /// The probability flow, discretised like the reverse diffusion: no noise.
+        ProbabilityFlow = "probability_flow",
+        /// A Runge–Kutta method for additive noise of strong order 1.5 and weak order 2: two evaluations a step.
+        StochasticRungeKutta = "stochastic_runge_kutta",
+        /// No predictor.
+        None = "none",
+    }
 }
 
-/// The correctors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[clap(rename_all = "snake_case")]
-pub enum CorrectorName {
-    /// Langevin dynamics whose step comes from the norms of the score and the noise.
-    Langevin,
-    /// Annealed Langevin dynamics: the step comes from the time's standard deviation.
-    Ald,
-    /// Metropolis-adjusted Langevin dynamics, with that step.
-    Mala,
-    /// Hamiltonian Monte Carlo, with leapfrog steps that are Langevin's in size.
-    Hmc,
-    /// No corrector.
-    None,
+choices! {
+    /// The correctors.
+    pub enum CorrectorName {
+        /// Langevin dynamics whose step comes from the norms of the score and the noise.
+        Langevin = "langevin",
+        /// Annealed Langevin dynamics: the step comes from the time's standard deviation.
+        Ald = "ald",
+        /// Metropolis-adjusted Langevin dynamics, with that step.
+        Mala = "mala",
+        /// Hamiltonian Monte Carlo, with leapfrog steps that are Langevin's in size.
+        Hmc = "hmc",
+        /// No corrector.
+        None = "none",
+    }
 }
 
-/// Over what a norm is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[clap(rename_all = "snake_case")]
-pub enum Over {
-    /// Each sample: it does not depend on its batch.
-    Sample,
-    /// The batch, as in the reference.
-    Batch,
+choices! {
+    /// Over what a norm is taken.
+    pub enum Over {
+        /// Each sample: it does not depend on its batch.
+        Sample = "sample",
+        /// The batch, as in the reference.
+        Batch = "batch",
+    }
 }
 
 impl Sampling {

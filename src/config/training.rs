@@ -1,6 +1,7 @@
 //! `training`: the objective and the loop.
 
 use super::{ConfigError, MAX_STEPS, ObjectiveName, Projection, count, refuse, within};
+use crate::choice::choices;
 use crate::sde::PosteriorVariance;
 use serde::{Deserialize, Serialize};
 
@@ -55,16 +56,16 @@ pub struct Training {
     pub snapshot_sampling: bool,
 }
 
-/// The names of the forward processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SdeName {
-    /// Variance exploding.
-    Vesde,
-    /// Variance preserving.
-    Vpsde,
-    /// Sub-variance preserving.
-    Subvpsde,
+choices! {
+    /// The names of the forward processes.
+    pub enum SdeName {
+        /// Variance exploding.
+        Vesde = "vesde",
+        /// Variance preserving.
+        Vpsde = "vpsde",
+        /// Sub-variance preserving.
+        Subvpsde = "subvpsde",
+    }
 }
 
 impl Training {

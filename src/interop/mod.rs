@@ -1,5 +1,6 @@
 //! Import and export of checkpoints of the reference implementation and of Hugging Face's `UNet2DModel`.
 
+mod archive;
 mod diffusers;
 mod hub;
 mod pickle;

@@ -1,22 +1,16 @@
 //! PyTorch's checkpoints: a zip archive with a pickle and one file per storage.
 
 use super::InteropError;
+use super::archive::{self, Archive};
 use super::pickle::{Dtype, Node, Pickle, Strided};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-/// The source of an archive.
-trait Source: Read + Seek {}
-
-impl<R: Read + Seek> Source for R {}
-
-type Archive = zip::ZipArchive<Box<dyn Source>>;
-
 /// An open checkpoint. Its objects are read at once, its storages on request.
 pub(super) struct TorchFile {
-    archive: RefCell<Archive>,
+    archive: RefCell<Box<dyn Archive>>,
     /// The folder in the archive with all entries.
     folder: String,
     pickle: Pickle,
@@ -44,17 +38,16 @@ impl TorchFile {
                 _ => "it is not a PyTorch checkpoint (not a zip archive)".into(),
             }));
         }
-        let mut archive = Archive::new(Box::new(source)).map_err(|e| damaged(format!("its archive: {e}")))?;
-        let name = archive.file_names().flatten().find(|name| name.ends_with("/data.pkl"));
-        let name = name.map(|name| name.into_owned());
+        let mut archive = archive::open(source)?;
+        let name = archive.names().into_iter().find(|name| name.ends_with("/data.pkl"));
         let name = name.ok_or_else(|| InteropError::Unknown("its archive holds no data.pkl".into()))?;
         let folder = name.trim_end_matches("data.pkl").to_string();
-        let size = archive.by_name(&name).map_err(|e| damaged(e.to_string()))?.size();
+        let (size, _) = archive.entry(&name).map_err(damaged)?;
         if size > LARGEST_PICKLE {
             return Err(damaged(format!("its pickle claims {size} bytes")));
         }
-        let bytes = entry(&mut archive, &name, size as usize)?;
-        let order = entry(&mut archive, &format!("{folder}byteorder"), 16).unwrap_or_default();
+        let bytes = entry(&mut *archive, &name, size as usize)?;
+        let order = entry(&mut *archive, &format!("{folder}byteorder"), 16).unwrap_or_default();
         if order == b"big" {
             return Err(InteropError::Unknown("it was written on a big-endian machine".into()));
         }
@@ -82,7 +75,7 @@ impl TorchFile {
         }
         let total = storage.len.checked_mul(size).ok_or_else(|| damaged("an impossible storage size"))?;
         let part = [tensor.offset * size, span * size];
-        let bytes = part_of(&mut self.archive.borrow_mut(), &name, total as u64, part)?;
+        let bytes = part_of(&mut **self.archive.borrow_mut(), &name, total as u64, part)?;
         let mut values = Vec::with_capacity(count);
         let mut index = vec![0; tensor.shape.len()];
         for _ in 0..count {
@@ -100,9 +93,9 @@ impl TorchFile {
     }
 }
 
-/// An entry's bytes. More than `most` are refused, so that an archive cannot claim more memory.
-fn entry(archive: &mut Archive, name: &str, most: usize) -> Result<Vec<u8>, InteropError> {
-    let size = archive.by_name(name).map_err(|e| damaged(format!("{name}: {e}")))?.size();
+/// An entry's bytes, `most` of them at most: whatever an archive claims, it takes no more memory than that.
+fn entry(archive: &mut dyn Archive, name: &str, most: usize) -> Result<Vec<u8>, InteropError> {
+    let (size, _) = archive.entry(name).map_err(|e| damaged(format!("{name}: {e}")))?;
     if size > most as u64 {
         return Err(damaged(format!("{name} has {size} bytes, more than {most}")));
     }
@@ -111,15 +104,15 @@ fn entry(archive: &mut Archive, name: &str, most: usize) -> Result<Vec<u8>, Inte
 
 /// `len` bytes of an entry from byte `from` on; the entry must have `total` bytes.
 fn part_of(
-    archive: &mut Archive,
+    archive: &mut dyn Archive,
     name: &str,
     total: u64,
     [from, len]: [usize; 2],
 ) -> Result<Vec<u8>, InteropError> {
     let wrong = |e: &dyn std::fmt::Display| damaged(format!("{name}: {e}"));
-    let mut entry = archive.by_name(name).map_err(|e| wrong(&e))?;
-    if entry.size() != total {
-        return Err(damaged(format!("{name} has {} bytes, not {total}", entry.size())));
+    let (size, mut entry) = archive.entry(name).map_err(|e| wrong(&e))?;
+    if size != total {
+        return Err(damaged(format!("{name} has {size} bytes, not {total}")));
     }
     let mut bytes = Vec::new();
     let skip = |entry: &mut dyn Read, len: u64| std::io::copy(&mut entry.take(len), &mut std::io::sink());
@@ -157,7 +150,7 @@ fn element(dtype: Dtype, bytes: &[u8]) -> f32 {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "torch"))]
 mod tests {
     use super::*;
     use std::io::{Cursor, Write};

@@ -3,17 +3,19 @@
 use super::random::{Noise, NoiseWords};
 use super::reduce::{self, Axis};
 use super::{Result, check_shape, launch};
+use crate::choice::choices;
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
-/// The probes' distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Probe {
-    /// −1 or 1: the least variance.
-    Rademacher,
-    /// Standard normal.
-    Gaussian,
+choices! {
+    /// The probes' distribution.
+    pub enum Probe {
+        /// −1 or 1: the least variance.
+        Rademacher = "rademacher",
+        /// Standard normal.
+        Gaussian = "gaussian",
+    }
 }
 
 /// `count` probes for each sample. A drawn probe's number takes the place of the key's step.

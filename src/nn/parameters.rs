@@ -7,6 +7,7 @@ use crate::gpu::{Element, Gpu, GpuError};
 use crate::kernels::{Result, adam, concat, conv2d};
 use crate::random::{Key, Purpose};
 use crate::tensor::{Shape, Tensor};
+use rand::Rng;
 use std::ops::Range;
 
 /// How a parameter's axes are ordered in files.
@@ -156,20 +157,22 @@ impl ParameterSpec {
     pub fn initial(&self, seed: u64, index: usize) -> Vec<f32> {
         let len = self.layout.len();
         let key = Key::new(seed, Purpose::Initialisation(index as u16));
-        let draw = |f: fn(Key, u32, u32) -> [f32; 4]| {
-            (0..len.div_ceil(4) as u32).flat_map(move |block| f(key, 0, block)).take(len)
+        let uniform = |a: f64| {
+            let numbers = key.rng(0).random_iter::<f32>().take(len);
+            numbers.map(|v| ((2.0 * f64::from(v) - 1.0) * a) as f32).collect()
         };
-        let uniform = |a: f64| draw(Key::uniform).map(|v| ((2.0 * f64::from(v) - 1.0) * a) as f32).collect();
+        // By Box and Muller as on the device, not by `rand_distr`: a seed gives the same weights in every version.
+        let normal = || (0..len.div_ceil(4) as u32).flat_map(move |block| key.normal(0, block)).take(len);
         match self.init {
             Init::Constant(value) => vec![value; len],
             Init::Uniform(a) => uniform(a),
-            Init::NearOne => draw(Key::normal).map(|v| 1.0 + 0.02 * v).collect(),
+            Init::NearOne => normal().map(|v| 1.0 + 0.02 * v).collect(),
             Init::NormTable => {
                 let (_, _, row) = self.layout.window();
                 let value = |(i, v): (usize, f32)| if i % row < row / 3 * 2 { 1.0 + 0.02 * v } else { 0.0 };
-                draw(Key::normal).enumerate().map(value).collect()
+                normal().enumerate().map(value).collect()
             }
-            Init::Normal(std) => draw(Key::normal).map(|v| (f64::from(v) * std) as f32).collect(),
+            Init::Normal(std) => normal().map(|v| (f64::from(v) * std) as f32).collect(),
             Init::FanAverage(scale) => {
                 let (k, c_in, c_out) = self.layout.window();
                 let fan = (k * k * (c_in + c_out)) as f64 / 2.0;

@@ -11,8 +11,6 @@ use super::parameters::Registry;
 use crate::autodiff::Engine;
 use crate::config::{Config, ConfigError, GROUPS, Model, ResblockType};
 use crate::kernels::Result;
-use crate::kernels::matmul::Matmul;
-use crate::tensor::{Shape, Tensor};
 
 /// The network. [`WideResNet::build`] registers its parameters; [`WideResNet::forward`] runs it on any engine.
 #[derive(Debug, Clone)]
@@ -84,18 +82,7 @@ impl WideResNet {
             h = block.forward(pass, &h, time.as_ref())?;
         }
         h = self.norm.forward(pass, &h)?;
-        h = mean_over_pixels(pass, &h)?;
+        h = pass.engine.mean_pixels(&h)?;
         self.dense.forward(pass, &h)
     }
-}
-
-/// `[n, h, w, c]` → `[n, 1, 1, c]`, as a product with a row of 1 / hw.
-fn mean_over_pixels<E: Engine>(pass: &mut Pass<'_, E>, x: &E::Value) -> Result<E::Value> {
-    let shape = pass.engine.shape(x);
-    let (n, pixels) = (shape.n(), shape.h() * shape.w());
-    let gpu = pass.parameters.values.flat().gpu();
-    let row = Tensor::from_slice(gpu, Shape::new(n, 1, 1, pixels), &vec![1.0 / pixels as f32; n * pixels])?;
-    let row = pass.engine.constant(&row);
-    let x = pass.engine.reshape(x, Shape::new(n, 1, pixels, shape.c()))?;
-    pass.engine.matmul(&row, &x, Matmul { a_transposed: false, b_transposed: false, alpha: 1.0 })
 }

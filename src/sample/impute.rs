@@ -2,6 +2,7 @@
 //! of a picture for colouring.
 
 use super::Constraint;
+use crate::choice::choices;
 use crate::gpu::Gpu;
 use crate::kernels::conv2d::{self, Conv2d};
 use crate::kernels::impute::impute;
@@ -87,22 +88,22 @@ fn reflection(c: usize) -> Vec<f64> {
     (0..c * c).map(|i| f64::from(u8::from(i / c == i % c)) - 2.0 * v[i / c] * v[i % c] / square).collect()
 }
 
-/// Where a mask is 1: a half or the middle of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// The left half.
-    Left,
-    /// The right half.
-    Right,
-    /// The upper half.
-    Top,
-    /// The lower half.
-    Bottom,
-    /// Half of the rows and half of the columns, in the middle.
-    Center,
-    /// All but the middle.
-    Border,
+choices! {
+    /// Where a mask is 1: a half or the middle of an image.
+    pub enum Side {
+        /// The left half.
+        Left = "left",
+        /// The right half.
+        Right = "right",
+        /// The upper half.
+        Top = "top",
+        /// The lower half.
+        Bottom = "bottom",
+        /// Half of the rows and half of the columns, in the middle.
+        Center = "center",
+        /// All but the middle.
+        Border = "border",
+    }
 }
 
 impl Side {

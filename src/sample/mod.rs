@@ -40,28 +40,14 @@ pub use pc::PredictorCorrector;
 pub use range::into_range;
 pub use score::{Counted, Pullback, Score};
 
+pub use crate::random::Draw;
+
 use crate::config::{Method, Sampling, Schedule};
 use crate::kernels::random::{Distribution, fill};
 use crate::kernels::{KernelError, Result};
 use crate::random::{Key, Purpose};
 use crate::sde::{Marginal, Sde};
 use crate::tensor::{Shape, Tensor};
-
-/// Which samples are drawn: the numbers `first …` of a seed. Whatever is random about a sample follows from its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Draw {
-    /// The seed.
-    pub seed: u64,
-    /// The number of the batch's first sample.
-    pub first: u32,
-}
-
-impl Draw {
-    /// The key of these samples' randomness for a purpose.
-    pub fn key(self, purpose: Purpose) -> Key {
-        Key::new(self.seed, purpose).from(self.first)
-    }
-}
 
 /// What a sampler shows after every step.
 pub struct Progress<'a> {

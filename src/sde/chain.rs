@@ -4,18 +4,16 @@
 
 use super::normal::log_mass;
 use super::{Marginal, Sde};
-use serde::{Deserialize, Serialize};
+use crate::choice::choices;
 
-/// The variance σ² of the steps of the reverse process (Ho 2020, section 3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[clap(rename_all = "snake_case")]
-pub enum PosteriorVariance {
-    /// β, the best there is if x₀ is normal noise.
-    #[default]
-    Beta,
-    /// β̃, the best there is if x₀ is known.
-    BetaTilde,
+choices! {
+    /// The variance σ² of the steps of the reverse process (Ho 2020, section 3.2).
+    pub enum PosteriorVariance = Beta {
+        /// β, the best there is if x₀ is normal noise.
+        Beta = "beta",
+        /// β̃, the best there is if x₀ is known.
+        BetaTilde = "beta_tilde",
+    }
 }
 
 /// The chain that a process is discretised into, and what its reverse costs.

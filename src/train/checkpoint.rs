@@ -12,6 +12,7 @@
 
 use super::trainer::Trainer;
 use super::{TrainError, file_error};
+use crate::choice::{Choice, choices};
 use crate::config::Config;
 use crate::files::atomically;
 use crate::gpu::{Gpu, GpuError};
@@ -24,21 +25,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Which weights of a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Weights {
-    /// Those that are trained.
-    Raw,
-    /// Their moving average.
-    Ema,
-}
-
-impl Weights {
-    fn prefix(self) -> &'static str {
-        match self {
-            Weights::Raw => "raw",
-            Weights::Ema => "ema",
-        }
+choices! {
+    /// Which weights of a checkpoint.
+    pub enum Weights {
+        /// Those that are trained.
+        Raw = "raw",
+        /// Their moving average.
+        Ema = "ema",
     }
 }
 
@@ -173,7 +166,7 @@ impl Checkpoint {
     /// If a tensor is missing, of another shape, or not finite, or the device has no room.
     pub fn scorer(&self, gpu: &Gpu, weights: Weights) -> Result<Scorer, TrainError> {
         let model = ScoreModel::build(&self.header.config)?;
-        let values = self.arena(gpu, &model, weights.prefix())?;
+        let values = self.arena(gpu, &model, weights.name())?;
         let frequencies = self.frequencies(gpu, &model)?;
         Ok(Scorer { model, parameters: Parameters { values, gradients: None, frequencies } })
     }

@@ -2,13 +2,14 @@
 
 use super::TrainError;
 use super::classes;
-use super::objective::{Draw, Objective};
+use super::objective::Objective;
 use crate::config::Config;
 use crate::data::Batch;
 use crate::gpu::{Bytes, Gpu, GpuError};
 use crate::kernels::adam::{self, Adam, Arenas};
 use crate::kernels::elementwise;
 use crate::nn::{Arena, Parameters, ScoreModel, Scorer};
+use crate::random::Draw;
 use crate::tensor::{Shape, Tensor};
 
 /// A model in training: weights, their average, the optimiser's moments, and how many steps have been made. All
@@ -27,6 +28,8 @@ pub struct Trainer {
     /// Steps that the moments have seen: fewer, if an imported model came without its moments.
     pub updates: u64,
     objective: Objective,
+    /// Where the objective leaves the gradient of the weights.
+    gradients: Arena,
     /// The loss summed since it was last read, in four lanes, and over how many steps.
     running: (Tensor, u64),
     /// Norm and clipping factor of the last gradient.
@@ -48,8 +51,9 @@ impl Trainer {
     /// A freshly initialised model.
     ///
     /// # Errors
-    /// If the configuration describes no network, or the device has no room for it.
+    /// If the configuration is not possible ([`Config::validated`]), or the device has no room for the model.
     pub fn new(gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
+        config.check()?;
         let model = ScoreModel::build(config)?;
         fits(gpu, &model)?;
         batch_fits(gpu, batch_shape(config))?;
@@ -73,12 +77,21 @@ impl Trainer {
         moments: [Arena; 2],
     ) -> Result<Trainer, TrainError> {
         let gpu = values.flat().gpu().clone();
-        let gradients = Some(Arena::zeros(&gpu, &model.registry)?);
+        let gradients = Arena::zeros(&gpu, &model.registry)?;
         let running = (Tensor::zeros(&gpu, Shape::vector(4))?, 0);
-        let scorer = Scorer { model, parameters: Parameters { values, gradients, frequencies } };
-        let objective = Objective::new(config);
-        let config = config.clone();
-        Ok(Trainer { config, scorer, average, moments, step: 0, updates: 0, objective, running, norm: None })
+        let parameters = Parameters { values, gradients: Some(gradients.clone()), frequencies };
+        Ok(Trainer {
+            config: config.clone(),
+            scorer: Scorer { model, parameters },
+            average,
+            moments,
+            step: 0,
+            updates: 0,
+            objective: Objective::new(config),
+            gradients,
+            running,
+            norm: None,
+        })
     }
 
     /// The model with the averaged weights, for sampling. It shares their memory: it changes as training goes on.
@@ -94,18 +107,17 @@ impl Trainer {
     /// # Errors
     /// If the device refuses.
     pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
-        let (config, step) = (&self.config, self.step as u32);
+        let (config, draw) = (&self.config, self.draw()?);
         let gpu = self.average.flat().gpu().clone();
         let x0 = Tensor::from_slice(&gpu, self.batch_shape(), &batch.images)?;
-        let told = classes::told(config, batch, step)?;
-        let gradients = self.scorer.parameters.gradients.as_ref().unwrap_or(&self.average);
-        gradients.clear()?;
-        let loss = self.objective.loss(&self.scorer, &x0, &told, Draw { seed: config.seed, step })?;
+        let labels = classes::labels(config, batch, draw)?;
+        self.gradients.clear()?;
+        let loss = self.objective.loss(&self.scorer, &x0, &labels, draw)?;
 
-        let norm = adam::clip(gradients.flat(), config.optim.grad_clip)?;
+        let norm = adam::clip(self.gradients.flat(), config.optim.grad_clip)?;
         let arenas = Arenas {
             weight: self.scorer.parameters.values.flat(),
-            gradient: gradients.flat(),
+            gradient: self.gradients.flat(),
             moment1: self.moments[0].flat(),
             moment2: self.moments[1].flat(),
             average: self.average.flat(),
@@ -118,6 +130,15 @@ impl Trainer {
         self.step += 1;
         self.updates += 1;
         Ok(())
+    }
+
+    /// The randomness of the next step.
+    ///
+    /// # Errors
+    /// [`TrainError::TooManySteps`] from step 2³² on: random numbers are counted by steps of 32 bits.
+    pub fn draw(&self) -> Result<Draw, TrainError> {
+        let step = u32::try_from(self.step).map_err(|_| TrainError::TooManySteps(self.step))?;
+        Ok(Draw::new(self.config.seed).at(step))
     }
 
     /// `[batch, h, w, c]`.

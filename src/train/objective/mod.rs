@@ -9,7 +9,7 @@ use crate::config::{self, Config};
 use crate::kernels::Result;
 use crate::kernels::random::Noise;
 use crate::nn::{Conditioning, Dropout, Label, Scorer};
-use crate::random::{Key, Purpose};
+use crate::random::{Draw, Purpose};
 use crate::tensor::Tensor;
 use denoising::{Denoising, Error};
 use sliced::{Derivative, Sliced};
@@ -31,20 +31,7 @@ enum Loss {
     Classifier,
 }
 
-/// Where the randomness of a step comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Draw {
-    /// The run's seed.
-    pub seed: u64,
-    /// The step.
-    pub step: u32,
-}
-
 impl Draw {
-    fn key(self, purpose: Purpose) -> Key {
-        Key::new(self.seed, purpose).at(self.step)
-    }
-
     fn noise(self) -> Noise<'static> {
         Noise::Drawn(self.key(Purpose::Perturbation))
     }

@@ -1,0 +1,119 @@
+//! `tweedie evaluate`.
+
+mod classify;
+
+use crate::cli::io::data;
+use crate::cli::io::pictures as input;
+use crate::cli::{Common, ends_in, print};
+use crate::data::{Dataset, Split};
+use crate::eval::{Moments, copies, frechet_distance};
+use anyhow::{Context, ensure};
+use std::path::PathBuf;
+
+/// Compare samples with data: the Fréchet distance of their pixels, and whether they are copies.
+///
+/// Of samples of a class, with --classifier, how many are what was asked for; of a classifier, how often it is right at each
+/// level of noise.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  \
+    tweedie sample runs/digits -n 400 --out samples.npz\n  \
+    tweedie evaluate samples.npz --data digits\n  \
+    tweedie evaluate threes.npz --classifier runs/judge --class 3\n  \
+    tweedie evaluate runs/judge")]
+pub struct Args {
+    /// Samples as `tweedie sample` writes them, F.npz, or a classifier: a run folder or a checkpoint
+    #[arg(value_name = "SAMPLES|MODEL")]
+    samples: PathBuf,
+    /// The data: `digits`, `digits_color`, or an IDX file of test images [default: digits; a classifier's own test images]
+    #[arg(long, value_name = "digits|digits_color|FILE")]
+    data: Option<String>,
+    /// The IDX file of training images that copies are looked for in, where --data is a file
+    #[arg(long, value_name = "FILE")]
+    train: Option<PathBuf>,
+    /// The classifier that tells whether samples are of the class asked for, a run folder or a checkpoint
+    #[arg(long, value_name = "MODEL", requires = "class", conflicts_with_all = ["data", "train"])]
+    classifier: Option<PathBuf>,
+    /// The class that was asked for, or several with as many samples each, in order
+    #[arg(long, value_name = "K|K,K,…|all", requires = "classifier", allow_negative_numbers = true)]
+    class: Option<String>,
+}
+
+pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    if args.samples.is_dir() || ends_in(&args.samples, "safetensors") {
+        for (option, asked) in [("classifier", args.classifier.is_some()), ("train", args.train.is_some())] {
+            ensure!(!asked, "--{option}: a classifier is looked at by itself; leave it out");
+        }
+        return classify::accuracy(common, &args.samples, args.data.as_deref());
+    }
+    let (shape, samples) = input::read_npz(&args.samples)?;
+    ensure!(
+        samples.iter().all(|v| (0.0..=1.0).contains(v)),
+        "{}: some values are not in [0, 1]; bring samples in that range",
+        args.samples.display()
+    );
+    if let (Some(classifier), Some(class)) = (&args.classifier, &args.class) {
+        return classify::asked(common, (&samples, shape), classifier, class);
+    }
+    let samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
+    let dimensions = shape.with_n(1).len();
+    let name = args.data.as_deref().unwrap_or("digits");
+    let test = data::named(name, Split::Test)?;
+    let train = match name {
+        "digits" | "digits_color" => {
+            ensure!(
+                args.train.is_none(),
+                "--train: the training images of {name} are built in; leave it out"
+            );
+            Some(data::named(name, Split::Train)?)
+        }
+        _ => args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?,
+    };
+    for set in [Some(&test), train.as_ref()].into_iter().flatten() {
+        let expected = [set.size, set.size, set.channels];
+        ensure!(
+            shape.0[1..] == expected,
+            "{} holds images of {:?}, the data are {expected:?}; name the data they were trained on with --data",
+            args.samples.display(),
+            &shape.0[1..]
+        );
+    }
+    let unit = |set: &Dataset| set.pixels.iter().map(|level| f64::from(*level) / 255.0).collect::<Vec<f64>>();
+    let reference = unit(&test);
+    let moments = |values: &[f64], what: &str| {
+        Moments::of(values, dimensions).with_context(|| format!("{what}: at least two images are needed"))
+    };
+    let distance = frechet_distance(
+        &moments(&samples, &args.samples.display().to_string())?,
+        &moments(&reference, name)?,
+    );
+    let count = |set: &[f64]| set.len() / dimensions;
+    let copied = train.as_ref().map(|set| {
+        let training = unit(set);
+        (copies(&samples, &training, dimensions), copies(&reference, &training, dimensions))
+    });
+    if common.json {
+        return print(serde_json::json!({
+            "samples": count(&samples),
+            "frechet_distance": distance,
+            "copies": copied.map(|(ours, _)| ours),
+            "copies_among_test": copied.map(|(_, theirs)| theirs),
+            "test": count(&reference),
+        }));
+    }
+    print(format!(
+        "Fréchet distance on pixels, {} samples against {} test images: {distance:.3}",
+        count(&samples),
+        count(&reference)
+    ))?;
+    if let Some((ours, theirs)) = copied {
+        let share = |copies: usize, of: usize| 100.0 * copies as f64 / of as f64;
+        print(format!(
+            "copies of training images: {ours} of {} samples ({:.1} %), {theirs} of {} test images ({:.1} %)",
+            count(&samples),
+            share(ours, count(&samples)),
+            count(&reference),
+            share(theirs, count(&reference))
+        ))?;
+    }
+    Ok(())
+}

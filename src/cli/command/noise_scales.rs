@@ -1,0 +1,112 @@
+//! `tweedie noise-scales`.
+
+use crate::cli::io::data;
+use crate::cli::{Common, ends_in, print};
+use crate::config::Config;
+use crate::data::{Dataset, Split};
+use crate::sde::{Ladder, OVERLAP, langevin_eps, langevin_variance};
+use anyhow::{Context, ensure};
+use std::path::Path;
+
+/// Choose noise levels for data by NCSNv2's five techniques, as lines for a configuration (Song and Ermon 2020).
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tweedie noise-scales --data digits\n  \
+    tweedie noise-scales --data configs/digits_ve.toml --steps-each 5")]
+pub struct Args {
+    /// The training data: `digits`, `digits_color`, an IDX file, or a configuration
+    #[arg(long, value_name = "digits|digits_color|FILE|CONFIG.toml", default_value = "digits")]
+    data: String,
+    /// The smallest noise level
+    #[arg(long, value_name = "S", default_value_t = 0.01)]
+    sigma_min: f64,
+    /// Langevin steps at each level
+    #[arg(long, value_name = "T", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    steps_each: u16,
+    /// How much neighbouring levels overlap; the paper says about 0.5
+    #[arg(long, value_name = "P", default_value_t = OVERLAP)]
+    overlap: f64,
+    /// Look at so many images at most
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    images: usize,
+}
+
+pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    ensure!(args.sigma_min >= 1e-6, "--sigma-min {:?}: it must be a number from 1e-6 up", args.sigma_min);
+    ensure!(
+        (0.01..=0.99).contains(&args.overlap),
+        "--overlap {}: it must be from 0.01 to 0.99",
+        args.overlap
+    );
+    ensure!(args.images > 1, "--images {}: at least two are needed", args.images);
+    let (set, centered) = load(&args.data)?;
+    ensure!(set.len() > 1, "{} holds one image; distances need two", args.data);
+    let levels = if centered { 2.0 / 255.0 } else { 1.0 / 255.0 };
+    let compared = args.images.min(set.len());
+    let sigma_max = levels * largest_distance(&set, compared);
+    ensure!(sigma_max > 0.0, "{}: its images are all the same; distances need two that differ", args.data);
+    ensure!(
+        sigma_max > args.sigma_min,
+        "--sigma-min {}: it must be below the largest distance between two images, {sigma_max:.4}",
+        args.sigma_min
+    );
+    let ladder = Ladder::new(sigma_max, args.sigma_min, set.image_len(), args.overlap);
+    let eps = langevin_eps(ladder.ratio(), args.steps_each.into(), ladder.sigma_min);
+    let step = eps / ladder.sigma_min.powi(2);
+    let variance = langevin_variance(ladder.ratio(), args.steps_each.into(), step);
+    if common.json {
+        return print(serde_json::json!({
+            "sigma_max": ladder.sigma_max, "sigma_min": ladder.sigma_min, "num_scales": ladder.levels,
+            "ratio": ladder.ratio(), "overlap": ladder.overlap(set.image_len()), "ald_eps": eps,
+            "n_steps_each": args.steps_each, "variance": variance, "images": compared, "of": set.len(),
+        }));
+    }
+    let of = match compared < set.len() {
+        true => format!("{compared} of {} images, so that it may be a little more", set.len()),
+        false => format!("{compared} images"),
+    };
+    print(format!(
+        "[training]\n\
+         sde = \"vesde\"\n\n\
+         [model]\n\
+         # 1: the largest distance between two of {of}.\n\
+         sigma_max = {:.4}\n\
+         sigma_min = {}\n\
+         # 2: neighbours overlap by {:.4}, γ = {:.5}.\n\
+         num_scales = {}\n\
+         # 3: the network's output is divided by σ.\n\
+         scale_by_sigma = true\n\
+         # 5: samples are drawn with the weights' moving average.\n\
+         ema_rate = 0.999\n\n\
+         [sampling]\n\
+         # 4: after so many steps at a level, s² / σ² = {variance:.4} is as near to 1 as it gets.\n\
+         n_steps_each = {}\n\
+         ald_eps = {eps:.3e}",
+        ladder.sigma_max,
+        ladder.sigma_min,
+        ladder.overlap(set.image_len()),
+        ladder.ratio(),
+        ladder.levels,
+        args.steps_each,
+    ))
+}
+
+/// The data, and whether a model's range of them is [−1, 1].
+fn load(spec: &str) -> anyhow::Result<(Dataset, bool)> {
+    if ends_in(Path::new(spec), "toml") {
+        let text = std::fs::read_to_string(spec).with_context(|| format!("{spec} cannot be read"))?;
+        let config = Config::from_toml(&text, &[]).with_context(|| spec.to_string())?;
+        return Ok((Dataset::load(&config.data, Split::Train)?, config.data.centered));
+    }
+    Ok((data::named(spec, Split::Train)?, false))
+}
+
+/// The largest Euclidean distance between two of `count` images spread over the set, in grey levels.
+fn largest_distance(set: &Dataset, count: usize) -> f64 {
+    let images: Vec<&[u8]> = (0..count).map(|i| set.image(i * set.len() / count)).collect();
+    let square = |a: &[u8], b: &[u8]| -> u64 {
+        a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).map(u64::from).sum()
+    };
+    let from = |i: usize| images[i + 1..].iter().map(|other| square(images[i], other)).max().unwrap_or(0);
+    ((0..count).map(from).max().unwrap_or(0) as f64).sqrt()
+}

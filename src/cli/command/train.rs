@@ -1,0 +1,240 @@
+//! `tweedie train`.
+
+use crate::cli::io::images as output;
+use crate::cli::io::plot;
+use crate::cli::{Common, note, told};
+use crate::config::Config;
+use crate::gpu::{Bytes, Gpu};
+use crate::sample::{Draw, prior, sampler};
+use crate::train::{Event, Metrics, Run, RunOptions, TrainError, Trainer};
+use anyhow::{Context, anyhow, ensure};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Train a model: writes a run folder with the configuration, metrics, checkpoints and samples.
+///
+/// A run that was stopped, however hard, goes on with --resume, bit for bit as if it had not been.
+///
+/// With --json a line for every row of metrics.csv: `step`, `loss`, `grad_norm` before clipping, `learning_rate`,
+/// `images_per_second`, `device_bytes` and `process_bytes`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tweedie train configs/digits_ve.toml --out runs/digits\n  \
+    tweedie train configs/digits_ve.toml --out runs/wide --set model.nf=64 --set optim.lr=1e-4\n  \
+    tweedie train --out runs/digits --resume --steps 5000")]
+pub struct Args {
+    /// The configuration; with --resume that of the run, if none is given
+    config: Option<PathBuf>,
+    /// The same
+    #[arg(long = "config", value_name = "CONFIG", conflicts_with = "config")]
+    config_file: Option<PathBuf>,
+    /// The run folder
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Go on from the run's newest checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Stop after so many steps in all, instead of training.n_iters
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Set a key of the configuration, for example model.nf=64; may be repeated
+    #[arg(long, value_name = "section.key=value")]
+    set: Vec<String>,
+    /// Set the seed
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    let config = configuration(args)?;
+    let out = &args.out;
+    ensure!(out.is_dir() || !out.exists(), "{} is a file; choose another --out", out.display());
+    crate::cli::io::images::writable(&out.join("config.toml"))?;
+    let gpu = common.open()?;
+    let run = Run::at(&args.out);
+    let mut watcher = Watcher::new(common.json, &gpu, &run);
+    let options = RunOptions { resume: args.resume, steps: args.steps };
+    let result = run.train(&gpu, &config, options, &mut |event| watcher.see(event));
+    watcher.finish();
+    result.map_err(with_flags)?;
+    watcher.say(format!("trained: {}", args.out.display()));
+    Ok(())
+}
+
+/// The errors of a run that an option mends, with that option.
+fn with_flags(error: TrainError) -> anyhow::Error {
+    match error {
+        TrainError::Exists { folder } => {
+            let folder = folder.display();
+            anyhow!("{folder} holds a run already; add --resume to go on with it, or choose another --out")
+        }
+        TrainError::NothingToResume { folder } => {
+            anyhow!("{} holds no run to resume; leave --resume out", folder.display())
+        }
+        TrainError::OtherConfig { folder, key, value } => {
+            let folder = folder.display();
+            anyhow!("{folder} was begun with {key} = {value}; resume with that, or train to another --out")
+        }
+        TrainError::Behind { folder, requested, made } => {
+            let folder = folder.display();
+            anyhow!(
+                "--steps {requested}: {folder} has made {made} steps already; set a larger number, or train to another \
+                 --out"
+            )
+        }
+        TrainError::NoSteps => anyhow!("--steps 0: there is nothing to do"),
+        TrainError::Diverged(_) => anyhow!("{error}; choose another --out for that"),
+        other => other.into(),
+    }
+}
+
+fn configuration(args: &Args) -> anyhow::Result<Config> {
+    let path = match (args.config.as_ref().or(args.config_file.as_ref()), args.resume) {
+        (Some(path), _) => path.clone(),
+        (None, true) => {
+            let path = args.out.join("config.toml");
+            let folder = args.out.display();
+            ensure!(
+                path.exists(),
+                "{folder} holds no run to resume; leave --resume out and name a configuration"
+            );
+            path
+        }
+        (None, false) => anyhow::bail!("name a configuration, for example configs/digits_ve.toml"),
+    };
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("{} cannot be read; name a TOML file, for example configs/digits_ve.toml", path.display())
+    })?;
+    let mut set = args.set.clone();
+    set.extend(args.seed.map(|seed| format!("seed={seed}")));
+    Config::from_toml(&text, &set).map_err(|error| {
+        // A message begins with the key that it is about.
+        let message = error.to_string();
+        let about = |set: &String| message.starts_with(set.split('=').next().unwrap_or_default());
+        match message.starts_with("--set") || set.iter().any(about) {
+            true => anyhow::Error::from(error),
+            false => anyhow::Error::from(error).context(path.display().to_string()),
+        }
+    })
+}
+
+/// Shows how training goes: a bar on a terminal, a line now and then elsewhere, JSON lines if asked for.
+struct Watcher<'a> {
+    gpu: &'a Gpu,
+    run: &'a Run,
+    json: bool,
+    bar: ProgressBar,
+    terminal: bool,
+    first: u64,
+    steps: u64,
+    started: Instant,
+    spoken: Option<Instant>,
+}
+
+/// Elsewhere than on a terminal, lines come no more often than this.
+const QUIET: Duration = Duration::from_secs(5);
+
+impl<'a> Watcher<'a> {
+    fn new(json: bool, gpu: &'a Gpu, run: &'a Run) -> Self {
+        let terminal = std::io::stderr().is_terminal() && !json;
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        Watcher { gpu, run, json, bar, terminal, first: 0, steps: 0, started: Instant::now(), spoken: None }
+    }
+
+    fn see(&mut self, event: Event<'_>) -> Result<(), TrainError> {
+        match event {
+            Event::Start { step, steps } => self.start(step, steps),
+            Event::First { loss, images_per_second } => {
+                // What compiling took says nothing of the time that is left.
+                self.bar.set_style(style("{bar:30} {pos}/{len} {msg} ETA {eta}"));
+                self.bar.set_message(shown(loss, images_per_second));
+                self.bar.reset_eta();
+            }
+            Event::Step(step) => self.bar.set_position(step),
+            Event::Row(row) => self.row(row),
+            Event::Saved { trainer, path } => self.saved(trainer, path)?,
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, step: u64, steps: u64) {
+        (self.first, self.steps) = (step, steps);
+        self.started = Instant::now();
+        let adapter = self.gpu.adapter();
+        let from = if step > 0 { format!(" from step {step}") } else { String::new() };
+        self.say(format!("training{from} to step {steps} on {} ({})", adapter.name(), adapter.backend()));
+        if self.terminal {
+            self.bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr())
+                .with_style(style("{bar:30} {pos}/{len} {msg}"));
+            self.bar.set_position(step);
+            self.bar.set_message("compiling the kernels");
+        }
+    }
+
+    fn row(&mut self, row: Metrics) {
+        let shown = shown(row.loss, row.images_per_second);
+        self.bar.set_message(shown.clone());
+        if self.json {
+            let memory = Bytes(row.device_bytes).0;
+            // Training goes on if nobody reads any more.
+            let _ = crate::cli::print(serde_json::json!({
+                "step": row.step, "loss": row.loss, "grad_norm": row.grad_norm,
+                "learning_rate": row.learning_rate, "images_per_second": row.images_per_second,
+                "device_bytes": memory, "process_bytes": row.process_bytes,
+            }));
+        } else if !self.terminal && self.spoken.is_none_or(|spoken| spoken.elapsed() > QUIET) {
+            self.spoken = Some(Instant::now());
+            let made = row.step.saturating_sub(self.first).max(1);
+            let left = self.started.elapsed().as_secs_f64() / made as f64 * (self.steps - row.step) as f64;
+            note(format!("step {}/{} {shown} ETA {left:.0}s", row.step, self.steps));
+        }
+    }
+
+    fn saved(&mut self, trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
+        let run_error = |e: anyhow::Error| TrainError::Watch(told(&e).into());
+        plot::loss(&self.run.metrics(), &self.run.folder().join("loss.png")).map_err(run_error)?;
+        if trainer.config.training.snapshot_sampling && !trainer.config.is_classifier() {
+            let image = self.run.folder().join("samples").join(format!("step-{:08}.png", trainer.step));
+            snapshot(trainer, &image).map_err(run_error)?;
+        }
+        if self.terminal {
+            self.bar.println(format!("wrote {}", path.display()));
+        }
+        Ok(())
+    }
+
+    fn say(&self, line: String) {
+        if !self.json {
+            note(line);
+        }
+    }
+
+    fn finish(&self) {
+        self.bar.finish();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar())
+}
+
+fn shown(loss: f64, images_per_second: f64) -> String {
+    format!("loss {loss:.4} {images_per_second:.0} images/s")
+}
+
+/// Samples drawn with every checkpoint, always the same ones.
+const SNAPSHOT: usize = 16;
+
+fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
+    let config = &trainer.config;
+    let scorer = trainer.averaged();
+    let steps = crate::cli::sampling::options::steps(config, None);
+    let sampler = sampler(&config.sampling, &scorer.model.sde, steps)?;
+    let shape = trainer.batch_shape().with_n(SNAPSHOT);
+    let draw = Draw::new(config.seed);
+    let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut |_| Ok(()))?;
+    let images = output::Images::new(shape, sampled.x.read()?, config.data.centered);
+    images.write_grid(path)
+}

@@ -1,0 +1,128 @@
+//! The reverse process to look at: as an animation, and as a strip.
+
+use crate::cli::ends_in;
+use crate::cli::io::images::{self as output, Images};
+use crate::kernels::{KernelError, Result, concat};
+use crate::sample::{self, Progress, Score};
+use std::path::PathBuf;
+
+/// What is shown of the reverse process.
+#[derive(clap::Args)]
+pub struct FilmArgs {
+    /// Also write the reverse process as an animation
+    #[arg(long, value_name = "F.gif")]
+    animate: Option<PathBuf>,
+    /// Also write the reverse process as a strip: a row for each sample, the first eight of a batch, and a column for each time
+    #[arg(long, value_name = "F.png")]
+    trajectory: Option<PathBuf>,
+    /// What they show: the state, the data that the model predicts from it, or both side by side [default: state]
+    #[arg(long, value_enum)]
+    show: Option<Show>,
+}
+
+/// What is shown at each time.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Show {
+    /// The state.
+    State,
+    /// The mean of the data given the state.
+    Denoised,
+    /// One beside the other.
+    Both,
+}
+
+/// Frames of an animation, at most.
+const FRAMES: usize = 60;
+/// Columns of a strip, at most.
+const COLUMNS: usize = 12;
+/// Samples that are shown, at most, in an animation and in a strip.
+const SHOWN: [usize; 2] = [64, 8];
+
+impl FilmArgs {
+    /// Refuses what cannot be written.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let gif = self.animate.as_ref().is_none_or(|path| ends_in(path, "gif"));
+        anyhow::ensure!(gif, "--animate writes a GIF: name a file that ends in .gif");
+        let png = self.trajectory.as_ref().is_none_or(|path| ends_in(path, "png"));
+        anyhow::ensure!(png, "--trajectory writes a PNG: name a file that ends in .png");
+        let shown = self.show.is_none() || self.paths().next().is_some();
+        anyhow::ensure!(shown, "--show says what --animate and --trajectory show; name one of them too");
+        self.paths().try_for_each(|path| output::check(path, &["gif", "png"]))
+    }
+
+    /// The files that are written.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.animate.iter().chain(&self.trajectory)
+    }
+
+    /// A film of a sampler that makes so many steps, if one is wanted.
+    pub fn start(&self, steps: Option<usize>, centered: bool) -> Option<Film<'_>> {
+        self.paths().next()?;
+        let most = if self.animate.is_some() { FRAMES } else { COLUMNS - 1 };
+        Some(Film {
+            args: self,
+            steps,
+            every: steps.map_or(1, |s| s.div_ceil(most)),
+            centered,
+            frames: Vec::new(),
+        })
+    }
+}
+
+/// What has been seen of a reverse process.
+pub struct Film<'a> {
+    args: &'a FilmArgs,
+    steps: Option<usize>,
+    /// Steps from one frame to the next.
+    every: usize,
+    centered: bool,
+    frames: Vec<Images>,
+}
+
+impl Film<'_> {
+    /// Pictures of a sample at each time.
+    fn pictures(&self) -> usize {
+        if self.args.show == Some(Show::Both) { 2 } else { 1 }
+    }
+
+    /// Looks at the state; evaluations of the score for it are the film's own.
+    pub fn see(&mut self, score: &dyn Score, progress: &Progress<'_>) -> Result<()> {
+        if !progress.step.is_multiple_of(self.every) && Some(progress.step) != self.steps {
+            return Ok(());
+        }
+        let most = SHOWN[usize::from(self.args.animate.is_none())];
+        let state = concat::samples(progress.state, 0, progress.state.shape().n().min(most))?;
+        let show = self.args.show.unwrap_or(Show::State);
+        let mut parts = Vec::new();
+        if show != Show::Denoised {
+            parts.push(state.read().map_err(KernelError::from)?);
+        }
+        if show != Show::State {
+            parts.push(sample::denoise(score, &state, progress.t)?.read().map_err(KernelError::from)?);
+        }
+        let sample = state.shape().with_n(1).len();
+        // The pictures of a sample are neighbours.
+        let values = (0..state.shape().n())
+            .flat_map(|i| {
+                parts.iter().flat_map(move |part| part[i * sample..(i + 1) * sample].iter().copied())
+            })
+            .collect();
+        let shape = state.shape().with_n(state.shape().n() * parts.len());
+        self.frames.push(Images::new(shape, values, self.centered));
+        Ok(())
+    }
+
+    /// Writes what is wanted.
+    pub fn write(&self) -> anyhow::Result<()> {
+        if let Some(path) = &self.args.animate {
+            output::write_gif(path, &self.frames, self.pictures())?;
+        }
+        let Some(path) = &self.args.trajectory else { return Ok(()) };
+        let columns = COLUMNS.min(self.frames.len());
+        let last = self.frames.len().saturating_sub(1);
+        // First and last are shown, and the others at equal distances between them.
+        let chosen = |i: usize| &self.frames[(i * last + (columns - 1) / 2) / (columns - 1).max(1)];
+        let chosen: Vec<&Images> = (0..columns).map(chosen).collect();
+        output::write_strip(path, &chosen, SHOWN[1] * self.pictures())
+    }
+}

@@ -1,0 +1,39 @@
+//! Data sets by their names on the command line.
+
+use crate::cli::count;
+use crate::config::Config;
+use crate::data::{Dataset, Split};
+use anyhow::ensure;
+use std::path::Path;
+
+/// `digits` or `digits_color`, or the path of an IDX file, which has no parts.
+pub fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
+    Ok(match spec {
+        "digits" => Dataset::digits(split)?,
+        "digits_color" => Dataset::digits_color(split)?,
+        path => Dataset::from_idx(Path::new(path), None)?,
+    })
+}
+
+/// How many of a set's images, from the first on, are looked at: those asked for, else as many as usual, or all.
+pub fn first(set: &Dataset, asked: Option<usize>, usual: usize) -> anyhow::Result<usize> {
+    let n = asked.unwrap_or(usual.min(set.len()));
+    ensure!(n > 0, "-n 0: ask for at least one image");
+    ensure!(n <= set.len(), "-n {n}: the data hold {}; ask for no more", count(set.len(), "image"));
+    Ok(n)
+}
+
+/// A data set by its name, else the model's own; what is only tested on. Its images must be of the model's size.
+pub fn of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> {
+    let Some(spec) = spec else { return Ok(Dataset::load(&config.data, Split::Test)?) };
+    let set = named(spec, Split::Test)?;
+    let (size, channels) = (config.data.image_size, config.data.num_channels);
+    ensure!(
+        (set.size, set.channels) == (size, channels),
+        "the images of {spec} are {0}x{0} with {1} channel(s), and the model's {size}x{size} with {channels}; name data \
+         like those it was trained on",
+        set.size,
+        set.channels
+    );
+    Ok(set)
+}

@@ -1,0 +1,330 @@
+//! Pictures and arrays in files.
+
+use crate::cli::ends_in;
+use crate::cli::io::tensors::Batch;
+use crate::files::atomically;
+use crate::tensor::Shape;
+use anyhow::{Context, bail, ensure};
+use image::codecs::gif::{GifEncoder, Repeat};
+use image::{Delay, Frame, Rgb, RgbImage};
+use npyz::WriterBuilder;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Images with values in [0, 1] as a rule, `[n, h, w, c]`.
+pub struct Images {
+    shape: Shape,
+    values: Vec<f32>,
+    /// Columns of a grid; about as many as rows if none are named.
+    columns: Option<usize>,
+    /// What the rows of a grid begin with.
+    given: Option<Batch>,
+}
+
+/// Pixels between the images of a grid.
+const GAP: u32 = 2;
+/// Smaller images are shown enlarged, to at least this.
+const SMALLEST: u32 = 32;
+/// What is between them.
+const BACKGROUND: Rgb<u8> = Rgb([128, 128, 128]);
+
+impl Images {
+    /// From values in a model's range, [−1, 1] if centred: scaled, and cut off to [0, 1].
+    pub fn new(shape: Shape, values: Vec<f32>, centered: bool) -> Images {
+        let unit = |v: f32| if centered { (v + 1.0) / 2.0 } else { v };
+        let values = values.into_iter().map(|v| unit(v).clamp(0.0, 1.0)).collect();
+        Images { shape, values, columns: None, given: None }
+    }
+
+    /// Images of several lots of as many, one lot after the other; each is a row of a grid if there are more than one.
+    pub fn join(lots: &[&Images]) -> Images {
+        let n = lots.iter().map(|lot| lot.shape.n()).sum();
+        let shape = lots.first().map_or(Shape::new(0, 1, 1, 1), |lot| lot.shape);
+        let values = lots.iter().flat_map(|lot| lot.values.iter().copied()).collect();
+        Images { shape: shape.with_n(n), values, columns: (lots.len() > 1).then_some(shape.n()), given: None }
+    }
+
+    /// The same, to be shown in so many columns if so many are named.
+    pub fn in_columns(self, columns: Option<usize>) -> Images {
+        Images { columns: columns.or(self.columns), ..self }
+    }
+
+    /// From values that are in [0, 1] but for noise, which is kept.
+    pub fn unclamped(Batch { shape, values }: Batch) -> Images {
+        Images { shape, values, columns: None, given: None }
+    }
+
+    /// Puts back the pixels where `mask` is 1, bit for bit: those of each sample's image in [0, 1].
+    pub fn keep<'a>(&mut self, image: impl Fn(usize) -> &'a [f32], mask: &[f32]) {
+        for (i, sample) in self.values.chunks_mut(mask.len()).enumerate() {
+            for ((value, known), mask) in sample.iter_mut().zip(image(i)).zip(mask) {
+                if *mask == 1.0 {
+                    *value = *known;
+                }
+            }
+        }
+    }
+
+    /// Moves each pixel's colour along with its grey, the mean of its channels, to that of the sample's image in [0, 1], and
+    /// then towards grey as far as [0, 1] asks for.
+    pub fn keep_grey<'a>(&mut self, image: impl Fn(usize) -> &'a [f32]) {
+        let mean = |pixel: &[f32]| pixel.iter().sum::<f32>() / pixel.len() as f32;
+        let (len, c) = (self.shape.with_n(1).len(), self.shape.c());
+        for (i, sample) in self.values.chunks_mut(len).enumerate() {
+            for (pixel, known) in sample.chunks_mut(c).zip(image(i).chunks(c)) {
+                let (grey, drawn) = (mean(known), mean(pixel));
+                // How much of a colour's difference from grey fits.
+                let room = |v: &f32| match v - drawn {
+                    d if d > 0.0 => (1.0 - grey) / d,
+                    d if d < 0.0 => grey / -d,
+                    _ => 1.0,
+                };
+                let kept = pixel.iter().map(room).fold(1.0, f32::min);
+                pixel.iter_mut().for_each(|v| *v = (grey + kept * (*v - drawn)).clamp(0.0, 1.0));
+            }
+        }
+    }
+
+    /// The same, in a grid of rows of `each` that begin with an image of their own: with `given` `[m, h, w, c]` in [0, 1],
+    /// in turn.
+    pub fn rows_beside(self, given: Batch, each: usize) -> Images {
+        Images { given: Some(given), columns: Some(each), ..self }
+    }
+
+    /// What a grid shows: the images, and what its rows begin with.
+    fn shown(&self) -> Images {
+        let (len, each) = (self.shape.with_n(1).len(), self.columns.unwrap_or(1).max(1));
+        let rows = self.values.chunks(each * len).enumerate();
+        let begun = |(row, values): (usize, &[f32])| {
+            let given =
+                self.given.iter().flat_map(|given| &given.values[row % given.shape.n() * len..][..len]);
+            given.chain(values).copied().collect::<Vec<f32>>()
+        };
+        let values: Vec<f32> = rows.flat_map(begun).collect();
+        let shape = self.shape.with_n(values.len() / len.max(1));
+        Images { shape, values, columns: Some(each + usize::from(self.given.is_some())), given: None }
+    }
+
+    /// The values in [0, 1].
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Writes a grid, an array or a folder of pictures, by the path's ending. Pictures in a folder are numbered from `first`.
+    pub fn write(&self, path: &Path, first: u32) -> anyhow::Result<()> {
+        match ending(path).as_deref() {
+            Some("png") => self.write_grid(path),
+            Some("npz") => self.write_npz(path),
+            _ => self.write_folder(path, first),
+        }
+    }
+
+    /// One picture of all images, in rows, with gaps between them.
+    pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
+        let grid = if self.given.is_some() { self.shown().grid(1) } else { self.grid(1) };
+        written(path, &png(&grid)?)
+    }
+
+    /// Bytes of host memory that `n` samples of a shape take, until they are written.
+    pub fn bytes(n: u32, shape: Shape) -> u64 {
+        let [h, w] = [shape.h(), shape.w()].map(|extent| extent as u64);
+        let zoom = u64::from(SMALLEST).div_ceil(h.min(w));
+        let tile = 3 * (zoom * h + u64::from(GAP)) * (zoom * w + u64::from(GAP));
+        // The values, and the array or the grid made of them.
+        u64::from(n) * (2 * 4 * shape.with_n(1).len() as u64 + tile)
+    }
+
+    fn write_npz(&self, path: &Path) -> anyhow::Result<()> {
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        // No time of writing in the file: the same samples are the same bytes.
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored)
+            .last_modified_time(zip::DateTime::default())
+            .large_file(4 * self.values.len() as u64 >= u64::from(u32::MAX) / 2);
+        archive.start_file("samples.npy", options)?;
+        let shape = self.shape.0.map(|extent| extent as u64);
+        let mut array =
+            npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
+        array.extend(self.values.iter().copied())?;
+        array.finish()?;
+        written(path, archive.finish()?.get_ref())
+    }
+
+    fn write_folder(&self, folder: &Path, first: u32) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        for i in 0..self.shape.n() {
+            let path = folder.join(format!("{:05}.png", first as usize + i));
+            let (h, w) = (self.shape.h() as u32, self.shape.w() as u32);
+            written(&path, &png(&RgbImage::from_fn(w, h, |x, y| self.pixel(i, x, y)))?)?;
+        }
+        Ok(())
+    }
+
+    /// Columns of a grid: those that were asked for, else about as many as there are rows, where so many images stand
+    /// for one sample.
+    fn columns(&self, each: usize) -> u32 {
+        let samples = self.shape.n() / each;
+        let square = each * (samples as f64).sqrt().ceil() as usize;
+        self.columns.unwrap_or(square).max(1) as u32
+    }
+
+    fn grid(&self, each: usize) -> RgbImage {
+        let columns = self.columns(each);
+        let (n, h, w) = (self.shape.n() as u32, self.shape.h() as u32, self.shape.w() as u32);
+        let zoom = SMALLEST.div_ceil(w.min(h)).max(1);
+        let tile = (w * zoom + GAP, h * zoom + GAP);
+        let mut grid =
+            RgbImage::from_pixel(columns * tile.0 + GAP, n.div_ceil(columns) * tile.1 + GAP, BACKGROUND);
+        for i in 0..n {
+            let (left, top) = (i % columns * tile.0 + GAP, i / columns * tile.1 + GAP);
+            for y in 0..h * zoom {
+                for x in 0..w * zoom {
+                    grid.put_pixel(left + x, top + y, self.pixel(i as usize, x / zoom, y / zoom));
+                }
+            }
+        }
+        grid
+    }
+
+    /// Grey for one channel, colour for three; of any other number the first.
+    fn pixel(&self, i: usize, x: u32, y: u32) -> Rgb<u8> {
+        let c = self.shape.c();
+        let at = ((i * self.shape.h() + y as usize) * self.shape.w() + x as usize) * c;
+        let level = |k: usize| (self.values[at + k] * 255.0).round() as u8;
+        if c == 3 { Rgb([level(0), level(1), level(2)]) } else { Rgb([level(0); 3]) }
+    }
+}
+
+/// Writes columns side by side, one image of each below another, `most` of each.
+pub fn write_strip(path: &Path, columns: &[&Images], most: usize) -> anyhow::Result<()> {
+    let Some(first) = columns.first() else { return Ok(()) };
+    let (rows, sample) = (first.shape.n().min(most), first.shape.with_n(1).len());
+    let at = |row: usize| row * sample..(row + 1) * sample;
+    let values =
+        (0..rows).flat_map(|row| columns.iter().flat_map(move |c| c.values[at(row)].iter().copied()));
+    let shape = first.shape.with_n(rows * columns.len());
+    let strip = Images { shape, values: values.collect(), columns: Some(columns.len()), given: None };
+    written(path, &png(&strip.grid(1))?)
+}
+
+/// Writes grids as an animation that repeats, the last one shown longer; `each` images stand for one sample.
+pub fn write_gif(path: &Path, frames: &[Images], each: usize) -> anyhow::Result<()> {
+    let mut bytes = Vec::new();
+    let mut encoder = GifEncoder::new_with_speed(&mut bytes, 10);
+    encoder.set_repeat(Repeat::Infinite)?;
+    for (i, images) in frames.iter().enumerate() {
+        let last = i + 1 == frames.len();
+        let shown = Duration::from_millis(if last { 1500 } else { 60 });
+        let picture = image::DynamicImage::ImageRgb8(images.grid(each)).into_rgba8();
+        let delay = Delay::from_saturating_duration(shown);
+        encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
+    }
+    drop(encoder);
+    written(path, &bytes)
+}
+
+/// Refuses a path that cannot be written to, before anything is computed for it. `files` are the endings that make it
+/// a file; without one it is a folder.
+pub fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
+    let shown = path.display();
+    let folder = path.is_dir() || path.to_string_lossy().ends_with(std::path::MAIN_SEPARATOR);
+    match ending(path).as_deref() {
+        Some(ending) if files.contains(&ending) && path.is_dir() => {
+            bail!("{shown} is a folder; name a file in it")
+        }
+        Some(ending) if files.contains(&ending) => {}
+        None if path.exists() && !path.is_dir() => {
+            bail!("{shown} is no folder; name one, or F.png or F.npz")
+        }
+        None => {}
+        Some(_) if folder => {}
+        Some(_) => bail!(
+            "{shown}: samples are written as .{}, or a folder of .png, whose name ends in /",
+            files.join(", .")
+        ),
+    }
+    writable(path)
+}
+
+/// Refuses outputs in the place of what is read, and outputs of one name, of which only the last would be left.
+pub fn apart<'a>(inputs: &[&Path], outputs: impl IntoIterator<Item = &'a PathBuf>) -> anyhow::Result<()> {
+    let read: Vec<PathBuf> = inputs.iter().map(|path| place(path)).collect();
+    let mut written: Vec<(PathBuf, &Path)> = Vec::new();
+    for path in outputs {
+        let (place, shown) = (place(path), path.display());
+        let replaced = read.iter().any(|input| covers(&place, input) || is_part(&place, input));
+        ensure!(!replaced, "{shown} is what is read; name another place to write to");
+        if let Some((_, other)) = written.iter().find(|(a, _)| covers(a, &place) || covers(&place, a)) {
+            bail!("{} and {shown} are one output; give each a name of its own", other.display());
+        }
+        written.push((place, path));
+    }
+    Ok(())
+}
+
+/// Whether what is written to a place may be written over a file: in its place, or as one of the pictures of a folder.
+fn covers(output: &Path, file: &Path) -> bool {
+    output == file || ends_in(file, "png") && file.parent() == Some(output)
+}
+
+/// Whether a file is there and read with a folder: pictures in it, and of a model whatever is not drawn from it.
+fn is_part(file: &Path, folder: &Path) -> bool {
+    let model =
+        ["config.toml", "config.json", "model_index.json"].iter().any(|name| folder.join(name).exists());
+    let drawn = ["png", "npz", "gif"].iter().any(|ending| ends_in(file, ending));
+    let read = if model { file.starts_with(folder) && !drawn } else { covers(folder, file) };
+    read && file.is_file()
+}
+
+/// Where a path leads to, as far as its folder exists.
+fn place(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or(path.to_path_buf());
+    let folder = whole.parent().and_then(|folder| folder.canonicalize().ok());
+    let named = folder.zip(whole.file_name()).map(|(folder, name)| folder.join(name));
+    whole.canonicalize().ok().or(named).unwrap_or(whole)
+}
+
+/// Refuses a path in a folder that cannot be written to, or made.
+pub fn writable(path: &Path) -> anyhow::Result<()> {
+    let mut above =
+        path.ancestors().skip(1).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    let nearest = above.find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    tempfile::tempfile_in(nearest).map(drop).with_context(|| unwritable(path))
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("{} cannot be written; make room there or name another place", path.display())
+}
+
+/// The ending of a file's name, in small letters.
+fn ending(path: &Path) -> Option<String> {
+    path.extension().map(|ending| ending.to_string_lossy().to_lowercase())
+}
+
+/// A picture's file. It is made in memory: a full disk then shows when it is written, not when it is closed.
+pub fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png)?;
+    Ok(bytes.into_inner())
+}
+
+/// Refuses a path that tensors cannot be written to.
+pub fn check_tensors(path: &Path) -> anyhow::Result<()> {
+    ensure!(ends_in(path, "safetensors"), "{}: tensors are written as .safetensors", path.display());
+    check_file(path)
+}
+
+/// Refuses a path that no file can be written to.
+pub fn check_file(path: &Path) -> anyhow::Result<()> {
+    ensure!(!path.is_dir(), "{} is a folder; name a file in it", path.display());
+    writable(path)
+}
+
+/// Writes a whole file or none, in a folder that is made if need be.
+pub fn written(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
+    }
+    atomically(path, |aside| std::fs::write(aside, bytes)).with_context(|| unwritable(path))
+}

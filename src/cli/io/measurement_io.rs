@@ -1,0 +1,125 @@
+//! What `tweedie restore` measures of images.
+
+use crate::cli::batches;
+use crate::cli::io::given::{Input, read_mask};
+use crate::cli::io::images::Images;
+use crate::cli::io::pictures::floats;
+use crate::cli::io::tensors::Batch;
+use crate::config::{Data, Measure};
+use crate::gpu::Gpu;
+use crate::kernels::sde_step::sde_step;
+use crate::random::Key;
+use crate::sample::{Mask, Matrix, Operator, Resampling};
+use crate::tensor::{Shape, Tensor};
+use anyhow::{Context, ensure};
+use std::path::Path;
+
+/// What a problem measures of images `[1, h, w, c]`.
+pub fn operator(gpu: &Gpu, measure: &Measure, input: Shape) -> anyhow::Result<Box<dyn Operator>> {
+    Ok(match measure {
+        Measure::SuperResolution { factor } => Box::new(Resampling::mean(input, *factor)?),
+        Measure::Deblur { .. } => Box::new(Resampling::blur(input, &measure.kernel()?)?),
+        Measure::Mask { mask } => Box::new(Mask::new(gpu, input, &read_mask(mask, input)?)?),
+        Measure::RandomProjection { rows, seed } => Box::new(Matrix::random(gpu, input, *rows, *seed)?),
+        Measure::Matrix { file } => Box::new(Matrix::new(gpu, input, &read_rows(file, input)?)?),
+    })
+}
+
+/// The rows of a matrix of images in a file, one after the other.
+fn read_rows(path: &Path, input: Shape) -> anyhow::Result<Vec<f64>> {
+    let read = || -> anyhow::Result<_> {
+        let bytes = std::fs::read(path)?;
+        floats(npyz::NpyFile::new(&bytes[..])?)
+    };
+    let (shape, values) = read().with_context(|| format!("{} cannot be read as .npy", path.display()))?;
+    let row = [input.h(), input.w(), input.c()];
+    let fits = shape.split_first().is_some_and(|(_, rest)| rest == row || rest == [input.len()]);
+    ensure!(
+        fits,
+        "{} is an array {shape:?} and does not fit: [rows, {}, {}, {}] or [rows, {}] does",
+        path.display(),
+        row[0],
+        row[1],
+        row[2],
+        input.len()
+    );
+    Ok(values)
+}
+
+/// No row that is taken makes more of a picture, and single precision can square it.
+const MOST: f32 = 1e9;
+
+/// Measurements from a file, as many numbers each as the operator makes.
+pub fn read(name: &str, operator: &dyn Operator, data: &Data) -> anyhow::Result<Input> {
+    let expected = operator.output();
+    let y = Input::read(name, expected.c(), data)?;
+    let is = y.shape.with_n(1);
+    let told = |Shape([_, h, w, c]): Shape| format!("{h}x{w}x{c}");
+    let hint = if is == operator.input() { "; with --simulate an image is measured" } else { "" };
+    ensure!(
+        is == expected,
+        "{name} holds {} numbers each, a measurement has {}{hint}",
+        told(is),
+        told(expected)
+    );
+    ensure!(
+        y.images().values.iter().all(|v| v.abs() <= MOST),
+        "{name} holds numbers beyond {MOST:e}; measurements are of images in [0, 1]"
+    );
+    Ok(y)
+}
+
+/// Measurements of images in [0, 1], with noise of this standard deviation and key; `batch` are measured at once.
+pub fn simulate(
+    gpu: &Gpu,
+    operator: &dyn Operator,
+    images: &Input,
+    (noise_std, key): (f64, Key),
+    batch: usize,
+) -> anyhow::Result<Input> {
+    let mut values = Vec::new();
+    for (first, n) in batches(images.shape.n(), batch) {
+        let (first, n) = (first as u32, n as u32);
+        let image = operator.apply(&images.upload(gpu, first, n, false)?)?;
+        let noisy = sde_step(&[(&image, 1.0)], Some((noise_std, key.from(first))))?;
+        values.extend(operator.measured(noisy)?.read()?);
+    }
+    Ok(Input::new(Batch { shape: operator.output().with_n(images.shape.n()), values }))
+}
+
+/// A 1 for `n` images.
+pub fn of_ones(gpu: &Gpu, operator: &dyn Operator, n: usize) -> anyhow::Result<Tensor> {
+    let input = operator.input().with_n(n);
+    Ok(operator.apply(&Tensor::from_slice(gpu, input, &vec![1.0; input.len()])?)?)
+}
+
+/// Root mean squares over all that is measured.
+pub struct Residual {
+    /// Of A x − y, for images as they are written.
+    pub off: f64,
+    /// Of y.
+    pub given: f64,
+}
+
+/// How far images, as they are written, are from their measurements; `batch` of them are looked at at once.
+pub fn residual(
+    gpu: &Gpu,
+    operator: &dyn Operator,
+    images: &Images,
+    y: &Input,
+    batch: usize,
+) -> anyhow::Result<Residual> {
+    let one = operator.input();
+    let square = |x: &Tensor| anyhow::Ok(x.read()?.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>());
+    let all = images.values().len() / one.len();
+    let (mut off, mut given) = (0.0, 0.0);
+    for (first, n) in batches(all, batch) {
+        let drawn = &images.values()[first * one.len()..][..n * one.len()];
+        let x = Tensor::from_slice(gpu, one.with_n(n), drawn)?;
+        let y = operator.measured(y.upload(gpu, first as u32, n as u32, false)?)?;
+        off += square(&sde_step(&[(&operator.apply(&x)?, 1.0), (&y, -1.0)], None)?)?;
+        given += square(&y)?;
+    }
+    let measured = (operator.count() * all) as f64;
+    Ok(Residual { off: (off / measured).sqrt(), given: (given / measured).sqrt() })
+}

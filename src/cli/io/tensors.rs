@@ -1,0 +1,172 @@
+//! Tensors in safetensors files, laid out as other programs have them: images are `[n, c, h, w]`.
+
+use crate::cli::io::images::written;
+use crate::gpu::Gpu;
+use crate::tensor::{Shape, Tensor};
+use anyhow::{Context, bail, ensure};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::path::{Path, PathBuf};
+
+/// Images on the host, `[n, h, w, c]` in the model's range.
+pub struct Batch {
+    pub shape: Shape,
+    pub values: Vec<f32>,
+}
+
+impl Batch {
+    /// What is in a tensor on the device.
+    pub fn download(tensor: &Tensor) -> anyhow::Result<Batch> {
+        Ok(Batch { shape: tensor.shape(), values: tensor.read()? })
+    }
+
+    /// The same on the device.
+    pub fn upload(&self, gpu: &Gpu) -> anyhow::Result<Tensor> {
+        Ok(Tensor::from_slice(gpu, self.shape, &self.values)?)
+    }
+
+    /// `values` that are `[n, c, h, w]`, of a shape `[n, h, w, c]`.
+    fn from_channels(shape: Shape, values: &[f32]) -> Batch {
+        let Shape([_, h, w, c]) = shape;
+        let at = |i: usize| {
+            let (pixel, channel) = (i / c, i % c);
+            values[(pixel / (h * w) * c + channel) * h * w + pixel % (h * w)]
+        };
+        Batch { shape, values: (0..shape.len()).map(at).collect() }
+    }
+
+    /// `count` images from number `first` on.
+    pub fn part(&self, first: usize, count: usize) -> Batch {
+        let len = self.shape.with_n(1).len();
+        Batch { shape: self.shape.with_n(count), values: self.values[first * len..][..count * len].to_vec() }
+    }
+}
+
+/// A safetensors file in memory.
+pub struct Tensors {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Tensors {
+    pub fn read(path: &Path) -> anyhow::Result<Tensors> {
+        let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        SafeTensors::deserialize(&bytes)
+            .with_context(|| format!("{} is truncated or no safetensors file", path.display()))?;
+        Ok(Tensors { path: path.to_path_buf(), bytes })
+    }
+
+    /// A tensor's shape and values.
+    pub fn tensor(&self, name: &str) -> anyhow::Result<(Vec<usize>, Vec<f32>)> {
+        let path = self.path.display();
+        let file = SafeTensors::deserialize(&self.bytes)?;
+        let view = file.tensor(name).map_err(|_| {
+            let names: Vec<&str> = file.names().into_iter().collect();
+            anyhow::anyhow!(
+                "{path} holds no tensor `{name}`, only {}; bring one by that name",
+                names.join(", ")
+            )
+        })?;
+        let values: Vec<f32> = match view.dtype() {
+            Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
+            Dtype::F64 => {
+                let values: Vec<f64> = bytemuck::pod_collect_to_vec(view.data());
+                values.into_iter().map(|v| v as f32).collect()
+            }
+            other => bail!("`{name}` of {path} is {other:?}; it must be F32 or F64"),
+        };
+        ensure!(
+            values.iter().all(|v| v.is_finite()),
+            "`{name}` of {path} is not finite everywhere; bring finite numbers"
+        );
+        Ok((view.shape().to_vec(), values))
+    }
+
+    /// A tensor `[n, c, h, w]`.
+    pub fn images(&self, name: &str) -> anyhow::Result<Batch> {
+        let (shape, values) = self.tensor(name)?;
+        let [n, c, h, w] = shape[..] else {
+            bail!("`{name}` of {} is {shape:?}; it must be [n, c, h, w]", self.path.display());
+        };
+        ensure!(
+            !values.is_empty(),
+            "{} holds no image: `{name}` is {shape:?}; bring at least one",
+            self.path.display()
+        );
+        Ok(Batch::from_channels(Shape::new(n, h, w, c), &values))
+    }
+
+    /// Probes of samples of a shape, if there are any, `[n, c, h, w]` or `[k, n, c, h, w]`: how many of each sample, and they as
+    /// `[k n, h, w, c]`. Beside them no option is any use that is about drawn ones, `drawn` by name if it is asked for.
+    pub fn probes(
+        &self,
+        name: &str,
+        samples: Shape,
+        drawn: &[(&str, bool)],
+    ) -> anyhow::Result<Option<(usize, Batch)>> {
+        if SafeTensors::deserialize(&self.bytes)?.tensor(name).is_err() {
+            return Ok(None);
+        }
+        if let Some((option, _)) = drawn.iter().find(|(_, asked)| *asked) {
+            let path = self.path.display();
+            bail!("--{option}: the probes are `{name}` of {path}, and none are drawn; leave one of them out");
+        }
+        let (shape, values) = self.tensor(name)?;
+        let Shape([n, h, w, c]) = samples;
+        let count = match shape.strip_suffix(&[n, c, h, w]) {
+            Some([]) => 1,
+            Some([k]) if *k > 0 => *k,
+            _ => bail!(
+                "`{name}` of {} has shape {shape:?}, [{n}, {c}, {h}, {w}] or [k, {n}, {c}, {h}, {w}] is needed",
+                self.path.display()
+            ),
+        };
+        Ok(Some((count, Batch::from_channels(samples.with_n(count * n), &values))))
+    }
+}
+
+/// A tensor to be written: its name, shape and values.
+pub type Named<'a> = (&'a str, Vec<usize>, Vec<f32>);
+
+/// Images as a tensor `[n, c, h, w]`.
+pub fn images<'a>(name: &'a str, Batch { shape, values }: &Batch) -> Named<'a> {
+    let (n, h, w, c) = (shape.n(), shape.h(), shape.w(), shape.c());
+    let at = |i: usize| {
+        let (plane, pixel) = (i / (h * w), i % (h * w));
+        values[(plane / c * h * w + pixel) * c + plane % c]
+    };
+    (name, vec![n, c, h, w], (0..shape.len()).map(at).collect())
+}
+
+/// Writes a file of tensors, all of it or none.
+pub fn write(path: &Path, tensors: &[Named<'_>]) -> anyhow::Result<()> {
+    let views = tensors
+        .iter()
+        .map(|(name, shape, values)| {
+            Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values))?))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    written(path, &safetensors::serialize(views, None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_written_by_channel_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let shape = Shape::new(2, 2, 3, 2);
+        let batch = Batch { shape, values: (0..24).map(|v| v as f32).collect() };
+        let named = images("x", &batch);
+        assert_eq!(named.1, [2, 2, 2, 3]);
+        // The first image's first channel: every other number.
+        assert_eq!(named.2[..6], [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        write(&path, &[named]).unwrap();
+        let file = Tensors::read(&path).unwrap();
+        let read = file.images("x").unwrap();
+        assert_eq!((read.shape, &read.values), (shape, &batch.values));
+        assert_eq!(read.part(1, 1).values, batch.values[12..]);
+        assert!(file.tensor("z").unwrap_err().to_string().contains("holds no tensor `z`, only x"));
+    }
+}

@@ -1,0 +1,5 @@
+//! What the commands that sample or follow the flow share: options, classes, the loop over batches.
+
+pub mod classes;
+pub mod flow;
+pub mod options;
