@@ -5,6 +5,7 @@
 
 mod support;
 
+mod architecture;
 mod bound;
 mod classes;
 mod cli;
@@ -18,6 +19,7 @@ mod fast_solvers;
 mod hostile;
 #[cfg(feature = "hub")]
 mod hub;
+mod imports;
 mod interop;
 mod inverse;
 mod networks;

@@ -89,7 +89,7 @@ fn loss(objective: &Objective, trainer: &Trainer, x0: &Tensor, step: u32) -> f64
 }
 
 #[test]
-fn every_objective_trains_with_every_prediction_it_goes_with() {
+fn every_objective_trains_with_every_prediction_that_it_supports() {
     for (sde, set) in OBJECTIVES {
         let config = config(sde, set);
         let objective = Objective::new(&config);
@@ -112,7 +112,7 @@ fn every_objective_trains_with_every_prediction_it_goes_with() {
     }
 }
 
-/// The directional derivative of a loss along the gradient of one parameter, by differences and by the gradient.
+/// The derivative of a loss along the gradient of one parameter, by differences and by the gradient.
 fn derivatives(objective: &Objective, trainer: &Trainer, x0: &Tensor, name: &str) -> (f64, f64) {
     loss(objective, trainer, x0, 0);
     let registry = &trainer.scorer.model.registry;
@@ -160,7 +160,7 @@ fn the_gradient_of_every_objective_is_the_change_of_its_loss() {
 }
 
 #[test]
-fn differences_give_what_forward_mode_gives() {
+fn finite_differences_agree_with_forward_mode() {
     for (sde, set) in [("ve", ""), ("vp", "model.prediction=v"), ("vp", "training.projection=sphere")] {
         let exact = config(sde, &format!("{set} training.objective=ssm"));
         let trainer = Trainer::new(gpu(), &exact).expect("a trainer");
@@ -187,7 +187,8 @@ fn differences_give_what_forward_mode_gives() {
 
 #[test]
 fn sliced_and_denoising_losses_differ_by_a_constant() {
-    // E ‖z‖² / (2 D), by which denoising exceeds: Vincent 2011. Both halves are means over pixels, λ = s².
+    // The denoising loss exceeds the sliced one by E ‖z‖² / (2 D) (Vincent 2011). Both are means over pixels,
+    // λ = s².
     for (sde, set) in [("vp", "training.projection=sphere"), ("vp", "model.prediction=x0")] {
         let set = format!("{set} training.reduce_mean=true");
         let objective =

@@ -10,7 +10,7 @@ mod sampling;
 mod training;
 
 pub use data::Data;
-pub(crate) use model::GROUPS;
+pub(crate) use model::{GROUPS, MAX_TAPS};
 pub use model::{
     Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
     ResblockType,
