@@ -1,12 +1,14 @@
+//! A module of `src/bench`.
+//!
 //! Adam over flat arenas: the norm, and the step with clipping and average.
 
-use super::{Case, Size, Work, noise};
+use crate::bench::{Case, Size, Work, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::adam::{self, Adam, Arenas};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let len = size.pick(10_000_000, 60_000_000);
     let arenas: Vec<_> = (0..5).map(|_| noise(gpu, Shape::vector(len))).collect::<Result<_>>()?;
     let gradient = arenas[0].clone();

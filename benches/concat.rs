@@ -1,18 +1,22 @@
+//! A module of `src/bench`.
+//!
 //! Concatenation along channels and its adjoint.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, concat};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for c in [64, 62] {
         let shape = Shape::new(size.pick(4, 64), 32, 32, c);
         let (a, b) = (noise(gpu, shape)?, noise(gpu, shape)?);
         let y = concat::concat(&a, &b)?;
         let name = format!("n{}_c{c}+{c}_h32_w32", shape.n());
-        cases.push(Case::new(format!("forward {name}"), bytes(shape, 4), move || concat::concat(&a, &b).map(drop)));
+        cases.push(Case::new(format!("forward {name}"), bytes(shape, 4), move || {
+            concat::concat(&a, &b).map(drop)
+        }));
         cases.push(Case::new(format!("backward {name}"), bytes(shape, 4), move || {
             concat::slice(&y, 0, c)?;
             concat::slice(&y, c, c).map(drop)

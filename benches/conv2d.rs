@@ -1,12 +1,14 @@
+//! A module of `src/bench`.
+//!
 //! Convolution forward, and its gradients in the input and in the weights.
 
-use super::{Case, Size, Work, noise};
+use crate::bench::{Case, Size, Work, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::conv2d::{self, Conv2d};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let small = [
         (16, 32, 8, 32, 3, 1),
         (4, 64, 32, 64, 3, 1),

@@ -1,11 +1,13 @@
+//! A module of `src/bench`.
+//!
 //! Cross entropy with its gradient, of ten classes and of a thousand.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, cross_entropy};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let n = size.pick(1024, 65_536);
     let case = |classes: usize| {
         let shape = Shape::new(n, 1, 1, classes);

@@ -1,12 +1,14 @@
+//! A module of `src/bench`.
+//!
 //! Dropout; its adjoint is the same call.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, dropout};
 use crate::random::{Key, Purpose};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(4, 64), 32, 32, 64);
     let x = noise(gpu, shape)?;
     let key = Key::new(1, Purpose::Dropout(0));

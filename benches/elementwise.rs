@@ -1,12 +1,14 @@
+//! A module of `src/bench`.
+//!
 //! Activations, sums and scalings.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::elementwise::{self, Activation};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(4, 64), 32, 32, 64);
     let (x, y) = (noise(gpu, shape)?, noise(gpu, shape)?);
     let (s, v) = (noise(gpu, Shape::new(shape.n(), 1, 1, 1))?, noise(gpu, Shape::new(shape.n(), 1, 1, 64))?);
@@ -31,7 +33,11 @@ pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
         Case::new(name("blend"), bytes(shape, 3), {
             with(|x, y| elementwise::blend(x, 0.7, y, 0.7).map(drop), y.clone())
         }),
-        Case::new(name("accumulate"), bytes(shape, 3), with(|x, y| elementwise::accumulate(x, 1.0, y), y.clone())),
+        Case::new(
+            name("accumulate"),
+            bytes(shape, 3),
+            with(|x, y| elementwise::accumulate(x, 1.0, y), y.clone()),
+        ),
         Case::new(name("affine"), bytes(shape, 2), {
             with(|x, _| elementwise::affine(x, 2.0, -1.0, x.shape().n()).map(drop), y.clone())
         }),

@@ -1,11 +1,13 @@
+//! A module of `src/bench`.
+//!
 //! Fourier and sinusoidal embeddings.
 
-use super::{Case, Size, Work, noise};
+use crate::bench::{Case, Size, Work, noise};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, embedding};
 use crate::tensor::{Shape, Tensor};
 
-pub(super) fn cases(gpu: &Gpu, _: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, _: Size) -> Result<Vec<Case>> {
     let (n, m) = (128, 128);
     let values = noise(gpu, Shape::new(n, 1, 1, 1))?;
     let weights = noise(gpu, Shape::vector(m))?;

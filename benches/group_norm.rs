@@ -1,13 +1,15 @@
+//! A module of `src/bench`.
+//!
 //! Group norm with SiLU: forward, backward, and forward with one tangent.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::elementwise::Activation;
 use crate::kernels::group_norm::{self, Affine, AffineGrad, GroupNorm};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     // The last ones are instance norms.
     let small = [(4, 64, 32, 16), (16, 128, 32, 32), (4, 64, 32, 64)];
     let large = [(128, 128, 32, 32), (16, 128, 256, 32), (128, 128, 32, 128)];

@@ -1,6 +1,8 @@
+//! A module of `src/bench`.
+//!
 //! The trace estimator: stacking drawn probes, and contracting their image.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::hutchinson::{self, Probe, Probes};
@@ -8,7 +10,7 @@ use crate::kernels::random::Noise;
 use crate::random::{Key, Purpose};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(32, 512), 32, 32, 3);
     let (x, image) = (noise(gpu, shape)?, noise(gpu, shape.with_n(2 * shape.n()))?);
     let noise = Noise::Drawn(Key::new(1, Purpose::Probe));

@@ -1,6 +1,8 @@
+//! A module of `src/bench`.
+//!
 //! Known values put into a state.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::impute::impute;
@@ -8,7 +10,7 @@ use crate::random::{Key, Purpose};
 use crate::sde::Marginal;
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(128, 1024), 32, 32, 3);
     let (x, known) = (noise(gpu, shape)?, noise(gpu, shape.with_n(1))?);
     let (at, key) = (Marginal { mean: 1.0, std: 0.5 }, Key::new(1, Purpose::Constraint(0)));

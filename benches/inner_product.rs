@@ -1,12 +1,14 @@
+//! A module of `src/bench`.
+//!
 //! Inner products and errors of each sample, and samples at a given length.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::inner_product::{inner_product, normalise, scaled_error};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(128, 1024), 32, 32, 3);
     let name = format!("n{}_c3_h32_w32", shape.n());
     let (a, b, e) = (noise(gpu, shape)?, noise(gpu, shape)?, noise(gpu, shape)?);

@@ -1,13 +1,15 @@
+//! A module of `src/bench`.
+//!
 //! The Langevin step: norms, step size and update.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::langevin::{self, Langevin};
 use crate::random::{Key, Purpose};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(128, 1024), 32, 32, 3);
     let (x, net) = (noise(gpu, shape)?, noise(gpu, shape)?);
     let spec = Langevin { snr: 0.16, alpha: 1.0, score_scale: 1.0, batch_norms: false };

@@ -1,12 +1,14 @@
+//! A module of `src/bench`.
+//!
 //! Max pooling of 5 x 5 windows, as RefineNet has it, forward and backward.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::max_pool::{self, MaxPool};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(2, 64), 32, 32, 128);
     let spec = MaxPool::around(5);
     let (x, dy) = (noise(gpu, shape)?, noise(gpu, shape)?);

@@ -1,13 +1,15 @@
+//! A module of `src/bench`.
+//!
 //! The Metropolis–Hastings test.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::metropolis::metropolis;
 use crate::random::{Key, Purpose};
 use crate::tensor::{Shape, Tensor};
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(128, 1024), 32, 32, 3);
     let (x, y) = (noise(gpu, shape)?, noise(gpu, shape)?);
     let ratio = noise(gpu, Shape::new(shape.n(), 1, 1, 4))?;

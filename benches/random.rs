@@ -1,13 +1,15 @@
+//! A module of `src/bench`.
+//!
 //! Noise into a tensor.
 
-use super::{Case, Size, bytes};
+use crate::bench::{Case, Size, bytes};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::random::{Distribution, fill};
 use crate::random::{Key, Purpose};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(4, 64), 64, 64, 64);
     let key = Key::new(1, Purpose::Other(2));
     let kinds = [

@@ -1,11 +1,13 @@
+//! A module of `src/bench`.
+//!
 //! Bilinear resampling to twice the size, forward and backward.
 
-use super::{Case, Size, Work, noise};
+use crate::bench::{Case, Size, Work, noise};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, resize};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(2, 64), 16, 16, 128);
     let large = Shape::new(shape.n(), 32, 32, 128);
     let (x, dy) = (noise(gpu, shape)?, noise(gpu, large)?);

@@ -1,6 +1,8 @@
+//! A module of `src/bench`.
+//!
 //! Score matching: the perturbation, and the losses with their gradients.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::random::Noise;
@@ -9,11 +11,12 @@ use crate::random::{Key, Purpose};
 use crate::tensor::Shape;
 use bytemuck::Zeroable;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(128, 1024), 32, 32, 3);
     let (x, out) = (noise(gpu, shape)?, noise(gpu, shape)?);
     let stack = noise(gpu, shape.with_n(2 * shape.n()))?;
-    let coefficients = Coefficients { mean: 1.0, std: 0.5, scale: 0.5, of_z: 1.0, weight: 1.0, ..Zeroable::zeroed() };
+    let coefficients =
+        Coefficients { mean: 1.0, std: 0.5, scale: 0.5, of_z: 1.0, weight: 1.0, ..Zeroable::zeroed() };
     let coefficients = score_matching::upload(gpu, &vec![coefficients; shape.n()])?;
     let slices = Slice { x: 0.0, net: 1.0, tangent: 1.0, weight: 1.0 };
     let slices = score_matching::upload(gpu, &vec![slices; shape.n()])?;

@@ -1,11 +1,13 @@
+//! A module of `src/bench`.
+//!
 //! Softmax forward and backward, at attention's sizes.
 
-use super::{Case, Size, bytes, noise};
+use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, softmax};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(4, 64), 1, 256, 256);
     let (x, dy) = (noise(gpu, shape)?, noise(gpu, shape)?);
     let y = softmax::forward(&x, 0)?;

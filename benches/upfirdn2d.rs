@@ -1,12 +1,14 @@
+//! A module of `src/bench`.
+//!
 //! FIR resampling up and down, forward and backward, and the box filters.
 
-use super::{Case, Size, Work, noise};
+use crate::bench::{Case, Size, Work, noise};
 use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::kernels::upfirdn2d::{self, Upfirdn2d};
 use crate::tensor::Shape;
 
-pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
+pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let shape = Shape::new(size.pick(4, 64), 32, 32, 64);
     let fir = [1.0, 3.0, 3.0, 1.0];
     let specs = [
@@ -27,7 +29,9 @@ pub(super) fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
             move || upfirdn2d::forward(&x, &spec).map(drop)
         };
         cases.push(Case::new(name(""), work, forward));
-        cases.push(Case::new(name(" backward"), work, move || upfirdn2d::backward(&dy, shape, &spec).map(drop)));
+        cases.push(Case::new(name(" backward"), work, move || {
+            upfirdn2d::backward(&dy, shape, &spec).map(drop)
+        }));
     }
     Ok(cases)
 }

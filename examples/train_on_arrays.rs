@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sampling = Sampling { method: Method::Dpmpp2m, ..Sampling::default() };
     let draw = Draw::new(config.seed);
     let start = prior(&score, Shape::new(4, SIZE, SIZE, 1), draw)?;
-    let sampled = sampler(&sampling, &score.model.sde, 10)?.run(&score, start, draw, &mut |_| Ok(()))?;
+    let sampled = sampler(&sampling, 10)?.run(&score, start, draw, &mut |_| Ok(()))?;
     let pixels = sampled.x.read()?;
     std::fs::remove_dir_all(&folder)?;
 

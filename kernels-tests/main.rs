@@ -7,6 +7,7 @@
 mod support;
 
 mod adam;
+mod combine;
 mod concat;
 mod conv2d;
 mod cross_entropy;
@@ -17,6 +18,7 @@ mod group_norm;
 mod hutchinson;
 mod impute;
 mod inner_product;
+mod kernel;
 mod langevin;
 mod matmul;
 mod max_pool;
@@ -26,6 +28,6 @@ mod reduce;
 mod resize;
 mod roofline;
 mod score_matching;
-mod sde_step;
+
 mod softmax;
 mod upfirdn2d;

@@ -5,10 +5,8 @@ use crate::support::gpu;
 use tweedie::config::Config;
 use tweedie::data::{Dataset, Loader, Split};
 use tweedie::eval::Bound;
-use tweedie::nn::Label;
 use tweedie::random::{Key, Purpose};
-use tweedie::sample::Score;
-use tweedie::sde::{Chain, PosteriorVariance, Sde, SdeKind};
+use tweedie::sde::{Chain, DdpmChain, PosteriorVariance, Process, Vp};
 use tweedie::tensor::{Shape, Tensor};
 use tweedie::train::{Draw, Objective, Trainer};
 
@@ -21,23 +19,23 @@ fn mean_and_error(values: &[f64]) -> (f64, f64) {
 
 #[test]
 fn with_the_exact_score_of_a_gaussian_the_gap_between_bound_and_likelihood_is_the_theoretical_one() {
-    let sde = Sde { kind: SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 }, n: 200 };
-    let (chain, variances, images) = (Chain::new(&sde), [0.04, 0.01], 1200);
+    let vp: &Vp = &Vp { beta_min: 0.1, beta_max: 20.0 };
+    let (chain, variances, images) = (DdpmChain::new(Chain::new(vp, 200)), [0.04, 0.01], 1200);
     let component = Component { weight: 1.0, mean: vec![0.2, -0.1], variance: variances.to_vec() };
-    let mixture = Mixture::new(gpu(), sde, vec![component]);
+    let mixture = Mixture::new(gpu(), vp, vec![component]);
     let draws = mixture.draws(images, 3);
     let values: Vec<f32> = draws.iter().map(|v| *v as f32).collect();
     let x0 = Tensor::from_slice(gpu(), Shape::new(images, 1, 1, 2), &values).expect("an upload");
-    let time = |i: usize| sde.time_of_sigma(chain.marginal(i).std / chain.marginal(i).mean);
-    let labels: Vec<Label> = (0..chain.len()).map(|i| mixture.label(time(i))).collect();
+    let time = |i: usize| vp.time_of_sigma(chain.marginal(i).std / chain.marginal(i).mean);
+    let times: Vec<f64> = (0..chain.len()).map(time).collect();
     let mut bound = Bound::new(chain.clone(), -1.0);
-    bound.add(&mixture, &labels, &x0, Key::new(1, Purpose::Other(0)), &mut || {}).expect("a bound");
+    bound.add(&mixture, &times, &x0, Key::new(1, Purpose::Other(0)), &mut || {}).expect("a bound");
 
     // Levels 2 / 255 apart.
     let level = 2.0 * (2.0f64 / 255.0).ln();
     let likelihood: Vec<f64> = draws.chunks(2).map(|x| -mixture.log_density(x, 0.0) - level).collect();
     for kind in [PosteriorVariance::Beta, PosteriorVariance::BetaTilde] {
-        // The same in closed form, minus the data's entropy: see `sde::chain`.
+        // The same in closed form, minus the data's entropy: see `sde::ddpm`.
         let expected = |v: f64| {
             let error = |i: usize| {
                 let m = chain.marginal(i);
@@ -95,7 +93,7 @@ fn the_objective_is_the_bound_minus_its_constant_terms() {
             .expect("a batch");
         let x0 = Tensor::from_slice(gpu(), shape, &batch.images).expect("an upload");
 
-        let objective = Objective::new(&config);
+        let objective = Objective::new(&config, &trainer.scorer.model);
         let losses: Vec<f64> = (0..120)
             .map(|step| {
                 let lanes = objective
@@ -106,13 +104,14 @@ fn the_objective_is_the_bound_minus_its_constant_terms() {
             .collect();
         let (loss, error) = mean_and_error(&losses);
 
-        let chain = Chain::new(&config.sde());
         let model = &trainer.scorer.model;
-        let labels: Vec<Label> = (0..chain.len()).map(|i| model.chain_label(i, chain.marginal(i))).collect();
+        let chain = DdpmChain::new(Chain::new(&*model.process, config.model.num_scales));
+        let time = |i: usize| model.chain_time(i, chain.len(), chain.marginal(i));
+        let times: Vec<f64> = (0..chain.len()).map(time).collect();
         let mut bound = Bound::new(chain.clone(), -1.0);
         for seed in 0..4 {
             let key = Key::new(seed, Purpose::Other(1));
-            bound.add(&trainer.scorer, &labels, &x0, key, &mut || {}).expect("a bound");
+            bound.add(&trainer.scorer, &times, &x0, key, &mut || {}).expect("a bound");
         }
         let terms = bound.terms(kind);
         let constant: f64 = (1..chain.len()).map(|i| 64.0 * chain.variance_divergence(i, kind)).sum();

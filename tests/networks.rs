@@ -147,7 +147,7 @@ fn assert_runs_alike(options: &[&str]) -> Vec<f32> {
     let size = config.data.image_size;
     let shape = Shape::new(2, size, size, config.data.num_channels);
     let (x, v, u) = (random(shape, 1), random(shape, 2), random(shape, 3));
-    let conditioning = scorer.condition(&scorer.labels(&[0.3, 0.7])).expect("an upload");
+    let conditioning = scorer.condition(&[0.3, 0.7]).expect("an upload");
     let eager = scorer.network(&mut Eager, &x, &conditioning, None).expect("an output");
     let values = eager.read().expect("a download");
     assert!(values.iter().all(|v| v.is_finite()) && values.iter().any(|v| v.abs() > 1e-3), "{options:?}");

@@ -92,8 +92,8 @@ fn loss(objective: &Objective, trainer: &Trainer, x0: &Tensor, step: u32) -> f64
 fn every_objective_trains_with_every_prediction_that_it_supports() {
     for (sde, set) in OBJECTIVES {
         let config = config(sde, set);
-        let objective = Objective::new(&config);
         let mut trainer = Trainer::new(gpu(), &config).expect("a trainer");
+        let objective = Objective::new(&config, &trainer.scorer.model);
         let held = batches(&config, 2);
         // The same batches, times and noise before and after.
         let held_loss = |trainer: &Trainer| -> f64 {
@@ -142,8 +142,8 @@ fn derivatives(objective: &Objective, trainer: &Trainer, x0: &Tensor, name: &str
 fn the_gradient_of_every_objective_is_the_change_of_its_loss() {
     for (sde, set) in OBJECTIVES {
         let config = config(sde, set);
-        let objective = Objective::new(&config);
         let trainer = Trainer::new(gpu(), &config).expect("a trainer");
+        let objective = Objective::new(&config, &trainer.scorer.model);
         let x0 = &batches(&config, 1)[0];
         let names: Vec<String> =
             trainer.scorer.model.registry.trainable.iter().map(|spec| spec.name.clone()).collect();
@@ -168,7 +168,7 @@ fn finite_differences_agree_with_forward_mode() {
         let gradients = trainer.scorer.parameters.gradients.as_ref().expect("places");
         let evaluate = |config: &Config| {
             gradients.clear().expect("zeros");
-            let loss = loss(&Objective::new(config), &trainer, x0, 3);
+            let loss = loss(&Objective::new(config, &trainer.scorer.model), &trainer, x0, 3);
             (loss, gradients.flat().read().expect("a download"))
         };
         let (exact_loss, exact_gradient) = evaluate(&exact);
@@ -191,11 +191,13 @@ fn sliced_and_denoising_losses_differ_by_a_constant() {
     // λ = s².
     for (sde, set) in [("vp", "training.projection=sphere"), ("vp", "model.prediction=x0")] {
         let set = format!("{set} training.reduce_mean=true");
-        let objective =
-            |name: &str| Objective::new(&config(sde, &format!("{set} training.objective={name}")));
+        let trainer = Trainer::new(gpu(), &config(sde, &set)).expect("a trainer");
+        let objective = |name: &str| {
+            let config = config(sde, &format!("{set} training.objective={name}"));
+            Objective::new(&config, &trainer.scorer.model)
+        };
         let (dsm, ssm) = (objective("dsm"), objective("ssm"));
         let config = config(sde, &set);
-        let trainer = Trainer::new(gpu(), &config).expect("a trainer");
         let batches = batches(&config, 20);
         let draws = 100;
         let differences: Vec<f64> = (0..draws)

@@ -4,10 +4,10 @@ use crate::distributions::*;
 use crate::support::gpu;
 use tweedie::config::Over;
 use tweedie::kernels::hutchinson::Probe;
+use tweedie::sample::dormand_prince::Tolerance;
 use tweedie::sample::likelihood::{EPS, LogLikelihood, Probing, bits, log_likelihood};
-use tweedie::sample::rk45::Tolerance;
-use tweedie::sample::{Draw, Ode, Sampler, Score, denoise};
-use tweedie::sde::{Sde, SdeKind};
+use tweedie::sample::{Draw, Ode, Sampler, denoise};
+use tweedie::sde::{Process, SubVp, Ve, Vp};
 use tweedie::tensor::{Shape, Tensor};
 
 fn ode(tolerance: f64) -> Ode {
@@ -21,24 +21,22 @@ fn ode(tolerance: f64) -> Ode {
 const DRAW: Draw = Draw::new(3);
 
 /// The three processes with their usual parameters.
-fn processes() -> [Sde; 3] {
+fn processes() -> [&'static dyn Process; 3] {
     [
-        SdeKind::Ve { sigma_min: 0.01, sigma_max: 10.0 },
-        SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 },
-        SdeKind::SubVp { beta_min: 0.1, beta_max: 20.0 },
+        &Ve { sigma_min: 0.01, sigma_max: 10.0 },
+        &Vp { beta_min: 0.1, beta_max: 20.0 },
+        &SubVp { beta_min: 0.1, beta_max: 20.0 },
     ]
-    .map(|kind| Sde { kind, n: 1000 })
 }
 
 /// The same, run until the state is independent of the data. The prior then causes no error in log p;
 /// otherwise it neglects the data's mean and variance.
-fn forgetful() -> [Sde; 3] {
+fn forgetful() -> [&'static dyn Process; 3] {
     [
-        SdeKind::Ve { sigma_min: 0.01, sigma_max: 2000.0 },
-        SdeKind::Vp { beta_min: 0.1, beta_max: 40.0 },
-        SdeKind::SubVp { beta_min: 0.1, beta_max: 40.0 },
+        &Ve { sigma_min: 0.01, sigma_max: 2000.0 },
+        &Vp { beta_min: 0.1, beta_max: 40.0 },
+        &SubVp { beta_min: 0.1, beta_max: 40.0 },
     ]
-    .map(|kind| Sde { kind, n: 1000 })
 }
 
 fn points(values: &[f64], d: usize) -> Tensor {
@@ -52,14 +50,14 @@ fn read(x: &Tensor) -> Vec<f64> {
 
 #[test]
 fn samples_of_the_flow_follow_the_data() {
-    for sde in processes() {
-        for mixture in [Mixture::gaussian(gpu(), sde), Mixture::eight(gpu(), sde)] {
+    for process in processes() {
+        for mixture in [Mixture::gaussian(gpu(), process), Mixture::eight(gpu(), process)] {
             let n = 2000;
             let solver = Ode { noise_removal: true, ..ode(1e-4) };
             let x = diffused(&mixture, n, 5);
             let sampled = solver.run(&mixture, x, DRAW, &mut |_| Ok(())).expect("samples");
             let samples = read(&sampled.x);
-            let what = format!("{:?}, {} components", sde.kind, mixture.components.len());
+            let what = format!("{:?}, {} components", process, mixture.components.len());
             println!("{what}: {:.1} evaluations", sampled.evaluations);
             assert_moments(&what, &samples, &mixture, 5.0, 2e-3);
             if mixture.components.len() > 1 {
@@ -74,7 +72,7 @@ fn samples_of_the_flow_follow_the_data() {
 /// The flow of a Gaussian scales every axis by its standard deviation.
 fn carried(mixture: &Mixture, x: &[f64], from: f64, to: f64) -> Vec<f64> {
     let component = &mixture.components[0];
-    let [from, to] = [from, to].map(|t| mixture.sde.marginal_prob(t));
+    let [from, to] = [from, to].map(|t| mixture.process.marginal_prob(t));
     x.iter()
         .enumerate()
         .map(|(k, x)| {
@@ -87,10 +85,10 @@ fn carried(mixture: &Mixture, x: &[f64], from: f64, to: f64) -> Vec<f64> {
 
 #[test]
 fn the_flow_of_a_gaussian_is_followed_with_an_error_that_falls_with_the_tolerance() {
-    for sde in processes() {
-        let mixture = Mixture::gaussian(gpu(), sde);
+    for process in processes() {
+        let mixture = Mixture::gaussian(gpu(), process);
         let x = diffused(&mixture, 16, 5);
-        let end = sde.sampling_eps();
+        let end = process.sampling_eps();
         let exact = carried(&mixture, &read(&x), 1.0, end);
         let solved = |tolerance: f64| {
             let solution =
@@ -101,7 +99,7 @@ fn the_flow_of_a_gaussian_is_followed_with_an_error_that_falls_with_the_toleranc
             ((square / exact.len() as f64).sqrt(), steps)
         };
         let results: Vec<(f64, f64)> = [1e-2, 1e-3, 1e-4, 1e-5].map(solved).to_vec();
-        println!("{:?}: error and steps {results:?}", sde.kind);
+        println!("{:?}: error and steps {results:?}", process);
         // The order itself is measured in float64 in the solver's unit tests. With so few steps the error
         // estimate is poor, as SciPy's is.
         assert!(results[2].0 < 0.1 * results[0].0 && results[3].0 < 0.05 * results[0].0, "{results:?}");
@@ -110,14 +108,14 @@ fn the_flow_of_a_gaussian_is_followed_with_an_error_that_falls_with_the_toleranc
 }
 
 #[test]
-fn all_of_the_last_noise_is_removed_however_few_levels_a_model_has() {
-    for sde in processes().map(|sde| Sde { n: 10, ..sde }) {
-        let mixture = Mixture::gaussian(gpu(), sde);
-        let (x, eps) = (diffused(&mixture, 16, 5), sde.sampling_eps());
+fn all_of_the_last_noise_is_removed() {
+    for process in processes() {
+        let mixture = Mixture::gaussian(gpu(), process);
+        let (x, eps) = (diffused(&mixture, 16, 5), process.sampling_eps());
         let solver = Ode { noise_removal: true, ..ode(1e-6) };
         let sampled = solver.run(&mixture, x.clone(), DRAW, &mut |_| Ok(())).expect("samples");
         // E[x₀ | x] of a Gaussian, at the end of the flow.
-        let (component, at) = (&mixture.components[0], sde.marginal_prob(eps));
+        let (component, at) = (&mixture.components[0], process.marginal_prob(eps));
         let mean = |(k, x): (usize, f64)| {
             let (mu, v) = (component.mean[k % 2], component.variance[k % 2]);
             mu + at.mean * v / (at.mean.powi(2) * v + at.std.powi(2)) * (x - at.mean * mu)
@@ -125,24 +123,25 @@ fn all_of_the_last_noise_is_removed_however_few_levels_a_model_has() {
         let exact: Vec<f64> =
             carried(&mixture, &read(&x), 1.0, eps).into_iter().enumerate().map(mean).collect();
         for (a, b) in read(&sampled.x).iter().zip(exact) {
-            assert!((a - b).abs() < 2e-3, "{:?}: {a} is not {b}", sde.kind);
+            assert!((a - b).abs() < 2e-3, "{:?}: {a} is not {b}", process);
         }
         // A state without noise is the data.
         assert!(
-            read(&denoise(&mixture, &x, 0.0).expect("data")) == read(&x) || sde.marginal_prob(0.0).std > 0.0
+            read(&denoise(&mixture, &x, 0.0).expect("data")) == read(&x)
+                || process.marginal_prob(0.0).std > 0.0
         );
     }
 }
 
 #[test]
 fn decoding_inverts_encoding() {
-    for sde in processes() {
-        let mixture = Mixture::eight(gpu(), sde);
+    for process in processes() {
+        let mixture = Mixture::eight(gpu(), process);
         let x = points(&mixture.draws(16, 7), 2);
         let there = ode(1e-5).follow(&mixture, x.clone(), (EPS, 1.0), &mut |_| Ok(())).expect("latents");
         let back = ode(1e-5).follow(&mixture, there.state, (1.0, EPS), &mut |_| Ok(())).expect("samples");
         for (a, b) in read(&back.state).iter().zip(read(&x)) {
-            assert!((a - b).abs() < 1e-3, "{:?}: {a} is not {b}", sde.kind);
+            assert!((a - b).abs() < 1e-3, "{:?}: {a} is not {b}", process);
         }
     }
 }
@@ -196,15 +195,15 @@ fn likelihoods(mixture: &Mixture, n: usize, probing: Probing, tolerance: f64) ->
 
 #[test]
 fn with_the_exact_trace_log_p_is_the_closed_form() {
-    for sde in forgetful() {
-        for mixture in [Mixture::gaussian(gpu(), sde), Mixture::eight(gpu(), sde)] {
+    for process in forgetful() {
+        for mixture in [Mixture::gaussian(gpu(), process), Mixture::eight(gpu(), process)] {
             let mut worst = 0f64;
             for (log, exact) in likelihoods(&mixture, 24, Probing::Exact, 1e-5) {
                 assert_eq!(log.changes.len(), 1);
                 worst = worst.max((log.logp() - exact).abs() / 2.0);
             }
-            println!("{:?}: off by {worst:.1e} nats/dim at most", sde.kind);
-            assert!(worst < 1e-3, "{:?}: {worst}", sde.kind);
+            println!("{:?}: off by {worst:.1e} nats/dim at most", process);
+            assert!(worst < 1e-3, "{:?}: {worst}", process);
         }
     }
 }
@@ -213,8 +212,8 @@ fn with_the_exact_trace_log_p_is_the_closed_form() {
 /// latent.
 #[test]
 fn the_error_of_log_p_is_that_of_the_prior() {
-    for sde in processes() {
-        let mixture = Mixture::eight(gpu(), sde);
+    for process in processes() {
+        let mixture = Mixture::eight(gpu(), process);
         let x = mixture.draws(8, 11);
         let likelihood =
             log_likelihood(&mixture, &points(&x, 2), Probing::Exact, &ode(1e-5), &mut |_| Ok(()))
@@ -224,15 +223,15 @@ fn the_error_of_log_p_is_that_of_the_prior() {
             let (x, z) = (&x[2 * i..2 * i + 2], &latents[2 * i..2 * i + 2]);
             let mismatch = log.prior - mixture.log_density(z, 1.0);
             let expected = mixture.log_density(x, EPS) + mismatch;
-            assert!((log.logp() - expected).abs() < 2e-3, "{:?}: {} is not {expected}", sde.kind, log.logp());
+            assert!((log.logp() - expected).abs() < 2e-3, "{:?}: {} is not {expected}", process, log.logp());
         }
     }
 }
 
 #[test]
 fn with_probes_log_p_is_the_closed_form_within_its_own_standard_error() {
-    for sde in forgetful() {
-        let mixture = Mixture::eight(gpu(), sde);
+    for process in forgetful() {
+        let mixture = Mixture::eight(gpu(), process);
         for kind in [Probe::Rademacher, Probe::Gaussian] {
             let probing = Probing::Drawn { count: 8, kind, draw: DRAW, first: 0 };
             let results = likelihoods(&mixture, 64, probing, 1e-4);
@@ -243,7 +242,7 @@ fn with_probes_log_p_is_the_closed_form_within_its_own_standard_error() {
             let logs = vec![results.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>()];
             let estimate = bits(&logs, 2, false);
             let error = estimate.of_probes.expect("several probes");
-            println!("{:?} {kind:?}: {} ± {error}, exactly {exact}", sde.kind, estimate.mean);
+            println!("{:?} {kind:?}: {} ± {error}, exactly {exact}", process, estimate.mean);
             assert!(error > 1e-3 && error < 1.0, "{error}");
             assert!(
                 (estimate.mean - exact).abs() < 5.0 * error,
@@ -317,5 +316,4 @@ fn tolerances_that_are_not_positive_and_probes_that_do_not_fit_are_refused() {
     assert!(log_likelihood(&mixture, &x, given, &ode(1e-3), &mut |_| Ok(())).is_err());
     let none = Probing::Drawn { count: 0, kind: Probe::Gaussian, draw: DRAW, first: 0 };
     assert!(log_likelihood(&mixture, &x, none, &ode(1e-3), &mut |_| Ok(())).is_err());
-    assert_eq!(mixture.sde().n, 1000);
 }

@@ -5,14 +5,14 @@ use crate::support::*;
 use bytemuck::Zeroable;
 use std::collections::HashMap;
 use tweedie::autodiff::Tape;
-use tweedie::config::{Config, Over, SdeName};
+use tweedie::config::{Config, Over, Prediction, SdeName};
 use tweedie::kernels::concat;
 use tweedie::kernels::hutchinson::{Probe, Probes};
 use tweedie::kernels::random::Noise;
 use tweedie::kernels::score_matching::{self, Coefficients};
 use tweedie::nn::{Arena, Parameters, ScoreModel, Scorer};
-use tweedie::sample::rk45::Tolerance;
-use tweedie::sample::{Ode, Score, probability_flow};
+use tweedie::sample::dormand_prince::Tolerance;
+use tweedie::sample::{Ode, Score, divergence, probability_flow};
 use tweedie::tensor::{Shape, Tensor};
 
 /// A fixture's model, weights and expected values.
@@ -91,7 +91,10 @@ fn raw_and_ema_weights_give_the_reference_scores() {
     for fixture in MODELS.iter().filter_map(|name| fixture(name)) {
         for (kind, name) in [("raw", "score_raw"), ("ema", "score_ema")] {
             let scorer = fixture.scorer(kind);
-            let score = scorer.score(&fixture.image("x"), fixture.times()).expect("a score");
+            let score = scorer
+                .at(&fixture.image("x"), &fixture.times().to_vec().into())
+                .and_then(|at| Ok(at.score().run()?))
+                .expect("a score");
             fixture.assert_image(name, &score, 1e-4);
         }
     }
@@ -101,19 +104,20 @@ fn raw_and_ema_weights_give_the_reference_scores() {
 fn the_loss_and_every_gradient_are_the_references() {
     for fixture in MODELS.iter().filter_map(|name| fixture(name)) {
         let scorer = fixture.scorer("raw");
-        let labels = scorer.labels(fixture.times());
-        let n = labels.len();
+        let n = fixture.times().len();
         // ½ Σ (score · std + z)², mean over the batch; the network gives the score up to a factor.
         let coefficients: Vec<Coefficients> = fixture
             .times()
             .iter()
-            .zip(&labels)
-            .map(|(t, label)| {
-                let marginal = scorer.model.sde.marginal_prob(*t);
+            .map(|t| {
+                let marginal = scorer.model.process.marginal_prob(*t);
+                // VE's network gives the score, the others' the noise.
+                let scale =
+                    if fixture.config.prediction() == Prediction::Score { marginal.std } else { -1.0 };
                 Coefficients {
                     mean: marginal.mean as f32,
                     std: marginal.std as f32,
-                    scale: (label.score.net * marginal.std) as f32,
+                    scale: scale as f32,
                     of_z: 1.0,
                     weight: 0.5 / n as f32,
                     ..Zeroable::zeroed()
@@ -127,7 +131,7 @@ fn the_loss_and_every_gradient_are_the_references() {
 
         let mut tape = Tape::new();
         let input = tape.variable(&x);
-        let conditioning = scorer.condition(&labels).expect("an upload");
+        let conditioning = scorer.condition(fixture.times()).expect("an upload");
         let out = scorer.network(&mut tape, &input, &conditioning, None).expect("an output");
         let (loss, seed) =
             score_matching::denoising(out.tensor(), &x0, Noise::Given(&z), &coefficients).expect("a loss");
@@ -172,9 +176,10 @@ fn forward_mode_gives_the_references_probability_flow_and_divergence() {
         let both = concat::stack(&[&eps, &eps]).expect("a stack");
         for (count, given) in [(1, &eps), (2, &both)] {
             let probes = Probes { count, kind: Probe::Rademacher, noise: Noise::Given(given) };
-            let flow = probability_flow(&scorer, &x, fixture.times(), Some(probes)).expect("a flow");
+            let t = fixture.times().to_vec().into();
+            let flow = divergence(&scorer, &x, &t, probes).expect("a flow");
             fixture.assert_image("pf_drift", &flow.drift, 1e-3);
-            let lanes = flow.divergence.expect("a divergence").read().expect("a download");
+            let lanes = flow.divergence.read().expect("a download");
             let expected = &fixture.expected["pf_divergence"].values;
             for (i, lanes) in lanes.chunks(4).enumerate() {
                 let divergence: f64 = lanes.iter().map(|v| f64::from(*v)).sum();
@@ -185,8 +190,9 @@ fn forward_mode_gives_the_references_probability_flow_and_divergence() {
                 );
             }
         }
-        let plain = probability_flow(&scorer, &x, fixture.times(), None).expect("a flow");
-        fixture.assert_image("pf_drift", &plain.drift, 1e-3);
+        let t = fixture.times().to_vec().into();
+        let plain = probability_flow(&scorer, &x, &t).expect("a flow");
+        fixture.assert_image("pf_drift", &plain, 1e-3);
     }
 }
 
@@ -212,7 +218,7 @@ fn assert_evaluations(name: &str, actual: &[usize], expected: f64) {
 fn the_probability_flow_samples_as_the_reference_does() {
     for fixture in MODELS.iter().filter_map(|name| fixture(name)) {
         let scorer = fixture.scorer("ema");
-        let span = (1.0, scorer.sde().sampling_eps());
+        let span = (1.0, scorer.process().sampling_eps());
         let latent = fixture.image("ode_latent");
         let solution = ODE.follow(&scorer, latent, span, &mut |_| Ok(())).expect("samples");
         fixture.assert_image("ode_sample", &solution.state, 1e-3);

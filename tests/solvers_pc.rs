@@ -8,17 +8,17 @@ use crate::distributions::*;
 use crate::support::gpu;
 use std::cell::RefCell;
 use tweedie::config::{CorrectorName, Method, Over, PredictorName, Sampling};
-use tweedie::kernels::Result;
 use tweedie::random::{Key, Purpose};
 use tweedie::sample::{
-    AnnealedLangevin, Constrained, Constraint, Corrector, Draw, PredictorCorrector, Sampled, Sampler, sampler,
+    AnnealedLangevin, Constrained, Constraint, Draw, Moment, PredictorCorrector, Result, Sampled, Sampler,
+    sampler,
 };
-use tweedie::sde::{Marginal, Sde, SdeKind};
+use tweedie::sde::{Chain, Marginal, Process, SubVp, Ve, Vp};
 use tweedie::tensor::{Shape, Tensor};
 
-const VE: Sde = Sde { kind: SdeKind::Ve { sigma_min: 0.01, sigma_max: 5.0 }, n: 1000 };
-const VP: Sde = Sde { kind: SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 }, n: 1000 };
-const SUBVP: Sde = Sde { kind: SdeKind::SubVp { beta_min: 0.1, beta_max: 20.0 }, n: 1000 };
+const VE: &dyn Process = &Ve { sigma_min: 0.01, sigma_max: 5.0 };
+const VP: &dyn Process = &Vp { beta_min: 0.1, beta_max: 20.0 };
+const SUBVP: &dyn Process = &SubVp { beta_min: 0.1, beta_max: 20.0 };
 
 const PREDICTORS: [PredictorName; 6] = [
     PredictorName::EulerMaruyama,
@@ -52,14 +52,14 @@ fn run(sampler: &dyn Sampler, mixture: &Mixture, x: Tensor, draw: Draw) -> Sampl
 
 /// The bias of a first-order solver in a mean or a covariance of these targets with [`STEPS`] steps, measured
 /// with 20,000 samples and rounded up. Correctors reduce it, or add 2 snr² of a variance.
-fn bias(sde: Sde, predictor: PredictorName) -> f64 {
-    match (predictor, sde.kind) {
+fn bias(process: &dyn Process, predictor: PredictorName) -> f64 {
+    match (predictor, process.name()) {
         (PredictorName::StochasticRungeKutta, _) => 0.01,
         (PredictorName::EulerMaruyama, _) => 0.02,
         (PredictorName::ReverseDiffusion, _) => 0.03,
         (PredictorName::AncestralSampling, _) => 0.04,
         // The flow has no noise that would damp an error.
-        (PredictorName::ProbabilityFlow, SdeKind::Vp { .. }) => 0.22,
+        (PredictorName::ProbabilityFlow, "vpsde") => 0.22,
         (PredictorName::ProbabilityFlow, _) => 0.06,
         // The chain lags behind the marginals.
         (PredictorName::None, _) => 0.06,
@@ -81,22 +81,21 @@ fn pair(predictor: PredictorName, corrector: CorrectorName) -> Sampling {
     }
 }
 
-fn every_predictor_with_every_corrector(sde: Sde) {
-    let targets = [(Mixture::gaussian(gpu(), sde), 3000), (Mixture::eight(gpu(), sde), 1500)];
+fn every_predictor_with_every_corrector(process: &'static dyn Process) {
+    let targets = [(Mixture::gaussian(gpu(), process), 3000), (Mixture::eight(gpu(), process), 1500)];
     for (mixture, most) in &targets {
         for predictor in PREDICTORS {
             for corrector in CORRECTORS {
-                let what = format!("{:?} {predictor:?} {corrector:?}", sde.kind);
+                let what = format!("{:?} {predictor:?} {corrector:?}", process);
                 let idle = predictor == PredictorName::None;
                 if idle && corrector == CorrectorName::None {
                     continue;
                 }
                 // The cost of batch norms is quadratic in the batch.
                 let n = if idle || corrector == CorrectorName::Langevin { 700 } else { *most };
-                let solver =
-                    PredictorCorrector::new(sde, &pair(predictor, corrector), STEPS).expect("a solver");
+                let solver = PredictorCorrector::new(&pair(predictor, corrector), STEPS).expect("a solver");
                 let sampled = run(&solver, mixture, diffused(mixture, n, 3), DRAW);
-                let (samples, bias) = (host(&sampled.x), bias(sde, predictor));
+                let (samples, bias) = (host(&sampled.x), bias(process, predictor));
                 assert_moments(&what, &samples, mixture, 5.0, bias);
                 if mixture.components.len() > 1 {
                     assert_weights(&what, &samples, mixture, 5.0, 0.2 * bias);
@@ -143,7 +142,7 @@ fn every_evaluation_is_counted() {
             (CorrectorName::Hmc, 9),
         ] {
             let config = Sampling { hmc_leapfrog: 4, n_steps_each: 2, ..pair(predictor, corrector) };
-            let solver = PredictorCorrector::new(VE, &config, STEPS).expect("a solver");
+            let solver = PredictorCorrector::new(&config, STEPS).expect("a solver");
             let sampled = run(&solver, &mixture, diffused(&mixture, 2, 3), DRAW);
             assert_eq!(
                 sampled.evaluations,
@@ -164,30 +163,35 @@ fn the_langevin_step_of_a_samples_own_norms_keeps_a_gaussian_of_many_dimensions(
         langevin_norms: Over::Sample,
         ..pair(PredictorName::ReverseDiffusion, CorrectorName::Langevin)
     };
-    let solver = PredictorCorrector::new(VP, &config, STEPS).expect("a solver");
+    let solver = PredictorCorrector::new(&config, STEPS).expect("a solver");
     let sampled = run(&solver, &mixture, diffused(&mixture, 600, 3), DRAW);
     assert_moments("64 dimensions", &host(&sampled.x), &mixture, 5.0, 0.02);
 }
 
 /// The marginal distribution of a time, as a distribution of data.
 fn marginal(mixture: &Mixture, t: f64) -> Mixture {
-    let Marginal { mean: m, std: s } = mixture.sde.marginal_prob(t);
+    let Marginal { mean: m, std: s } = mixture.process.marginal_prob(t);
     let component = |c: &Component| Component {
         weight: c.weight,
         mean: c.mean.iter().map(|mean| m * mean).collect(),
         variance: c.variance.iter().map(|variance| m * m * variance + s * s).collect(),
     };
-    Mixture::new(gpu(), mixture.sde, mixture.components.iter().map(component).collect())
+    Mixture::new(gpu(), mixture.process, mixture.components.iter().map(component).collect())
 }
 
 /// Exact draws from the marginal of a time after `steps` steps of a corrector there, and the share of accepted proposals.
 fn corrected(mixture: &Mixture, t: f64, config: &Sampling, (n, steps): (usize, u32)) -> (Vec<f64>, f64) {
     let draws: Vec<f32> = marginal(mixture, t).draws(n, 11).iter().map(|v| *v as f32).collect();
     let mut x = Tensor::from_slice(gpu(), Shape::new(n, 1, 1, 2), &draws).expect("an upload");
-    let corrector = Corrector::new(mixture.sde, config);
+    let solver = PredictorCorrector::new(config, 1000).expect("a solver");
+    let (corrector, _) = solver.corrector.expect("a corrector");
     let accepted = Tensor::zeros(gpu(), Shape::vector(n)).expect("memory");
     for step in 0..steps {
-        x = corrector.run(mixture, x, t, DRAW, (step, 0), &accepted).expect("a step");
+        let [key, acceptance] =
+            [Purpose::Corrector(0), Purpose::Acceptance(0)].map(|purpose| DRAW.key(purpose).at(step));
+        let chain = Chain::new(mixture.process, 1000);
+        let at = Moment { score: mixture, chain, t, key, acceptance, accepted: &accepted };
+        x = corrector.step(&at, x).expect("a step");
     }
     let share = host(&accepted).iter().sum::<f64>() / (n as f64 * f64::from(steps));
     (host(&x), share)
@@ -197,8 +201,8 @@ fn corrected(mixture: &Mixture, t: f64, config: &Sampling, (n, steps): (usize, u
 /// standard deviations apart, and one sample in a hundred is closer to another mode's mean than to its own.
 #[test]
 fn every_corrector_leaves_the_marginal_as_it_is() {
-    for (sde, t) in [(VE, 0.4), (VP, 0.03), (SUBVP, 0.1)] {
-        let mixture = Mixture::eight(gpu(), sde);
+    for (process, t) in [(VE, 0.4), (VP, 0.03), (SUBVP, 0.1)] {
+        let mixture = Mixture::eight(gpu(), process);
         for (corrector, snr) in [
             (CorrectorName::Langevin, 0.05),
             (CorrectorName::Ald, 0.05),
@@ -207,7 +211,7 @@ fn every_corrector_leaves_the_marginal_as_it_is() {
         ] {
             let config = Sampling { snr, ..pair(PredictorName::None, corrector) };
             let (samples, _) = corrected(&mixture, t, &config, (1500, 40));
-            let what = format!("{:?} {corrector:?}", sde.kind);
+            let what = format!("{:?} {corrector:?}", process);
             assert_moments(&what, &samples, &marginal(&mixture, t), 5.0, 0.005);
             assert_weights(&what, &samples, &marginal(&mixture, t), 5.0, 0.01);
         }
@@ -226,30 +230,32 @@ fn mean_of(samples: &[f64], f: impl Fn(&[f64]) -> f64) -> (f64, f64) {
 /// ε is 1.28 of the noise's variance s². On N(0, v) unadjusted Langevin ends at v / (1 − ε / 2 v).
 #[test]
 fn large_steps_preserve_a_gaussian_only_if_proposals_are_tested() {
-    for sde in [VE, VP, SUBVP] {
-        let mixture = Mixture::gaussian(gpu(), sde);
+    for process in [VE, VP, SUBVP] {
+        let mixture = Mixture::gaussian(gpu(), process);
         let truth = marginal(&mixture, 1.0);
         let of = |corrector| Sampling { snr: 0.8, ..pair(PredictorName::None, corrector) };
         for corrector in [CorrectorName::Mala, CorrectorName::Hmc] {
             let (samples, share) = corrected(&mixture, 1.0, &of(corrector), (4000, 40));
-            assert_moments(&format!("{:?} {corrector:?}", sde.kind), &samples, &truth, 5.0, 0.0);
-            assert!((0.3..0.9).contains(&share), "{:?} {corrector:?}: {share} accepted", sde.kind);
+            assert_moments(&format!("{:?} {corrector:?}", process), &samples, &truth, 5.0, 0.0);
+            assert!((0.3..0.9).contains(&share), "{:?} {corrector:?}: {share} accepted", process);
         }
         let (samples, _) = corrected(&mixture, 1.0, &of(CorrectorName::Ald), (4000, 40));
         let (mean, variance) = (truth.components[0].mean[0], truth.components[0].variance[0]);
-        let eps = 2.0 * sde.corrector_alpha(1.0) * (0.8 * sde.marginal_prob(1.0).std).powi(2);
+        let eps = 2.0
+            * Chain::new(process, 1000).corrector_alpha(1.0)
+            * (0.8 * process.marginal_prob(1.0).std).powi(2);
         let biased = variance / (1.0 - 0.5 * eps / variance);
         let (actual, error) = mean_of(&samples, |x| (x[0] - mean).powi(2));
-        assert!((actual - biased).abs() < 5.0 * error, "{:?}: {actual} is not {biased}", sde.kind);
-        assert!(actual - variance > 20.0 * error, "{:?}: {actual} shows no bias", sde.kind);
+        assert!((actual - biased).abs() < 5.0 * error, "{:?}: {actual} is not {biased}", process);
+        assert!(actual - variance > 20.0 * error, "{:?}: {actual} shows no bias", process);
     }
 }
 
 /// For a nonlinear score the energy differences are Simpson integrals of the score.
 #[test]
 fn large_steps_preserve_the_spread_within_modes_if_proposals_are_tested() {
-    for (sde, t) in [(VE, 0.3), (SUBVP, 0.1)] {
-        let mixture = Mixture::eight(gpu(), sde);
+    for (process, t) in [(VE, 0.3), (SUBVP, 0.1)] {
+        let mixture = Mixture::eight(gpu(), process);
         let truth = marginal(&mixture, t);
         let spread = |samples: &[f64]| {
             mean_of(samples, |x| {
@@ -264,16 +270,16 @@ fn large_steps_preserve_the_spread_within_modes_if_proposals_are_tested() {
             (actual - expected) / of_actual.hypot(of_expected)
         };
         for corrector in [CorrectorName::Mala, CorrectorName::Hmc] {
-            assert!(errors(corrector).abs() < 5.0, "{:?} {corrector:?}: {}", sde.kind, errors(corrector));
+            assert!(errors(corrector).abs() < 5.0, "{:?} {corrector:?}: {}", process, errors(corrector));
         }
         let unadjusted = errors(CorrectorName::Ald);
-        assert!(unadjusted > 10.0, "{:?}: unadjusted steps are only {unadjusted} errors off", sde.kind);
+        assert!(unadjusted > 10.0, "{:?}: unadjusted steps are only {unadjusted} errors off", process);
     }
 }
 
 fn annealed(levels: usize) -> Box<dyn Sampler> {
     let config = Sampling { method: Method::Ald, n_steps_each: 10, ..Sampling::default() };
-    sampler(&config, &VE, levels).expect("a sampler")
+    sampler(&config, levels).expect("a sampler")
 }
 
 /// Five standard errors, and the remainder of the previous level after ten steps.
@@ -291,11 +297,14 @@ fn annealed_langevin_dynamics_sample_the_targets() {
 #[test]
 fn annealed_langevin_dynamics_refuse_a_process_without_a_ladder() {
     let config = Sampling { method: Method::Ald, ..Sampling::default() };
-    for sde in [VP, SUBVP] {
-        let message = AnnealedLangevin::new(sde, &config, 10).expect_err("no ladder").to_string();
+    for process in [VP, SUBVP] {
+        let (annealed, mixture) =
+            (AnnealedLangevin::new(&config, 10).unwrap(), Mixture::gaussian(gpu(), process));
+        let refused = annealed.run(&mixture, diffused(&mixture, 2, 3), DRAW, &mut |_| Ok(()));
+        let message = refused.err().expect("no ladder").to_string();
         assert!(message.contains("VE process alone") && message.contains("corrector ald"), "{message}");
     }
-    assert!(AnnealedLangevin::new(VE, &config, 1).is_err());
+    assert!(AnnealedLangevin::new(&config, 1).is_err());
 }
 
 /// Fixes the first of two coordinates and records its calls.
@@ -323,7 +332,7 @@ fn annealed_langevin_dynamics_fill_in_the_unknown_coordinate() {
     let mixture = Mixture::eight(gpu(), VE);
     let known = Known { value: 0.5f64.sqrt(), asked: RefCell::default() };
     let config = Sampling { method: Method::Ald, n_steps_each: 10, ..Sampling::default() };
-    let annealed = AnnealedLangevin::new(VE, &config, STEPS).expect("a sampler");
+    let annealed = AnnealedLangevin::new(&config, STEPS).expect("a sampler");
     let x = diffused(&mixture, 200, 3);
     let sampled = annealed.run_under(Some(&known), &mixture, x, DRAW, &mut |_| Ok(())).expect("samples");
     let samples = host(&sampled.x);
@@ -366,7 +375,7 @@ fn a_sample_depends_on_its_number_alone_with_every_solver() {
                 snr: 0.5,
                 ..pair(predictor, corrector)
             };
-            let solver = PredictorCorrector::new(VE, &config, 20).expect("a solver");
+            let solver = PredictorCorrector::new(&config, 20).expect("a solver");
             equal(&format!("{predictor:?} {corrector:?}"), &solver);
         }
     }

@@ -7,7 +7,7 @@
 @group(0) @binding(3) var<storage, read_write> y: array<Element4>;      // [n, oh, ow, o]
 
 // include lib/element.wgsl
-// include conv2d/geometry.wgsl
+// include lib/conv2d.wgsl
 // include lib/gemm.wgsl
 
 fn gemm_extent() -> GemmExtent {

@@ -6,7 +6,7 @@
 @group(0) @binding(2) var<storage, read_write> dx: array<Element4>;     // [n, h, w, c]
 
 // include lib/element.wgsl
-// include conv2d/geometry.wgsl
+// include lib/conv2d.wgsl
 // include lib/gemm.wgsl
 
 fn gemm_extent() -> GemmExtent {

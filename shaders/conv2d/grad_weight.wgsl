@@ -7,7 +7,7 @@
 @group(0) @binding(2) var<storage, read_write> dweight: array<vec4<f32>>;   // [layers, kh, kw, c, o]
 
 // include lib/element.wgsl
-// include conv2d/geometry.wgsl
+// include lib/conv2d.wgsl
 // include lib/gemm.wgsl
 
 fn gemm_extent() -> GemmExtent {

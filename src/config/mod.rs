@@ -10,19 +10,20 @@ mod sampling;
 mod training;
 
 pub use data::Data;
-pub(crate) use model::{GROUPS, MAX_TAPS};
 pub use model::{
     Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
     ResblockType,
 };
+pub(crate) use model::{GROUPS, MAX_TAPS};
 pub use objective::{ObjectiveName, Projection};
 pub use optim::Optim;
 pub use problem::{Measure, Problem};
 pub use sampling::{CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule};
 pub use training::{SdeName, Training};
 
-use crate::sde::{Sde, SdeKind};
+use crate::sde::{Process, SubVp, Ve, Vp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -116,14 +117,13 @@ impl Config {
     }
 
     /// The forward process.
-    pub fn sde(&self) -> Sde {
-        let Model { sigma_min, sigma_max, beta_min, beta_max, num_scales, .. } = self.model;
-        let kind = match self.training.sde {
-            SdeName::Vesde => SdeKind::Ve { sigma_min, sigma_max },
-            SdeName::Vpsde => SdeKind::Vp { beta_min, beta_max },
-            SdeName::Subvpsde => SdeKind::SubVp { beta_min, beta_max },
-        };
-        Sde { kind, n: num_scales }
+    pub fn process(&self) -> Arc<dyn Process> {
+        let Model { sigma_min, sigma_max, beta_min, beta_max, .. } = self.model;
+        match self.training.sde {
+            SdeName::Vesde => Arc::new(Ve { sigma_min, sigma_max }),
+            SdeName::Vpsde => Arc::new(Vp { beta_min, beta_max }),
+            SdeName::Subvpsde => Arc::new(SubVp { beta_min, beta_max }),
+        }
     }
 
     /// Whether it describes a classifier, which has no score.
@@ -157,11 +157,11 @@ impl Config {
 
     /// Whether the process has the noise level that a grid is to end at.
     fn check_grid(&self) -> Result<(), ConfigError> {
-        let (sde, sigma) = (self.sde(), self.sampling.sigma_min);
-        if sigma.is_none_or(|sigma| self.is_classifier() || sde.level_within(sigma).is_some()) {
+        let (process, sigma) = (self.process(), self.sampling.sigma_min);
+        if sigma.is_none_or(|sigma| self.is_classifier() || process.level_within(sigma).is_some()) {
             return Ok(());
         }
-        let [least, most] = [sde.sampling_eps(), 1.0].map(|t| sde.level(t).sigma);
+        let [least, most] = [process.sampling_eps(), 1.0].map(|t| process.level(t).sigma);
         let why =
             format!("the process has noise levels from {least:.3e} to below {most:.3}; take one of them");
         Err(refuse("sampling.sigma_min", sigma.unwrap_or_default(), why))

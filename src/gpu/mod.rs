@@ -22,6 +22,8 @@ pub use pool::{Buffer, MemoryUse};
 pub use shader::{Element, Shader, Variant};
 pub use timing::KernelTime;
 
+pub(crate) use pipeline::Checks;
+
 use pipeline::Pipelines;
 use pool::Pool;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -35,6 +37,14 @@ const MAX_WORK: [u64; 2] = [20_000_000_000, 500_000_000_000];
 /// An open device. Cloning it is cheap; every clone is the same device.
 #[derive(Clone)]
 pub struct Gpu(Arc<Shared>);
+
+impl PartialEq for Gpu {
+    fn eq(&self, other: &Gpu) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Gpu {}
 
 struct Shared {
     // Fields drop in this order: what is recorded before what it was recorded for.
@@ -70,6 +80,13 @@ pub struct Binding<'a> {
     pub size: u64,
 }
 
+impl Binding<'_> {
+    /// Bytes that a kernel sees: a binding cannot be empty, and wgpu takes 0 for the rest of the buffer.
+    fn span(&self) -> u64 {
+        if self.size > 0 { self.size } else { self.buffer.raw().size() - self.offset }
+    }
+}
+
 /// How much a dispatch covers.
 #[derive(Debug, Clone, Copy)]
 pub enum Extent {
@@ -80,12 +97,12 @@ pub enum Extent {
 }
 
 /// One kernel launch.
-pub struct Dispatch<'a> {
+pub(crate) struct Dispatch<'a> {
     /// The shader.
     pub variant: Variant,
     /// Its entry point.
     pub entry: &'static str,
-    /// What its bindings 0, 1, … are bound to.
+    /// Its bindings 0, 1, …
     pub bindings: &'a [Binding<'a>],
     /// The bytes of its `var<immediate>`.
     pub immediates: &'a [u8],
@@ -93,6 +110,8 @@ pub struct Dispatch<'a> {
     pub extent: Extent,
     /// About how many operations it takes, to bound what one submission holds.
     pub work: u64,
+    /// Whether it is compiled with run-time checks.
+    pub checks: Checks,
 }
 
 impl Gpu {
@@ -219,14 +238,27 @@ impl Gpu {
         self.0.pool.allocate(bytes)
     }
 
+    /// Whether a binding of so many bytes is within [`Gpu::max_binding`]; `what` is its name in the error.
+    ///
+    /// # Errors
+    /// [`GpuError::TooLarge`] if it is not.
+    pub fn check_binding(&self, bytes: u64, what: impl FnOnce() -> String) -> Result<(), GpuError> {
+        if bytes <= self.max_binding() {
+            return Ok(());
+        }
+        let (size, limit) = (Bytes(bytes), Bytes(self.max_binding()));
+        let adapter = self.adapter().name().into();
+        Err(GpuError::TooLarge { what: what(), size, limit, adapter, verb: "bind at once" })
+    }
+
     /// Records a kernel launch. It runs after everything recorded before it.
     ///
     /// # Errors
-    /// [`GpuError::TooLarge`] if a binding is larger than the adapter binds, [`GpuError::Shader`] if the
-    /// shader does not compile, and whatever the device reported since.
-    pub fn dispatch(&self, dispatch: Dispatch<'_>) -> Result<(), GpuError> {
-        let Dispatch { variant, entry, bindings, immediates, extent, work } = dispatch;
-        let pipeline = self.0.pipelines.get(&variant, entry, immediates.len())?;
+    /// [`GpuError::Shader`] if the shader does not compile or declares other bindings, and whatever the device reported
+    /// since the last call.
+    pub(crate) fn dispatch(&self, dispatch: Dispatch<'_>) -> Result<(), GpuError> {
+        let Dispatch { variant, entry, bindings, immediates, extent, work, checks } = dispatch;
+        let pipeline = self.0.pipelines.get(&variant, entry, immediates.len(), checks)?;
         let groups = match extent {
             Extent::Workgroups(groups) => groups,
             Extent::Invocations(count) => count.div_ceil(pipeline.workgroup as usize),
@@ -234,24 +266,15 @@ impl Gpu {
         if groups == 0 {
             return Ok(());
         }
-        for (slot, binding) in bindings.iter().enumerate() {
-            if binding.size > self.max_binding() {
-                return Err(GpuError::TooLarge {
-                    what: format!("binding {slot} of {}", pipeline.label),
-                    size: Bytes(binding.size),
-                    limit: Bytes(self.max_binding()),
-                    adapter: self.adapter().name().into(),
-                    verb: "bind at once",
-                });
-            }
-        }
+        pipeline.check(bindings).map_err(|reason| variant.fault(reason))?;
+        let grid = self.fold(groups).ok_or_else(|| variant.fault(format!("it has {groups} workgroups")))?;
         let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings.iter().enumerate().map(entry_of).collect();
         let bind_group = self.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(&pipeline.label),
             layout: &pipeline.layout,
             entries: &entries,
         });
-        self.stream().dispatch(&pipeline, &bind_group, immediates, self.fold(groups), work)
+        self.stream().dispatch(&pipeline, &bind_group, immediates, grid, work)
     }
 
     /// Writes `bytes` at `offset` of a buffer, after everything recorded so far has read it.
@@ -305,11 +328,11 @@ impl Gpu {
         self.stream().synchronize()
     }
 
-    /// Workgroups in two dimensions, each within the adapter's limit; the kernels test the flat index.
-    fn fold(&self, groups: usize) -> [u32; 2] {
+    /// Workgroups in two dimensions, each within the adapter's limit, if they fit; the kernels test the flat index.
+    fn fold(&self, groups: usize) -> Option<[u32; 2]> {
         let limit = self.0.limits.max_compute_workgroups_per_dimension as usize;
         let rows = groups.div_ceil(limit);
-        [groups.div_ceil(rows) as u32, rows as u32]
+        (rows <= limit).then(|| [groups.div_ceil(rows) as u32, rows as u32])
     }
 
     fn stream(&self) -> MutexGuard<'_, Stream> {

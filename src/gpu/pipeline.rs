@@ -1,5 +1,6 @@
 //! Pipelines: compiled on first use, kept for the device's life, and on disk where the backend can.
 
+use super::Binding;
 use super::error::GpuError;
 use super::shader::Variant;
 use std::collections::HashMap;
@@ -14,19 +15,58 @@ pub struct Pipeline {
     /// Invocations in a workgroup.
     pub(super) workgroup: u32,
     pub(super) label: String,
+    slots: Vec<Slot>,
+}
+
+/// A binding that an entry point declares.
+struct Slot {
+    /// Its size in bytes, with one element of an array whose length is not fixed.
+    size: u64,
+    writes: bool,
+}
+
+/// Whether a shader is compiled with tests of every index, bounds on every loop and workgroup memory that is cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Checks {
+    On,
+    /// For shaders that need none, with the immediates and bindings of this launch.
+    Off,
+}
+
+impl Pipeline {
+    /// Whether these bindings are as many and as large as the entry point declares, and none that it writes shares a
+    /// buffer with one that it reads: else why not. wgpu would report these too, but only when it is too late.
+    pub(super) fn check(&self, bindings: &[Binding<'_>]) -> Result<(), String> {
+        if bindings.len() != self.slots.len() {
+            return Err(format!("it declares {} bindings and gets {}", self.slots.len(), bindings.len()));
+        }
+        for (i, (binding, slot)) in bindings.iter().zip(&self.slots).enumerate() {
+            if binding.span() < slot.size {
+                return Err(format!("binding {i} holds {} bytes, less than {}", binding.span(), slot.size));
+            }
+            let mut before = bindings.iter().zip(&self.slots).take(i);
+            let shares = |(other, declared): (&Binding<'_>, &Slot)| {
+                std::ptr::eq(other.buffer, binding.buffer) && declared.writes != slot.writes
+            };
+            if let Some(j) = before.position(shares) {
+                return Err(format!("bindings {j} and {i} share memory, and one of them is written"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// All pipelines of one device.
 pub(super) struct Pipelines {
     device: wgpu::Device,
     checked: bool,
-    pipelines: Mutex<HashMap<(Variant, &'static str), Arc<Pipeline>>>,
+    pipelines: Mutex<HashMap<(Variant, &'static str, Checks), Arc<Pipeline>>>,
     disk: Option<DiskCache>,
 }
 
 impl Pipelines {
-    /// `checked`: whether the compiled shaders test every index and bound every loop. The kernels guard their
-    /// own edges, so they need neither; the tests run both ways.
+    /// `checked`: whether every shader is compiled with run-time checks. This crate's kernels need none; the tests run
+    /// both ways.
     pub(super) fn new(device: wgpu::Device, info: &wgpu::AdapterInfo, checked: bool) -> Self {
         let disk = DiskCache::open(&device, info);
         Pipelines { device, checked, pipelines: Mutex::default(), disk }
@@ -37,13 +77,15 @@ impl Pipelines {
         variant: &Variant,
         entry: &'static str,
         immediates: usize,
+        checks: Checks,
     ) -> Result<Arc<Pipeline>, GpuError> {
-        let key = (variant.clone(), entry);
+        let checks = if self.checked { Checks::On } else { checks };
+        let key = (variant.clone(), entry, checks);
         let mut pipelines = lock(&self.pipelines);
         if let Some(pipeline) = pipelines.get(&key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = Arc::new(self.compile(variant, entry, immediates)?);
+        let pipeline = Arc::new(self.compile(variant, entry, immediates, checks)?);
         pipelines.insert(key, pipeline.clone());
         Ok(pipeline)
     }
@@ -58,6 +100,7 @@ impl Pipelines {
         variant: &Variant,
         entry: &'static str,
         immediates: usize,
+        checks: Checks,
     ) -> Result<Pipeline, GpuError> {
         let module = variant.module(entry)?;
         let workgroup = module.entry_points[0].workgroup_size.iter().product();
@@ -67,8 +110,9 @@ impl Pipelines {
                 variant.fault(format!("`{entry}` takes {declared} bytes of immediates, not {immediates}"))
             );
         }
+        let slots = slots(&module).map_err(|reason| variant.fault(format!("`{entry}` {reason}")))?;
         let label = format!("{}.{entry}", variant.shader.name());
-        let module = self.shader_module(variant, module)?;
+        let module = self.shader_module(variant, module, checks)?;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let raw = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -76,9 +120,9 @@ impl Pipelines {
             layout: None,
             module: &module,
             entry_point: Some(entry),
-            // Every kernel writes its workgroup memory before it reads it.
+            // This crate's kernels write their workgroup memory before they read it.
             compilation_options: wgpu::PipelineCompilationOptions {
-                zero_initialize_workgroup_memory: false,
+                zero_initialize_workgroup_memory: checks == Checks::On,
                 ..Default::default()
             },
             cache: self.disk.as_ref().map(|disk| &disk.cache),
@@ -89,17 +133,24 @@ impl Pipelines {
             }
         }
         let layout = raw.get_bind_group_layout(0);
-        Ok(Pipeline { raw, layout, workgroup, label })
+        Ok(Pipeline { raw, layout, workgroup, label, slots })
     }
 
-    fn shader_module(&self, variant: &Variant, module: naga::Module) -> Result<wgpu::ShaderModule, GpuError> {
-        let checks = match self.checked {
-            true => wgpu::ShaderRuntimeChecks::checked(),
-            false => wgpu::ShaderRuntimeChecks::unchecked(),
+    fn shader_module(
+        &self,
+        variant: &Variant,
+        module: naga::Module,
+        checks: Checks,
+    ) -> Result<wgpu::ShaderModule, GpuError> {
+        let checks = match checks {
+            Checks::On => wgpu::ShaderRuntimeChecks::checked(),
+            Checks::Off => wgpu::ShaderRuntimeChecks::unchecked(),
         };
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        // SAFETY: our shaders have no unbounded loop, divide by no zero, and index only inside their bindings:
-        // every kernel guards its edges, and the kernel tests run with the checks on as well.
+        // SAFETY: `Checks::Off` comes from two places. `kernels::launch` is private to this crate's kernels: they have no
+        // unbounded loop, divide by no zero and index only inside their bindings, for each family checks its shapes and
+        // each invocation guards its edges; the kernel tests run with the checks on as well. The caller of the unsafe
+        // `Kernel::launch_unchecked` has promised the same.
         let raw = unsafe {
             self.device.create_shader_module_trusted(
                 wgpu::ShaderModuleDescriptor {
@@ -124,7 +175,31 @@ impl Drop for Pipelines {
     }
 }
 
-/// The size of the immediates that a module's entry point takes: what it has no use for is gone.
+/// The bindings of a module's entry point: storage buffers of group 0, numbered without a gap. Those that it does not use
+/// are gone from the module.
+fn slots(module: &naga::Module) -> Result<Vec<Slot>, String> {
+    let mut layouter = naga::proc::Layouter::default();
+    layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
+    let mut slots = std::collections::BTreeMap::new();
+    for (_, variable) in module.global_variables.iter() {
+        let Some(at) = &variable.binding else { continue };
+        let naga::AddressSpace::Storage { access } = variable.space else {
+            return Err(format!("binds something other than storage at {}", at.binding));
+        };
+        if at.group != 0 {
+            return Err(format!("has a binding in group {}; all are in group 0", at.group));
+        }
+        let size = u64::from(layouter[variable.ty].size);
+        slots.insert(at.binding, Slot { size, writes: access.contains(naga::StorageAccess::STORE) });
+    }
+    let numbered = slots.keys().copied().eq(0..slots.len() as u32);
+    if slots.is_empty() || !numbered {
+        return Err(format!("uses the bindings {:?}, not 0, 1, … without a gap", slots.keys()));
+    }
+    Ok(slots.into_values().collect())
+}
+
+/// The size of the immediates that a module's entry point takes: those that it does not use are gone from the module.
 fn immediates_size(module: &naga::Module) -> Result<usize, naga::proc::LayoutError> {
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx())?;

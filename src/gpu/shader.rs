@@ -1,91 +1,72 @@
-//! Shader assembly: from the `.wgsl` files in `shaders/` to the module that a pipeline is built of.
+//! Shader assembly: from WGSL text to the module that a pipeline is built of.
 //!
-//! A file is WGSL that any editor understands, with two conventions on top:
+//! A shader is WGSL that any editor understands, with two conventions on top:
 //!
-//! * a line `// include FOLDER/NAME.wgsl` stands for that file, once;
-//! * a line `const NAME: TYPE = DEFAULT;` at the top level may be given another value by a [`Variant`], and
+//! * a line `// include lib/NAME.wgsl` stands for that file of the folder `shaders`, once;
+//! * a line `const NAME: TYPE = DEFAULT;` may be given another value by a [`Variant`], and
 //!   `alias Element = f32;` another storage type. Arithmetic is f32 whatever the storage is.
 
 use super::error::GpuError;
 use std::borrow::Cow;
+use std::hash::{Hash, Hasher};
 use wgpu::naga;
 
-macro_rules! shaders {
-    ($($(#[$doc:meta])* $name:ident = $file:literal),+ $(,)?) => {
-        /// The shader files, one per kernel family.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Shader { $($(#[$doc])* $name),+ }
-
-        impl Shader {
-            /// Every shader file.
-            pub const ALL: &[Shader] = &[$(Shader::$name),+];
-
-            /// The file's name without its ending.
-            pub fn name(self) -> &'static str {
-                match self { $(Shader::$name => $file),+ }
-            }
-
-            fn text(self) -> &'static str {
-                match self { $(Shader::$name => include_str!(concat!("../../shaders/", $file, ".wgsl"))),+ }
-            }
-        }
-    };
+/// The text of one or more kernels that share bindings and constants.
+///
+/// Two shaders are equal if both their names and their texts are.
+///
+/// ```
+/// use tweedie::gpu::{Shader, Variant};
+///
+/// const SCALE: Shader = Shader::new(
+///     "scale",
+///     "// include lib/index.wgsl
+///     // ... bindings and entry points",
+/// );
+/// assert!(Variant::new(SCALE).assemble()?.contains("fn flat_index"));
+/// # Ok::<(), tweedie::gpu::GpuError>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Shader {
+    name: &'static str,
+    text: &'static str,
 }
 
-shaders! {
-    /// Adam with clipping and the moving average.
-    Adam = "adam",
-    /// Concatenation, slices, copies.
-    Concat = "concat",
-    /// Convolution.
-    Conv2d = "conv2d/forward",
-    /// Its adjoint in the input.
-    Conv2dGradInput = "conv2d/grad_input",
-    /// Its adjoint in the weights.
-    Conv2dGradWeight = "conv2d/grad_weight",
-    /// Cross entropy.
-    CrossEntropy = "cross_entropy",
-    /// Dropout.
-    Dropout = "dropout",
-    /// What is done element by element.
-    Elementwise = "elementwise",
-    /// Fourier and sinusoidal embeddings.
-    Embedding = "embedding",
-    /// Group normalisation with its activation.
-    GroupNorm = "group_norm",
-    /// Probes and the contraction of the trace estimator.
-    Hutchinson = "hutchinson",
-    /// Known values put into a state.
-    Impute = "impute",
-    /// Inner products and errors of samples.
-    InnerProduct = "inner_product",
-    /// The Langevin step.
-    Langevin = "langevin",
-    /// Batched matrix product.
-    Matmul = "matmul",
-    /// Max pooling.
-    MaxPool = "max_pool",
-    /// The Metropolis–Hastings test.
-    Metropolis = "metropolis",
-    /// Noise into a tensor.
-    Random = "random",
-    /// Sums over an axis.
-    Reduce = "reduce",
-    /// Bilinear resampling.
-    Resize = "resize",
-    /// Measures the device's ceilings.
-    Roofline = "roofline",
-    /// Perturbation, and the losses of score matching.
-    ScoreMatching = "score_matching",
-    /// The reverse-time step.
-    SdeStep = "sde_step",
-    /// Softmax.
-    Softmax = "softmax",
-    /// FIR resampling.
-    Upfirdn2d = "upfirdn2d",
+impl Shader {
+    /// A shader with the conventions above: `name` appears in errors and profiles, `text` is often an
+    /// `include_str!`.
+    pub const fn new(name: &'static str, text: &'static str) -> Shader {
+        Shader { name, text }
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
 }
 
-/// A file that can be included: its name after the folder `shaders`, without its ending.
+impl PartialEq for Shader {
+    fn eq(&self, other: &Shader) -> bool {
+        // Each dispatch looks its pipeline up: the texts are compared only where two addresses hold one name.
+        self.name == other.name && (std::ptr::eq(self.text, other.text) || self.text == other.text)
+    }
+}
+
+impl Eq for Shader {}
+
+impl Hash for Shader {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl std::fmt::Debug for Shader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The files that can be included: path below `shaders` without its ending, and text.
 macro_rules! library {
     ($($file:literal),+ $(,)?) => {
         const LIBRARY: &[(&str, &str)] = &[$(($file, include_str!(concat!("../../shaders/", $file, ".wgsl")))),+];
@@ -93,12 +74,12 @@ macro_rules! library {
 }
 
 library! {
-    "conv2d/geometry", "lib/activation", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/normal",
-    "lib/philox", "lib/sine",
+    "lib/activation", "lib/conv2d", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/normal", "lib/philox",
+    "lib/sine",
 }
 
 /// How a tensor's elements are stored. Arithmetic and accumulation are f32 in either case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Element {
     /// 32-bit floating point.
     #[default]
@@ -117,19 +98,19 @@ impl Element {
     }
 }
 
-/// A shader file with its constants and storage type settled: what one module is compiled from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A shader with its constants and storage type settled: the source of one module.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Variant {
-    /// The file.
+    /// The text.
     pub shader: Shader,
-    /// Values for the file's `const` lines.
+    /// Values for its `const` lines.
     pub constants: Vec<(&'static str, u32)>,
     /// What `Element` stands for.
     pub element: Element,
 }
 
 impl Variant {
-    /// The file with its own defaults, stored as f32.
+    /// The shader with its own defaults, stored as f32.
     pub fn new(shader: Shader) -> Self {
         Variant { shader, constants: Vec::new(), element: Element::F32 }
     }
@@ -156,7 +137,7 @@ impl Variant {
         if self.element == Element::F16 {
             assembly.text.push_str("enable f16;\n");
         }
-        assembly.append(self.shader.text())?;
+        assembly.append(self.shader.text)?;
         match self.constants.iter().find(|(name, _)| !assembly.settled.contains(name)) {
             Some((name, _)) => Err(self.fault(format!("it has no line `const {name}`"))),
             None => Ok(assembly.text),
@@ -198,7 +179,7 @@ struct Assembly<'a> {
 impl Assembly<'_> {
     fn append(&mut self, source: &str) -> Result<(), GpuError> {
         for line in source.lines() {
-            match line.strip_prefix("// include ").and_then(|rest| rest.strip_suffix(".wgsl")) {
+            match line.trim().strip_prefix("// include ").and_then(|rest| rest.strip_suffix(".wgsl")) {
                 Some(name) => self.include(name)?,
                 None => {
                     let line = self.settle(line);
@@ -223,10 +204,11 @@ impl Assembly<'_> {
 
     /// The line, with the value that the variant gives to its constant or alias.
     fn settle<'l>(&mut self, line: &'l str) -> Cow<'l, str> {
-        if let (Some(alias), Element::F16) = (line.strip_prefix("alias Element"), self.variant.element) {
+        let text = line.trim_start();
+        if let (Some(alias), Element::F16) = (text.strip_prefix("alias Element"), self.variant.element) {
             return format!("alias Element{}", alias.replace("f32", "f16")).into();
         }
-        let declared = line.strip_prefix("const ").and_then(|rest| rest.split_once(": "));
+        let declared = text.strip_prefix("const ").and_then(|rest| rest.split_once(": "));
         let Some((name, rest)) = declared else { return line.into() };
         let Some(&(name, value)) = self.variant.constants.iter().find(|(known, _)| *known == name) else {
             return line.into();

@@ -1,9 +1,15 @@
 //! Adam with clipping by the global norm and the exponential moving average, over flat arenas.
 
-use super::{Result, check, launch};
+use super::{Result, check, launch, shader};
 use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("adam");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 /// What one step is made with.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,7 +87,7 @@ pub fn clip(gradient: &Tensor, grad_clip: f64) -> Result<Tensor> {
         let extent = Extent::Invocations(owned);
         launch(
             gpu,
-            Variant::new(Shader::Adam),
+            Variant::new(SHADER),
             "squares",
             &[&window, &partials],
             &params,
@@ -94,7 +100,7 @@ pub fn clip(gradient: &Tensor, grad_clip: f64) -> Result<Tensor> {
     let params = Params { partials: first as u32, clip: grad_clip as f32, ..Default::default() };
     launch(
         gpu,
-        Variant::new(Shader::Adam),
+        Variant::new(SHADER),
         "norm",
         &[&partials, &norm],
         &params,
@@ -134,7 +140,7 @@ pub fn adam(arenas: Arenas<'_>, norm: &Tensor, spec: Adam) -> Result<()> {
         let operands = [&gradient, norm, &weight, &moment1, &moment2, &average];
         let params = Params { blocks: blocks as u32, ..params };
         let extent = Extent::Invocations(blocks);
-        launch(gpu, Variant::new(Shader::Adam), "adam", &operands, &params, extent, 80 * blocks as u64)?;
+        launch(gpu, Variant::new(SHADER), "adam", &operands, &params, extent, 80 * blocks as u64)?;
     }
     Ok(())
 }

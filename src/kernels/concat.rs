@@ -1,9 +1,15 @@
 //! Concatenation along channels and its adjoint, the slice; copies along samples.
 
-use super::{Result, check, launch};
+use super::{Result, check, launch, shader};
 use crate::gpu::{Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("concat");
+
+pub(super) fn variants() -> Vec<Variant> {
+    [0, 1].map(|aligned| Variant::new(SHADER).with("ALIGNED", aligned)).into()
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -16,7 +22,7 @@ struct Params {
 }
 
 fn variant(x: &Tensor, aligned: bool) -> Variant {
-    Variant::new(Shader::Concat).with("ALIGNED", aligned.into()).stored(x.element())
+    Variant::new(SHADER).with("ALIGNED", aligned.into()).stored(x.element())
 }
 
 /// `[n, h, w, c_a]` and `[n, h, w, c_b]` → `[n, h, w, c_a + c_b]`.

@@ -4,13 +4,19 @@
 //! A dense layer is a 1 × 1 convolution of `[n, 1, 1, c]`.
 
 use super::gemm::{self, Product};
-use super::{Result, check, check_shape, reduce};
+use super::{Result, check, check_shape, reduce, shader};
 use crate::gpu::{Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
-/// The three passes.
-pub(super) const SHADERS: [Shader; 3] = [Shader::Conv2d, Shader::Conv2dGradInput, Shader::Conv2dGradWeight];
+const FORWARD: Shader = shader!("conv2d/forward");
+const GRAD_INPUT: Shader = shader!("conv2d/grad_input");
+const GRAD_WEIGHT: Shader = shader!("conv2d/grad_weight");
+
+pub(super) fn variants() -> Vec<Variant> {
+    let passes = [FORWARD, GRAD_INPUT, GRAD_WEIGHT];
+    passes.into_iter().flat_map(|shader| gemm::variants(&Variant::new(shader))).collect()
+}
 
 /// Stride, dilation and zero padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +122,7 @@ pub fn forward(
     params.bias_rows = (bias.map_or(0, |_| bias_samples) * shape.h() * shape.w()) as u32;
     let depth = weight.shape().rows();
     let product = Product { layers: 1, rows: shape.rows(), columns: shape.c4(), depth };
-    let variant = Variant::new(Shader::Conv2d).stored(x.element());
+    let variant = Variant::new(FORWARD).stored(x.element());
     // Something must be bound where there is no bias; nothing of it is used.
     gemm::run(x.gpu(), variant, &[x, weight, bias.unwrap_or(weight), &y], &params, product)?;
     Ok(y)
@@ -133,7 +139,7 @@ pub fn grad_input(dy: &Tensor, weight: &Tensor, x: Shape, spec: &Conv2d) -> Resu
     let params = geometry(spec, x, weight.shape(), dy.shape());
     let depth = weight.shape().n() * weight.shape().h() * dy.shape().c4() * 4;
     let product = Product { layers: 1, rows: x.rows(), columns: x.c4(), depth };
-    let variant = Variant::new(Shader::Conv2dGradInput).stored(dy.element());
+    let variant = Variant::new(GRAD_INPUT).stored(dy.element());
     gemm::run(dy.gpu(), variant, &[dy, weight, &dx], &params, product)?;
     Ok(dx)
 }
@@ -165,7 +171,7 @@ pub fn grad_weight(x: &Tensor, dy: &Tensor, spec: &Conv2d, dweight: &Tensor, acc
     params.layers = layers as u32;
     let depth = share * dy.shape().w().next_multiple_of(4);
     let product = Product { layers, rows, columns, depth };
-    let variant = Variant::new(Shader::Conv2dGradWeight).stored(x.element());
+    let variant = Variant::new(GRAD_WEIGHT).stored(x.element());
     if layers == 1 {
         params.accumulate = accumulate.into();
         return gemm::run(x.gpu(), variant, &[x, dy, dweight], &params, product);

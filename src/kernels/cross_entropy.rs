@@ -1,10 +1,16 @@
 //! Cross entropy of logits and labels, with its gradient.
 
 use super::reduce::{self, Axis};
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("cross_entropy");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -39,7 +45,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, weight: f32) -> Result<(T
     let loss = Tensor::empty(gpu, labels.shape(), Element::F32)?;
     let gradient = Tensor::empty(gpu, shape, logits.element())?;
     let params = Params { samples: n as u32, classes: shape.c() as u32, weight };
-    let variant = Variant::new(Shader::CrossEntropy).stored(logits.element());
+    let variant = Variant::new(SHADER).stored(logits.element());
     let operands = [logits, labels, &loss, &gradient];
     let work = 64 * shape.vec4s() as u64;
     launch(gpu, variant, "cross_entropy", &operands, &params, Extent::Invocations(n), work)?;

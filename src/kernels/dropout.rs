@@ -2,11 +2,17 @@
 //! the same call.
 
 use super::random::NoiseWords;
-use super::{Result, check, launch};
+use super::{Result, check, launch, shader};
 use crate::gpu::{Extent, Shader, Variant};
 use crate::random::Key;
 use crate::tensor::Tensor;
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("dropout");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -34,7 +40,7 @@ pub fn dropout(x: &Tensor, rate: f32, key: Key, period: usize) -> Result<Tensor>
         period: period as u32,
         rate,
     };
-    let variant = Variant::new(Shader::Dropout).stored(x.element());
+    let variant = Variant::new(SHADER).stored(x.element());
     let work = 300 * owned as u64;
     launch(x.gpu(), variant, "dropout", &[x, &y], &params, Extent::Invocations(owned), work)?;
     Ok(y)

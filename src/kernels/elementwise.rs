@@ -4,10 +4,12 @@
 
 use super::reduce::{self, Axis};
 use super::softmax::primal_samples;
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("elementwise");
 
 /// A pointwise nonlinearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,13 +61,13 @@ impl Params {
 
 fn run(entry: &'static str, act: Activation, tensors: &[&Tensor], params: Params) -> Result<()> {
     let x = tensors[0];
-    let variant = Variant::new(Shader::Elementwise).with("ACT", act.code()).stored(x.element());
+    let variant = Variant::new(SHADER).with("ACT", act.code()).stored(x.element());
     let owned = params.blocks as usize;
     launch(x.gpu(), variant, entry, tensors, &params, Extent::Invocations(owned), 16 * owned as u64)
 }
 
 pub(super) fn variants() -> Vec<Variant> {
-    let variant = |act: Activation| Variant::new(Shader::Elementwise).with("ACT", act.code());
+    let variant = |act: Activation| Variant::new(SHADER).with("ACT", act.code());
     Activation::ALL.map(variant).into()
 }
 
@@ -136,6 +138,17 @@ pub fn affine(x: &Tensor, alpha: f32, beta: f32, shifted: usize) -> Result<Tenso
     let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
     let other = (shifted * x.shape().sample_vec4s()) as u32;
     run("affine", Activation::Identity, &[x, &y], Params { alpha, beta, other, ..Params::of(x.shape()) })?;
+    Ok(y)
+}
+
+/// `x` within `[low, high]`.
+///
+/// # Errors
+/// If the device refuses.
+pub fn clamp(x: &Tensor, low: f32, high: f32) -> Result<Tensor> {
+    let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
+    let params = Params { alpha: low, beta: high, ..Params::of(x.shape()) };
+    run("clamp_to", Activation::Identity, &[x, &y], params)?;
     Ok(y)
 }
 

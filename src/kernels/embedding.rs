@@ -1,9 +1,15 @@
 //! Embeddings of a number per sample: `[sin, cos]` of it times frequencies.
 
-use super::{Result, check, launch};
+use super::{Result, check, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("embedding");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -56,7 +62,7 @@ fn run(values: &Tensor, frequencies: &Tensor, width: usize, fourier: bool) -> Re
         Params { samples: n as u32, width: width as u32, half: half as u32, fourier: fourier.into() };
     let owned = y.shape().vec4s();
     let work = 100 * owned as u64;
-    let variant = Variant::new(Shader::Embedding);
+    let variant = Variant::new(SHADER);
     launch(
         y.gpu(),
         variant,

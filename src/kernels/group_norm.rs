@@ -5,10 +5,12 @@
 use super::elementwise::Activation;
 use super::reduce::{self, Axis};
 use super::softmax::primal_samples;
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("group_norm");
 
 /// How channels are grouped, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -162,7 +164,7 @@ impl Pass {
 }
 
 fn variant(act: Activation, adjoint: bool) -> Variant {
-    Variant::new(Shader::GroupNorm).with("ACT", act.code()).with("ADJOINT", adjoint.into())
+    Variant::new(SHADER).with("ACT", act.code()).with("ADJOINT", adjoint.into())
 }
 
 pub(super) fn variants() -> Vec<Variant> {

@@ -2,11 +2,17 @@
 
 use super::random::{Noise, NoiseWords};
 use super::reduce::{self, Axis};
-use super::{Result, check_shape, launch};
+use super::{Result, check_shape, launch, shader};
 use crate::choice::choices;
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("hutchinson");
+
+pub(super) fn variants() -> Vec<Variant> {
+    [0, 1].map(|rademacher| Variant::new(SHADER).with("RADEMACHER", rademacher)).into()
+}
 
 choices! {
     /// The probes' distribution.
@@ -58,7 +64,7 @@ impl Probes<'_> {
     }
 
     fn variant(&self) -> Variant {
-        Variant::new(Shader::Hutchinson).with("RADEMACHER", (self.kind == Probe::Rademacher).into())
+        Variant::new(SHADER).with("RADEMACHER", (self.kind == Probe::Rademacher).into())
     }
 }
 

@@ -1,12 +1,18 @@
 //! What is known put into a state.
 
 use super::random::NoiseWords;
-use super::{Result, check, launch};
+use super::{Result, check, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::random::Key;
 use crate::sde::Marginal;
 use crate::tensor::Tensor;
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("impute");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -47,6 +53,6 @@ pub fn impute(x: &Tensor, known: &Tensor, mask: &Tensor, at: Marginal, key: Key)
     };
     let operands = [x, known, mask, &y];
     let extent = Extent::Invocations(owned);
-    launch(x.gpu(), Variant::new(Shader::Impute), "impute", &operands, &params, extent, 400 * owned as u64)?;
+    launch(x.gpu(), Variant::new(SHADER), "impute", &operands, &params, extent, 400 * owned as u64)?;
     Ok(y)
 }

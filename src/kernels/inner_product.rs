@@ -1,10 +1,16 @@
 //! A number of each sample: inner products, and errors in units of their tolerance; and samples at a given length.
 
 use super::reduce::{self, Axis};
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("inner_product");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -59,7 +65,7 @@ pub fn normalise(a: &Tensor, norm: f64) -> Result<Tensor> {
     let y = Tensor::empty(a.gpu(), a.shape(), Element::F32)?;
     let owned = a.shape().vec4s();
     let params = Params { norm: norm as f32, ..Params::new(a.shape()) };
-    let variant = Variant::new(Shader::InnerProduct);
+    let variant = Variant::new(SHADER);
     let (extent, work) = (Extent::Invocations(owned), 16 * owned as u64);
     launch(a.gpu(), variant, "normalise", &[a, &squares, &y], &params, extent, work)?;
     Ok(y)
@@ -85,7 +91,7 @@ fn run(entry: &'static str, tensors: &[&Tensor], rtol: f64, atol: f64) -> Result
     let owned = shape.n() * chunks;
     let partial = Tensor::empty(gpu, Shape::vector(4 * owned), Element::F32)?;
     let operands = [tensors, &[&partial]].concat();
-    let variant = Variant::new(Shader::InnerProduct);
+    let variant = Variant::new(SHADER);
     let work = 32 * shape.vec4s() as u64;
     launch(gpu, variant, entry, &operands, &params, Extent::Invocations(owned), work)?;
     let sums = Tensor::empty(gpu, Shape::new(shape.n(), 1, 1, 4), Element::F32)?;

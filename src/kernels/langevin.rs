@@ -1,11 +1,17 @@
 //! One step of Langevin dynamics whose size comes from a signal-to-noise ratio (Song 2021, algorithms 4 and 5).
 
 use super::random::NoiseWords;
-use super::{Result, check_shape, launch};
+use super::{Result, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("langevin");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 /// How large the step is: ε = 2 α (snr ‖z‖ / ‖g‖)², with g = `score_scale` · net.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,7 +70,7 @@ pub fn langevin(x: &Tensor, net: &Tensor, spec: Langevin, key: Key) -> Result<Te
     let (partial, norms, steps) = (scratch(2 * chunks)?, scratch(2 * shape.n())?, scratch(shape.n())?);
     let y = Tensor::empty(gpu, shape, Element::F32)?;
     let pass = |entry, tensors: &[&Tensor], owned: usize, cost: usize| {
-        let variant = Variant::new(Shader::Langevin).stored(net.element());
+        let variant = Variant::new(SHADER).stored(net.element());
         launch(gpu, variant, entry, tensors, &params, Extent::Invocations(owned), (owned * cost) as u64)
     };
     pass("norms", &[net, &partial], chunks, 400 * run)?;

@@ -1,10 +1,12 @@
 //! Batched matrix product. Matrices are `[n, 1, rows, columns]`, a batch of `n`.
 
 use super::gemm::{self, Product};
-use super::{Result, check, check_shape};
+use super::{Result, check, check_shape, shader};
 use crate::gpu::{Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("matmul");
 
 /// Which operands are transposed, and a factor.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,7 +51,7 @@ pub fn matmul(a: &Tensor, b: &Tensor, spec: Matmul) -> Result<Tensor> {
 }
 
 fn variant(a_transposed: bool, b_transposed: bool) -> Variant {
-    let shader = Variant::new(Shader::Matmul);
+    let shader = Variant::new(SHADER);
     shader.with("A_TRANSPOSED", a_transposed.into()).with("B_TRANSPOSED", b_transposed.into())
 }
 

@@ -3,10 +3,16 @@
 //! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
 
 use super::softmax::primal_samples;
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("max_pool");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 /// A window that moves over the image pixel by pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +83,7 @@ impl Params {
 
     fn run(self, entry: &'static str, tensors: &[&Tensor], owned: usize, loads: usize) -> Result<()> {
         let x = tensors[0];
-        let variant = Variant::new(Shader::MaxPool).stored(x.element());
+        let variant = Variant::new(SHADER).stored(x.element());
         launch(
             x.gpu(),
             variant,

@@ -1,11 +1,17 @@
 //! The Metropolis–Hastings test (Metropolis et al. 1953, Hastings 1970) of each sample.
 
 use super::random::NoiseWords;
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("metropolis");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -33,7 +39,7 @@ pub fn metropolis(x: &Tensor, y: &Tensor, log_ratio: &Tensor, accepted: &Tensor,
     let params =
         Params { noise: NoiseWords::drawn(key), blocks: owned as u32, sample: shape.sample_vec4s() as u32 };
     let operands = [x, y, log_ratio, &chosen, accepted];
-    let variant = Variant::new(Shader::Metropolis);
+    let variant = Variant::new(SHADER);
     let extent = Extent::Invocations(owned);
     launch(gpu, variant, "metropolis", &operands, &params, extent, 200 * owned as u64)?;
     Ok(chosen)

@@ -2,6 +2,7 @@
 //! none knows of differentiation, but a family's forward, adjoint and tangent live together.
 
 pub mod adam;
+pub mod combine;
 pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
@@ -13,6 +14,7 @@ pub mod group_norm;
 pub mod hutchinson;
 pub mod impute;
 pub mod inner_product;
+mod kernel;
 pub mod langevin;
 pub mod matmul;
 pub mod max_pool;
@@ -22,11 +24,13 @@ pub mod reduce;
 pub mod resize;
 pub mod roofline;
 pub mod score_matching;
-pub mod sde_step;
+
 pub mod softmax;
 pub mod upfirdn2d;
 
-use crate::gpu::{Binding, Bytes, Dispatch, Element, Extent, Gpu, GpuError, Shader, Variant};
+pub use kernel::Kernel;
+
+use crate::gpu::{Binding, Checks, Dispatch, Element, Extent, Gpu, GpuError, Variant};
 use crate::tensor::{Shape, Tensor};
 use std::collections::HashSet;
 use std::sync::OnceLock;
@@ -63,51 +67,64 @@ pub(crate) fn check_shape(kernel: &'static str, name: &str, tensor: &Tensor, exp
     check(kernel, tensor.shape() == expected, || format!("{name} is {}, expected {expected}", tensor.shape()))
 }
 
-/// Every variant of every shader that a kernel may ask for, with the storage types it may have. A variant that is not
-/// listed here is a mistake, which debug builds catch when it is launched.
-///
-/// Resampling filters are free: those of the published networks stand for all.
-pub fn variants() -> Vec<Variant> {
-    let conv2d = conv2d::SHADERS.iter().flat_map(|shader| gemm::variants(&Variant::new(*shader)));
-    let mut all: Vec<Variant> = conv2d.collect();
-    all.extend(matmul::variants());
-    all.extend(elementwise::variants());
-    all.extend(group_norm::variants());
-    all.extend(softmax::variants());
-    all.extend(upfirdn2d::variants());
-    all.extend(sde_step::variants());
-    for aligned in [0, 1] {
-        all.push(Variant::new(Shader::Concat).with("ALIGNED", aligned));
-        all.push(Variant::new(Shader::Hutchinson).with("RADEMACHER", aligned));
-    }
-    let plain = [
-        Shader::Adam,
-        Shader::CrossEntropy,
-        Shader::Dropout,
-        Shader::Embedding,
-        Shader::Impute,
-        Shader::InnerProduct,
-        Shader::Langevin,
-        Shader::MaxPool,
-        Shader::Metropolis,
-        Shader::Random,
-        Shader::Reduce,
-        Shader::Resize,
-        Shader::Roofline,
-        Shader::ScoreMatching,
-    ];
-    all.extend(plain.map(Variant::new));
-    all.into_iter().flat_map(|v| [v.clone(), v.stored(Element::F16)]).collect()
+/// A kernel family of this crate: `shaders/NAME.wgsl`, `kernels-tests/NAME.rs`, `benches/NAME.rs` and a module here.
+#[derive(Debug, Clone, Copy)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    variants: fn() -> Vec<Variant>,
 }
 
-/// In debug builds, whether [`variants`] lists a variant.
+impl Family {
+    /// The variants of its shaders, in both storage types.
+    ///
+    /// Resampling filters are free: those of the published networks stand for all.
+    pub fn variants(&self) -> Vec<Variant> {
+        (self.variants)().into_iter().flat_map(|v| [v.clone(), v.stored(Element::F16)]).collect()
+    }
+}
+
+macro_rules! families {
+    ($($name:ident),+ $(,)?) => {
+        /// Every kernel family. A module above that is missing here does not pass the compiler: nothing else calls its
+        /// `variants`.
+        pub const FAMILIES: &[Family] = &[$(Family { name: stringify!($name), variants: $name::variants }),+];
+    };
+}
+
+families! {
+    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson, impute,
+    inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, roofline, score_matching,
+    softmax, upfirdn2d,
+}
+
+/// The text of `shaders/NAME.wgsl`.
+macro_rules! shader {
+    ($name:literal) => {
+        $crate::gpu::Shader::new($name, include_str!(concat!("../../shaders/", $name, ".wgsl")))
+    };
+}
+use shader;
+
+/// In debug builds, whether a family lists a variant. Resampling filters are free.
 fn is_listed(variant: &Variant) -> bool {
     static LISTED: OnceLock<HashSet<Variant>> = OnceLock::new();
-    variant.shader == Shader::Upfirdn2d
-        || LISTED.get_or_init(|| variants().into_iter().collect()).contains(variant)
+    let all = || FAMILIES.iter().flat_map(Family::variants).collect();
+    variant.shader.name() == "upfirdn2d" || LISTED.get_or_init(all).contains(variant)
 }
 
-/// Launches an entry point with tensors at its bindings 0, 1, …
+/// The tensors at the bindings 0, 1, … of a kernel.
+fn bind<'t>(gpu: &Gpu, variant: &Variant, tensors: &[&'t Tensor]) -> Result<Vec<Binding<'t>>> {
+    let bound = |tensor: &&'t Tensor| {
+        let what = || format!("a tensor of shape {} in {}", tensor.shape(), variant.shader.name());
+        gpu.check_binding(tensor.size(), what).map(|()| tensor.binding())
+    };
+    Ok(tensors.iter().map(bound).collect::<std::result::Result<_, _>>()?)
+}
+
+/// Launches an entry point of this crate, without run-time checks, with tensors at its bindings 0, 1, …
+///
+/// A family checks its shapes before, and its shader's invocations guard the edges that follow from them.
 fn launch<P: bytemuck::Pod>(
     gpu: &Gpu,
     variant: Variant,
@@ -117,17 +134,8 @@ fn launch<P: bytemuck::Pod>(
     extent: Extent,
     work: u64,
 ) -> Result<()> {
-    debug_assert!(is_listed(&variant), "{variant:?} is not listed in kernels::variants");
-    if let Some(tensor) = tensors.iter().find(|tensor| tensor.size() > gpu.max_binding()) {
-        return Err(KernelError::Gpu(GpuError::TooLarge {
-            what: format!("a tensor of shape {} in {}", tensor.shape(), variant.shader.name()),
-            size: Bytes(tensor.size()),
-            limit: Bytes(gpu.max_binding()),
-            adapter: gpu.adapter().name().into(),
-            verb: "bind at once",
-        }));
-    }
-    let bindings: Vec<Binding<'_>> = tensors.iter().map(|t| t.binding()).collect();
-    let immediates = bytemuck::bytes_of(params);
-    Ok(gpu.dispatch(Dispatch { variant, entry, bindings: &bindings, immediates, extent, work })?)
+    debug_assert!(is_listed(&variant), "{variant:?} is not listed by its family");
+    let bindings = bind(gpu, &variant, tensors)?;
+    let (immediates, checks) = (bytemuck::bytes_of(params), Checks::Off);
+    Ok(gpu.dispatch(Dispatch { variant, entry, bindings: &bindings, immediates, extent, work, checks })?)
 }

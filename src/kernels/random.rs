@@ -1,10 +1,16 @@
 //! Noise into a tensor, and how kernels take the noise that they draw themselves.
 
-use super::{Result, launch};
+use super::{Result, launch, shader};
 use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
 use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("random");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 /// Where a kernel's noise comes from.
 #[derive(Clone, Copy)]
@@ -101,7 +107,7 @@ pub fn fill(gpu: &Gpu, shape: Shape, key: Key, distribution: Distribution) -> Re
     let params = params(key, shape, kind, scale, shift);
     let owned = shape.vec4s();
     let work = 400 * owned as u64;
-    launch(gpu, Variant::new(Shader::Random), "random", &[&y], &params, Extent::Invocations(owned), work)?;
+    launch(gpu, Variant::new(SHADER), "random", &[&y], &params, Extent::Invocations(owned), work)?;
     Ok(y)
 }
 
@@ -116,7 +122,7 @@ pub fn bits(gpu: &Gpu, samples: usize, blocks: usize, key: Key) -> Result<Vec<u3
     let params = params(key, shape, 0, 0.0, 0.0);
     launch(
         gpu,
-        Variant::new(Shader::Random),
+        Variant::new(SHADER),
         "bits",
         &[&y],
         &params,

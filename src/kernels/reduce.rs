@@ -1,9 +1,15 @@
 //! Sums over an axis, in an order that depends on its length alone.
 
-use super::{Result, check, launch};
+use super::{Result, check, launch, shader};
 use crate::gpu::{Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("reduce");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -61,7 +67,7 @@ fn pass(x: &Tensor, axis: Axis, run: usize, y: &Tensor, accumulate: bool) -> Res
         first: first as u32,
         accumulate: accumulate.into(),
     };
-    let variant = Variant::new(Shader::Reduce).stored(x.element());
+    let variant = Variant::new(SHADER).stored(x.element());
     let owned = outer * length.div_ceil(run.max(1)) * inner;
     let work = 4 * (outer * length * inner) as u64;
     launch(x.gpu(), variant, "sum_axis", &[x, y], &params, Extent::Invocations(owned), work)

@@ -1,10 +1,16 @@
 //! Bilinear resampling to any size, corner pixels onto corner pixels, and its adjoint. It is linear: its tangent is
 //! itself.
 
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("resize");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 /// Extents of an image, at most: positions are 32-bit integers.
 const LARGEST: usize = 1 << 15;
@@ -32,7 +38,7 @@ fn run(entry: &'static str, image: Shape, resized: Shape, x: &Tensor, to: Shape)
         ow: resized.w() as u32,
         c4: image.c4() as u32,
     };
-    let variant = Variant::new(Shader::Resize).stored(x.element());
+    let variant = Variant::new(SHADER).stored(x.element());
     let work = 16 * (image.vec4s() + resized.vec4s()) as u64;
     launch(x.gpu(), variant, entry, &[x, &y], &params, Extent::Invocations(to.vec4s()), work)?;
     Ok(y)

@@ -1,9 +1,15 @@
 //! Probes of what the device can do at most.
 
-use super::{Result, launch};
+use super::{Result, launch, shader};
 use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("roofline");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -24,7 +30,7 @@ pub const OPERATIONS: usize = 8 * 4 * 2;
 pub fn copy(x: &Tensor, y: &Tensor) -> Result<()> {
     let blocks = x.shape().vec4s();
     let params = Params { blocks: blocks as u32, rounds: 0, a: 0.0, b: 0.0 };
-    let variant = Variant::new(Shader::Roofline);
+    let variant = Variant::new(SHADER);
     launch(x.gpu(), variant, "copy", &[x, y], &params, Extent::Invocations(blocks), blocks as u64)
 }
 
@@ -35,7 +41,7 @@ pub fn copy(x: &Tensor, y: &Tensor) -> Result<()> {
 pub fn multiply_adds(gpu: &Gpu, invocations: usize, rounds: usize) -> Result<()> {
     let results = Tensor::empty(gpu, Shape::vector(4 * invocations), Element::F32)?;
     let params = Params { blocks: invocations as u32, rounds: rounds as u32, a: 0.999, b: 0.001 };
-    let variant = Variant::new(Shader::Roofline);
+    let variant = Variant::new(SHADER);
     let work = (invocations * rounds * OPERATIONS) as u64;
     launch(gpu, variant, "multiply_adds", &[&results], &params, Extent::Invocations(invocations), work)
 }

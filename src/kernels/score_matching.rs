@@ -3,10 +3,16 @@
 
 use super::random::{Noise, NoiseWords};
 use super::reduce::{self, Axis};
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("score_matching");
+
+pub(super) fn variants() -> Vec<Variant> {
+    vec![Variant::new(SHADER)]
+}
 
 /// What the denoising objective says of one sample: `x = mean · x₀ + std · z`, and with the residual
 /// `r = scale · out + of_z · z + of_x0 · x₀` the loss `weight · Σ r²`.
@@ -100,7 +106,7 @@ pub fn perturb(x0: &Tensor, noise: Noise<'_>, coefficients: &Tensor) -> Result<T
     let x = Tensor::empty(x0.gpu(), x0.shape(), Element::F32)?;
     let owned = x.shape().vec4s();
     let params = Params::new(x.shape(), noise);
-    let variant = Variant::new(Shader::ScoreMatching);
+    let variant = Variant::new(SHADER);
     let operands = [x0, z, coefficients, &x];
     launch(x.gpu(), variant, "perturb", &operands, &params, Extent::Invocations(owned), 400 * owned as u64)?;
     Ok(x)
@@ -146,7 +152,7 @@ fn loss(entry: &'static str, operands: &[&Tensor; 5], params: Params) -> Result<
     let out = operands[3];
     let partial = Tensor::empty(out.gpu(), Shape::vector(4 * params.partial()), Element::F32)?;
     let operands = [&operands[..], &[&partial]].concat();
-    let variant = Variant::new(Shader::ScoreMatching).stored(out.element());
+    let variant = Variant::new(SHADER).stored(out.element());
     let (owned, work) = (Extent::Invocations(params.partial()), 400 * out.shape().vec4s() as u64);
     launch(out.gpu(), variant, entry, &operands, &params, owned, work)?;
     let total = Tensor::empty(out.gpu(), Shape::vector(4), Element::F32)?;

@@ -2,10 +2,12 @@
 //!
 //! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
 
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Extent, Gpu, Shader, Sharing, Variant};
 use crate::tensor::Tensor;
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("softmax");
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -29,7 +31,7 @@ fn run(tensors: &[&Tensor], entry: &'static str, rows: usize, params: Params) ->
 }
 
 fn variant(lanes: usize) -> Variant {
-    Variant::new(Shader::Softmax).with("LANES", lanes as u32)
+    Variant::new(SHADER).with("LANES", lanes as u32)
 }
 
 pub(super) fn variants() -> Vec<Variant> {

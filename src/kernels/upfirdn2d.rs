@@ -1,10 +1,12 @@
 //! FIR up- and downsampling: zeros are put between the pixels, the image is padded, filtered along rows and
 //! columns, and every `down`-th pixel kept (Karras et al. 2019). It is linear: its tangent is itself.
 
-use super::{Result, check, check_shape, launch};
+use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
+
+const SHADER: Shader = shader!("upfirdn2d");
 
 /// Taps along an axis, at most: they travel as immediates.
 pub const MAX_TAPS: usize = 12;
@@ -202,7 +204,7 @@ impl Correlation {
     }
 
     fn variant(&self) -> Variant {
-        Variant::new(Shader::Upfirdn2d)
+        Variant::new(SHADER)
             .with("UP", self.up as u32)
             .with("DOWN", self.down as u32)
             .with("LEN", self.taps[0].len() as u32)

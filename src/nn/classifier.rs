@@ -1,10 +1,10 @@
 //! A classifier of diffused images: its logits, and how the log probability of a class changes with the image.
 
-use super::score::{Label, Scorer};
+use super::score::Scorer;
 use crate::autodiff::{Dual, Eager, Tape};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, concat, cross_entropy, elementwise, softmax};
-use crate::sde::Sde;
+use crate::sde::Process;
 use crate::tensor::Tensor;
 
 /// p_t(y | x) of a process (Song 2021, appendix I.1).
@@ -28,12 +28,12 @@ impl Classifier {
 
     /// The device it is on.
     pub fn gpu(&self) -> &Gpu {
-        self.scorer.parameters.values.flat().gpu()
+        self.scorer.gpu()
     }
 
     /// The process whose images it has been trained on.
-    pub fn sde(&self) -> &Sde {
-        &self.scorer.model.sde
+    pub fn process(&self) -> &dyn Process {
+        &*self.scorer.model.process
     }
 
     /// Logits `[n, 1, 1, k]` of `x` `[n, h, w, c]` in the data's range, at a time in (0, 1] of each sample.
@@ -41,7 +41,7 @@ impl Classifier {
     /// # Errors
     /// If the device refuses.
     pub fn logits(&self, x: &Tensor, times: &[f64]) -> Result<Tensor> {
-        self.scorer.network(&mut Eager, x, &self.scorer.condition(&self.labels(times))?, None)
+        self.scorer.network(&mut Eager, x, &self.scorer.condition(times)?, None)
     }
 
     /// ∇ₓ log p_t(class | x), `[n, h, w, c]`.
@@ -51,7 +51,7 @@ impl Classifier {
     pub fn gradient(&self, x: &Tensor, times: &[f64], class: usize) -> Result<Tensor> {
         let mut tape = Tape::new();
         let input = tape.variable(x);
-        let conditioning = self.scorer.condition(&self.labels(times))?;
+        let conditioning = self.scorer.condition(times)?;
         let logits = self.scorer.network(&mut tape, &input, &conditioning, None)?;
         let seed = self.residual(logits.tensor(), class)?;
         let gradient = tape.backward(&logits, seed)?.take(&input);
@@ -69,7 +69,7 @@ impl Classifier {
         if probes == 0 {
             return self.gradient(&x, times, class);
         }
-        let conditioning = self.scorer.condition(&self.labels(times))?;
+        let conditioning = self.scorer.condition(times)?;
         let mut parts = Vec::new();
         for k in 1..=probes {
             let mut dual = Dual::new(Tape::new(), 1);
@@ -91,10 +91,6 @@ impl Classifier {
             parts.push(concat::samples(&gradient, 0, n)?);
         }
         concat::stack(&parts.iter().collect::<Vec<_>>())
-    }
-
-    fn labels(&self, times: &[f64]) -> Vec<Label> {
-        self.scorer.labels(times)
     }
 
     /// one-hot − softmax(logits), the gradient of log p(class) in the logits.

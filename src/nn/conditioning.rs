@@ -2,7 +2,7 @@
 
 use super::layers::{Conv, Pass, TIME_WIDTH};
 use super::parameters::{Init, Layout, ParameterId, ParameterSpec, Registry};
-use super::score::Label;
+use super::preconditioning::Label;
 use crate::autodiff::Engine;
 use crate::config::{EmbeddingType, Model};
 use crate::gpu::Gpu;
@@ -113,7 +113,7 @@ impl Time {
 
     /// What the embedding takes of each label: its logarithm for Fourier features, the label for sinusoids.
     pub fn told(&self, labels: &[Label]) -> Vec<f32> {
-        let labels = labels.iter().map(|label| label.label as f32);
+        let labels = labels.iter().map(|label| label.conditioning as f32);
         // The reference takes the logarithm in f32.
         if self.fourier { labels.map(f32::ln).collect() } else { labels.collect() }
     }

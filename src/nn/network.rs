@@ -4,8 +4,8 @@ use super::conditioning::Conditioning;
 use super::layers::Pass;
 use super::ncsnpp::Ncsnpp;
 use super::parameters::Registry;
+use super::preconditioning::Label;
 use super::refinenet::RefineNet;
-use super::score::Label;
 use super::wideresnet::WideResNet;
 use crate::autodiff::Engine;
 use crate::config::{Config, ConfigError, ModelName};
@@ -95,7 +95,7 @@ impl Network {
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn condition(
+    pub(crate) fn condition(
         &self,
         frequencies: &Tensor,
         labels: &[Label],

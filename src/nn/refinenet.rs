@@ -9,7 +9,7 @@ use super::conditioning::Conditioning;
 use super::instance_norm::{Context, InstanceNorm};
 use super::layers::{self, Conv, Pass};
 use super::parameters::Registry;
-use super::score::Label;
+use super::preconditioning::Label;
 use crate::autodiff::Engine;
 use crate::config::{Config, ModelName};
 use crate::kernels::Result;
@@ -331,10 +331,10 @@ impl RefineNet {
     /// What is read of each label: the number of its noise level, one-hot, where norms are looked up.
     pub(super) fn told(&self, labels: &[Label]) -> Vec<f32> {
         let Some(levels) = self.levels else {
-            return labels.iter().map(|label| label.label as f32).collect();
+            return labels.iter().map(|label| label.conditioning as f32).collect();
         };
         let one_hot = |label: &Label| {
-            let number = (label.label as usize).min(levels - 1);
+            let number = (label.conditioning as usize).min(levels - 1);
             (0..levels).map(move |i| if i == number { 1.0 } else { 0.0 })
         };
         labels.iter().flat_map(one_hot).collect()

@@ -79,6 +79,7 @@ impl Trainer {
         let gpu = values.flat().gpu().clone();
         let gradients = Arena::zeros(&gpu, &model.registry)?;
         let running = (Tensor::zeros(&gpu, Shape::vector(4))?, 0);
+        let objective = Objective::new(config, &model);
         let parameters = Parameters { values, gradients: Some(gradients.clone()), frequencies };
         Ok(Trainer {
             config: config.clone(),
@@ -87,7 +88,7 @@ impl Trainer {
             moments,
             step: 0,
             updates: 0,
-            objective: Objective::new(config),
+            objective,
             gradients,
             running,
             norm: None,

@@ -4,11 +4,12 @@ use crate::choice::Choice;
 use crate::cli::io::data;
 use crate::cli::io::images as output;
 use crate::cli::{Common, MODEL, batches, choice, count, ends_in, open_score_model, print};
+use crate::config::SdeName;
 use crate::data::{Dataset, scale};
 use crate::eval::{Bound, Terms};
-use crate::nn::{Label, Scorer};
+use crate::nn::Scorer;
 use crate::random::{Key, Purpose};
-use crate::sde::{Chain, PosteriorVariance, SdeKind, bits_per_dim};
+use crate::sde::{Chain, DdpmChain, PosteriorVariance, bits_per_dim};
 use crate::tensor::{Shape, Tensor};
 use crate::train::Weights;
 use anyhow::ensure;
@@ -56,22 +57,21 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     }
     let checkpoint = open_score_model(&args.model)?;
     let config = checkpoint.config();
-    let sde = config.sde();
     ensure!(
-        matches!(sde.kind, SdeKind::Vp { .. }),
+        config.training.sde == SdeName::Vpsde,
         "{}: the bound is of DDPM's chain, and the model's training.sde is another; train one with training.sde = vpsde",
         args.model.display()
     );
     ensure!(
-        config.model.beta_max < sde.n as f64,
+        config.model.beta_max < config.model.num_scales as f64,
         "{}: its chain of model.num_scales = {} steps ends with β ≥ 1; train one with more",
         args.model.display(),
-        sde.n
+        config.model.num_scales
     );
     let set = data::of_model(args.data.as_deref(), config)?;
     let n = data::first(&set, args.n, 64)?;
     let scorer = checkpoint.scorer(&common.open()?, args.weights)?;
-    let chain = Chain::new(&sde);
+    let chain = DdpmChain::new(Chain::new(&*config.process(), config.model.num_scales));
     let key = Key::new(args.seed.unwrap_or(config.seed), Purpose::Perturbation);
     let bound = measure(&scorer, &chain, (&set, n), config.data.centered, key, args.batch)?;
     let kinds = match args.variance {
@@ -119,15 +119,15 @@ impl Column {
 /// The bound on the first `n` images of a set, `batch` at once.
 fn measure(
     scorer: &Scorer,
-    chain: &Chain,
+    chain: &DdpmChain,
     (set, n): (&Dataset, usize),
     centered: bool,
     key: Key,
     batch: usize,
 ) -> anyhow::Result<Bound> {
-    let labels: Vec<Label> =
-        (0..chain.len()).map(|i| scorer.model.chain_label(i, chain.marginal(i))).collect();
-    let gpu = scorer.parameters.values.flat().gpu();
+    let time = |i: usize| scorer.model.chain_time(i, chain.len(), chain.marginal(i));
+    let times: Vec<f64> = (0..chain.len()).map(time).collect();
+    let gpu = scorer.gpu();
     let batches = batches(n, batch);
     let bar = crate::cli::sampling::options::progress(Some((batches.len() * chain.len()) as u64));
     let mut bound = Bound::new(chain.clone(), scale(0.0, centered));
@@ -135,7 +135,7 @@ fn measure(
         let levels = &set.pixels[first * set.image_len()..][..count * set.image_len()];
         let values: Vec<f32> = levels.iter().map(|level| scale(f64::from(*level), centered) as f32).collect();
         let x0 = Tensor::from_slice(gpu, Shape::new(count, set.size, set.size, set.channels), &values)?;
-        bound.add(scorer, &labels, &x0, key.from(first as u32), &mut || bar.inc(1))?;
+        bound.add(scorer, &times, &x0, key.from(first as u32), &mut || bar.inc(1))?;
     }
     bar.finish_and_clear();
     Ok(bound)

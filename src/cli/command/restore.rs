@@ -8,11 +8,10 @@ use crate::cli::sampling::options::{Drawing, Drawn, Opened, shape};
 use crate::cli::{Common, MANY, MODEL, count, ends_in, note};
 use crate::config::{self, Measure, PredictorName, Problem};
 use crate::gpu::Gpu;
-use crate::kernels::sde_step::sde_step;
 use crate::random::{Key, Purpose};
 use crate::sample::{
-    Draw, Guidance, Guided, Measurement, Operator, Particles, PredictorCorrector, Sampled, Sampler, Score,
-    Watch, into_range, prior,
+    Differentiable, Draw, Guidance, Guided, Measurement, Operator, Particles, PredictorCorrector, Sampled,
+    Sampler, Watch, feasible, prior,
 };
 use crate::tensor::Tensor;
 use anyhow::{Context, bail, ensure};
@@ -148,14 +147,16 @@ fn measurements(
     measuring::simulate(gpu, operator, &images, noise, args.drawing.batch as usize)
 }
 
-/// How restorations are drawn.
+/// The drawing of restorations.
 struct Restoring<'a> {
     operator: &'a dyn Operator,
     sampler: Box<dyn Sampler>,
     particles: Option<Particles>,
     /// The particles that were asked for.
     asked: Option<usize>,
-    guidance: Guidance,
+    method: Method,
+    /// The standard deviation of the data.
+    sigma_data: f64,
     /// In the model's range an image is `scale` x + `offset`,
     scale: f64,
     offset: f64,
@@ -170,17 +171,14 @@ impl Restoring<'_> {
         operator: &'a dyn Operator,
         noise_std: f64,
     ) -> anyhow::Result<Restoring<'a>> {
-        let guidance = match args.method {
-            Method::Paper => Guidance::Measured,
-            Method::Pigdm => Guidance::PseudoInverse { sigma_data: model.config.model.sigma_data },
-        };
         let (scale, offset) = if model.config.data.centered { (2.0, -1.0) } else { (1.0, 0.0) };
         Ok(Restoring {
             operator,
             sampler: model.sampler(&args.drawing)?,
             particles: particles(args, model)?,
             asked: args.particles,
-            guidance,
+            method: args.method,
+            sigma_data: model.config.model.sigma_data,
             scale,
             offset,
             noise_std: scale * noise_std,
@@ -191,20 +189,27 @@ impl Restoring<'_> {
     /// hold no more than their range, which a draw leaves by its last noise. One that has diverged is refused later.
     fn draw(
         &self,
-        score: &dyn Score,
+        score: &dyn Differentiable,
         given: &Tensor,
         x: Tensor,
         draw: Draw,
         watch: &mut Watch<'_>,
     ) -> anyhow::Result<Sampled> {
         let ones = of_ones(given.gpu(), self.operator, given.shape().n())?;
-        let y = sde_step(&[(given, self.scale), (&ones, self.offset)], None)?;
+        let y = (given * self.scale + &ones * self.offset).run()?;
         let sampled = self.posterior(score, &y, x, draw, watch)?;
         if sampled.x.read()?.iter().any(|v| !v.is_finite()) {
             return Ok(sampled);
         }
-        let x = into_range(&self.measurement(y), &sampled.x, (self.offset as f32, 1.0))?;
+        let x = feasible(&self.measurement(y), &sampled.x, (self.offset as f32, 1.0))?;
         Ok(Sampled { x, ..sampled })
+    }
+
+    fn guidance<'s>(&self, score: &'s dyn Differentiable) -> Guidance<'s> {
+        match self.method {
+            Method::Paper => Guidance::Measured(score),
+            Method::Pigdm => Guidance::PseudoInverse { score, sigma_data: self.sigma_data },
+        }
     }
 
     fn measurement(&self, y: Tensor) -> Measurement<'_> {
@@ -214,13 +219,13 @@ impl Restoring<'_> {
     /// Draws given measurements `y` in the model's range.
     fn posterior(
         &self,
-        score: &dyn Score,
+        score: &dyn Differentiable,
         y: &Tensor,
         x: Tensor,
         draw: Draw,
         watch: &mut Watch<'_>,
     ) -> anyhow::Result<Sampled> {
-        let guided = |y: Tensor, draw| Guided::new(score, self.measurement(y), self.guidance, draw);
+        let guided = |y: Tensor, draw| Guided::new(self.measurement(y), self.guidance(score), draw);
         let Some(particles) = &self.particles else {
             return Ok(self.sampler.run(&guided(y.clone(), draw)?, x, draw, watch)?);
         };
@@ -279,8 +284,8 @@ fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
     let sampling = &model.config.sampling;
     let alone = matches!(args.method, Method::Paper) || sampling.method != config::Method::Pc;
     let of = |count| {
-        let of_all = PredictorCorrector::new(model.scorer.model.sde, sampling, sampling.steps)?;
-        Ok(Particles::new(of_all, count)?)
+        let of_all = PredictorCorrector::new(sampling, sampling.steps)?;
+        Ok(Particles::new(of_all, count, &*model.scorer.model.process)?)
     };
     match args.particles {
         // A predictor without noise has no use for them.

@@ -9,9 +9,9 @@ use crate::gpu::Gpu;
 use crate::kernels::hutchinson::{Probe, Probes};
 use crate::kernels::inner_product::lanes;
 use crate::kernels::random::Noise;
-use crate::nn::{Label, Scorer};
+use crate::nn::Scorer;
 use crate::random::{Key, Purpose};
-use crate::sample::{Score, probability_flow};
+use crate::sample::{Score, Times, divergence};
 use crate::tensor::Tensor;
 use crate::train::Weights;
 use anyhow::ensure;
@@ -112,10 +112,10 @@ fn evaluate(gpu: &Gpu, scorer: &Scorer, input: &Input, args: &Args) -> anyhow::R
     let x = input.x.upload(gpu)?;
     let images = |name, tensor: &Tensor| anyhow::Ok(tensors::images(name, &Batch::download(tensor)?));
     if args.network {
-        let labels: Vec<Label> = input.t.iter().map(|t| scorer.model.network_label(*t)).collect();
-        return Ok(vec![images("out", &Score::network(scorer, &x, &labels)?)?]);
+        return Ok(vec![images("out", &scorer.bare(&x, &input.t)?)?]);
     }
-    let mut arrays = vec![images("score", &scorer.score(&x, &input.t)?)?];
+    let t = Times::from(input.t.clone());
+    let mut arrays = vec![images("score", &scorer.at(&x, &t)?.score().run()?)?];
     if args.divergence {
         let key = Key::new(args.seed.unwrap_or(0), Purpose::Probe);
         let (count, given) = match &input.eps {
@@ -124,9 +124,9 @@ fn evaluate(gpu: &Gpu, scorer: &Scorer, input: &Input, args: &Args) -> anyhow::R
         };
         let noise = given.as_ref().map_or(Noise::Drawn(key), Noise::Given);
         let probes = Probes { count, kind: Probe::Rademacher, noise };
-        let flow = probability_flow(scorer, &x, &input.t, Some(probes))?;
+        let flow = divergence(scorer, &x, &t, probes)?;
         arrays.push(images("drift", &flow.drift)?);
-        let sums = flow.divergence.as_ref().map(lanes).transpose()?.unwrap_or_default();
+        let sums = lanes(&flow.divergence)?;
         let n = input.t.len();
         let mean = |i: usize| sums.iter().skip(i).step_by(n).sum::<f64>() / count as f64;
         arrays.push(("divergence", vec![n], (0..n).map(|i| mean(i) as f32).collect()));

@@ -231,7 +231,7 @@ fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
     let config = &trainer.config;
     let scorer = trainer.averaged();
     let steps = crate::cli::sampling::options::steps(config, None);
-    let sampler = sampler(&config.sampling, &scorer.model.sde, steps)?;
+    let sampler = sampler(&config.sampling, steps)?;
     let shape = trainer.batch_shape().with_n(SNAPSHOT);
     let draw = Draw::new(config.seed);
     let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut |_| Ok(()))?;

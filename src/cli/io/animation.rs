@@ -2,8 +2,8 @@
 
 use crate::cli::ends_in;
 use crate::cli::io::images::{self as output, Images};
-use crate::kernels::{KernelError, Result, concat};
-use crate::sample::{self, Progress, Score};
+use crate::kernels::concat;
+use crate::sample::{self, Progress, Result, Score};
 use std::path::PathBuf;
 
 /// What is shown of the reverse process.
@@ -95,10 +95,10 @@ impl Film<'_> {
         let show = self.args.show.unwrap_or(Show::State);
         let mut parts = Vec::new();
         if show != Show::Denoised {
-            parts.push(state.read().map_err(KernelError::from)?);
+            parts.push(state.read()?);
         }
         if show != Show::State {
-            parts.push(sample::denoise(score, &state, progress.t)?.read().map_err(KernelError::from)?);
+            parts.push(sample::denoise(score, &state, progress.t)?.read()?);
         }
         let sample = state.shape().with_n(1).len();
         // The pictures of a sample are neighbours.

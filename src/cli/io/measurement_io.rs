@@ -7,7 +7,7 @@ use crate::cli::io::pictures::floats;
 use crate::cli::io::tensors::Batch;
 use crate::config::{Data, Measure};
 use crate::gpu::Gpu;
-use crate::kernels::sde_step::sde_step;
+use crate::kernels::combine::Form;
 use crate::random::Key;
 use crate::sample::{Mask, Matrix, Operator, Resampling};
 use crate::tensor::{Shape, Tensor};
@@ -81,7 +81,7 @@ pub fn simulate(
     for (first, n) in batches(images.shape.n(), batch) {
         let (first, n) = (first as u32, n as u32);
         let image = operator.apply(&images.upload(gpu, first, n, false)?)?;
-        let noisy = sde_step(&[(&image, 1.0)], Some((noise_std, key.from(first))))?;
+        let noisy = (&image + Form::normal(key.from(first)) * noise_std).run()?;
         values.extend(operator.measured(noisy)?.read()?);
     }
     Ok(Input::new(Batch { shape: operator.output().with_n(images.shape.n()), values }))
@@ -117,7 +117,7 @@ pub fn residual(
         let drawn = &images.values()[first * one.len()..][..n * one.len()];
         let x = Tensor::from_slice(gpu, one.with_n(n), drawn)?;
         let y = operator.measured(y.upload(gpu, first as u32, n as u32, false)?)?;
-        off += square(&sde_step(&[(&operator.apply(&x)?, 1.0), (&y, -1.0)], None)?)?;
+        off += square(&(&operator.apply(&x)? - &y).run()?)?;
         given += square(&y)?;
     }
     let measured = (operator.count() * all) as f64;

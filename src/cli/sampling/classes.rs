@@ -4,7 +4,7 @@ use crate::cli::open_model;
 use crate::config::Config;
 use crate::gpu::Gpu;
 use crate::nn::{Classifier, Scorer};
-use crate::sample::{ClassifierGuided, Conditional, Score, Toward};
+use crate::sample::{ClassConditional, ClassifierGuided, Differentiable, Toward};
 use crate::train::{Checkpoint, Weights};
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -82,7 +82,7 @@ impl Asked {
     pub fn each<T>(
         &self,
         scorer: &Scorer,
-        draw: impl Fn(&dyn Score) -> anyhow::Result<T>,
+        draw: impl Fn(&dyn Differentiable) -> anyhow::Result<T>,
     ) -> anyhow::Result<Vec<T>> {
         if self.classes.is_empty() {
             return Ok(vec![draw(scorer)?]);
@@ -92,7 +92,7 @@ impl Asked {
                 let guide = Toward { classifier, class: *class };
                 draw(&ClassifierGuided { score: scorer, guide: &guide, scale: self.guidance })
             }
-            None => draw(&Conditional { scorer, class: *class, weight: self.guidance }),
+            None => draw(&ClassConditional { scorer, class: *class, weight: self.guidance }),
         };
         self.classes.iter().map(of_class).collect()
     }
@@ -132,10 +132,10 @@ fn fits(guide: &Path, of: &Config, path: &Path, config: &Config) -> anyhow::Resu
         theirs == ours,
         "{guide} takes {theirs}, and {model} makes {ours}; train a classifier of such images"
     );
-    let (theirs, ours) = (of.sde().kind, config.sde().kind);
+    let (theirs, ours) = (format!("{:?}", of.process()), format!("{:?}", config.process()));
     ensure!(
         theirs == ours,
-        "{guide} was trained on {theirs:?}, and {model} on {ours:?}; train a classifier with the same process"
+        "{guide} was trained on {theirs}, and {model} on {ours}; train a classifier with the same process"
     );
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::config::{Config, Method, Over};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
 use crate::sample::likelihood::EPS;
-use crate::sample::{self, Draw, Ode, Progress, Score};
+use crate::sample::{self, Differentiable, Draw, Ode, Progress, Score};
 use crate::tensor::Tensor;
 use crate::train::Weights;
 use anyhow::{Context, ensure};
@@ -97,13 +97,13 @@ impl Flow {
     }
 
     /// What `f` makes of the score whose flow it is.
-    pub fn with<T>(&self, f: impl Fn(&dyn Score) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub fn with<T>(&self, f: impl Fn(&dyn Differentiable) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let mut results = self.asked.each(&self.scorer, f)?;
         results.pop().context("no class is asked for")
     }
 
     /// What looks on while a batch is followed.
-    pub fn watch(&self) -> impl FnMut(Progress<'_>) -> crate::kernels::Result<()> {
+    pub fn watch(&self) -> impl FnMut(Progress<'_>) -> sample::Result<()> {
         |progress| {
             self.bar.set_message(format!(" to t = {:.4}", progress.t));
             self.bar.inc(1);
@@ -133,7 +133,7 @@ impl Flow {
         (config.sampling.noise_removal, config.sampling.eta) = (denoise, 0.0);
         config.sampling.steps = drawing::steps(&config, steps);
         config.sampling.check().map_err(|error| drawing::of_option(error, &[("steps", steps.is_some())]))?;
-        let sampler = sample::sampler(&config.sampling, &self.scorer.model.sde, config.sampling.steps)?;
+        let sampler = sample::sampler(&config.sampling, config.sampling.steps)?;
         let draw = Draw::new(self.config.seed);
         self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
     }

@@ -275,7 +275,7 @@ impl Opened {
     pub fn sampler(&self, asked: &Drawing) -> anyhow::Result<Box<dyn Sampler>> {
         let sampling = &self.config.sampling;
         asked.refuse_idle(sampling.method, sampling.corrector)?;
-        Ok(sample::sampler(sampling, &self.scorer.model.sde, sampling.steps)?)
+        Ok(sample::sampler(sampling, sampling.steps)?)
     }
 
     /// A sampler into which known values can be put: the configuration's, or predictor–corrector if that is none.
@@ -291,10 +291,10 @@ impl Opened {
         }
         let Sampling { method, corrector, .. } = config.sampling;
         asked.refuse_idle(method, corrector)?;
-        let (sde, steps) = (self.scorer.model.sde, steps(&config, asked.steps));
+        let steps = steps(&config, asked.steps);
         Ok(match method {
-            Method::Ald => Box::new(AnnealedLangevin::new(sde, &config.sampling, steps)?),
-            _ => Box::new(PredictorCorrector::new(sde, &config.sampling, steps)?),
+            Method::Ald => Box::new(AnnealedLangevin::new(&config.sampling, steps)?),
+            _ => Box::new(PredictorCorrector::new(&config.sampling, steps)?),
         })
     }
 }
