@@ -102,6 +102,17 @@ fn the_page_on_the_architecture_draws_exactly_the_arrows_of_the_code() {
     assert!(missing.is_empty() && stale.is_empty(), "to draw: {missing:?}\nno longer in the code: {stale:?}");
 }
 
+#[test]
+fn the_page_on_the_architecture_names_files_that_exist() {
+    let page = fs::read_to_string(root().join("docs/architecture.md")).expect("docs/architecture.md");
+    let quoted = page.split('`').skip(1).step_by(2);
+    // `NAME` and `{a,b}` are patterns.
+    let files = quoted.filter(|text| text.ends_with(".rs") && !text.contains("NAME") && !text.contains('{'));
+    let missing: Vec<&str> =
+        files.filter(|file| !["src", ""].iter().any(|base| root().join(base).join(file).exists())).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// The file that a path leads to, through re-exports of parent modules.
 fn target<'a>(path: &[String], by_path: &BTreeMap<&[String], &'a Module>, hops: usize) -> Option<&'a Module> {
     let file = (1..=path.len()).rev().find_map(|len| by_path.get(&path[..len]).map(|file| (len, *file)));

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_change_of_order_is_undone_by_itself_on_the_turned_shape() {
+    fn a_change_of_order_applied_to_the_changed_shape_restores_the_values() {
         let values: Vec<f32> = (0..12).map(|v| v as f32).collect();
         for change in [Change::Same, Change::Transposed, Change::Window, Change::Flipped] {
             let theirs = change.shape(&[2, 6]);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_modules_of_the_published_ncsnpp_are_where_they_are_published() {
+    fn the_modules_of_the_published_ncsnpp_have_their_published_names() {
         let text = include_str!("../../../configs/ve/church_ncsnpp_continuous.toml");
         let all = modules(&Config::from_toml(text, &[]).unwrap());
         assert_eq!(all.len(), 77);
