@@ -14,11 +14,11 @@ mod training;
 pub use data::{BuiltIn, Data, Range};
 pub use error::ConfigError;
 pub(crate) use error::refuse;
-pub(crate) use model::GROUPS;
 pub use model::{
     Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
     ResblockType,
 };
+pub(crate) use model::{GROUPS, MAX_TAPS};
 pub use objective::{ObjectiveName, Projection};
 pub use optim::Optim;
 pub use problem::{Measure, Problem};

@@ -14,6 +14,9 @@ use crate::random::{Key, Purpose};
 use crate::tensor::Shape;
 use std::f32::consts::FRAC_1_SQRT_2;
 
+// The configuration admits the filters that the kernel takes.
+const _: () = assert!(config::MAX_TAPS == crate::kernels::upfirdn2d::MAX_TAPS);
+
 /// One evaluation of a network: the engine, the parameters, and the randomness of training.
 pub struct Pass<'a, E> {
     /// Where the primitives run.

@@ -32,7 +32,7 @@ pub struct Args {
     /// The data: `digits`, `digits_color`, or an IDX file [default: the model's test images]
     #[arg(long, value_name = DATA)]
     data: Option<String>,
-    /// How many images, from the first on [default: 64]
+    /// The number of images, from the first [default: 64]
     #[arg(short, value_name = "N")]
     n: Option<usize>,
     /// The variance of the reverse steps [default: both]
@@ -44,16 +44,16 @@ pub struct Args {
     /// The seed of the noise [default: the model's]
     #[arg(long)]
     seed: Option<u64>,
-    /// Which weights
+    /// The weights
     #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     weights: Weights,
-    /// Images that are looked at at once
+    /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 100)]
     batch: usize,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    ensure!(args.batch > 0, "--batch 0: at least one image has to be looked at at once");
+    ensure!(args.batch > 0, "--batch 0: it must be at least 1");
     if let Some(path) = &args.terms {
         ensure!(ends_in(path, "csv"), "--terms {}: the terms are written as .csv", path.display());
         paths::check_file(path)?;
@@ -63,12 +63,12 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let config = checkpoint.config();
     ensure!(
         config.training.sde == SdeName::Vpsde,
-        "{}: the bound is of DDPM's chain, and the model's training.sde is another; train one with training.sde = vpsde",
+        "{}: the bound needs DDPM's chain; train a model with training.sde = vpsde",
         args.model.display()
     );
     ensure!(
         config.model.beta_max < config.model.num_scales as f64,
-        "{}: its chain of model.num_scales = {} steps ends with β ≥ 1; train one with more",
+        "{}: its chain of model.num_scales = {} steps ends with β ≥ 1; train a model with more",
         args.model.display(),
         config.model.num_scales
     );
@@ -120,7 +120,7 @@ impl Column {
     }
 }
 
-/// The bound on the first `n` images of a set, `batch` at once.
+/// The bound on the first `n` images of a set, computed in batches.
 fn measure(
     scorer: &Scorer,
     chain: &DdpmChain,
@@ -167,7 +167,7 @@ fn show(columns: &[Column], bound: &Bound, n: usize, steps: usize) -> anyhow::Re
     ))
 }
 
-/// Every step from the last to the first: its term, what had been spent when it was reached, and how far x̂₀ was off.
+/// Every step from the last to the first: its term, the rate before it, and the distortion of x̂₀.
 fn table(columns: &[Column], bound: &Bound, steps: usize) -> String {
     let names =
         |prefix: &str| columns.iter().map(|c| format!("{prefix}_{}", c.kind)).collect::<Vec<_>>().join(",");

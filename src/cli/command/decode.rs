@@ -17,7 +17,7 @@ use anyhow::ensure;
 use clap::builder::TypedValueParser;
 use std::path::PathBuf;
 
-/// Take latent codes back to images by the probability flow.
+/// Decode latent codes into images by the probability flow.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie decode runs/digits --in z.safetensors --out again.png\n  \
@@ -29,17 +29,17 @@ pub struct Args {
     /// The latents: `z` [n, c, h, w]
     #[arg(long = "in", value_name = "Z.safetensors")]
     input: PathBuf,
-    /// Where to write: F.png (a grid), F.npz, F.safetensors (`x` [n, c, h, w] in the model's range, and `nfev`) or a folder;
+    /// Output: F.png (a grid), F.npz, F.safetensors (`x` [n, c, h, w] in the model's range, and `nfev`) or a folder;
     /// may be repeated
     #[arg(long, value_name = "F", required = true)]
     out: Vec<PathBuf>,
     /// The sampler, one that adds no noise
     #[arg(long, value_parser = deterministic(), default_value_t = Method::Ode)]
     sampler: Method,
-    /// End with a step that removes noise
+    /// End with a step that removes the residual noise
     #[arg(long)]
     denoise: bool,
-    /// Multiply the latents by this: less than 1 gives likelier images that differ less
+    /// The factor of the latents: below 1 images are likelier and less diverse
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f32,
     #[command(flatten)]
@@ -71,7 +71,7 @@ fn deterministic() -> impl TypedValueParser<Value = Method> {
         .try_map(|name| Method::named(&name).ok_or("it is not one of the names"))
 }
 
-/// Writes samples wherever they are asked for; a picture has so many columns, or is about a square.
+/// Writes samples to all outputs; a grid has `columns` columns, or is about square.
 pub fn write(
     paths: &[PathBuf],
     Followed { batch, evaluations }: &Followed,
@@ -92,7 +92,7 @@ pub fn write(
     Ok(paths.iter().map(|path| path.display().to_string()).collect())
 }
 
-/// Says what has been written.
+/// Reports the outputs.
 pub fn report(common: &Common, followed: &Followed, written: Vec<String>) -> anyhow::Result<()> {
     let (n, evaluations) = (followed.batch.shape.n(), followed.evaluations);
     if common.json {

@@ -4,7 +4,7 @@ use crate::cli::Common;
 use crate::cli::report::print;
 use crate::gpu::{Bytes, adapters, choose_among};
 
-/// List the adapters, best first, and say which one would be used.
+/// List the adapters, best first, and mark the one that is used.
 ///
 /// Discrete GPUs come first, then integrated ones, then others, and software drivers last.
 #[derive(clap::Args)]

@@ -11,7 +11,7 @@ use crate::cli::sampling::flow::{self, Flow, Followed};
 use crate::config::Method;
 use std::path::PathBuf;
 
-/// Take images to their latent codes by the probability flow.
+/// Encode images into latent codes by the probability flow.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  \
     tweedie encode runs/digits --in pictures/ --out z.safetensors\n  \
@@ -23,7 +23,7 @@ pub struct Args {
     /// in the model's range, or data:digits:I, I-J for several
     #[arg(long = "in", value_name = "F")]
     input: PathBuf,
-    /// Where to write the latents `z` [n, c, h, w] and the score evaluations `nfev` for one of them, in the mean
+    /// Output: the latents `z` [n, c, h, w], and the mean number `nfev` of score evaluations per latent
     #[arg(long, value_name = "Z.safetensors")]
     out: PathBuf,
     #[command(flatten)]

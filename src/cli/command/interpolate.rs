@@ -18,7 +18,7 @@ use crate::sample::{self, Draw};
 use anyhow::ensure;
 use std::path::{Path, PathBuf};
 
-/// Go from one image to another through the latent space, on a great circle.
+/// Interpolate between two images in latent space, on a great circle.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie interpolate runs/digits --data digits --indices 0 1 --out between.png\n  \
@@ -29,27 +29,27 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     ends: Ends,
-    /// The data that --indices are numbers of: `digits`, `digits_color`, or an IDX file [default: the model's test data]
+    /// The data of --indices: `digits`, `digits_color`, or an IDX file [default: the model's test data]
     #[arg(long, value_name = DATA, requires = "indices")]
     data: Option<String>,
-    /// Images in all, the two ends included
+    /// The number of images, including the two ends
     #[arg(long, value_name = "N", default_value_t = 9)]
     steps: usize,
-    /// Where to write: F.png (a strip), F.npz, F.safetensors or a folder; may be repeated
+    /// Output: F.png (a strip), F.npz, F.safetensors or a folder; may be repeated
     #[arg(long, value_name = "F", required = true)]
     out: Vec<PathBuf>,
-    /// End with a step that removes noise
+    /// End with a step that removes the residual noise
     #[arg(long)]
     denoise: bool,
     #[command(flatten)]
     flow: flow::Args<Tolerances>,
 }
 
-/// What is at the ends.
+/// The ends.
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct Ends {
-    /// The image at an end, as `tweedie encode` takes it; given twice
+    /// The image at an end, in the formats of `tweedie encode`; given twice
     #[arg(long = "in", value_name = "F")]
     input: Vec<PathBuf>,
     /// The numbers of two images of the data
@@ -61,12 +61,12 @@ struct Ends {
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    ensure!(args.steps >= 2, "--steps {}: there are two ends at least", args.steps);
-    ensure!(args.steps <= MANY, "--steps {}: at most {MANY} images", args.steps);
-    // The parser drops what --data requires where another of its group is given.
-    ensure!(args.data.is_none() || !args.ends.indices.is_empty(), "--data goes with --indices; leave it out");
+    ensure!(args.steps >= 2, "--steps {}: it must be at least 2", args.steps);
+    ensure!(args.steps <= MANY, "--steps {}: it must be at most {MANY}", args.steps);
+    // The parser drops the requirement of --data where another option of the group is given.
+    ensure!(args.data.is_none() || !args.ends.indices.is_empty(), "--data needs --indices; leave it out");
     let pictures = args.ends.input.len();
-    ensure!(pictures == 0 || pictures == 2, "--in: name two images, not {pictures}");
+    ensure!(pictures == 0 || pictures == 2, "--in: there must be two images, not {pictures}");
     for out in &args.out {
         paths::check(out, &["png", "npz", "safetensors"])?;
     }
@@ -76,7 +76,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let taken = Images::bytes(args.steps as u32, shape(&flow.config, 1));
     ensure!(
         crate::memory::fits(taken),
-        "--steps {}: so many images take {}, more than this machine has memory for",
+        "--steps {}: the images take {}, more than this machine has memory for",
         args.steps,
         Bytes(taken)
     );
@@ -104,7 +104,7 @@ fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
     }
     for path in &args.ends.input {
         let Batch { shape, values } = pictures::images(path, data)?;
-        ensure!(shape.n() == 1, "--in {}: it holds {} images, an end is one", path.display(), shape.n());
+        ensure!(shape.n() == 1, "--in {}: it holds {} images, and an end is one", path.display(), shape.n());
         ends.values.extend(values);
     }
     if !args.ends.indices.is_empty() {
@@ -114,15 +114,15 @@ fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
     Ok(flow.encode(&ends)?.batch)
 }
 
-/// Points between two vectors, both included, on the arc that leads from one's direction to the other's: of Gaussian vectors
-/// every one is as long as they are.
+/// Points between two vectors, both included, on the arc between their directions: between Gaussian vectors all points have
+/// the length of the ends.
 fn great_circle(a: &[f32], b: &[f32], steps: usize) -> Vec<f32> {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
     let angle = cosine.clamp(-1.0, 1.0).acos();
     let point = |step: usize| {
         let share = step as f64 / (steps - 1) as f64;
-        // Where the directions are the same or opposite there is no such arc, but a line.
+        // Between equal or opposite directions there is no unique arc: a line.
         let (of_a, of_b) = match angle.sin() > 1e-6 {
             true => (((1.0 - share) * angle).sin() / angle.sin(), (share * angle).sin() / angle.sin()),
             false => (1.0 - share, share),

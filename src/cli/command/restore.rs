@@ -22,10 +22,10 @@ use std::path::PathBuf;
 
 /// Restore images from measurements y = A x + n: linear inverse problems.
 ///
-/// A problem is a small TOML file: `kind`, what belongs to it, and `noise_std`, the standard deviation of n for images in
-/// [0, 1], 0 if it is left out. Samples are drawn given the measurement, with any sampler; unless --predictor names one,
-/// ancestral sampling takes the place of a model's own reverse diffusion. What is written is in [0, 1] and, where a picture
-/// near what was drawn can be, no further from the measurement than the noise.
+/// A problem is a small TOML file: `kind`, its keys, and `noise_std`, the standard deviation of n for images in [0, 1] (0 by
+/// default). Samples are drawn given the measurement, with any sampler; without --predictor, ancestral sampling replaces a
+/// model's reverse diffusion. The output is the nearest image inside [0, 1] whose measurement matches the sample's; if the sample
+/// misses the given measurement by more than the noise, the target is first moved to the noise level.
 ///
 ///   kind = "super_resolution"   factor = 4: means of squares of 4x4 pixels
 ///   kind = "deblur"             sigma = 1.0, size = 5 (pixels); or kernel = [1, 2, 1] along rows and columns
@@ -33,7 +33,7 @@ use std::path::PathBuf;
 ///   kind = "random_projection"  rows = 16, seed = 0: orthonormal random directions
 ///   kind = "matrix"             file = "a.npy": [rows, h, w, c]
 ///
-/// Paths in it are from the folder that the program runs in.
+/// Paths in it are relative to the working directory.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -69,9 +69,9 @@ pub struct Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Method {
-    /// Noisy states are held against noisy measurements (Song 2021, appendix I.4); one evaluation of the network
+    /// Compare noisy states with noisy measurements (Song 2021, appendix I.4); one evaluation of the network
     Paper,
-    /// Pseudo-inverse guidance through the network's adjoint (Song 2023); closer, an evaluation and its adjoint
+    /// Pseudo-inverse guidance through the network's adjoint (Song 2023); closer, one evaluation and its adjoint
     Pigdm,
 }
 
@@ -115,7 +115,7 @@ fn problem(args: &Args) -> anyhow::Result<Problem> {
         paths::check(path, &["png", "npz"])?;
         ensure!(
             image || ends_in(path, "npz"),
-            "--measurement {}: these measurements are no image; choose a file that ends in .npz",
+            "--measurement {}: these measurements are not an image; choose a file that ends in .npz",
             path.display()
         );
     }

@@ -1,4 +1,4 @@
-//! What the commands that sample or follow the flow share: options, classes, the loop over batches.
+//! Shared by the commands that sample or follow the flow: options, classes, the loop over batches.
 
 pub mod classes;
 pub mod flags;
