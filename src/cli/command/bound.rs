@@ -1,20 +1,15 @@
 //! `tweedie bound`.
 
 use crate::choice::Choice;
-use crate::cli::arguments::choice;
 use crate::cli::io::data::{self, DATA};
-use crate::cli::io::model::{MODEL, open_score_model};
-use crate::cli::io::paths;
-use crate::cli::io::paths::ends_in;
-use crate::cli::report::{count, print};
-use crate::cli::{Common, batches, progress};
-use crate::config::SdeName;
-use crate::data::{Dataset, scale};
+use crate::cli::io::pictures;
+use crate::cli::{Common, MODEL, batches, choice, count, ends_in, open_score_model, paths, print, progress};
+use crate::config::{Range, SdeName};
+use crate::data::Dataset;
 use crate::eval::{Bound, Terms};
 use crate::nn::Scorer;
 use crate::random::{Key, Purpose};
 use crate::sde::{Chain, DdpmChain, PosteriorVariance, bits_per_dim};
-use crate::tensor::{Shape, Tensor};
 use crate::train::Weights;
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -77,7 +72,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let scorer = checkpoint.scorer(&common.open()?, args.weights)?;
     let chain = DdpmChain::new(Chain::new(&*config.process(), config.model.num_scales));
     let key = Key::new(args.seed.unwrap_or(config.seed), Purpose::Perturbation);
-    let bound = measure(&scorer, &chain, (&set, n), config.data.centered, key, args.batch)?;
+    let bound = measure(&scorer, &chain, (&set, n), config.data.range(), key, args.batch)?;
     let kinds = match args.variance {
         Some(kind) => vec![kind],
         None => PosteriorVariance::ALL.to_vec(),
@@ -125,7 +120,7 @@ fn measure(
     scorer: &Scorer,
     chain: &DdpmChain,
     (set, n): (&Dataset, usize),
-    centered: bool,
+    range: Range,
     key: Key,
     batch: usize,
 ) -> anyhow::Result<Bound> {
@@ -134,11 +129,10 @@ fn measure(
     let gpu = scorer.gpu();
     let batches = batches(n, batch);
     let bar = progress::steps(Some(batches.len() * chain.len()));
-    let mut bound = Bound::new(chain.clone(), scale(0.0, centered));
+    let mut bound = Bound::new(chain.clone(), range.low());
     for (first, count) in batches {
-        let levels = &set.pixels[first * set.image_len()..][..count * set.image_len()];
-        let values: Vec<f32> = levels.iter().map(|level| scale(f64::from(*level), centered) as f32).collect();
-        let x0 = Tensor::from_slice(gpu, Shape::new(count, set.size, set.size, set.channels), &values)?;
+        let numbers: Vec<usize> = (first..first + count).collect();
+        let x0 = pictures::members(set, &numbers, range)?.upload(gpu)?;
         bound.add(scorer, &times, &x0, key.from(first as u32), &mut || bar.inc(1))?;
     }
     bar.finish_and_clear();

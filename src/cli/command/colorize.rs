@@ -1,11 +1,8 @@
 //! `tweedie colorize`.
 
-use crate::cli::Common;
 use crate::cli::io::batch::Batch;
-use crate::cli::io::model::MODEL;
-use crate::cli::io::paths::ends_in;
-use crate::cli::report::count;
 use crate::cli::sampling::options::ConditionalArgs;
+use crate::cli::{Common, MODEL, count, ends_in};
 use crate::sample::Impute;
 use anyhow::ensure;
 use std::path::PathBuf;

@@ -1,11 +1,8 @@
 //! `tweedie convert`.
 
-use crate::cli::Common;
 use crate::cli::io::configuration;
-use crate::cli::io::model::open_model;
 use crate::cli::io::model::{EXPORTED, exported, is_import, local};
-use crate::cli::io::paths;
-use crate::cli::report::print;
+use crate::cli::{Common, open_model, paths, print};
 use crate::config::Config;
 use crate::interop::{read_diffusers, read_safetensors, read_score_sde, write_diffusers};
 use crate::nn::{Registry, ScoreModel, State};

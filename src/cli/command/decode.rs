@@ -1,20 +1,12 @@
 //! `tweedie decode`.
 
-use crate::choice::Choice;
-use crate::cli::Common;
-use crate::cli::arguments::one_of;
-use crate::cli::io::images::Images;
-use crate::cli::io::model::MODEL;
-use crate::cli::io::paths;
-use crate::cli::io::paths::ends_in;
 use crate::cli::io::pictures;
-use crate::cli::io::tensors::{self, Tensors};
-use crate::cli::report::{count, print};
+use crate::cli::io::tensors::Tensors;
 use crate::cli::sampling::flags::Decoding;
-use crate::cli::sampling::flow::{self, Flow, Followed};
+use crate::cli::sampling::flow::{self, Flow};
+use crate::cli::{Common, MODEL, choice_among, count, ends_in, paths, print};
 use crate::config::Method;
 use anyhow::ensure;
-use clap::builder::TypedValueParser;
 use std::path::PathBuf;
 
 /// Decode latent codes into images by the probability flow.
@@ -34,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "F", required = true)]
     out: Vec<PathBuf>,
     /// The sampler, one that adds no noise
-    #[arg(long, value_parser = deterministic(), default_value_t = Method::Ode)]
+    #[arg(long, value_parser = choice_among(|method: Method| method.capabilities().deterministic), default_value_t = Method::Ode)]
     sampler: Method,
     /// End with a step that removes the residual noise
     #[arg(long)]
@@ -60,44 +52,6 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let mut latents = pictures::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;
     latents.values.iter_mut().for_each(|v| *v *= args.temperature);
     let followed = flow.decode(&latents, args.denoise)?;
-    let written = write(&args.out, &followed, &flow, None)?;
-    report(common, &followed, written)
-}
-
-/// Parses a sampler that adds no noise.
-fn deterministic() -> impl TypedValueParser<Value = Method> {
-    let methods = Method::ALL.iter().filter(|method| method.capabilities().deterministic);
-    one_of(methods.map(|method| (method.name(), method.help())))
-        .try_map(|name| Method::named(&name).ok_or("it is not one of the names"))
-}
-
-/// Writes samples to all outputs; a grid has `columns` columns, or is about square.
-pub fn write(
-    paths: &[PathBuf],
-    Followed { batch, evaluations }: &Followed,
-    flow: &Flow,
-    columns: Option<usize>,
-) -> anyhow::Result<Vec<String>> {
-    let images = Images::new(batch.shape, batch.values.clone(), flow.config.data.range());
-    let images = images.in_columns(columns);
-    for path in paths {
-        match ends_in(path, "safetensors") {
-            true => {
-                let nfev = ("nfev", vec![1], vec![*evaluations as f32]);
-                tensors::write(path, &[tensors::images("x", batch), nfev])?;
-            }
-            false => images.write(path, 0)?,
-        }
-    }
-    Ok(paths.iter().map(|path| path.display().to_string()).collect())
-}
-
-/// Reports the outputs.
-pub fn report(common: &Common, followed: &Followed, written: Vec<String>) -> anyhow::Result<()> {
-    let (n, evaluations) = (followed.batch.shape.n(), followed.evaluations);
-    if common.json {
-        return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": written }));
-    }
-    let samples = count(n, "sample");
-    print(format!("{samples}, {evaluations:.1} score evaluations each: {}", written.join(", ")))
+    followed.write(&args.out, flow.config.data.range(), None)?;
+    followed.report(common, "sample", &args.out)
 }

@@ -1,13 +1,10 @@
 //! `tweedie encode`.
 
-use crate::cli::Common;
-use crate::cli::io::model::MODEL;
-use crate::cli::io::paths;
 use crate::cli::io::pictures;
 use crate::cli::io::tensors;
-use crate::cli::report::{count, print};
 use crate::cli::sampling::flags::Tolerances;
-use crate::cli::sampling::flow::{self, Flow, Followed};
+use crate::cli::sampling::flow::{self, Flow};
+use crate::cli::{Common, MODEL, count, paths, print};
 use crate::config::Method;
 use std::path::PathBuf;
 
@@ -35,12 +32,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     paths::apart(&[&args.model, &args.input], [&args.out])?;
     let flow = Flow::open(common, &args.model, Method::Ode, &args.flow)?;
     let data = pictures::images(&args.input, &flow.config.data)?;
-    let Followed { batch, evaluations } = flow.encode(&data)?;
-    let nfev = ("nfev", vec![1], vec![evaluations as f32]);
-    tensors::write(&args.out, &[tensors::images("z", &batch), nfev])?;
-    let (n, out) = (batch.shape.n(), args.out.display().to_string());
-    if common.json {
-        return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": [out] }));
-    }
-    print(format!("{}, {evaluations:.1} score evaluations each: {out}", count(n, "latent")))
+    let followed = flow.encode(&data)?;
+    tensors::write(&args.out, &[tensors::images("z", &followed.batch), followed.nfev()])?;
+    followed.report(common, "latent", std::slice::from_ref(&args.out))
 }

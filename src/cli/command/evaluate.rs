@@ -3,11 +3,9 @@
 mod classify;
 
 use crate::choice::Choice;
-use crate::cli::Common;
 use crate::cli::io::data::{self, DATA};
-use crate::cli::io::paths::ends_in;
 use crate::cli::io::pictures;
-use crate::cli::report::print;
+use crate::cli::{Common, ends_in, print};
 use crate::config::BuiltIn;
 use crate::data::{Dataset, Split};
 use crate::eval::{Moments, copies, frechet_distance};
@@ -96,11 +94,8 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     });
     if common.json {
         return print(serde_json::json!({
-            "samples": count(&samples),
-            "frechet_distance": distance,
-            "copies": copied.map(|(ours, _)| ours),
-            "copies_among_test": copied.map(|(_, theirs)| theirs),
-            "test": count(&reference),
+            "samples": count(&samples), "frechet_distance": distance, "copies": copied.map(|(ours, _)| ours),
+            "copies_among_test": copied.map(|(_, theirs)| theirs), "test": count(&reference),
         }));
     }
     print(format!(

@@ -1,10 +1,8 @@
 //! `tweedie inpaint`.
 
-use crate::cli::Common;
-use crate::cli::io::model::MODEL;
 use crate::cli::io::observed::{mask_file, read_mask};
-use crate::cli::report::count;
 use crate::cli::sampling::options::ConditionalArgs;
+use crate::cli::{Common, MODEL, count};
 use crate::sample::Impute;
 use crate::tensor::Tensor;
 use std::path::PathBuf;

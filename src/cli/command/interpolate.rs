@@ -1,17 +1,13 @@
 //! `tweedie interpolate`.
 
-use crate::cli::Common;
-use crate::cli::arguments::MANY;
-use crate::cli::command::decode;
 use crate::cli::io::batch::Batch;
 use crate::cli::io::data::{self, DATA};
 use crate::cli::io::images::Images;
-use crate::cli::io::model::MODEL;
-use crate::cli::io::paths;
 use crate::cli::io::pictures;
 use crate::cli::sampling::flags::Tolerances;
 use crate::cli::sampling::flow::{self, Flow};
 use crate::cli::sampling::options::shape;
+use crate::cli::{Common, MANY, MODEL, paths};
 use crate::config::Method;
 use crate::gpu::Bytes;
 use crate::sample::{self, Draw};
@@ -86,8 +82,8 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         values: great_circle(&latents.part(0, 1).values, &latents.part(1, 1).values, args.steps),
     };
     let followed = flow.decode(&between, args.denoise)?;
-    let written = decode::write(&args.out, &followed, &flow, Some(args.steps))?;
-    decode::report(common, &followed, written)
+    followed.write(&args.out, flow.config.data.range(), Some(args.steps))?;
+    followed.report(common, "sample", &args.out)
 }
 
 /// The latents of both ends.
@@ -109,7 +105,7 @@ fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
     }
     if !args.ends.indices.is_empty() {
         let set = data::of_model(args.data.as_deref(), &flow.config)?;
-        ends = pictures::members(&set, &args.ends.indices, data)?;
+        ends = pictures::members(&set, &args.ends.indices, data.range())?;
     }
     Ok(flow.encode(&ends)?.batch)
 }

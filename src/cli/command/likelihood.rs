@@ -1,16 +1,12 @@
 //! `tweedie likelihood`.
 
-use crate::cli::arguments::{MANY, choice};
 use crate::cli::io::batch::Batch;
 use crate::cli::io::data::{self, DATA};
-use crate::cli::io::model::MODEL;
-use crate::cli::io::paths;
 use crate::cli::io::pictures;
 use crate::cli::io::tensors::{self, Tensors};
-use crate::cli::report::{count, extend, print};
 use crate::cli::sampling::flags::Tolerances;
 use crate::cli::sampling::flow::{self, Flow};
-use crate::cli::{Common, batches};
+use crate::cli::{Common, MANY, MODEL, batches, choice, count, extend, paths, print};
 use crate::config::Method;
 use crate::data::dequantised;
 use crate::kernels::hutchinson::Probe;

@@ -1,10 +1,8 @@
 //! `tweedie noise-scales`.
 
-use crate::cli::Common;
 use crate::cli::io::configuration;
 use crate::cli::io::data;
-use crate::cli::io::paths::ends_in;
-use crate::cli::report::print;
+use crate::cli::{Common, ends_in, print};
 use crate::config::Range;
 use crate::data::{Dataset, Split};
 use crate::sde::{Ladder, OVERLAP, langevin_eps, langevin_variance};

@@ -1,15 +1,11 @@
 //! `tweedie restore`.
 
-use crate::cli::Common;
-use crate::cli::arguments::MANY;
 use crate::cli::io::images::Images;
 use crate::cli::io::measurement_io::{self, Residual, of_ones};
-use crate::cli::io::model::MODEL;
 use crate::cli::io::observed::{Observed, mask_file};
-use crate::cli::io::paths::{self, ends_in};
-use crate::cli::report::{count, note};
 use crate::cli::sampling::options::{ConditionalArgs, Model};
 use crate::cli::sampling::sampling_loop::Samples;
+use crate::cli::{Common, MANY, MODEL, count, ends_in, note, paths};
 use crate::config::{self, Measure, PredictorName, Problem};
 use crate::random::{Key, Purpose};
 use crate::sample::{
@@ -84,7 +80,9 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let operator = measurement_io::operator(&model.gpu, &problem.measure, model.shape(1))
         .with_context(|| args.problem.display().to_string())?;
     let y = measurements(args, &model, &*operator, problem.noise_std)?.each(args.given.n)?;
-    let restoring = Restoring::new(args, &model, &*operator, problem.noise_std)?;
+    let (sampler, particles) = (model.sampler()?, particles(args, &model)?);
+    let (operator, model, noise_std) = (&*operator, &model, problem.noise_std);
+    let restoring = Restoring { args, model, operator, sampler, particles, noise_std };
     let mut samples = model.draw(y.samples(), restoring.sampler.steps(), &|score, part, watch| {
         let given = y.upload(&model.gpu, part.first, part.n, measurement_io::UNIT)?;
         restoring.draw(score, &given, part.x, part.draw, watch)
@@ -94,8 +92,8 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         Images::unclamped(y.images()).write(path, model.args.first)?;
     }
     let batch = model.args.batch as usize;
-    let residual = measurement_io::residual(&model.gpu, &*operator, &samples.images, &y, batch)?;
-    report(common, args, &model, &samples, &residual, problem.noise_std)
+    let residual = measurement_io::residual(&model.gpu, operator, &samples.images, &y, batch)?;
+    report(common, args, model, &samples, &residual, noise_std)
 }
 
 /// The problem, after every check that needs no model.
@@ -139,42 +137,16 @@ fn measurements(
 
 /// A solver of the problem.
 struct Restoring<'a> {
+    args: &'a Args,
+    model: &'a Model<'a>,
     operator: &'a dyn Operator,
     sampler: Box<dyn Sampler>,
     particles: Option<Particles>,
-    /// The value of --particles.
-    requested: Option<usize>,
-    method: Method,
-    /// The standard deviation of the data.
-    sigma_data: f64,
-    /// An image x in [0, 1] is `scale` x + `offset` in the model's range.
-    scale: f64,
-    offset: f64,
-    /// The standard deviation of the measurement's noise in the model's range.
+    /// The standard deviation of the measurement's noise, for images in [0, 1].
     noise_std: f64,
 }
 
 impl Restoring<'_> {
-    fn new<'a>(
-        args: &Args,
-        model: &Model<'_>,
-        operator: &'a dyn Operator,
-        noise_std: f64,
-    ) -> anyhow::Result<Restoring<'a>> {
-        let (scale, offset) = (model.config.data.range().width(), model.config.data.range().low());
-        Ok(Restoring {
-            operator,
-            sampler: model.sampler()?,
-            particles: particles(args, model)?,
-            requested: args.particles,
-            method: args.method,
-            sigma_data: model.config.model.sigma_data,
-            scale,
-            offset,
-            noise_std: scale * noise_std,
-        })
-    }
-
     /// Restores the images of the measurements `given`, in units of images in [0, 1], from states `x` of the prior. The residual
     /// noise of a sample takes it out of the range of images: the result is projected onto it. Samples that have diverged are
     /// returned as they are, and refused later.
@@ -186,25 +158,21 @@ impl Restoring<'_> {
         draw: Draw,
         watch: &mut Watch<'_>,
     ) -> anyhow::Result<Sampled> {
+        // An image x in [0, 1] is width x + low in the model's range.
+        let range = self.model.config.data.range();
         let ones = of_ones(given.gpu(), self.operator, given.shape().n())?;
-        let y = (given * self.scale + &ones * self.offset).run()?;
+        let y = (given * range.width() + &ones * range.low()).run()?;
         let sampled = self.posterior(score, &y, x, draw, watch)?;
         if sampled.x.read()?.iter().any(|v| !v.is_finite()) {
             return Ok(sampled);
         }
-        let x = feasible(&self.measurement(y), &sampled.x, (self.offset as f32, 1.0))?;
+        let x = feasible(&self.measurement(y), &sampled.x, (range.low() as f32, 1.0))?;
         Ok(Sampled { x, ..sampled })
     }
 
-    fn guidance<'s>(&self, score: &'s dyn Differentiable) -> Guidance<'s> {
-        match self.method {
-            Method::Paper => Guidance::Measured(score),
-            Method::Pigdm => Guidance::PseudoInverse { score, sigma_data: self.sigma_data },
-        }
-    }
-
     fn measurement(&self, y: Tensor) -> Measurement<'_> {
-        Measurement { operator: self.operator, y, noise_std: self.noise_std }
+        let noise_std = self.model.config.data.range().width() * self.noise_std;
+        Measurement { operator: self.operator, y, noise_std }
     }
 
     /// Draws given measurements `y` in the model's range.
@@ -216,14 +184,19 @@ impl Restoring<'_> {
         draw: Draw,
         watch: &mut Watch<'_>,
     ) -> anyhow::Result<Sampled> {
-        let guided = |y: Tensor, draw| Guided::new(self.measurement(y), self.guidance(score), draw);
+        let sigma_data = self.model.config.model.sigma_data;
+        let guidance = || match self.args.method {
+            Method::Paper => Guidance::Measured(score),
+            Method::Pigdm => Guidance::PseudoInverse { score, sigma_data },
+        };
+        let guided = |y: Tensor, draw| Guided::new(self.measurement(y), guidance(), draw);
         let Some(particles) = &self.particles else {
             return Ok(self.sampler.run(&guided(y.clone(), draw)?, x, draw, watch)?);
         };
         let (each, own) = (particles.repeat(y)?, particles.of(draw, y.shape().n())?);
         let x = prior(score, x.shape().with_n(each.shape().n()), own)?;
         let sampled = particles.run(&guided(each, own)?, x, draw, watch);
-        match self.requested {
+        match self.args.particles {
             Some(count) => sampled.with_context(|| format!("--particles {count}")),
             None => Ok(sampled?),
         }

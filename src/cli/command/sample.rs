@@ -1,9 +1,7 @@
 //! `tweedie sample`.
 
-use crate::cli::Common;
-use crate::cli::io::model::MODEL;
-use crate::cli::report::count;
 use crate::cli::sampling::options::SamplingArgs;
+use crate::cli::{Common, MODEL, count};
 use std::path::PathBuf;
 
 /// Draw samples from a model.

@@ -1,13 +1,9 @@
 //! `tweedie score`.
 
-use crate::cli::Common;
-use crate::cli::arguments::{MANY, choice};
 use crate::cli::io::batch::Batch;
-use crate::cli::io::model::{MODEL, open_model, open_score_model};
-use crate::cli::io::paths;
 use crate::cli::io::pictures;
 use crate::cli::io::tensors::{self, Named, Tensors};
-use crate::cli::report::{count, print};
+use crate::cli::{Common, MANY, MODEL, choice, count, open_model, open_score_model, paths, print};
 use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::kernels::hutchinson::{Probe, Probes};

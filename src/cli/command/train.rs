@@ -1,12 +1,11 @@
 //! `tweedie train`.
 
-use crate::cli::Common;
 use crate::cli::io::configuration;
 use crate::cli::io::images::Images;
-use crate::cli::io::paths;
 use crate::cli::io::plot;
 use crate::cli::progress::style;
-use crate::cli::report::{chain, note, print};
+use crate::cli::report::chain;
+use crate::cli::{Common, note, paths, print};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
 use crate::sample::{Draw, prior, sampler};

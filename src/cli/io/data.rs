@@ -1,7 +1,7 @@
 //! Data sets by their names on the command line.
 
 use crate::choice::Choice;
-use crate::cli::report::count;
+use crate::cli::count;
 use crate::config::{BuiltIn, Config};
 use crate::data::{Dataset, Split};
 use anyhow::ensure;

@@ -4,7 +4,7 @@ use super::batch::Batch;
 use super::paths::ends_in;
 use super::pictures::{Pictures, picture};
 use crate::choice::Choice;
-use crate::cli::report::count;
+use crate::cli::count;
 use crate::config::{Data, Range};
 use crate::gpu::Gpu;
 use crate::sample::Side;

@@ -111,13 +111,13 @@ pub fn tensor(file: &Tensors, name: &str, path: &Path, data: &Data) -> anyhow::R
     Ok(batch)
 }
 
-/// Images of a data set by their numbers, in the model's range.
-pub fn members(set: &Dataset, numbers: &[usize], data: &Data) -> anyhow::Result<Batch> {
+/// Images of a data set by their numbers, in a model's range.
+pub fn members(set: &Dataset, numbers: &[usize], range: Range) -> anyhow::Result<Batch> {
     if let Some(number) = numbers.iter().find(|number| **number >= set.len()) {
         bail!("there is no image {number}; the numbers go from 0 to {}", set.len() - 1);
     }
     let levels = numbers.iter().flat_map(|number| set.image(*number));
-    let values = levels.map(|level| scale(f64::from(*level), data.centered) as f32).collect();
+    let values = levels.map(|level| scale(f64::from(*level), range.centered) as f32).collect();
     Ok(Batch { shape: Shape::new(numbers.len(), set.size, set.size, set.channels), values })
 }
 
@@ -178,9 +178,7 @@ fn built_in(which: &str) -> anyhow::Result<Batch> {
     let (first, last) = range.with_context(|| {
         format!("write data:{name}:I with I from 0 to {}, or I-J for several", set.len() - 1)
     })?;
-    let levels = (first..=last).flat_map(|number| set.image(number));
-    let values = levels.map(|level| scale(f64::from(*level), false) as f32).collect();
-    Ok(Batch { shape: Shape::new(last - first + 1, set.size, set.size, set.channels), values })
+    members(&set, &(first..=last).collect::<Vec<_>>(), Range { centered: false })
 }
 
 /// The pictures of a folder, by name.

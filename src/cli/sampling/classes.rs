@@ -1,6 +1,6 @@
 //! Requested classes: by classifier guidance, or by a class-conditional model.
 
-use crate::cli::io::model::open_model;
+use crate::cli::open_model;
 use crate::config::Config;
 use crate::gpu::Gpu;
 use crate::nn::{Classifier, Scorer};

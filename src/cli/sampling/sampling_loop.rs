@@ -3,8 +3,7 @@
 use super::options::{Model, shape};
 use crate::cli::io::animation::Animation;
 use crate::cli::io::images::Images;
-use crate::cli::{Common, batches};
-use crate::cli::{progress, report};
+use crate::cli::{Common, batches, progress, report};
 use crate::gpu::Bytes;
 use crate::sample::{self, Differentiable, Draw, Progress, Sampled, Watch};
 use crate::tensor::Tensor;
