@@ -1,8 +1,7 @@
 //! `tweedie bound`.
 
 use crate::choice::Choice;
-use crate::cli::io::data::{self, DATA};
-use crate::cli::io::pictures;
+use crate::cli::io::{DATA, data, pictures};
 use crate::cli::{Common, MODEL, batches, choice, count, ends_in, open_score_model, paths, print, progress};
 use crate::config::{Range, SdeName};
 use crate::data::Dataset;

@@ -1,7 +1,6 @@
 //! `tweedie convert`.
 
-use crate::cli::io::configuration;
-use crate::cli::io::model::{EXPORTED, exported, is_import, local};
+use crate::cli::io::{EXPORTED, configuration, exported, is_import, local};
 use crate::cli::{Common, open_model, paths, print};
 use crate::config::Config;
 use crate::interop::{read_diffusers, read_safetensors, read_score_sde, write_diffusers};

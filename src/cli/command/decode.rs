@@ -1,10 +1,8 @@
 //! `tweedie decode`.
 
-use crate::cli::io::pictures;
-use crate::cli::io::tensors::Tensors;
-use crate::cli::sampling::flags::Decoding;
-use crate::cli::sampling::flow::{self, Flow};
-use crate::cli::{Common, MODEL, choice_among, count, ends_in, paths, print};
+use crate::cli::io::{Tensors, pictures};
+use crate::cli::sampling::{Decoding, Flow, flow};
+use crate::cli::{Common, MODEL, choice_among, paths};
 use crate::config::Method;
 use anyhow::ensure;
 use std::path::PathBuf;

@@ -1,10 +1,8 @@
 //! `tweedie encode`.
 
-use crate::cli::io::pictures;
-use crate::cli::io::tensors;
-use crate::cli::sampling::flags::Tolerances;
-use crate::cli::sampling::flow::{self, Flow};
-use crate::cli::{Common, MODEL, count, paths, print};
+use crate::cli::io::{pictures, tensors};
+use crate::cli::sampling::{Flow, Tolerances, flow};
+use crate::cli::{Common, MODEL, paths};
 use crate::config::Method;
 use std::path::PathBuf;
 

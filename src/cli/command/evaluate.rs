@@ -3,8 +3,7 @@
 mod classify;
 
 use crate::choice::Choice;
-use crate::cli::io::data::{self, DATA};
-use crate::cli::io::pictures;
+use crate::cli::io::{DATA, data, pictures};
 use crate::cli::{Common, ends_in, print};
 use crate::config::BuiltIn;
 use crate::data::{Dataset, Split};

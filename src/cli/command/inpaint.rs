@@ -1,7 +1,7 @@
 //! `tweedie inpaint`.
 
-use crate::cli::io::observed::{mask_file, read_mask};
-use crate::cli::sampling::options::ConditionalArgs;
+use crate::cli::io::{mask_file, read_mask};
+use crate::cli::sampling::ConditionalArgs;
 use crate::cli::{Common, MODEL, count};
 use crate::sample::Impute;
 use crate::tensor::Tensor;

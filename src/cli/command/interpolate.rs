@@ -1,16 +1,11 @@
 //! `tweedie interpolate`.
 
-use crate::cli::io::batch::Batch;
-use crate::cli::io::data::{self, DATA};
-use crate::cli::io::images::Images;
-use crate::cli::io::pictures;
-use crate::cli::sampling::flags::Tolerances;
-use crate::cli::sampling::flow::{self, Flow};
-use crate::cli::sampling::options::shape;
+use crate::cli::io::{Batch, DATA, Images, data, pictures};
+use crate::cli::sampling::{Flow, Tolerances, flow, shape};
 use crate::cli::{Common, MANY, MODEL, paths};
 use crate::config::Method;
 use crate::gpu::Bytes;
-use crate::sample::{self, Draw};
+use crate::sample::{self, Draw, great_circle};
 use anyhow::ensure;
 use std::path::{Path, PathBuf};
 
@@ -108,39 +103,4 @@ fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
         ends = pictures::members(&set, &args.ends.indices, data.range())?;
     }
     Ok(flow.encode(&ends)?.batch)
-}
-
-/// Points between two vectors, both included, on the arc between their directions: between Gaussian vectors all points have
-/// the length of the ends.
-fn great_circle(a: &[f32], b: &[f32], steps: usize) -> Vec<f32> {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
-    let angle = cosine.clamp(-1.0, 1.0).acos();
-    let point = |step: usize| {
-        let share = step as f64 / (steps - 1) as f64;
-        // Between equal or opposite directions there is no unique arc: a line.
-        let (of_a, of_b) = match angle.sin() > 1e-6 {
-            true => (((1.0 - share) * angle).sin() / angle.sin(), (share * angle).sin() / angle.sin()),
-            false => (1.0 - share, share),
-        };
-        a.iter().zip(b).map(move |(a, b)| (of_a * f64::from(*a) + of_b * f64::from(*b)) as f32)
-    };
-    (0..steps).flat_map(point).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn points_on_a_great_circle_are_equally_long_and_equally_far_apart() {
-        let points = great_circle(&[2.0, 0.0, 0.0], &[0.0, 2.0, 0.0], 4);
-        let points: Vec<&[f32]> = points.chunks(3).collect();
-        assert_eq!(points[0], [2.0, 0.0, 0.0]);
-        for pair in points.windows(2) {
-            let cosine = pair[0].iter().zip(pair[1]).map(|(a, b)| a * b).sum::<f32>() / 4.0;
-            assert!((cosine.acos() - std::f32::consts::FRAC_PI_6).abs() < 1e-3);
-        }
-        assert_eq!(great_circle(&[1.0, 1.0], &[2.0, 2.0], 3), [1.0, 1.0, 1.5, 1.5, 2.0, 2.0]);
-    }
 }

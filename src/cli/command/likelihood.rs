@@ -1,11 +1,7 @@
 //! `tweedie likelihood`.
 
-use crate::cli::io::batch::Batch;
-use crate::cli::io::data::{self, DATA};
-use crate::cli::io::pictures;
-use crate::cli::io::tensors::{self, Tensors};
-use crate::cli::sampling::flags::Tolerances;
-use crate::cli::sampling::flow::{self, Flow};
+use crate::cli::io::{Batch, DATA, Tensors, data, pictures, tensors};
+use crate::cli::sampling::{Flow, Tolerances, flow};
 use crate::cli::{Common, MANY, MODEL, batches, choice, count, extend, paths, print};
 use crate::config::Method;
 use crate::data::dequantised;

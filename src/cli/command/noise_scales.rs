@@ -1,7 +1,6 @@
 //! `tweedie noise-scales`.
 
-use crate::cli::io::configuration;
-use crate::cli::io::data;
+use crate::cli::io::{configuration, data};
 use crate::cli::{Common, ends_in, print};
 use crate::config::Range;
 use crate::data::{Dataset, Split};

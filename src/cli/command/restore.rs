@@ -1,10 +1,9 @@
 //! `tweedie restore`.
 
-use crate::cli::io::images::Images;
-use crate::cli::io::measurement_io::{self, Residual, of_ones};
-use crate::cli::io::observed::{Observed, mask_file};
-use crate::cli::sampling::options::{ConditionalArgs, Model};
-use crate::cli::sampling::sampling_loop::Samples;
+use crate::cli::io::{
+    Images, Observed, mask_file, measurement_io, measurement_io::Residual, measurement_io::of_ones,
+};
+use crate::cli::sampling::{ConditionalArgs, Model, Samples};
 use crate::cli::{Common, MANY, MODEL, count, ends_in, note, paths};
 use crate::config::{self, Measure, PredictorName, Problem};
 use crate::random::{Key, Purpose};
@@ -89,7 +88,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     })?;
     samples.images = samples.images.in_columns(y.columns());
     if let Some(path) = &args.measurement {
-        Images::unclamped(y.images()).write(path, model.args.first)?;
+        Images::unclamped(y.batch.clone()).write(path, model.args.first)?;
     }
     let batch = model.args.batch as usize;
     let residual = measurement_io::residual(&model.gpu, operator, &samples.images, &y, batch)?;

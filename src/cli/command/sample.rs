@@ -1,6 +1,6 @@
 //! `tweedie sample`.
 
-use crate::cli::sampling::options::SamplingArgs;
+use crate::cli::sampling::SamplingArgs;
 use crate::cli::{Common, MODEL, count};
 use std::path::PathBuf;
 

@@ -1,8 +1,6 @@
 //! `tweedie score`.
 
-use crate::cli::io::batch::Batch;
-use crate::cli::io::pictures;
-use crate::cli::io::tensors::{self, Named, Tensors};
+use crate::cli::io::{Batch, Named, Tensors, pictures, tensors};
 use crate::cli::{Common, MANY, MODEL, choice, count, open_model, open_score_model, paths, print};
 use crate::config::Data;
 use crate::gpu::Gpu;

@@ -1,8 +1,6 @@
 //! `tweedie train`.
 
-use crate::cli::io::configuration;
-use crate::cli::io::images::Images;
-use crate::cli::io::plot;
+use crate::cli::io::{Images, configuration, plot};
 use crate::cli::progress::style;
 use crate::cli::report::chain;
 use crate::cli::{Common, note, paths, print};
@@ -60,7 +58,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let mut watcher = Watcher::new(common.json, &gpu, &run);
     let options = RunOptions { resume: args.resume, steps: args.steps };
     let result = run.train(&gpu, &config, options, &mut |event| watcher.see(event));
-    watcher.finish();
+    watcher.bar.finish();
     result.map_err(with_flags)?;
     watcher.say(format!("trained: {}", args.out.display()));
     Ok(())
@@ -201,10 +199,6 @@ impl<'a> Watcher<'a> {
         if !self.json {
             note(line);
         }
-    }
-
-    fn finish(&self) {
-        self.bar.finish();
     }
 }
 

@@ -1,7 +1,6 @@
 //! Pictures of the reverse process: an animation, and a strip.
 
-use super::images::{self, Images};
-use super::paths::{self, ends_in};
+use super::{Images, images, paths, paths::ends_in};
 use crate::config::Range;
 use crate::kernels::concat;
 use crate::sample::{self, Progress, Result, Score};

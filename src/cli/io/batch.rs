@@ -4,6 +4,7 @@ use crate::gpu::Gpu;
 use crate::tensor::{Shape, Tensor};
 
 /// Images on the host, `[n, h, w, c]` in the model's range.
+#[derive(Clone)]
 pub struct Batch {
     pub shape: Shape,
     pub values: Vec<f32>,

@@ -1,7 +1,6 @@
 //! Pictures and arrays in files.
 
-use super::batch::Batch;
-use super::paths::{ends_in, written};
+use super::{Batch, paths::ends_in, paths::written};
 use crate::config::Range;
 use crate::tensor::Shape;
 use anyhow::Context;

@@ -1,9 +1,6 @@
 //! The measurements of `tweedie restore`.
 
-use super::batch::Batch;
-use super::images::Images;
-use super::observed::{Observed, read_mask};
-use super::pictures::floats;
+use super::{Batch, Images, Observed, pictures::floats, read_mask};
 use crate::cli::batches;
 use crate::config::{Data, Measure, Range};
 use crate::gpu::Gpu;
@@ -56,7 +53,7 @@ const MOST: f32 = 1e9;
 pub fn read(name: &str, operator: &dyn Operator, data: &Data) -> anyhow::Result<Observed> {
     let expected = operator.output();
     let y = Observed::read(name, expected.c(), data)?;
-    let is = y.shape.with_n(1);
+    let is = y.batch.shape.with_n(1);
     let shown = |Shape([_, h, w, c]): Shape| format!("{h}x{w}x{c}");
     let hint = if is == operator.input() { "; images need --simulate" } else { "" };
     ensure!(
@@ -66,7 +63,7 @@ pub fn read(name: &str, operator: &dyn Operator, data: &Data) -> anyhow::Result<
         shown(expected)
     );
     ensure!(
-        y.images().values.iter().all(|v| v.abs() <= MOST),
+        y.batch.values.iter().all(|v| v.abs() <= MOST),
         "{name} holds numbers beyond {MOST:e}; measurements must be of images in [0, 1]"
     );
     Ok(y)
@@ -81,13 +78,13 @@ pub fn simulate(
     batch: usize,
 ) -> anyhow::Result<Observed> {
     let mut values = Vec::new();
-    for (first, n) in batches(images.shape.n(), batch) {
+    for (first, n) in batches(images.batch.shape.n(), batch) {
         let (first, n) = (first as u32, n as u32);
         let image = operator.apply(&images.upload(gpu, first, n, UNIT)?)?;
         let noisy = (&image + Form::normal(key.from(first)) * noise_std).run()?;
         values.extend(operator.measured(noisy)?.read()?);
     }
-    Ok(Observed::new(Batch { shape: operator.output().with_n(images.shape.n()), values }))
+    Ok(Observed::new(Batch { shape: operator.output().with_n(images.batch.shape.n()), values }))
 }
 
 /// The measurements of `n` images of ones.

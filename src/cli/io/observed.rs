@@ -1,8 +1,6 @@
 //! Observed images, from each of which one or several samples are drawn, and masks.
 
-use super::batch::Batch;
-use super::paths::ends_in;
-use super::pictures::{Pictures, picture};
+use super::{Batch, paths::ends_in, pictures::Pictures, pictures::picture};
 use crate::choice::Choice;
 use crate::cli::count;
 use crate::config::{Data, Range};
@@ -14,17 +12,16 @@ use std::path::Path;
 
 /// Images with values in [0, 1], and the number of samples drawn for each.
 pub struct Observed {
-    values: Vec<f32>,
-    /// The extents, `[images, h, w, c]`.
-    pub shape: Shape,
+    /// The images, once each.
+    pub batch: Batch,
     /// Samples of each image, one after the other.
     each: u32,
 }
 
 impl Observed {
     /// One sample of each image.
-    pub fn new(Batch { shape, values }: Batch) -> Observed {
-        Observed { values, shape, each: 1 }
+    pub fn new(batch: Batch) -> Observed {
+        Observed { batch, each: 1 }
     }
 
     /// Reads images of any size (see [`Pictures::read`]); three equal channels count as one where `channels` is 1.
@@ -38,7 +35,7 @@ impl Observed {
     pub fn read_like(name: &str, data: &Data) -> anyhow::Result<Observed> {
         let input = Observed::new(Pictures::read(name)?.fit(name, data)?.unit(data.range()));
         ensure!(
-            input.values.iter().all(|v| (0.0..=1.0).contains(v)),
+            input.batch.values.iter().all(|v| (0.0..=1.0).contains(v)),
             "{name}: some values are not in [0, 1]"
         );
         Ok(input)
@@ -46,7 +43,7 @@ impl Observed {
 
     /// Sets the number of samples for each image, 1 by default.
     pub fn each(self, n: Option<u32>) -> anyhow::Result<Observed> {
-        let (each, images) = (n.unwrap_or(1), self.shape.n());
+        let (each, images) = (n.unwrap_or(1), self.batch.shape.n());
         let fits = u32::try_from(images).ok().and_then(|images| images.checked_mul(each)).is_some();
         ensure!(fits, "-n {each}: too many samples for {}", count(images, "image"));
         Ok(Observed { each, ..self })
@@ -54,31 +51,26 @@ impl Observed {
 
     /// The number of samples in all.
     pub fn samples(&self) -> u32 {
-        self.shape.n() as u32 * self.each
+        self.batch.shape.n() as u32 * self.each
     }
 
     /// The columns of a grid of the samples: a row for each image, if there are several images and samples.
     pub fn columns(&self) -> Option<usize> {
-        (self.shape.n() > 1 && self.each > 1).then_some(self.each as usize)
+        (self.batch.shape.n() > 1 && self.each > 1).then_some(self.each as usize)
     }
 
     /// The values of a sample's image.
     pub fn of(&self, sample: usize) -> &[f32] {
-        let len = self.shape.with_n(1).len();
-        let image = sample / self.each as usize % self.shape.n();
-        &self.values[image * len..][..len]
+        let len = self.batch.shape.with_n(1).len();
+        let image = sample / self.each as usize % self.batch.shape.n();
+        &self.batch.values[image * len..][..len]
     }
 
     /// The images of samples number `first …`, in the model's range on the device.
     pub fn upload(&self, gpu: &Gpu, first: u32, n: u32, range: Range) -> anyhow::Result<Tensor> {
         let samples = (first..first + n).flat_map(|sample| self.of(sample as usize));
         let values: Vec<f32> = samples.map(|v| range.from_unit(*v)).collect();
-        Ok(Tensor::from_slice(gpu, self.shape.with_n(n as usize), &values)?)
-    }
-
-    /// The images, once each.
-    pub fn images(&self) -> Batch {
-        Batch { shape: self.shape, values: self.values.clone() }
+        Ok(Tensor::from_slice(gpu, self.batch.shape.with_n(n as usize), &values)?)
     }
 }
 

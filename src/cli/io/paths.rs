@@ -14,7 +14,8 @@ pub fn ends_in(path: &Path, ending: &str) -> bool {
 pub fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
     let shown = path.display();
     let folder = path.is_dir() || path.to_string_lossy().ends_with(std::path::MAIN_SEPARATOR);
-    match ending(path).as_deref() {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    match ending.as_deref() {
         Some(ending) if files.contains(&ending) && path.is_dir() => {
             bail!("{shown} is a folder; choose a file in it")
         }
@@ -80,11 +81,6 @@ pub fn writable(path: &Path) -> anyhow::Result<()> {
 
 fn unwritable(path: &Path) -> String {
     format!("{} cannot be written; free some space there, or choose another path", path.display())
-}
-
-/// The ending of a file's name, in lower case.
-fn ending(path: &Path) -> Option<String> {
-    path.extension().map(|ending| ending.to_string_lossy().to_lowercase())
 }
 
 /// Checks an output path of tensors.

@@ -1,8 +1,6 @@
 //! Images from pictures, arrays, tensors and data sets.
 
-use super::batch::Batch;
-use super::paths::ends_in;
-use super::tensors::Tensors;
+use super::{Batch, Tensors, paths::ends_in};
 use crate::choice::Choice;
 use crate::config::{BuiltIn, Data, Range};
 use crate::data::{Dataset, Split, scale};

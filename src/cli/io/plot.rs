@@ -1,7 +1,6 @@
 //! A plot of the loss, from `metrics.csv`.
 
-use super::images::png;
-use super::paths::written;
+use super::{images::png, paths::written};
 use anyhow::Context;
 use image::RgbImage;
 use plotters::prelude::*;

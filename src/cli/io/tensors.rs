@@ -1,7 +1,6 @@
 //! Tensors in safetensors files, in the layout of other programs: images are `[n, c, h, w]`.
 
-use super::batch::Batch;
-use super::paths::written;
+use super::{Batch, paths::written};
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};

@@ -74,10 +74,9 @@ impl ClassArgs {
 impl Classes {
     /// The classes, for machines.
     pub fn report(&self) -> serde_json::Value {
-        if self.classes.is_empty() {
-            serde_json::Value::Null
-        } else {
-            serde_json::json!({ "classes": self.classes })
+        match self.classes.is_empty() {
+            true => serde_json::Value::Null,
+            false => serde_json::json!({ "classes": self.classes }),
         }
     }
 

@@ -1,10 +1,7 @@
 //! The commands that follow the probability flow.
 
-use super::classes::{ClassArgs, Classes};
-use super::flags::{SamplingFlags, Selection};
-use crate::cli::io::batch::Batch;
-use crate::cli::io::images::Images;
-use crate::cli::io::tensors::{self, Named};
+use super::{ClassArgs, Classes, SamplingFlags, Selection};
+use crate::cli::io::{Batch, Images, Named, tensors};
 use crate::cli::{Common, batches, choice, count, ends_in, open_score_model, print, progress};
 use crate::config::{Config, Method, Range};
 use crate::gpu::Gpu;

@@ -5,3 +5,9 @@ pub mod flags;
 pub mod flow;
 pub mod options;
 pub mod sampling_loop;
+
+pub use classes::{ClassArgs, Classes};
+pub use flags::{All, Decoding, SamplingFlags, Selection, Tolerances};
+pub use flow::Flow;
+pub use options::{ConditionalArgs, Model, SamplingArgs, shape};
+pub use sampling_loop::Samples;
