@@ -207,7 +207,7 @@ fn known_pixels_combine_with_classes_and_the_flow_with_one_class() {
         };
         assert_ne!(decoded("5"), decoded("2"), "{model}: the class changes nothing");
         let message = refuse(&mut run("decode", model, &[&z, how, &["2,5"]].concat(), "none.npz"));
-        assert!(message.contains("a flow is that of one class; name one"), "{message}");
+        assert!(message.contains("--class: the flow needs one class"), "{message}");
         let mut likelihood = tweedie();
         likelihood.arg("likelihood").arg(models().at(model)).args(["-n", "2"]).args(how).arg("5").args(loose);
         succeed(&mut likelihood);

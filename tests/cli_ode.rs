@@ -114,9 +114,9 @@ fn decoding_takes_the_requested_steps_or_the_samplers_default() {
         assert_eq!(json(&succeed(&mut decode(args)))["nfev"].as_f64(), Some(evaluations), "{args:?}");
     }
     for (args, expected) in [
-        (&["--steps", "4"][..], "--steps: the sampler ode has no use for it; leave it out"),
-        (&["--sampler", "heun", "--rtol", "1e-3"], "--rtol: the sampler heun has no use for it"),
-        (&["--sampler", "pc"], "--sampler: decoding follows the flow, without noise; take ode"),
+        (&["--steps", "4"][..], "--steps: the sampler ode does not use this option"),
+        (&["--sampler", "heun", "--rtol", "1e-3"], "--rtol: the sampler heun does not use this option"),
+        (&["--sampler", "pc"], "--sampler pc: it must be euler, heun, ddim, dpmpp_2m, dpmpp_3m, ode"),
         (&["--sampler", "heun", "--steps", "-1"], "--steps"),
         (&["--sampler", "heun", "--steps", "1000000000"], "--steps 1000000000: it must be at most"),
     ] {

@@ -323,7 +323,7 @@ fn objectives_that_contradict_the_rest_are_refused_in_one_sentence() {
             "training.fd_eps = 0.0: it must be a number above 0",
         ),
         ("vp", "training.objective=ddpm model.num_scales=20", "set it to more than 20"),
-        ("vp", "training.objective=gan", "unknown variant `gan`"),
+        ("vp", "training.objective=gan", "training.objective = gan: it must be dsm, smld, "),
         ("vp", "training.objective=edm training.p_std=-1", "training.p_std = -1.0"),
     ] {
         let message = refusal(sde, set);

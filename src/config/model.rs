@@ -166,6 +166,8 @@ pub enum ModelName {
     Ncsnv2Size256,
     /// The noise-conditional wide residual network, a classifier.
     WideResNet,
+    /// A network that the program gives, see [`Architecture`](crate::nn::Architecture).
+    Given,
 }
 
 impl ModelName {
@@ -179,11 +181,12 @@ impl ModelName {
         }
     }
 
-    /// The kind of normalisation that it has.
-    fn normalization(self) -> &'static str {
+    /// The kind of normalisation that it has; unknown of a network that the program gives.
+    fn normalization(self) -> Option<&'static str> {
         match self {
-            ModelName::Ncsnpp | ModelName::Ddpm | ModelName::WideResNet => "GroupNorm",
-            _ => "InstanceNorm++",
+            ModelName::Ncsnpp | ModelName::Ddpm | ModelName::WideResNet => Some("GroupNorm"),
+            ModelName::Given => None,
+            _ => Some("InstanceNorm++"),
         }
     }
 
@@ -330,16 +333,17 @@ impl Model {
     /// How the network is told the time: only `ncsnpp` has a choice.
     pub fn embedding(&self) -> EmbeddingType {
         match self.name {
-            ModelName::Ncsnpp | ModelName::WideResNet => self.embedding_type,
+            ModelName::Ncsnpp | ModelName::WideResNet | ModelName::Given => self.embedding_type,
             _ => EmbeddingType::Positional,
         }
     }
 
     fn check_network(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
         count("model.nf", self.nf as u64, MAX_CHANNELS)?;
-        let expected = self.name.normalization();
-        if let Some(other) = self.normalization.as_ref().filter(|name| *name != expected) {
-            return Err(refuse("model.normalization", other, format!("this network has {expected}")));
+        if let (Some(named), Some(own)) = (&self.normalization, self.name.normalization())
+            && named != own
+        {
+            return Err(refuse("model.normalization", named, format!("this network has {own}")));
         }
         if (self.name == ModelName::WideResNet) != (training.objective == ObjectiveName::Classifier) {
             let why = "only classifier trains model.name = wideresnet, and it trains nothing else";
@@ -355,6 +359,8 @@ impl Model {
             return Err(refuse("model.embedding_type", "fourier", why));
         }
         match self.name {
+            // Its own constructor checks it.
+            ModelName::Given => Ok(()),
             ModelName::Ncsnpp | ModelName::Ddpm => self.check_unet(data),
             ModelName::WideResNet => self.check_classifier(data),
             _ => self.check_refinenet(training, data),

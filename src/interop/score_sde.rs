@@ -211,6 +211,6 @@ mod tests {
             reference_config(&printed(key), &[]).unwrap();
         }
         let message = reference_config(&printed("interpolations"), &[]).unwrap_err().to_string();
-        assert!(message.starts_with("model: unknown field `interpolations`"), "{message}");
+        assert!(message.starts_with("model.interpolations: unknown key"), "{message}");
     }
 }
