@@ -27,7 +27,7 @@ const FREE: &[(&str, &[&str])] = &[
     ("choice", &[]),
     ("sde", &["choice"]),
     ("config", &["sde", "choice"]),
-    ("data", &["config", "random", "memory"]),
+    ("data", &["config", "choice", "random", "memory"]),
 ];
 
 /// Whether the rules let `from` use `to`.
@@ -123,19 +123,16 @@ fn target<'a>(path: &[String], by_path: &BTreeMap<&[String], &'a Module>, hops: 
     }
 }
 
-/// The wing of a file: the folder or file directly in its room, if the room has folders.
-fn wing(module: &Module) -> Option<&[String]> {
-    module.path.get(..2)
-}
-
 #[test]
 fn the_wings_of_a_room_do_not_use_each_other_in_a_circle() {
     let modules = modules();
     let by_path: BTreeMap<&[String], &Module> = modules.iter().map(|m| (&m.path[..], m)).collect();
-    let divided: BTreeSet<&str> =
-        modules.iter().filter(|module| module.path.len() > 2).map(|module| &module.path[0][..]).collect();
+    // The wings are the folders directly in a room.
+    let wings: BTreeSet<&[String]> =
+        modules.iter().filter(|module| module.path.len() > 2).map(|module| &module.path[..2]).collect();
+    let wing = |module: &Module| wings.iter().find(|wing| module.path.starts_with(wing)).copied();
     let mut uses: BTreeMap<&[String], BTreeSet<&[String]>> = BTreeMap::new();
-    for module in modules.iter().filter(|module| divided.contains(&module.path[0][..])) {
+    for module in &modules {
         let Some(own) = wing(module) else { continue };
         let targets = module.uses.iter().filter_map(|path| target(path, &by_path, 8));
         let inside = targets.filter(|other| other.path[0] == module.path[0]);

@@ -391,7 +391,7 @@ fn an_invalid_configuration_is_refused_before_anything_is_written() {
         ("model.colour=4", "model.colour: unknown key, expected one of name"),
         ("model.dropuot=0", "model.dropuot: unknown key; did you mean dropout?"),
         ("model.attn_resolution=[4]", "did you mean attn_resolutions?"),
-        // Like another key, but of another meaning.
+        // Similar to another key, but with another meaning.
         ("sampling.sigma_max=1", "sampling.sigma_max: unknown key, expected one of"),
         ("data.num_classes=10", "data.num_classes: unknown key, expected one of"),
         ("model.beta_1=0.9", "model.beta_1: unknown key, expected one of"),
@@ -657,7 +657,7 @@ fn usage_errors_are_one_line() {
         (&["bench", "kernels", "--only"], "--only <TEXT> needs a value"),
         (&["noise-scales", "--images", "-1"], "--images -1: it must be a whole number from 0"),
         (&["noise-scales", "--steps-each", "99999999999"], "--steps-each 99999999999: "),
-        // An option is not the value of the one before it.
+        // An option is not taken as the value of the option before it.
         (&["sample", "runs/digits", "-n", "--out", "s.png"], "-n <N> needs a value"),
         (&["sample", "runs/digits", "--snr", "--out", "s.png"], "--snr <X> needs a value"),
         (
