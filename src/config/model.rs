@@ -201,8 +201,6 @@ impl ModelName {
 
 /// `wideresnet`: groups of blocks, each with twice the channels of the one before at half its size.
 pub(crate) const GROUPS: usize = 3;
-/// The largest number of taps of a filter: the resampling kernel's.
-pub(crate) const MAX_TAPS: usize = 12;
 /// Labels are bytes.
 const MAX_CLASSES: usize = 256;
 

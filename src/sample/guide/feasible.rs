@@ -86,7 +86,9 @@ impl Descent<'_> {
             let next = (&ahead + &self.operator.adjoint(&off)? * self.step).run()?;
             let next = clamp(&next, self.range.0, self.range.1)?;
             let momentum = i as f64 / (i as f64 + 3.0);
-            ahead = (&next + (&next - &x) * momentum).run()?;
+            // A difference of its own, so that an image at rest stays where it is, bit for bit.
+            let change = (&next - &x).run()?;
+            ahead = (&next + &change * momentum).run()?;
             x = next;
         }
         Ok(x)

@@ -6,7 +6,7 @@ use crate::gpu::Gpu;
 use crate::kernels::combine::Form;
 use crate::kernels::{concat, inner_product};
 use crate::random::{Key, Purpose};
-use crate::sample::error::{Result, refuse};
+use crate::sample::error::{Result, SampleError, refuse};
 use crate::sample::{Draw, Evaluation, Guided, Progress, Sampled, Score, Times, Twist, Watch};
 use crate::sde::{Chain, Process, Transition};
 use crate::tensor::{Shape, Tensor};
@@ -32,8 +32,9 @@ impl Particles {
             return Err(refuse("0 particles; a sample needs at least 1"));
         }
         let particles = Particles { sampler, count };
-        particles.transition(&Chain::new(process, particles.sampler.steps), 1.0)?;
-        Ok(particles)
+        let first = particles.transition(&Chain::new(process, particles.sampler.steps), 1.0)?;
+        // A step without noise leaves no density to compare.
+        if first.noise > 0.0 { Ok(particles) } else { Err(no_gaussian()) }
     }
 
     /// The particles of `n` samples by their numbers: those of sample k have the numbers k `count` and on.
@@ -60,13 +61,10 @@ impl Particles {
         Ok(concat::gather(x, x, &picks)?)
     }
 
-    /// The predictor's transition, if it is a Gaussian: a step without noise leaves no density to compare.
+    /// The predictor's transition.
     fn transition(&self, chain: &Chain<'_>, t: f64) -> Result<Transition> {
         let transition = self.sampler.predictor.as_ref().and_then(|predictor| predictor.transition(chain, t));
-        transition.filter(|transition| transition.noise > 0.0).ok_or_else(|| {
-            let remedy = "take euler_maruyama, reverse_diffusion or ancestral_sampling, or 1 particle";
-            refuse(format!("particles need a predictor that adds noise in one step; {remedy}"))
-        })
+        transition.ok_or_else(no_gaussian)
     }
 
     /// Runs from the states at time 1 of all particles, `[n count, h, w, c]`, to the n samples of `draw`, one particle each. The
@@ -189,6 +187,11 @@ impl Score for Watched<'_> {
     fn at(&self, x: &Tensor, t: &Times) -> Result<Evaluation> {
         Ok(self.twist(x, t)?.evaluation())
     }
+}
+
+fn no_gaussian() -> SampleError {
+    let remedy = "take euler_maruyama, reverse_diffusion or ancestral_sampling, or 1 particle";
+    refuse(format!("particles need a predictor that adds noise in one step; {remedy}"))
 }
 
 fn add(weights: &mut [f64], terms: &[f64], factor: f64) {
