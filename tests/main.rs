@@ -29,3 +29,4 @@ mod refinenets;
 mod score_command;
 mod score_sde;
 mod solvers_pc;
+mod training;

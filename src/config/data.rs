@@ -8,8 +8,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// `digits` or `digits_color`, which are built in; `idx`, from files; `given`, by the program that trains; any other name
-    /// stands for a data set that has to be converted to files first.
+    /// `digits` or `digits_color`, which are built in; `idx`, from files; `given`, by the program that
+    /// trains; any other name stands for a data set that has to be converted to files first.
     pub dataset: String,
     /// Height and width.
     pub image_size: usize,
