@@ -1,8 +1,10 @@
 //! `model`: the network and the process's parameters.
 
 use super::{ConfigError, Data, MAX_CHANNELS, ObjectiveName, Training, count, refuse, within};
-use crate::kernels::upfirdn2d::MAX_TAPS;
 use serde::{Deserialize, Serialize};
+
+/// The largest number of taps of `model.fir_kernel`. `nn` asserts that the kernel takes as many.
+pub(crate) const MAX_TAPS: usize = 12;
 
 /// `model`: the network and the process's parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -458,7 +460,7 @@ impl Model {
             return Err(refuse(
                 "model.fir_kernel",
                 &self.fir_kernel,
-                "it needs 2 to 12 numbers whose sum is not 0",
+                format!("it needs 2 to {MAX_TAPS} numbers whose sum is not 0"),
             ));
         }
         Ok(())

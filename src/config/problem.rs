@@ -1,6 +1,6 @@
 //! Linear inverse problems y = A x + n for `tweedie restore`, from a TOML file of their own.
 
-use super::{ConfigError, MAX_CHANNELS, MAX_STEPS, count, did_you_mean, in_line, nearest, refuse, within};
+use super::{ConfigError, MAX_CHANNELS, MAX_STEPS, count, read, refuse, within};
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -52,46 +52,24 @@ pub enum Measure {
     },
 }
 
-const KINDS: &str = "super_resolution, deblur, mask, random_projection or matrix, in quotes";
-
 impl Problem {
     /// A problem from TOML, checked.
     ///
     /// # Errors
-    /// If the text cannot be read, if a key is unknown, or if a value cannot be.
+    /// If the text is not TOML, or a key is unknown, missing or has a wrong value.
     pub fn from_toml(text: &str) -> Result<Problem, ConfigError> {
-        let mut table: toml::Table = text.parse().map_err(|e| in_line(text, &e))?;
-        let noise_std = match table.remove("noise_std") {
-            None => 0.0,
-            Some(toml::Value::Float(v)) => v,
-            Some(toml::Value::Integer(v)) => v as f64,
-            Some(other) => {
-                let said = other.as_str().map_or_else(|| other.to_string(), str::to_string);
-                return Err(refuse("noise_std", said, "it must be a number from 0 up"));
-            }
-        };
+        Self::from_table(read::parse(text)?).map_err(|error| error.located(text))
+    }
+
+    fn from_table(mut table: toml::Table) -> Result<Problem, ConfigError> {
+        let noise_std = table.remove("noise_std").map_or(Ok(0.0), |value| read::read("noise_std", value))?;
         within("noise_std", noise_std, 0.0..1e3, "a number from 0 to below 1000: images are in [0, 1]")?;
-        let kind = match table.remove("kind") {
-            Some(toml::Value::String(kind)) => kind,
-            Some(other) => return Err(refuse("kind", other.to_string(), format!("it must be {KINDS}"))),
-            None => return Err(ConfigError::Text(format!("kind is missing: {KINDS}"))),
-        };
-        if let Some((key, own)) =
-            table.keys().find_map(|key| Some((key, nearest(key, ["kind", "noise_std"])?)))
-        {
-            return Err(ConfigError::Text(did_you_mean(key, own)));
-        }
-        // With the rest under its kind the parser knows which key it refuses.
-        let table = toml::Table::from_iter([(kind, toml::Value::Table(table))]);
-        let measure: Measure = table.try_into().map_err(|e: toml::de::Error| match in_line("", &e) {
-            ConfigError::Text(text) if text.starts_with("unknown variant") => {
-                ConfigError::Text(format!("kind: {text}"))
-            }
-            ConfigError::Text(text) if text.contains(", expected ") && text.starts_with("unknown field") => {
-                ConfigError::Text(format!("{text}, beside `kind` and `noise_std`"))
-            }
-            other => other,
-        })?;
+        let kind = table.remove("kind").ok_or(ConfigError::MissingKey { key: "kind".into() })?;
+        let kind: String = read::read("kind", kind)?;
+        // The keys of a kind are read as those of an enum's variant.
+        let table = toml::Table::from_iter([(kind.clone(), table.into())]);
+        let measure: Measure =
+            read::read("", table.into()).map_err(|error| error.of_variant(&kind, "kind", &["noise_std"]))?;
         measure.check()?;
         Ok(Problem { measure, noise_std })
     }
@@ -121,8 +99,8 @@ impl Measure {
                 (0..*size).map(|i| (-0.5 * ((i as f64 - middle) / sigma).powi(2)).exp()).collect()
             }
             Measure::Deblur { .. } => {
-                return Err(ConfigError::Text(
-                    "a deblur problem takes either sigma and size, or a kernel".into(),
+                return Err(ConfigError::Combination(
+                    "a deblur problem takes either sigma and size, or a kernel",
                 ));
             }
             _ => vec![1.0],
@@ -177,16 +155,31 @@ mod tests {
                 "kind = \"super_resolution\"\nfactor = 4\nnoise_std = 1e30",
                 "it must be a number from 0 to below 1000",
             ),
-            ("kind = \"super_resolution\"\nfactr = 4", "factr"),
-            ("kind = \"super_resolution\"\nfactor = \"much\"", "factor: invalid type"),
-            ("kind = \"random_projection\"\nrows = 4\nseed = -1", "seed: invalid value"),
-            ("kind = \"matrix\"", "missing field `file`"),
-            ("kind = \"sharpen\"", "kind: unknown variant `sharpen`"),
+            ("kind = \"super_resolution\"\nfactr = 4", "line 2: factr: unknown key; did you mean factor?"),
+            (
+                "kind = \"super_resolution\"\nfactor = \"much\"",
+                "line 2: factor = much: it must be a whole number from 0 to",
+            ),
+            (
+                "kind = \"random_projection\"\nrows = 4\nseed = -1",
+                "line 3: seed = -1: it must be a whole number from 0 to",
+            ),
+            ("kind = \"matrix\"", "file is missing"),
+            (
+                "kind = \"sharpen\"",
+                "kind = sharpen: it must be super_resolution, deblur, mask, random_projection, matrix",
+            ),
             ("factor = 4", "kind is missing"),
-            ("kind = 4", "kind = 4: it must be super_resolution, deblur,"),
-            ("kind = \"mask\"\nmask = \"left\"\nnoise_sdt = 1", "`noise_sdt`; did you mean `noise_std`?"),
-            ("kind = \"mask\"\nmask = \"left\"\nnoise = 1", "`noise`, expected `mask`, beside `kind` and"),
-            ("kind = \"super_resolution\"\nfactor = 99999999999999999999", "line 2: invalid type: integer"),
+            ("kind = 4", "kind = 4: it must be a text in quotes"),
+            (
+                "kind = \"mask\"\nmask = \"left\"\nnoise_sdt = 1",
+                "line 3: noise_sdt: unknown key; did you mean noise_std?",
+            ),
+            (
+                "kind = \"mask\"\nmask = \"left\"\nnoise = 1",
+                "noise: unknown key, expected one of mask, kind, noise_std",
+            ),
+            ("kind = \"super_resolution\"\nfactor = 99999999999999999999", "line 2: "),
             ("kind = \"deblur\"\nsigma = 1\nsize = 99999999999", "size = 99999999999: it must be at most"),
             (
                 "kind = \"deblur\"\nsigma = 1\nsize = 9223372036854775807",

@@ -8,7 +8,8 @@ mod source;
 pub use loader::{Batch, Loader};
 pub use source::{FloatDataset, Pixels, Source, check_labels};
 
-use crate::config::Data;
+use crate::choice::Choice;
+use crate::config::{BuiltIn, Data};
 use crate::random::{Key, Purpose};
 use rand::Rng;
 use std::borrow::Cow;
@@ -75,10 +76,9 @@ impl Dataset {
     /// If it is unknown or given by a program, if its files cannot be read, or if its images are not of the
     /// configured size.
     pub fn load(config: &Data, split: Split) -> Result<Dataset, DataError> {
-        let set = match config.dataset.as_str() {
-            "digits" => Dataset::digits(split)?,
-            "digits_color" => Dataset::digits_color(split)?,
-            "idx" => {
+        let set = match (BuiltIn::named(&config.dataset), config.dataset.as_str()) {
+            (Some(name), _) => Dataset::built_in(name, split)?,
+            (None, "idx") => {
                 let (images, labels, key) = match split {
                     Split::Train => (&config.images, &config.labels, "data.images"),
                     Split::Test => (&config.test_images, &config.test_labels, "data.test_images"),
@@ -88,12 +88,12 @@ impl Dataset {
                 })?;
                 Dataset::from_idx(images, labels.as_deref())?
             }
-            Data::GIVEN => {
+            (None, Data::GIVEN) => {
                 let what = "data.dataset = given: the program that trained this model gave its images (Run::train_on); \
                             resume it from there, or name a data set";
                 return Err(DataError::Mismatch(what.into()));
             }
-            other => {
+            (None, other) => {
                 return Err(DataError::Mismatch(format!(
                     "data.dataset = {other} is not built in (digits and digits_color are); convert it to IDX files and \
                      set data.dataset = idx and data.images = PATH"
@@ -102,6 +102,17 @@ impl Dataset {
         };
         source::check_shape(&set, &config.dataset, config)?;
         Ok(set)
+    }
+
+    /// A data set that the program contains.
+    ///
+    /// # Errors
+    /// None, unless the program's file is damaged.
+    pub fn built_in(name: BuiltIn, split: Split) -> Result<Dataset, DataError> {
+        match name {
+            BuiltIn::Digits => Dataset::digits(split),
+            BuiltIn::DigitsColor => Dataset::digits_color(split),
+        }
     }
 
     /// The handwritten digits that are built in: 1,437 to train on, 360 to test on, 8 × 8 grey. UCI "Optical

@@ -1,7 +1,8 @@
 //! `tweedie bench`.
 
 use crate::bench::{Case, Ceilings, Work, cases, ceilings, digits, measure};
-use crate::cli::{Common, print};
+use crate::cli::Common;
+use crate::cli::report::print;
 use crate::gpu::{Bytes, Gpu};
 use std::time::Instant;
 

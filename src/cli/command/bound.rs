@@ -1,9 +1,13 @@
 //! `tweedie bound`.
 
 use crate::choice::Choice;
-use crate::cli::io::data;
-use crate::cli::io::images as output;
-use crate::cli::{Common, MODEL, batches, choice, count, ends_in, open_score_model, print};
+use crate::cli::arguments::choice;
+use crate::cli::io::data::{self, DATA};
+use crate::cli::io::model::{MODEL, open_score_model};
+use crate::cli::io::paths;
+use crate::cli::io::paths::ends_in;
+use crate::cli::report::{count, print};
+use crate::cli::{Common, batches, progress};
 use crate::config::SdeName;
 use crate::data::{Dataset, scale};
 use crate::eval::{Bound, Terms};
@@ -26,7 +30,7 @@ pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
     /// The data: `digits`, `digits_color`, or an IDX file [default: the model's test images]
-    #[arg(long, value_name = "digits|digits_color|FILE")]
+    #[arg(long, value_name = DATA)]
     data: Option<String>,
     /// How many images, from the first on [default: 64]
     #[arg(short, value_name = "N")]
@@ -52,8 +56,8 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(args.batch > 0, "--batch 0: at least one image has to be looked at at once");
     if let Some(path) = &args.terms {
         ensure!(ends_in(path, "csv"), "--terms {}: the terms are written as .csv", path.display());
-        output::check_file(path)?;
-        output::apart(&[&args.model], [path])?;
+        paths::check_file(path)?;
+        paths::apart(&[&args.model], [path])?;
     }
     let checkpoint = open_score_model(&args.model)?;
     let config = checkpoint.config();
@@ -81,7 +85,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let columns: Vec<Column> =
         kinds.into_iter().map(|kind| Column::new(&bound, kind, set.image_len())).collect();
     if let Some(path) = &args.terms {
-        output::written(path, table(&columns, &bound, chain.len()).as_bytes())?;
+        paths::written(path, table(&columns, &bound, chain.len()).as_bytes())?;
     }
     if common.json {
         let column = |c: &Column| {
@@ -129,7 +133,7 @@ fn measure(
     let times: Vec<f64> = (0..chain.len()).map(time).collect();
     let gpu = scorer.gpu();
     let batches = batches(n, batch);
-    let bar = crate::cli::sampling::options::progress(Some((batches.len() * chain.len()) as u64));
+    let bar = progress::steps(Some(batches.len() * chain.len()));
     let mut bound = Bound::new(chain.clone(), scale(0.0, centered));
     for (first, count) in batches {
         let levels = &set.pixels[first * set.image_len()..][..count * set.image_len()];

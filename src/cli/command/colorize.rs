@@ -1,76 +1,63 @@
 //! `tweedie colorize`.
 
-use crate::cli::io::given::Input;
-use crate::cli::io::tensors::Batch;
-use crate::cli::sampling::classes::ClassArgs;
-use crate::cli::sampling::options::{Drawing, Drawn};
-use crate::cli::{Common, MODEL, count, ends_in};
+use crate::cli::Common;
+use crate::cli::io::batch::Batch;
+use crate::cli::io::model::MODEL;
+use crate::cli::io::paths::ends_in;
+use crate::cli::report::count;
+use crate::cli::sampling::options::ConditionalArgs;
 use crate::sample::Impute;
 use anyhow::ensure;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Colour grey images, by a model of images in colour.
 ///
 /// Colours are drawn given the grey of every pixel, the mean of its three channels, which is kept: in an orthonormal basis
 /// of the colours whose first vector is grey, the grey is known and the rest is not (Song 2021, appendix I.3).
 #[derive(clap::Args)]
+#[command(mut_arg("input", |arg| arg.help(
+    "The grey images: F.png, a folder of them, F.npz, F.safetensors, or data:digits_color:I, or I-J for several; of colour \
+     images, their grey is used")))]
 #[command(after_help = "Examples:\n  \
     tweedie colorize runs/color --in data:digits_color:0-5 -n 9 --show-grey --out coloured.png\n  \
     tweedie colorize runs/cifar --in grey.png -n 16 --out coloured.png")]
 pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
-    /// The grey images: F.png, a folder of them, F.npz, F.safetensors, or data:digits_color:I, or I-J for several; of colour
-    /// images their own grey is taken
-    #[arg(long = "in", value_name = "IMAGE")]
-    input: String,
-    /// Begin each row of a picture with the grey image that it colours
+    #[command(flatten)]
+    given: ConditionalArgs,
+    /// Start each row of a grid with the grey image that it colours
     #[arg(long)]
     show_grey: bool,
-    /// How many colourings of each image [default: 1]
-    #[arg(short, value_name = "N")]
-    n: Option<u32>,
-    #[command(flatten)]
-    classes: ClassArgs,
-    #[command(flatten)]
-    drawing: Drawing,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    let drawing = &args.drawing;
-    drawing.check(args.n.unwrap_or(1), &[&args.model, Path::new(&args.input)])?;
+    args.given.check(&[&args.model])?;
     ensure!(
-        !args.show_grey || drawing.out.iter().any(|path| ends_in(path, "png")),
-        "--show-grey: no picture is written; leave it out, or add --out F.png"
+        !args.show_grey || args.given.sampling.out.iter().any(|path| ends_in(path, "png")),
+        "--show-grey: no grid is written; leave it out, or add --out F.png"
     );
-    let gpu = common.open()?;
-    let model = drawing.open(&args.model, &gpu)?;
+    let model = args.given.sampling.open(common, &args.model, true)?;
     let channels = model.config.data.num_channels;
     ensure!(
         channels == 3,
-        "{} makes images of {channels} channel(s); colours need a model of 3",
+        "{} makes images of {channels} channel(s); colorize needs a model of 3",
         args.model.display()
     );
-    let asked = args.classes.open(&gpu, &args.model, &model.config)?;
-    let sampler = model.constrained(drawing)?;
-    let input = Input::read_like(&args.input, &model.config.data)?.each(args.n)?;
-    let n = input.samples();
-    let drawn = asked.each(&model.scorer, |score| {
-        drawing.draw(&model, score, n, sampler.steps(), &mut |batch, x, watch| {
-            let images = input.upload(&gpu, batch.first, batch.n, model.config.data.centered)?;
-            let constraint = Impute::grey(&images)?;
-            Ok(sampler.run_under(Some(&constraint), score, x, batch.draw, watch)?)
-        })
+    let sampler = model.constrained()?;
+    let observed = args.given.observed(&model)?;
+    let mut samples = model.draw(observed.samples(), sampler.steps(), &|score, part, watch| {
+        let images = observed.upload(&model.gpu, part.first, part.n, model.config.data.range())?;
+        let constraint = Impute::grey(&images)?;
+        Ok(sampler.run_under(Some(&constraint), score, part.x, part.draw, watch)?)
     })?;
-    let mut drawn = Drawn::join(drawn);
-    // Colours outside [0, 1] were cut off, and their grey with them.
-    drawn.images.keep_grey(|sample| input.of(sample));
-    drawn.images = match args.show_grey {
-        true => drawn.images.rows_beside(grey(input.images()), args.n.unwrap_or(1) as usize),
-        false => drawn.images.in_columns(input.columns()),
+    // Clipping colours to [0, 1] has changed their grey.
+    samples.images.keep_grey(|sample| observed.of(sample));
+    samples.images = match args.show_grey {
+        true => samples.images.rows_beside(grey(observed.images()), args.given.n.unwrap_or(1) as usize),
+        false => samples.images.in_columns(observed.columns()),
     };
-    drawing.save(&drawn)?;
-    drawing.report(common.json, &drawn, &count(drawn.n, "colouring"), asked.report())
+    model.finish(common, &samples, &count(samples.n, "colouring"), serde_json::Value::Null)
 }
 
 /// The mean of each pixel's channels, in all of them.

@@ -1,10 +1,13 @@
 //! `tweedie convert`.
 
-use crate::cli::io::images as output;
+use crate::cli::Common;
+use crate::cli::io::configuration;
+use crate::cli::io::model::open_model;
 use crate::cli::io::model::{EXPORTED, exported, is_import, local};
-use crate::cli::{Common, ends_in, open_model, print};
+use crate::cli::io::paths;
+use crate::cli::report::print;
 use crate::config::Config;
-use crate::interop::{read_diffusers, read_safetensors, read_score_sde, reference_config, write_diffusers};
+use crate::interop::{read_diffusers, read_safetensors, read_score_sde, write_diffusers};
 use crate::nn::{Registry, ScoreModel, State};
 use crate::train::{Checkpoint, Run};
 use anyhow::{Context, bail, ensure};
@@ -103,11 +106,7 @@ fn with_config(
 ) -> anyhow::Result<(Config, Registry, State)> {
     let path =
         args.config.as_ref().context("--config is missing: name the model's configuration, JSON or TOML")?;
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let config = match ends_in(path, "json") {
-        true => reference_config(&text, &args.set).with_context(|| path.display().to_string())?,
-        false => Config::from_toml(&text, &args.set).with_context(|| path.display().to_string())?,
-    };
+    let config = configuration::read(path, &args.set)?;
     let registry = ScoreModel::build(&config)?.registry;
     let state = read(&registry)?;
     Ok((config, registry, state))
@@ -126,7 +125,7 @@ fn export_safetensors(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     std::fs::create_dir_all(&args.folder)
         .with_context(|| format!("{} cannot be made", args.folder.display()))?;
     Checkpoint::write_state(&state, &registry, checkpoint.config(), &path)?;
-    output::written(&config, checkpoint.config().to_toml().as_bytes())?;
+    paths::written(&config, checkpoint.config().to_toml().as_bytes())?;
     Ok((path, checkpoint.step()))
 }
 

@@ -1,12 +1,20 @@
 //! `tweedie decode`.
 
-use crate::cli::io::images as output;
-use crate::cli::io::pictures as input;
+use crate::choice::Choice;
+use crate::cli::Common;
+use crate::cli::arguments::one_of;
+use crate::cli::io::images::Images;
+use crate::cli::io::model::MODEL;
+use crate::cli::io::paths;
+use crate::cli::io::paths::ends_in;
+use crate::cli::io::pictures;
 use crate::cli::io::tensors::{self, Tensors};
+use crate::cli::report::{count, print};
+use crate::cli::sampling::flags::Decoding;
 use crate::cli::sampling::flow::{self, Flow, Followed};
-use crate::cli::{Common, MODEL, choice, count, ends_in, print};
 use crate::config::Method;
 use anyhow::ensure;
+use clap::builder::TypedValueParser;
 use std::path::PathBuf;
 
 /// Take latent codes back to images by the probability flow.
@@ -26,11 +34,8 @@ pub struct Args {
     #[arg(long, value_name = "F", required = true)]
     out: Vec<PathBuf>,
     /// The sampler, one that adds no noise
-    #[arg(long, value_parser = choice::<Method>(), default_value_t = Method::Ode)]
+    #[arg(long, value_parser = deterministic(), default_value_t = Method::Ode)]
     sampler: Method,
-    /// Steps of a sampler with a grid [default: sampling.steps if it is the model's own sampler, or as many as it needs]
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
     /// End with a step that removes noise
     #[arg(long)]
     denoise: bool,
@@ -38,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "T", default_value_t = 1.0)]
     temperature: f32,
     #[command(flatten)]
-    flow: flow::Args,
+    flow: flow::Args<Decoding>,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
@@ -47,22 +52,23 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         "--temperature {}: it must be a number from 0 to 1000",
         args.temperature
     );
-    use Method::{Ddim, Dpmpp2m, Dpmpp3m, Euler, Heun, Ode};
-    ensure!(
-        matches!(args.sampler, Ode | Euler | Heun | Ddim | Dpmpp2m | Dpmpp3m),
-        "--sampler: decoding follows the flow, without noise; take ode, euler, heun, ddim, dpmpp_2m or dpmpp_3m"
-    );
     for out in &args.out {
-        output::check(out, &["png", "npz", "safetensors"])?;
+        paths::check(out, &["png", "npz", "safetensors"])?;
     }
-    output::apart(&[&args.model, &args.input], &args.out)?;
-    args.flow.refuse_idle(args.sampler, args.steps)?;
-    let flow = Flow::open(common, &args.model, &args.flow)?;
-    let mut latents = input::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;
+    paths::apart(&[&args.model, &args.input], &args.out)?;
+    let flow = Flow::open(common, &args.model, args.sampler, &args.flow)?;
+    let mut latents = pictures::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;
     latents.values.iter_mut().for_each(|v| *v *= args.temperature);
-    let followed = flow.decode(&latents, (args.sampler, args.steps), args.denoise)?;
+    let followed = flow.decode(&latents, args.denoise)?;
     let written = write(&args.out, &followed, &flow, None)?;
     report(common, &followed, written)
+}
+
+/// Parses a sampler that adds no noise.
+fn deterministic() -> impl TypedValueParser<Value = Method> {
+    let methods = Method::ALL.iter().filter(|method| method.capabilities().deterministic);
+    one_of(methods.map(|method| (method.name(), method.help())))
+        .try_map(|name| Method::named(&name).ok_or("it is not one of the names"))
 }
 
 /// Writes samples wherever they are asked for; a picture has so many columns, or is about a square.
@@ -72,7 +78,7 @@ pub fn write(
     flow: &Flow,
     columns: Option<usize>,
 ) -> anyhow::Result<Vec<String>> {
-    let images = output::Images::new(batch.shape, batch.values.clone(), flow.config.data.centered);
+    let images = Images::new(batch.shape, batch.values.clone(), flow.config.data.range());
     let images = images.in_columns(columns);
     for path in paths {
         match ends_in(path, "safetensors") {

@@ -1,6 +1,7 @@
 //! `tweedie devices`.
 
-use crate::cli::{Common, print};
+use crate::cli::Common;
+use crate::cli::report::print;
 use crate::gpu::{Bytes, adapters, choose_among};
 
 /// List the adapters, best first, and say which one would be used.

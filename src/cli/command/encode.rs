@@ -1,10 +1,14 @@
 //! `tweedie encode`.
 
-use crate::cli::io::images as output;
-use crate::cli::io::pictures as input;
+use crate::cli::Common;
+use crate::cli::io::model::MODEL;
+use crate::cli::io::paths;
+use crate::cli::io::pictures;
 use crate::cli::io::tensors;
+use crate::cli::report::{count, print};
+use crate::cli::sampling::flags::Tolerances;
 use crate::cli::sampling::flow::{self, Flow, Followed};
-use crate::cli::{Common, MODEL, count, print};
+use crate::config::Method;
 use std::path::PathBuf;
 
 /// Take images to their latent codes by the probability flow.
@@ -23,14 +27,14 @@ pub struct Args {
     #[arg(long, value_name = "Z.safetensors")]
     out: PathBuf,
     #[command(flatten)]
-    flow: flow::Args,
+    flow: flow::Args<Tolerances>,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    output::check_tensors(&args.out)?;
-    output::apart(&[&args.model, &args.input], [&args.out])?;
-    let flow = Flow::open(common, &args.model, &args.flow)?;
-    let data = input::images(&args.input, &flow.config.data)?;
+    paths::check_tensors(&args.out)?;
+    paths::apart(&[&args.model, &args.input], [&args.out])?;
+    let flow = Flow::open(common, &args.model, Method::Ode, &args.flow)?;
+    let data = pictures::images(&args.input, &flow.config.data)?;
     let Followed { batch, evaluations } = flow.encode(&data)?;
     let nfev = ("nfev", vec![1], vec![evaluations as f32]);
     tensors::write(&args.out, &[tensors::images("z", &batch), nfev])?;

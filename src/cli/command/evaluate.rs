@@ -2,9 +2,13 @@
 
 mod classify;
 
-use crate::cli::io::data;
-use crate::cli::io::pictures as input;
-use crate::cli::{Common, ends_in, print};
+use crate::choice::Choice;
+use crate::cli::Common;
+use crate::cli::io::data::{self, DATA};
+use crate::cli::io::paths::ends_in;
+use crate::cli::io::pictures;
+use crate::cli::report::print;
+use crate::config::BuiltIn;
 use crate::data::{Dataset, Split};
 use crate::eval::{Moments, copies, frechet_distance};
 use anyhow::{Context, ensure};
@@ -25,7 +29,7 @@ pub struct Args {
     #[arg(value_name = "SAMPLES|MODEL")]
     samples: PathBuf,
     /// The data: `digits`, `digits_color`, or an IDX file of test images [default: digits; a classifier's own test images]
-    #[arg(long, value_name = "digits|digits_color|FILE")]
+    #[arg(long, value_name = DATA)]
     data: Option<String>,
     /// The IDX file of training images that copies are looked for in, where --data is a file
     #[arg(long, value_name = "FILE")]
@@ -45,7 +49,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         }
         return classify::accuracy(common, &args.samples, args.data.as_deref());
     }
-    let (shape, samples) = input::read_npz(&args.samples)?;
+    let (shape, samples) = pictures::read_npz(&args.samples)?;
     ensure!(
         samples.iter().all(|v| (0.0..=1.0).contains(v)),
         "{}: some values are not in [0, 1]; bring samples in that range",
@@ -59,7 +63,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let name = args.data.as_deref().unwrap_or("digits");
     let test = data::named(name, Split::Test)?;
     let train = match name {
-        "digits" | "digits_color" => {
+        _ if BuiltIn::named(name).is_some() => {
             ensure!(
                 args.train.is_none(),
                 "--train: the training images of {name} are built in; leave it out"

@@ -1,12 +1,13 @@
 //! `tweedie inpaint`.
 
-use crate::cli::io::given::{Input, mask_file, read_mask};
-use crate::cli::sampling::classes::ClassArgs;
-use crate::cli::sampling::options::{Drawing, Drawn, shape};
-use crate::cli::{Common, MODEL, count};
+use crate::cli::Common;
+use crate::cli::io::model::MODEL;
+use crate::cli::io::observed::{mask_file, read_mask};
+use crate::cli::report::count;
+use crate::cli::sampling::options::ConditionalArgs;
 use crate::sample::Impute;
 use crate::tensor::Tensor;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Complete images of which a part is known.
 ///
@@ -20,47 +21,29 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
-    /// The images: F.png, a folder of them, F.npz, F.safetensors, or data:digits:I for test digit I, I-J for several
-    #[arg(long = "in", value_name = "IMAGE")]
-    input: String,
-    /// What is known: a side, or a PNG that is white there and black elsewhere
+    /// The observed part: a side, or a PNG that is white there and black elsewhere
     #[arg(long, value_name = "F.png|left|right|top|bottom|center|border")]
     mask: String,
-    /// How many completions of each image [default: 1]
-    #[arg(short, value_name = "N")]
-    n: Option<u32>,
     #[command(flatten)]
-    classes: ClassArgs,
-    #[command(flatten)]
-    drawing: Drawing,
+    given: ConditionalArgs,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    let drawing = &args.drawing;
-    let mut read = vec![args.model.as_path(), Path::new(&args.input)];
+    let mut read = vec![args.model.as_path()];
     read.extend(mask_file(&args.mask));
-    drawing.check(args.n.unwrap_or(1), &read)?;
-    let gpu = common.open()?;
-    let model = drawing.open(&args.model, &gpu)?;
-    let asked = args.classes.open(&gpu, &args.model, &model.config)?;
-    let data = &model.config.data;
-    let sampler = model.constrained(drawing)?;
-    let input = Input::read_like(&args.input, data)?.each(args.n)?;
-    let n = input.samples();
-    let one = shape(&model.config, 1);
-    let mask = read_mask(&args.mask, one)?;
-    let on_device = Tensor::from_slice(&gpu, one, &mask)?;
-    let drawn = asked.each(&model.scorer, |score| {
-        drawing.draw(&model, score, n, sampler.steps(), &mut |batch, x, watch| {
-            let known = input.upload(&gpu, batch.first, batch.n, data.centered)?;
-            let constraint = Impute::pixels(known, on_device.clone());
-            Ok(sampler.run_under(Some(&constraint), score, x, batch.draw, watch)?)
-        })
+    args.given.check(&read)?;
+    let model = args.given.sampling.open(common, &args.model, true)?;
+    let observed = args.given.observed(&model)?;
+    let mask = read_mask(&args.mask, model.shape(1))?;
+    let on_device = Tensor::from_slice(&model.gpu, model.shape(1), &mask)?;
+    let sampler = model.constrained()?;
+    let mut samples = model.draw(observed.samples(), sampler.steps(), &|score, part, watch| {
+        let known = observed.upload(&model.gpu, part.first, part.n, model.config.data.range())?;
+        let constraint = Impute::pixels(known, on_device.clone());
+        Ok(sampler.run_under(Some(&constraint), score, part.x, part.draw, watch)?)
     })?;
-    let mut drawn = Drawn::join(drawn);
-    // The model's range may round what is known; the images say what it is.
-    drawn.images.keep(|sample| input.of(sample), &mask);
-    drawn.images = drawn.images.in_columns(input.columns());
-    drawing.save(&drawn)?;
-    drawing.report(common.json, &drawn, &count(drawn.n, "completion"), asked.report())
+    // The model's range may round the observed pixels: they are copied from the images.
+    samples.images.keep(|sample| observed.of(sample), &mask);
+    samples.images = samples.images.in_columns(observed.columns());
+    model.finish(common, &samples, &count(samples.n, "completion"), serde_json::Value::Null)
 }

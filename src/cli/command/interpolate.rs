@@ -1,17 +1,20 @@
 //! `tweedie interpolate`.
 
+use crate::cli::Common;
+use crate::cli::arguments::MANY;
 use crate::cli::command::decode;
-use crate::cli::io::data;
-use crate::cli::io::images as output;
-use crate::cli::io::pictures as input;
-use crate::cli::io::tensors::Batch;
+use crate::cli::io::batch::Batch;
+use crate::cli::io::data::{self, DATA};
+use crate::cli::io::images::Images;
+use crate::cli::io::model::MODEL;
+use crate::cli::io::paths;
+use crate::cli::io::pictures;
+use crate::cli::sampling::flags::Tolerances;
 use crate::cli::sampling::flow::{self, Flow};
-use crate::cli::sampling::options as drawing;
-use crate::cli::{Common, MANY, MODEL};
+use crate::cli::sampling::options::shape;
 use crate::config::Method;
 use crate::gpu::Bytes;
 use crate::sample::{self, Draw};
-use crate::tensor::Shape;
 use anyhow::ensure;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +30,7 @@ pub struct Args {
     #[command(flatten)]
     ends: Ends,
     /// The data that --indices are numbers of: `digits`, `digits_color`, or an IDX file [default: the model's test data]
-    #[arg(long, value_name = "digits|digits_color|FILE", requires = "indices")]
+    #[arg(long, value_name = DATA, requires = "indices")]
     data: Option<String>,
     /// Images in all, the two ends included
     #[arg(long, value_name = "N", default_value_t = 9)]
@@ -39,7 +42,7 @@ pub struct Args {
     #[arg(long)]
     denoise: bool,
     #[command(flatten)]
-    flow: flow::Args,
+    flow: flow::Args<Tolerances>,
 }
 
 /// What is at the ends.
@@ -65,12 +68,12 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let pictures = args.ends.input.len();
     ensure!(pictures == 0 || pictures == 2, "--in: name two images, not {pictures}");
     for out in &args.out {
-        output::check(out, &["png", "npz", "safetensors"])?;
+        paths::check(out, &["png", "npz", "safetensors"])?;
     }
     let read: Vec<&Path> = args.ends.input.iter().chain([&args.model]).map(PathBuf::as_path).collect();
-    output::apart(&read, &args.out)?;
-    let flow = Flow::open(common, &args.model, &args.flow)?;
-    let taken = output::Images::bytes(args.steps as u32, drawing::shape(&flow.config, 1));
+    paths::apart(&read, &args.out)?;
+    let flow = Flow::open(common, &args.model, Method::Ode, &args.flow)?;
+    let taken = Images::bytes(args.steps as u32, shape(&flow.config, 1));
     ensure!(
         crate::memory::fits(taken),
         "--steps {}: so many images take {}, more than this machine has memory for",
@@ -82,7 +85,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         shape: latents.shape.with_n(args.steps),
         values: great_circle(&latents.part(0, 1).values, &latents.part(1, 1).values, args.steps),
     };
-    let followed = flow.decode(&between, (Method::Ode, None), args.denoise)?;
+    let followed = flow.decode(&between, args.denoise)?;
     let written = decode::write(&args.out, &followed, &flow, Some(args.steps))?;
     decode::report(common, &followed, written)
 }
@@ -90,23 +93,23 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 /// The latents of both ends.
 fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
     let data = &flow.config.data;
-    let shape = Shape::new(2, data.image_size, data.image_size, data.num_channels);
-    let mut ends = Batch { shape, values: Vec::new() };
+    let two = shape(&flow.config, 2);
+    let mut ends = Batch { shape: two, values: Vec::new() };
     for seed in &args.ends.seeds {
-        let prior = sample::prior(&flow.scorer, shape.with_n(1), Draw::new(*seed))?;
+        let prior = sample::prior(&flow.scorer, two.with_n(1), Draw::new(*seed))?;
         ends.values.extend(prior.read()?);
     }
     if !args.ends.seeds.is_empty() {
         return Ok(ends);
     }
     for path in &args.ends.input {
-        let Batch { shape, values } = input::images(path, data)?;
+        let Batch { shape, values } = pictures::images(path, data)?;
         ensure!(shape.n() == 1, "--in {}: it holds {} images, an end is one", path.display(), shape.n());
         ends.values.extend(values);
     }
     if !args.ends.indices.is_empty() {
         let set = data::of_model(args.data.as_deref(), &flow.config)?;
-        ends = input::members(&set, &args.ends.indices, data)?;
+        ends = pictures::members(&set, &args.ends.indices, data)?;
     }
     Ok(flow.encode(&ends)?.batch)
 }

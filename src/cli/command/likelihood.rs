@@ -1,11 +1,17 @@
 //! `tweedie likelihood`.
 
-use crate::cli::io::data;
-use crate::cli::io::images as output;
-use crate::cli::io::pictures as input;
-use crate::cli::io::tensors::{self, Batch, Tensors};
+use crate::cli::arguments::{MANY, choice};
+use crate::cli::io::batch::Batch;
+use crate::cli::io::data::{self, DATA};
+use crate::cli::io::model::MODEL;
+use crate::cli::io::paths;
+use crate::cli::io::pictures;
+use crate::cli::io::tensors::{self, Tensors};
+use crate::cli::report::{count, extend, print};
+use crate::cli::sampling::flags::Tolerances;
 use crate::cli::sampling::flow::{self, Flow};
-use crate::cli::{Common, MANY, MODEL, batches, choice, count, extend, print};
+use crate::cli::{Common, batches};
+use crate::config::Method;
 use crate::data::dequantised;
 use crate::kernels::hutchinson::Probe;
 use crate::random::{Key, Purpose};
@@ -29,7 +35,7 @@ pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
     /// The data: `digits`, `digits_color` (test images of both), or an IDX file [default: the model's test data]
-    #[arg(long, value_name = "digits|digits_color|FILE")]
+    #[arg(long, value_name = DATA)]
     data: Option<String>,
     /// Points as they stand instead of data, to compare with another program's: `x` [n, c, h, w] in the model's range, and
     /// if they are given the probes `eps` [n, c, h, w] or [k, n, c, h, w]
@@ -58,7 +64,7 @@ pub struct Args {
     #[arg(long)]
     seed: Option<u64>,
     #[command(flatten)]
-    flow: flow::Args,
+    flow: flow::Args<Tolerances>,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
@@ -67,11 +73,11 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let (probes, draws) = (args.probes.unwrap_or(1), args.draws);
     ensure!((1..=MANY).contains(&probes), "--probes {probes}: it must be from 1 to {MANY}");
     ensure!((1..=MANY).contains(&(draws as usize)), "--draws {draws}: it must be from 1 to {MANY}");
-    args.out.as_deref().map_or(Ok(()), output::check_tensors)?;
+    args.out.as_deref().map_or(Ok(()), paths::check_tensors)?;
     if let Some(input) = &args.input {
-        output::apart(&[&args.model, input], &args.out)?;
+        paths::apart(&[&args.model, input], &args.out)?;
     }
-    let flow = Flow::open(common, &args.model, &args.flow)?;
+    let flow = Flow::open(common, &args.model, Method::Ode, &args.flow)?;
     match &args.input {
         Some(path) => of_points(common, &flow, path, args),
         None => of_data(common, &flow, args),
@@ -103,7 +109,7 @@ fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
 /// The likelihood of points that a file holds, as they stand.
 fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::Result<()> {
     let file = Tensors::read(path)?;
-    let x = input::tensor(&file, "x", path, &flow.config.data)?;
+    let x = pictures::tensor(&file, "x", path, &flow.config.data)?;
     let eps = file.probes("eps", x.shape, &args.about_drawn())?;
     let seed = args.seed.unwrap_or(flow.config.seed);
     let (n, mut z) = (x.shape.n(), Batch { shape: x.shape, values: Vec::new() });

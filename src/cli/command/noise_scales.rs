@@ -1,11 +1,14 @@
 //! `tweedie noise-scales`.
 
+use crate::cli::Common;
+use crate::cli::io::configuration;
 use crate::cli::io::data;
-use crate::cli::{Common, ends_in, print};
-use crate::config::Config;
+use crate::cli::io::paths::ends_in;
+use crate::cli::report::print;
+use crate::config::Range;
 use crate::data::{Dataset, Split};
 use crate::sde::{Ladder, OVERLAP, langevin_eps, langevin_variance};
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use std::path::Path;
 
 /// Choose noise levels for data by NCSNv2's five techniques, as lines for a configuration (Song and Ermon 2020).
@@ -39,11 +42,11 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.overlap
     );
     ensure!(args.images > 1, "--images {}: at least two are needed", args.images);
-    let (set, centered) = load(&args.data)?;
+    let (set, range) = load(&args.data)?;
     ensure!(set.len() > 1, "{} holds one image; distances need two", args.data);
-    let levels = if centered { 2.0 / 255.0 } else { 1.0 / 255.0 };
+    let level = range.width() / 255.0;
     let compared = args.images.min(set.len());
-    let sigma_max = levels * largest_distance(&set, compared);
+    let sigma_max = level * largest_distance(&set, compared);
     ensure!(sigma_max > 0.0, "{}: its images are all the same; distances need two that differ", args.data);
     ensure!(
         sigma_max > args.sigma_min,
@@ -91,14 +94,13 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ))
 }
 
-/// The data, and whether a model's range of them is [−1, 1].
-fn load(spec: &str) -> anyhow::Result<(Dataset, bool)> {
+/// The data, and the range of a model's.
+fn load(spec: &str) -> anyhow::Result<(Dataset, Range)> {
     if ends_in(Path::new(spec), "toml") {
-        let text = std::fs::read_to_string(spec).with_context(|| format!("{spec} cannot be read"))?;
-        let config = Config::from_toml(&text, &[]).with_context(|| spec.to_string())?;
-        return Ok((Dataset::load(&config.data, Split::Train)?, config.data.centered));
+        let config = configuration::read(Path::new(spec), &[])?;
+        return Ok((Dataset::load(&config.data, Split::Train)?, config.data.range()));
     }
-    Ok((data::named(spec, Split::Train)?, false))
+    Ok((data::named(spec, Split::Train)?, Range { centered: false }))
 }
 
 /// The largest Euclidean distance between two of `count` images spread over the set, in grey levels.

@@ -1,13 +1,16 @@
 //! `tweedie restore`.
 
-use crate::cli::io::given::{Input, mask_file};
-use crate::cli::io::images::{self as output, Images};
-use crate::cli::io::measurement_io::{self as measuring, Residual, of_ones};
-use crate::cli::sampling::classes::ClassArgs;
-use crate::cli::sampling::options::{Drawing, Drawn, Opened, shape};
-use crate::cli::{Common, MANY, MODEL, count, ends_in, note};
+use crate::cli::Common;
+use crate::cli::arguments::MANY;
+use crate::cli::io::images::Images;
+use crate::cli::io::measurement_io::{self, Residual, of_ones};
+use crate::cli::io::model::MODEL;
+use crate::cli::io::observed::{Observed, mask_file};
+use crate::cli::io::paths::{self, ends_in};
+use crate::cli::report::{count, note};
+use crate::cli::sampling::options::{ConditionalArgs, Model};
+use crate::cli::sampling::sampling_loop::Samples;
 use crate::config::{self, Measure, PredictorName, Problem};
-use crate::gpu::Gpu;
 use crate::random::{Key, Purpose};
 use crate::sample::{
     Differentiable, Draw, Guidance, Guided, Measurement, Operator, Particles, PredictorCorrector, Sampled,
@@ -15,7 +18,7 @@ use crate::sample::{
 };
 use crate::tensor::Tensor;
 use anyhow::{Context, bail, ensure};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Restore images from measurements y = A x + n: linear inverse problems.
 ///
@@ -34,6 +37,9 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
+    mut_arg("input", |arg| arg.value_name("Y").help(
+        "The measurements: F.npz (`samples`, [n, h, w, c]), F.png or F.safetensors; with --simulate the images themselves, \
+         or data:digits:I, or I-J for several")),
     after_help = "Examples:\n  \
     tweedie restore runs/digits --problem super.toml --in data:digits:3 --simulate -n 8 --out restored.png\n  \
     tweedie restore runs/digits --problem super.toml --in measured.npz --out restored.npz"
@@ -41,14 +47,10 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
-    /// What was measured, and how noisy
+    /// The measurement and its noise
     #[arg(long, value_name = "P.toml")]
     problem: PathBuf,
-    /// The measurements: F.npz (`samples`, [n, h, w, c]), F.png or F.safetensors; with --simulate the images themselves,
-    /// or data:digits:I, or I-J for several
-    #[arg(long = "in", value_name = "Y")]
-    input: String,
-    /// Measure the images that --in names, instead of taking them for measurements
+    /// Treat the input as images, and measure them first
     #[arg(long)]
     simulate: bool,
     /// Also write the measurements: F.npz, which --in takes, or F.png to look at if they are images
@@ -57,17 +59,12 @@ pub struct Args {
     /// How the measurement guides the model
     #[arg(long, value_enum, default_value_t = Method::Pigdm)]
     method: Method,
-    /// Particles that a sample is chosen from step by step (Wu 2023): the more, the closer draws are to the posterior, and
-    /// the more evaluations they cost. They go with pigdm and the sampler pc [default: 4, and 1 otherwise]
+    /// Particles that each sample is selected from step by step (Wu 2023): more are closer to the posterior and cost more
+    /// evaluations. Only for pigdm with the sampler pc [default: 4, and 1 otherwise]
     #[arg(long, value_name = "P")]
     particles: Option<usize>,
-    /// How many restorations of each measurement [default: 1]
-    #[arg(short, value_name = "N")]
-    n: Option<u32>,
     #[command(flatten)]
-    classes: ClassArgs,
-    #[command(flatten)]
-    drawing: Drawing,
+    given: ConditionalArgs,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -79,104 +76,97 @@ enum Method {
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    let drawing = &args.drawing;
     let problem = problem(args)?;
-    let gpu = common.open()?;
-    let mut model = drawing.open(&args.model, &gpu)?;
-    if drawing.predictor.is_none() {
-        prefer_the_posteriors_step(&mut model.config.sampling);
+    let mut model = args.given.sampling.open(common, &args.model, false)?;
+    if model.args.flags.get("predictor").is_none() {
+        prefer_ancestral_sampling(&mut model.config.sampling);
     }
-    let operator = measuring::operator(&gpu, &problem.measure, shape(&model.config, 1))
+    let operator = measurement_io::operator(&model.gpu, &problem.measure, model.shape(1))
         .with_context(|| args.problem.display().to_string())?;
-    let operator = &*operator;
-    let y = measurements(args, &model, &gpu, operator, problem.noise_std)?.each(args.n)?;
-    let asked = args.classes.open(&gpu, &args.model, &model.config)?;
-    let restoring = Restoring::new(args, &model, operator, problem.noise_std)?;
-    let drawn = asked.each(&model.scorer, |score| {
-        drawing.draw(&model, score, y.samples(), restoring.sampler.steps(), &mut |batch, x, watch| {
-            let given = y.upload(&gpu, batch.first, batch.n, false)?;
-            restoring.draw(score, &given, x, batch.draw, watch)
-        })
+    let y = measurements(args, &model, &*operator, problem.noise_std)?.each(args.given.n)?;
+    let restoring = Restoring::new(args, &model, &*operator, problem.noise_std)?;
+    let mut samples = model.draw(y.samples(), restoring.sampler.steps(), &|score, part, watch| {
+        let given = y.upload(&model.gpu, part.first, part.n, measurement_io::UNIT)?;
+        restoring.draw(score, &given, part.x, part.draw, watch)
     })?;
-    let mut drawn = Drawn::join(drawn);
-    drawn.images = drawn.images.in_columns(y.columns());
+    samples.images = samples.images.in_columns(y.columns());
     if let Some(path) = &args.measurement {
-        Images::unclamped(y.images()).write(path, drawing.first)?;
+        Images::unclamped(y.images()).write(path, model.args.first)?;
     }
-    drawing.save(&drawn)?;
-    let residual = measuring::residual(&gpu, operator, &drawn.images, &y, drawing.batch as usize)?;
-    report(common, args, &drawn, &residual, problem.noise_std, &asked.classes)
+    let batch = model.args.batch as usize;
+    let residual = measurement_io::residual(&model.gpu, &*operator, &samples.images, &y, batch)?;
+    report(common, args, &model, &samples, &residual, problem.noise_std)
 }
 
-/// The problem that is to be solved, and whatever can be refused before a model is opened.
+/// The problem, after every check that needs no model.
 fn problem(args: &Args) -> anyhow::Result<Problem> {
-    let (drawing, name) = (&args.drawing, args.problem.display());
-    let read = [&args.model, &args.problem, Path::new(&args.input)];
-    drawing.check(args.n.unwrap_or(1), &read)?;
-    output::apart(&read, drawing.paths().chain(&args.measurement))?;
+    let name = args.problem.display();
+    let outputs = || args.given.sampling.paths().chain(&args.measurement);
+    let read = [args.model.as_path(), &args.problem, args.given.input.as_ref()];
+    args.given.check(&[&args.model, &args.problem])?;
+    paths::apart(&read, outputs())?;
     let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
     let problem = Problem::from_toml(&text).with_context(|| format!("{name}"))?;
     if let Measure::Mask { mask: file } = &problem.measure {
-        output::apart(mask_file(file).as_slice(), drawing.paths().chain(&args.measurement))?;
+        paths::apart(mask_file(file).as_slice(), outputs())?;
     }
     let image = !matches!(problem.measure, Measure::RandomProjection { .. } | Measure::Matrix { .. });
     if let Some(path) = &args.measurement {
-        output::check(path, &["png", "npz"])?;
+        paths::check(path, &["png", "npz"])?;
         ensure!(
             image || ends_in(path, "npz"),
-            "--measurement {}: these measurements are no image; name a file that ends in .npz",
+            "--measurement {}: these measurements are no image; choose a file that ends in .npz",
             path.display()
         );
     }
     Ok(problem)
 }
 
-/// The measurements in units of images in [0, 1]: those given, or those of the images given.
+/// The measurements in units of images in [0, 1]: from the input, or of the images in the input.
 fn measurements(
     args: &Args,
-    model: &Opened,
-    gpu: &Gpu,
+    model: &Model<'_>,
     operator: &dyn Operator,
     noise_std: f64,
-) -> anyhow::Result<Input> {
+) -> anyhow::Result<Observed> {
     if !args.simulate {
-        return measuring::read(&args.input, operator, &model.config.data);
+        return measurement_io::read(&args.given.input, operator, &model.config.data);
     }
-    let images = Input::read_like(&args.input, &model.config.data)?;
+    let images = Observed::read_like(&args.given.input, &model.config.data)?;
     let noise = (noise_std, Key::new(model.config.seed, Purpose::Measurement));
-    measuring::simulate(gpu, operator, &images, noise, args.drawing.batch as usize)
+    measurement_io::simulate(&model.gpu, operator, &images, noise, model.args.batch as usize)
 }
 
-/// The drawing of restorations.
+/// A solver of the problem.
 struct Restoring<'a> {
     operator: &'a dyn Operator,
     sampler: Box<dyn Sampler>,
     particles: Option<Particles>,
-    /// The particles that were asked for.
-    asked: Option<usize>,
+    /// The value of --particles.
+    requested: Option<usize>,
     method: Method,
     /// The standard deviation of the data.
     sigma_data: f64,
-    /// In the model's range an image is `scale` x + `offset`,
+    /// An image x in [0, 1] is `scale` x + `offset` in the model's range.
     scale: f64,
     offset: f64,
-    /// and the standard deviation of a measurement's noise this.
+    /// The standard deviation of the measurement's noise in the model's range.
     noise_std: f64,
 }
 
 impl Restoring<'_> {
     fn new<'a>(
         args: &Args,
-        model: &Opened,
+        model: &Model<'_>,
         operator: &'a dyn Operator,
         noise_std: f64,
     ) -> anyhow::Result<Restoring<'a>> {
-        let (scale, offset) = if model.config.data.centered { (2.0, -1.0) } else { (1.0, 0.0) };
+        let (scale, offset) = (model.config.data.range().width(), model.config.data.range().low());
         Ok(Restoring {
             operator,
-            sampler: model.sampler(&args.drawing)?,
+            sampler: model.sampler()?,
             particles: particles(args, model)?,
-            asked: args.particles,
+            requested: args.particles,
             method: args.method,
             sigma_data: model.config.model.sigma_data,
             scale,
@@ -185,8 +175,9 @@ impl Restoring<'_> {
         })
     }
 
-    /// Restores the images whose measurements are `given`, in units of images in [0, 1], from states `x` of the prior. Pictures
-    /// hold no more than their range, which a draw leaves by its last noise. One that has diverged is refused later.
+    /// Restores the images of the measurements `given`, in units of images in [0, 1], from states `x` of the prior. The residual
+    /// noise of a sample takes it out of the range of images: the result is projected onto it. Samples that have diverged are
+    /// returned as they are, and refused later.
     fn draw(
         &self,
         score: &dyn Differentiable,
@@ -232,55 +223,52 @@ impl Restoring<'_> {
         let (each, own) = (particles.repeat(y)?, particles.of(draw, y.shape().n())?);
         let x = prior(score, x.shape().with_n(each.shape().n()), own)?;
         let sampled = particles.run(&guided(each, own)?, x, draw, watch);
-        match self.asked {
+        match self.requested {
             Some(count) => sampled.with_context(|| format!("--particles {count}")),
             None => Ok(sampled?),
         }
     }
 }
 
-/// Says how near the restorations are to their measurements.
+/// Reports the distance between the samples' measurements and the given ones.
 fn report(
     common: &Common,
     args: &Args,
-    drawn: &Drawn<'_>,
+    model: &Model<'_>,
+    samples: &Samples<'_>,
     Residual { off, given }: &Residual,
     noise_std: f64,
-    classes: &[usize],
 ) -> anyhow::Result<()> {
     if *off > 1.5 * noise_std + 1e-3 * given {
         note(
-            "the restorations are further from the measurements than the noise explains: no pictures near those drawn \
-             measure so; are the measurements, what was measured and noise_std right, and --steps enough?",
+            "the restorations are further from the measurements than the noise explains, and no image near the samples is \
+             closer; check the measurements, the problem, noise_std and --steps",
         );
     }
     let shown = if *off < 1e-3 { format!("{off:.1e}") } else { format!("{off:.4}") };
-    let what = count(drawn.n, "restoration");
+    let what = count(samples.n, "restoration");
     let what = format!("{what} whose measurements are {shown} from those given (rms; noise {noise_std:?})");
     let mut more = serde_json::json!({ "residual": off, "noise_std": noise_std });
     if let Some(path) = &args.measurement {
         more["measurement"] = path.display().to_string().into();
     }
-    if !classes.is_empty() {
-        more["classes"] = classes.into();
-    }
-    args.drawing.report(common.json, drawn, &what, more)
+    model.finish(common, samples, &what, more)
 }
 
-/// Takes ancestral sampling in the place of reverse diffusion, whose steps add noise of the variance that the forward
-/// step has. On VE that is more than the state's posterior has: 5 % of σ² in 60 steps, which a measurement that is looked
-/// at again shows. On VP DDPM's steps add as much as it does.
-fn prefer_the_posteriors_step(sampling: &mut config::Sampling) {
+/// Replaces reverse diffusion by ancestral sampling. Steps of reverse diffusion add noise of the forward step's variance. On VE
+/// that exceeds the variance of the state's posterior, by 5 % of σ² in 60 steps, and the residual of the measurement shows it.
+/// On VP DDPM's steps add as much as the forward step.
+fn prefer_ancestral_sampling(sampling: &mut config::Sampling) {
     if sampling.predictor == PredictorName::ReverseDiffusion && !sampling.probability_flow {
         sampling.predictor = PredictorName::AncestralSampling;
     }
 }
 
-/// Particles that are chosen from, if more than one.
+/// The default number of particles.
 const PARTICLES: usize = 4;
 
-/// The particles that are asked for, or go with the method and the sampler.
-fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
+/// The requested particles, or the default for the method and the sampler.
+fn particles(args: &Args, model: &Model<'_>) -> anyhow::Result<Option<Particles>> {
     let sampling = &model.config.sampling;
     let alone = matches!(args.method, Method::Paper) || sampling.method != config::Method::Pc;
     let of = |count| {
@@ -288,13 +276,13 @@ fn particles(args: &Args, model: &Opened) -> anyhow::Result<Option<Particles>> {
         Ok(Particles::new(of_all, count, &*model.scorer.model.process)?)
     };
     match args.particles {
-        // A predictor without noise has no use for them.
+        // A predictor without noise cannot be combined with particles.
         None if !alone => Ok(of(PARTICLES).ok()),
         None | Some(1) => Ok(None),
-        Some(0) => bail!("--particles 0: a sample is chosen from at least one"),
-        Some(count) if count > MANY => bail!("--particles {count}: at most {MANY}"),
+        Some(0) => bail!("--particles 0: it must be at least 1"),
+        Some(count) if count > MANY => bail!("--particles {count}: it must be at most {MANY}"),
         Some(count) if alone => {
-            bail!("--particles {count}: they go with --method pigdm and --sampler pc; leave them out")
+            bail!("--particles {count}: particles need --method pigdm and --sampler pc; leave the option out")
         }
         Some(count) => of(count).map(Some),
     }

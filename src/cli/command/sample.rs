@@ -1,8 +1,9 @@
 //! `tweedie sample`.
 
-use crate::cli::sampling::classes::ClassArgs;
-use crate::cli::sampling::options::{Drawing, Drawn};
-use crate::cli::{Common, MODEL, count};
+use crate::cli::Common;
+use crate::cli::io::model::MODEL;
+use crate::cli::report::count;
+use crate::cli::sampling::options::SamplingArgs;
 use std::path::PathBuf;
 
 /// Draw samples from a model.
@@ -23,27 +24,19 @@ use std::path::PathBuf;
 pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
-    /// How many samples, of each class if several are asked for
+    /// The number of samples, of each class if several are requested
     #[arg(short, value_name = "N", default_value_t = 64)]
     n: u32,
     #[command(flatten)]
-    classes: ClassArgs,
-    #[command(flatten)]
-    drawing: Drawing,
+    sampling: SamplingArgs,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    args.drawing.check(args.n, &[&args.model])?;
-    let gpu = common.open()?;
-    let model = args.drawing.open(&args.model, &gpu)?;
-    let asked = args.classes.open(&gpu, &args.model, &model.config)?;
-    let sampler = model.sampler(&args.drawing)?;
-    let drawn = asked.each(&model.scorer, |score| {
-        args.drawing.draw(&model, score, args.n, sampler.steps(), &mut |batch, x, watch| {
-            Ok(sampler.run(score, x, batch.draw, watch)?)
-        })
+    args.sampling.check(args.n, &[&args.model])?;
+    let model = args.sampling.open(common, &args.model, false)?;
+    let sampler = model.sampler()?;
+    let samples = model.draw(args.n, sampler.steps(), &|score, part, watch| {
+        Ok(sampler.run(score, part.x, part.draw, watch)?)
     })?;
-    let drawn = Drawn::join(drawn);
-    args.drawing.save(&drawn)?;
-    args.drawing.report(common.json, &drawn, &count(drawn.n, "sample"), asked.report())
+    model.finish(common, &samples, &count(samples.n, "sample"), serde_json::Value::Null)
 }

@@ -1,9 +1,13 @@
 //! `tweedie score`.
 
-use crate::cli::io::images as output;
-use crate::cli::io::pictures as input;
-use crate::cli::io::tensors::{self, Batch, Named, Tensors};
-use crate::cli::{Common, MANY, MODEL, choice, count, open_model, open_score_model, print};
+use crate::cli::Common;
+use crate::cli::arguments::{MANY, choice};
+use crate::cli::io::batch::Batch;
+use crate::cli::io::model::{MODEL, open_model, open_score_model};
+use crate::cli::io::paths;
+use crate::cli::io::pictures;
+use crate::cli::io::tensors::{self, Named, Tensors};
+use crate::cli::report::{count, print};
 use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::kernels::hutchinson::{Probe, Probes};
@@ -56,8 +60,8 @@ pub struct Args {
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let probes = args.probes.unwrap_or(1);
     ensure!((1..=MANY).contains(&probes), "--probes {probes}: it must be from 1 to {MANY}");
-    output::check_tensors(&args.out)?;
-    output::apart(&[&args.model, &args.input], [&args.out])?;
+    paths::check_tensors(&args.out)?;
+    paths::apart(&[&args.model, &args.input], [&args.out])?;
     let checkpoint = if args.network { open_model(&args.model)? } else { open_score_model(&args.model)? };
     let input = Input::read(args, &checkpoint.config().data)?;
     if !args.network {
@@ -94,7 +98,7 @@ impl Input {
     fn read(args: &Args, data: &Data) -> anyhow::Result<Input> {
         let path = &args.input;
         let file = Tensors::read(path)?;
-        let x = input::tensor(&file, "x", path, data)?;
+        let x = pictures::tensor(&file, "x", path, data)?;
         let (shape, t) = file.tensor("t")?;
         let n = x.shape.n();
         ensure!(

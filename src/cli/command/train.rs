@@ -1,14 +1,18 @@
 //! `tweedie train`.
 
-use crate::cli::io::images as output;
+use crate::cli::Common;
+use crate::cli::io::configuration;
+use crate::cli::io::images::Images;
+use crate::cli::io::paths;
 use crate::cli::io::plot;
-use crate::cli::{Common, note, told};
+use crate::cli::progress::style;
+use crate::cli::report::{chain, note, print};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
 use crate::sample::{Draw, prior, sampler};
 use crate::train::{Event, Metrics, Run, RunOptions, TrainError, Trainer};
-use anyhow::{Context, anyhow, ensure};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use anyhow::{anyhow, ensure};
+use indicatif::ProgressBar;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -48,10 +52,10 @@ pub struct Args {
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    let config = configuration(args)?;
+    let config = configured(args)?;
     let out = &args.out;
     ensure!(out.is_dir() || !out.exists(), "{} is a file; choose another --out", out.display());
-    crate::cli::io::images::writable(&out.join("config.toml"))?;
+    paths::writable(&out.join("config.toml"))?;
     let gpu = common.open()?;
     let run = Run::at(&args.out);
     let mut watcher = Watcher::new(common.json, &gpu, &run);
@@ -90,7 +94,7 @@ fn with_flags(error: TrainError) -> anyhow::Error {
     }
 }
 
-fn configuration(args: &Args) -> anyhow::Result<Config> {
+fn configured(args: &Args) -> anyhow::Result<Config> {
     let path = match (args.config.as_ref().or(args.config_file.as_ref()), args.resume) {
         (Some(path), _) => path.clone(),
         (None, true) => {
@@ -104,20 +108,9 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
         }
         (None, false) => anyhow::bail!("name a configuration, for example configs/digits_ve.toml"),
     };
-    let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("{} cannot be read; name a TOML file, for example configs/digits_ve.toml", path.display())
-    })?;
     let mut set = args.set.clone();
     set.extend(args.seed.map(|seed| format!("seed={seed}")));
-    Config::from_toml(&text, &set).map_err(|error| {
-        // A message begins with the key that it is about.
-        let message = error.to_string();
-        let about = |set: &String| message.starts_with(set.split('=').next().unwrap_or_default());
-        match message.starts_with("--set") || set.iter().any(about) {
-            true => anyhow::Error::from(error),
-            false => anyhow::Error::from(error).context(path.display().to_string()),
-        }
-    })
+    configuration::read(&path, &set)
 }
 
 /// Shows how training goes: a bar on a terminal, a line now and then elsewhere, JSON lines if asked for.
@@ -139,7 +132,7 @@ const QUIET: Duration = Duration::from_secs(5);
 impl<'a> Watcher<'a> {
     fn new(json: bool, gpu: &'a Gpu, run: &'a Run) -> Self {
         let terminal = std::io::stderr().is_terminal() && !json;
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let bar = ProgressBar::hidden();
         Watcher { gpu, run, json, bar, terminal, first: 0, steps: 0, started: Instant::now(), spoken: None }
     }
 
@@ -166,8 +159,7 @@ impl<'a> Watcher<'a> {
         let from = if step > 0 { format!(" from step {step}") } else { String::new() };
         self.say(format!("training{from} to step {steps} on {} ({})", adapter.name(), adapter.backend()));
         if self.terminal {
-            self.bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr())
-                .with_style(style("{bar:30} {pos}/{len} {msg}"));
+            self.bar = ProgressBar::new(steps).with_style(style("{bar:30} {pos}/{len} {msg}"));
             self.bar.set_position(step);
             self.bar.set_message("compiling the kernels");
         }
@@ -179,7 +171,7 @@ impl<'a> Watcher<'a> {
         if self.json {
             let memory = Bytes(row.device_bytes).0;
             // Training goes on if nobody reads any more.
-            let _ = crate::cli::print(serde_json::json!({
+            let _ = print(serde_json::json!({
                 "step": row.step, "loss": row.loss, "grad_norm": row.grad_norm,
                 "learning_rate": row.learning_rate, "images_per_second": row.images_per_second,
                 "device_bytes": memory, "process_bytes": row.process_bytes,
@@ -193,7 +185,7 @@ impl<'a> Watcher<'a> {
     }
 
     fn saved(&mut self, trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
-        let run_error = |e: anyhow::Error| TrainError::Watch(told(&e).into());
+        let run_error = |e: anyhow::Error| TrainError::Watch(chain(&e).into());
         plot::loss(&self.run.metrics(), &self.run.folder().join("loss.png")).map_err(run_error)?;
         if trainer.config.training.snapshot_sampling && !trainer.config.is_classifier() {
             let image = self.run.folder().join("samples").join(format!("step-{:08}.png", trainer.step));
@@ -216,10 +208,6 @@ impl<'a> Watcher<'a> {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar())
-}
-
 fn shown(loss: f64, images_per_second: f64) -> String {
     format!("loss {loss:.4} {images_per_second:.0} images/s")
 }
@@ -230,11 +218,10 @@ const SNAPSHOT: usize = 16;
 fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
     let config = &trainer.config;
     let scorer = trainer.averaged();
-    let steps = crate::cli::sampling::options::steps(config, None);
-    let sampler = sampler(&config.sampling, steps)?;
+    let sampler = sampler(&config.sampling, config.sampling_steps())?;
     let shape = trainer.batch_shape().with_n(SNAPSHOT);
     let draw = Draw::new(config.seed);
     let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut |_| Ok(()))?;
-    let images = output::Images::new(shape, sampled.x.read()?, config.data.centered);
+    let images = Images::new(shape, sampled.x.read()?, config.data.range());
     images.write_grid(path)
 }

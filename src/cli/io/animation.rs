@@ -1,14 +1,15 @@
 //! The reverse process to look at: as an animation, and as a strip.
 
-use crate::cli::ends_in;
-use crate::cli::io::images::{self as output, Images};
+use super::images::{self, Images};
+use super::paths::{self, ends_in};
+use crate::config::Range;
 use crate::kernels::concat;
 use crate::sample::{self, Progress, Result, Score};
 use std::path::PathBuf;
 
 /// What is shown of the reverse process.
 #[derive(clap::Args)]
-pub struct FilmArgs {
+pub struct AnimationArgs {
     /// Also write the reverse process as an animation
     #[arg(long, value_name = "F.gif")]
     animate: Option<PathBuf>,
@@ -38,7 +39,7 @@ const COLUMNS: usize = 12;
 /// Samples that are shown, at most, in an animation and in a strip.
 const SHOWN: [usize; 2] = [64, 8];
 
-impl FilmArgs {
+impl AnimationArgs {
     /// Refuses what cannot be written.
     pub fn check(&self) -> anyhow::Result<()> {
         let gif = self.animate.as_ref().is_none_or(|path| ends_in(path, "gif"));
@@ -47,7 +48,7 @@ impl FilmArgs {
         anyhow::ensure!(png, "--trajectory writes a PNG: name a file that ends in .png");
         let shown = self.show.is_none() || self.paths().next().is_some();
         anyhow::ensure!(shown, "--show says what --animate and --trajectory show; name one of them too");
-        self.paths().try_for_each(|path| output::check(path, &["gif", "png"]))
+        self.paths().try_for_each(|path| paths::check(path, &["gif", "png"]))
     }
 
     /// The files that are written.
@@ -55,38 +56,38 @@ impl FilmArgs {
         self.animate.iter().chain(&self.trajectory)
     }
 
-    /// A film of a sampler that makes so many steps, if one is wanted.
-    pub fn start(&self, steps: Option<usize>, centered: bool) -> Option<Film<'_>> {
+    /// A animation of a sampler that makes so many steps, if one is wanted.
+    pub fn start(&self, steps: Option<usize>, range: Range) -> Option<Animation<'_>> {
         self.paths().next()?;
         let most = if self.animate.is_some() { FRAMES } else { COLUMNS - 1 };
-        Some(Film {
+        Some(Animation {
             args: self,
             steps,
             every: steps.map_or(1, |s| s.div_ceil(most)),
-            centered,
+            range,
             frames: Vec::new(),
         })
     }
 }
 
 /// What has been seen of a reverse process.
-pub struct Film<'a> {
-    args: &'a FilmArgs,
+pub struct Animation<'a> {
+    args: &'a AnimationArgs,
     steps: Option<usize>,
     /// Steps from one frame to the next.
     every: usize,
-    centered: bool,
+    range: Range,
     frames: Vec<Images>,
 }
 
-impl Film<'_> {
+impl Animation<'_> {
     /// Pictures of a sample at each time.
     fn pictures(&self) -> usize {
         if self.args.show == Some(Show::Both) { 2 } else { 1 }
     }
 
-    /// Looks at the state; evaluations of the score for it are the film's own.
-    pub fn see(&mut self, score: &dyn Score, progress: &Progress<'_>) -> Result<()> {
+    /// Looks at the state; evaluations of the score for it are the animation's own.
+    pub fn record(&mut self, score: &dyn Score, progress: &Progress<'_>) -> Result<()> {
         if !progress.step.is_multiple_of(self.every) && Some(progress.step) != self.steps {
             return Ok(());
         }
@@ -108,14 +109,14 @@ impl Film<'_> {
             })
             .collect();
         let shape = state.shape().with_n(state.shape().n() * parts.len());
-        self.frames.push(Images::new(shape, values, self.centered));
+        self.frames.push(Images::new(shape, values, self.range));
         Ok(())
     }
 
     /// Writes what is wanted.
     pub fn write(&self) -> anyhow::Result<()> {
         if let Some(path) = &self.args.animate {
-            output::write_gif(path, &self.frames, self.pictures())?;
+            images::write_gif(path, &self.frames, self.pictures())?;
         }
         let Some(path) = &self.args.trajectory else { return Ok(()) };
         let columns = COLUMNS.min(self.frames.len());
@@ -123,6 +124,6 @@ impl Film<'_> {
         // First and last are shown, and the others at equal distances between them.
         let chosen = |i: usize| &self.frames[(i * last + (columns - 1) / 2) / (columns - 1).max(1)];
         let chosen: Vec<&Images> = (0..columns).map(chosen).collect();
-        output::write_strip(path, &chosen, SHOWN[1] * self.pictures())
+        images::write_strip(path, &chosen, SHOWN[1] * self.pictures())
     }
 }

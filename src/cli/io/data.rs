@@ -1,17 +1,20 @@
 //! Data sets by their names on the command line.
 
-use crate::cli::count;
-use crate::config::Config;
+use crate::choice::Choice;
+use crate::cli::report::count;
+use crate::config::{BuiltIn, Config};
 use crate::data::{Dataset, Split};
 use anyhow::ensure;
 use std::path::Path;
 
-/// `digits` or `digits_color`, or the path of an IDX file, which has no parts.
+/// The value of an option that names data.
+pub const DATA: &str = "digits|digits_color|FILE";
+
+/// A built-in data set, or the images of an IDX file, which has no splits.
 pub fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
-    Ok(match spec {
-        "digits" => Dataset::digits(split)?,
-        "digits_color" => Dataset::digits_color(split)?,
-        path => Dataset::from_idx(Path::new(path), None)?,
+    Ok(match BuiltIn::named(spec) {
+        Some(name) => Dataset::built_in(name, split)?,
+        None => Dataset::from_idx(Path::new(spec), None)?,
     })
 }
 

@@ -1,11 +1,11 @@
 //! What `tweedie restore` measures of images.
 
+use super::batch::Batch;
+use super::images::Images;
+use super::observed::{Observed, read_mask};
+use super::pictures::floats;
 use crate::cli::batches;
-use crate::cli::io::given::{Input, read_mask};
-use crate::cli::io::images::Images;
-use crate::cli::io::pictures::floats;
-use crate::cli::io::tensors::Batch;
-use crate::config::{Data, Measure};
+use crate::config::{Data, Measure, Range};
 use crate::gpu::Gpu;
 use crate::kernels::combine::Form;
 use crate::random::Key;
@@ -13,6 +13,9 @@ use crate::sample::{Mask, Matrix, Operator, Resampling};
 use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, ensure};
 use std::path::Path;
+
+/// The range of images and measurements here.
+pub const UNIT: Range = Range { centered: false };
 
 /// What a problem measures of images `[1, h, w, c]`.
 pub fn operator(gpu: &Gpu, measure: &Measure, input: Shape) -> anyhow::Result<Box<dyn Operator>> {
@@ -50,9 +53,9 @@ fn read_rows(path: &Path, input: Shape) -> anyhow::Result<Vec<f64>> {
 const MOST: f32 = 1e9;
 
 /// Measurements from a file, as many numbers each as the operator makes.
-pub fn read(name: &str, operator: &dyn Operator, data: &Data) -> anyhow::Result<Input> {
+pub fn read(name: &str, operator: &dyn Operator, data: &Data) -> anyhow::Result<Observed> {
     let expected = operator.output();
-    let y = Input::read(name, expected.c(), data)?;
+    let y = Observed::read(name, expected.c(), data)?;
     let is = y.shape.with_n(1);
     let told = |Shape([_, h, w, c]): Shape| format!("{h}x{w}x{c}");
     let hint = if is == operator.input() { "; with --simulate an image is measured" } else { "" };
@@ -73,18 +76,18 @@ pub fn read(name: &str, operator: &dyn Operator, data: &Data) -> anyhow::Result<
 pub fn simulate(
     gpu: &Gpu,
     operator: &dyn Operator,
-    images: &Input,
+    images: &Observed,
     (noise_std, key): (f64, Key),
     batch: usize,
-) -> anyhow::Result<Input> {
+) -> anyhow::Result<Observed> {
     let mut values = Vec::new();
     for (first, n) in batches(images.shape.n(), batch) {
         let (first, n) = (first as u32, n as u32);
-        let image = operator.apply(&images.upload(gpu, first, n, false)?)?;
+        let image = operator.apply(&images.upload(gpu, first, n, UNIT)?)?;
         let noisy = (&image + Form::normal(key.from(first)) * noise_std).run()?;
         values.extend(operator.measured(noisy)?.read()?);
     }
-    Ok(Input::new(Batch { shape: operator.output().with_n(images.shape.n()), values }))
+    Ok(Observed::new(Batch { shape: operator.output().with_n(images.shape.n()), values }))
 }
 
 /// A 1 for `n` images.
@@ -106,7 +109,7 @@ pub fn residual(
     gpu: &Gpu,
     operator: &dyn Operator,
     images: &Images,
-    y: &Input,
+    y: &Observed,
     batch: usize,
 ) -> anyhow::Result<Residual> {
     let one = operator.input();
@@ -116,7 +119,7 @@ pub fn residual(
     for (first, n) in batches(all, batch) {
         let drawn = &images.values()[first * one.len()..][..n * one.len()];
         let x = Tensor::from_slice(gpu, one.with_n(n), drawn)?;
-        let y = operator.measured(y.upload(gpu, first as u32, n as u32, false)?)?;
+        let y = operator.measured(y.upload(gpu, first as u32, n as u32, UNIT)?)?;
         off += square(&(&operator.apply(&x)? - &y).run()?)?;
         given += square(&y)?;
     }

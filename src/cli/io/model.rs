@@ -1,10 +1,10 @@
 //! The models that subcommands are given.
 
+use crate::cli::progress;
 use crate::interop::{Download, InteropError, download, is_diffusers, read_diffusers};
 use crate::nn::ScoreModel;
 use crate::train::{Checkpoint, Run};
 use anyhow::{Context, bail, ensure};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::path::{Path, PathBuf};
 
 /// What a command's MODEL may be, for its help.
@@ -68,7 +68,7 @@ pub fn local(path: &Path) -> Result<PathBuf, InteropError> {
     let Some(name) = path.to_str().and_then(|text| text.strip_prefix("hf:")) else {
         return Ok(path.to_path_buf());
     };
-    let bar = bar();
+    let bar = progress::bytes();
     let folder = download(name, &mut |event| match event {
         Download::Begin { file, bytes } => {
             bar.set_length(bytes);
@@ -80,11 +80,4 @@ pub fn local(path: &Path) -> Result<PathBuf, InteropError> {
     });
     bar.finish_and_clear();
     folder
-}
-
-/// A bar on standard error, if that is a terminal.
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}, ETA {eta}");
-    ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr())
-        .with_style(style.unwrap_or(ProgressStyle::default_bar()))
 }

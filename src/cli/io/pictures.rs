@@ -1,8 +1,10 @@
 //! Images that a program is given: pictures, arrays, tensors and data sets.
 
-use crate::cli::ends_in;
-use crate::cli::io::tensors::{Batch, Tensors};
-use crate::config::Data;
+use super::batch::Batch;
+use super::paths::ends_in;
+use super::tensors::Tensors;
+use crate::choice::Choice;
+use crate::config::{BuiltIn, Data, Range};
 use crate::data::{Dataset, Split, scale};
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
@@ -74,14 +76,13 @@ impl Pictures {
     }
 
     /// The images in [0, 1].
-    pub fn unit(self, centered: bool) -> Batch {
-        let unit = |v: f32| if centered { (v + 1.0) / 2.0 } else { v };
-        self.mapped(true, unit)
+    pub fn unit(self, range: Range) -> Batch {
+        self.mapped(true, |v| range.to_unit(v))
     }
 
     /// The images in the model's range.
-    pub fn in_range(self, centered: bool) -> Batch {
-        self.mapped(false, |v| scale(255.0 * f64::from(v), centered) as f32)
+    pub fn in_range(self, range: Range) -> Batch {
+        self.mapped(false, |v| range.from_unit(v))
     }
 
     /// The images, mapped if their range is this.
@@ -97,7 +98,7 @@ impl Pictures {
 /// Images of a model's size in its range.
 pub fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
     let name = path.to_string_lossy();
-    Ok(Pictures::read(&name)?.fit(&name, data)?.in_range(data.centered))
+    Ok(Pictures::read(&name)?.fit(&name, data)?.in_range(data.range()))
 }
 
 /// A tensor of images of a model's size, as it stands: `x` of data, `z` of latents.
@@ -171,11 +172,9 @@ pub fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Result<(Vec<
 /// Test images by their numbers: `digits:I`, `digits_color:I-J`.
 fn built_in(which: &str) -> anyhow::Result<Batch> {
     let (name, numbers) = which.split_once(':').unwrap_or((which, ""));
-    let set = match name {
-        "digits" => Dataset::digits(Split::Test)?,
-        "digits_color" => Dataset::digits_color(Split::Test)?,
-        _ => bail!("write data:digits:I or data:digits_color:I, or I-J for several"),
-    };
+    let built_in =
+        BuiltIn::named(name).context("write data:digits:I or data:digits_color:I, or I-J for several")?;
+    let set = Dataset::built_in(built_in, Split::Test)?;
     let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
     let range = first.parse::<usize>().ok().zip(last.parse::<usize>().ok());
     let range = range.filter(|(first, last)| first <= last && *last < set.len());

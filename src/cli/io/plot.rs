@@ -1,6 +1,7 @@
 //! The curve of the loss, from `metrics.csv`.
 
-use crate::cli::io::images;
+use super::images::png;
+use super::paths::written;
 use anyhow::Context;
 use image::RgbImage;
 use plotters::prelude::*;
@@ -26,7 +27,7 @@ pub fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
     draw(&mut pixels, &points).map_err(|e| anyhow::anyhow!("the loss cannot be drawn: {e}"))?;
     let image =
         RgbImage::from_raw(SIZE.0, SIZE.1, pixels).context("a picture has as many pixels as it says")?;
-    images::written(picture, &images::png(&image)?)
+    written(picture, &png(&image)?)
 }
 
 fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {

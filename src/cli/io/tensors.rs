@@ -1,45 +1,11 @@
 //! Tensors in safetensors files, laid out as other programs have them: images are `[n, c, h, w]`.
 
-use crate::cli::io::images::written;
-use crate::gpu::Gpu;
-use crate::tensor::{Shape, Tensor};
+use super::batch::Batch;
+use super::paths::written;
+use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::{Path, PathBuf};
-
-/// Images on the host, `[n, h, w, c]` in the model's range.
-pub struct Batch {
-    pub shape: Shape,
-    pub values: Vec<f32>,
-}
-
-impl Batch {
-    /// What is in a tensor on the device.
-    pub fn download(tensor: &Tensor) -> anyhow::Result<Batch> {
-        Ok(Batch { shape: tensor.shape(), values: tensor.read()? })
-    }
-
-    /// The same on the device.
-    pub fn upload(&self, gpu: &Gpu) -> anyhow::Result<Tensor> {
-        Ok(Tensor::from_slice(gpu, self.shape, &self.values)?)
-    }
-
-    /// `values` that are `[n, c, h, w]`, of a shape `[n, h, w, c]`.
-    fn from_channels(shape: Shape, values: &[f32]) -> Batch {
-        let Shape([_, h, w, c]) = shape;
-        let at = |i: usize| {
-            let (pixel, channel) = (i / c, i % c);
-            values[(pixel / (h * w) * c + channel) * h * w + pixel % (h * w)]
-        };
-        Batch { shape, values: (0..shape.len()).map(at).collect() }
-    }
-
-    /// `count` images from number `first` on.
-    pub fn part(&self, first: usize, count: usize) -> Batch {
-        let len = self.shape.with_n(1).len();
-        Batch { shape: self.shape.with_n(count), values: self.values[first * len..][..count * len].to_vec() }
-    }
-}
 
 /// A safetensors file in memory.
 pub struct Tensors {

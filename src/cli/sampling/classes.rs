@@ -1,6 +1,6 @@
 //! The classes that samples are asked to have: by a classifier's guidance, or by a model that is told them.
 
-use crate::cli::open_model;
+use crate::cli::io::model::open_model;
 use crate::config::Config;
 use crate::gpu::Gpu;
 use crate::nn::{Classifier, Scorer};
@@ -30,7 +30,7 @@ const GUIDED: f64 = 6.0;
 const TOLD: f64 = 1.0;
 
 /// What is asked for.
-pub struct Asked {
+pub struct Classes {
     /// The classes, one after the other; none if the score is to be the model's own.
     pub classes: Vec<usize>,
     guidance: f64,
@@ -40,12 +40,12 @@ pub struct Asked {
 
 impl ClassArgs {
     /// What is asked of the model at `path`.
-    pub fn open(&self, gpu: &Gpu, path: &Path, config: &Config) -> anyhow::Result<Asked> {
+    pub fn open(&self, gpu: &Gpu, path: &Path, config: &Config) -> anyhow::Result<Classes> {
         let model = path.display();
         let Some(class) = &self.class else {
             let unasked = self.classifier.is_none() && self.guidance.is_none();
             ensure!(unasked, "--classifier and --guidance need a class to guide to; add --class");
-            return Ok(Asked { classes: Vec::new(), guidance: 0.0, classifier: None });
+            return Ok(Classes { classes: Vec::new(), guidance: 0.0, classifier: None });
         };
         if let Some(guidance) = self.guidance {
             ensure!(guidance.is_finite(), "--guidance {guidance}: it must be a number");
@@ -58,17 +58,17 @@ impl ClassArgs {
                  model.num_classes"
             );
             let classes = parse(class, count)?;
-            return Ok(Asked { classes, guidance: self.guidance.unwrap_or(TOLD), classifier: None });
+            return Ok(Classes { classes, guidance: self.guidance.unwrap_or(TOLD), classifier: None });
         };
         let checkpoint = open_model(guide)?;
         let classifier = classifier(gpu, guide, &checkpoint)?;
         fits(guide, checkpoint.config(), path, config)?;
         let classes = parse(class, classifier.classes())?;
-        Ok(Asked { classes, guidance: self.guidance.unwrap_or(GUIDED), classifier: Some(classifier) })
+        Ok(Classes { classes, guidance: self.guidance.unwrap_or(GUIDED), classifier: Some(classifier) })
     }
 }
 
-impl Asked {
+impl Classes {
     /// The classes, for machines.
     pub fn report(&self) -> serde_json::Value {
         if self.classes.is_empty() {
@@ -124,8 +124,7 @@ fn fits(guide: &Path, of: &Config, path: &Path, config: &Config) -> anyhow::Resu
     let (guide, model) = (guide.display(), path.display());
     let images = |config: &Config| {
         let data = &config.data;
-        let range = if data.centered { "[-1, 1]" } else { "[0, 1]" };
-        format!("{0}x{0} images of {1} channel(s) in {range}", data.image_size, data.num_channels)
+        format!("{0}x{0} images of {1} channel(s) in {2}", data.image_size, data.num_channels, data.range())
     };
     let (theirs, ours) = (images(of), images(config));
     ensure!(

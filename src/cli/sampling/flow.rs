@@ -1,10 +1,12 @@
-//! What the commands that follow the probability flow share.
+//! The commands that follow the probability flow.
 
-use crate::cli::io::tensors::Batch;
-use crate::cli::sampling::classes::{Asked, ClassArgs};
-use crate::cli::sampling::options as drawing;
-use crate::cli::{Common, batches, choice, open_score_model};
-use crate::config::{Config, Method, Over};
+use super::classes::{ClassArgs, Classes};
+use super::flags::{SamplingFlags, Selection};
+use crate::cli::arguments::choice;
+use crate::cli::io::batch::Batch;
+use crate::cli::io::model::open_score_model;
+use crate::cli::{Common, batches, progress};
+use crate::config::{Config, Method};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
 use crate::sample::likelihood::EPS;
@@ -15,94 +17,72 @@ use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
 use std::path::Path;
 
-/// How the flow is followed.
+/// The solver and the class whose flow is followed.
 #[derive(clap::Args)]
 #[group(skip)]
-pub struct Args {
-    /// Relative tolerance [default: the model's, 1e-5 if it names none]
-    #[arg(long)]
-    rtol: Option<f64>,
-    /// Absolute tolerance, in the model's range [default: the model's, 1e-5 if it names none]
-    #[arg(long)]
-    atol: Option<f64>,
-    /// Whether each sample is controlled by its own error, or the batch jointly [default: the model's]
-    #[arg(long, value_parser = choice::<Over>())]
-    error_norm: Option<Over>,
-    /// Which weights
+pub struct Args<S: Selection> {
+    #[command(flatten)]
+    flags: SamplingFlags<S>,
+    /// The weights
     #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     weights: Weights,
-    /// Samples that are followed at once; it changes nothing but speed and memory
+    /// Samples in a batch; it changes only speed and memory
     #[arg(long, value_name = "N", default_value_t = 100)]
     batch: usize,
     #[command(flatten)]
     classes: ClassArgs,
 }
 
-impl Args {
-    /// Refuses what a sampler that decodes has no use for.
-    pub fn refuse_idle(&self, method: Method, steps: Option<usize>) -> anyhow::Result<()> {
-        let adaptive = method.is_adaptive();
-        let options = [
-            ("steps", steps.is_some(), !adaptive),
-            ("rtol", self.rtol.is_some(), adaptive),
-            ("atol", self.atol.is_some(), adaptive),
-            ("error-norm", self.error_norm.is_some(), adaptive),
-        ];
-        drawing::refuse_idle(method, &options)
-    }
-}
-
-/// A model and how its flow is followed.
+/// A model and the solver of its flow.
 pub struct Flow {
     pub gpu: Gpu,
     pub config: Config,
     pub scorer: Scorer,
     pub ode: Ode,
-    /// Samples at once.
+    /// Samples in a batch.
     pub batch: usize,
-    /// The class whose flow it is, if one is asked for.
-    asked: Asked,
-    /// Shows how far a batch has come.
+    /// The class whose flow it is, if one is requested.
+    classes: Classes,
     bar: ProgressBar,
 }
 
-/// Where samples have been taken.
+/// The ends of paths along the flow.
 pub struct Followed {
     pub batch: Batch,
-    /// Score evaluations for one sample, in the mean.
+    /// Score evaluations per sample.
     pub evaluations: f64,
 }
 
 impl Flow {
-    /// Checks the options and opens the model; the tolerances are the model's unless others are asked for.
-    pub fn open(common: &Common, model: &Path, args: &Args) -> anyhow::Result<Flow> {
-        for (name, value) in [("--rtol", args.rtol), ("--atol", args.atol)] {
-            if let Some(value) = value {
-                ensure!(value.is_finite() && value > 0.0, "{name} {value}: it must be a number above 0");
-            }
-        }
-        ensure!(args.batch > 0, "--batch 0: at least one sample has to be followed at once");
+    /// Checks the options and opens a model with a sampler, its configuration overridden by the flags.
+    pub fn open<S: Selection>(
+        common: &Common,
+        model: &Path,
+        method: Method,
+        args: &Args<S>,
+    ) -> anyhow::Result<Flow> {
+        ensure!(args.batch > 0, "--batch 0: it must be at least 1");
         let checkpoint = open_score_model(model)?;
         let mut config = checkpoint.config().clone();
-        config.sampling.rtol = args.rtol.unwrap_or(config.sampling.rtol);
-        config.sampling.atol = args.atol.unwrap_or(config.sampling.atol);
-        config.sampling.error_norm = args.error_norm.unwrap_or(config.sampling.error_norm);
+        config.sampling.set_method(method);
+        args.flags.apply(&mut config.sampling)?;
+        config.sampling.steps = config.sampling_steps();
+        config.sampling.check().map_err(|error| args.flags.explain(error))?;
         let gpu = common.open()?;
         let scorer = checkpoint.scorer(&gpu, args.weights)?;
         let ode = Ode { noise_removal: false, ..Ode::new(&config.sampling) };
-        let asked = args.classes.open(&gpu, model, &config)?;
-        ensure!(asked.classes.len() <= 1, "--class: a flow is that of one class; name one");
-        let bar = drawing::progress(None);
-        Ok(Flow { gpu, config, scorer, ode, batch: args.batch, asked, bar })
+        let classes = args.classes.open(&gpu, model, &config)?;
+        ensure!(classes.classes.len() <= 1, "--class: the flow needs one class, not several");
+        Ok(Flow { gpu, config, scorer, ode, batch: args.batch, classes, bar: progress::steps(None) })
     }
 
-    /// What `f` makes of the score whose flow it is.
+    /// Calls `f` with the score whose flow it is.
     pub fn with<T>(&self, f: impl Fn(&dyn Differentiable) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let mut results = self.asked.each(&self.scorer, f)?;
-        results.pop().context("no class is asked for")
+        let mut results = self.classes.each(&self.scorer, f)?;
+        results.pop().context("there is no score")
     }
 
-    /// What looks on while a batch is followed.
+    /// Shows the progress of a batch.
     pub fn watch(&self) -> impl FnMut(Progress<'_>) -> sample::Result<()> {
         |progress| {
             self.bar.set_message(format!(" to t = {:.4}", progress.t));
@@ -120,25 +100,17 @@ impl Flow {
         })
     }
 
-    /// The samples of latents, by any sampler that adds no noise of its own, in as many steps as are asked for or usual, with a
-    /// last step that removes noise if wanted.
-    pub fn decode(
-        &self,
-        latents: &Batch,
-        (method, steps): (Method, Option<usize>),
-        denoise: bool,
-    ) -> anyhow::Result<Followed> {
-        let mut config = self.config.clone();
-        config.sampling.set_method(method);
-        (config.sampling.noise_removal, config.sampling.eta) = (denoise, 0.0);
-        config.sampling.steps = drawing::steps(&config, steps);
-        config.sampling.check().map_err(|error| drawing::of_option(error, &[("steps", steps.is_some())]))?;
-        let sampler = sample::sampler(&config.sampling, config.sampling.steps)?;
+    /// The samples of latents, by the configured sampler without noise, with a last step that removes the residual noise if
+    /// `denoise` is set.
+    pub fn decode(&self, latents: &Batch, denoise: bool) -> anyhow::Result<Followed> {
+        let mut sampling = self.config.sampling.clone();
+        (sampling.noise_removal, sampling.eta) = (denoise, 0.0);
+        let sampler = sample::sampler(&sampling, sampling.steps)?;
         let draw = Draw::new(self.config.seed);
         self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
     }
 
-    /// Takes samples somewhere, so many at once.
+    /// Moves samples along the flow in batches.
     fn follow(
         &self,
         from: &Batch,
@@ -155,7 +127,7 @@ impl Flow {
         }
         ensure!(
             to.values.iter().all(|v| v.is_finite()),
-            "the flow has diverged: some results are not finite; use smaller --rtol and --atol"
+            "the flow diverged: some results are not finite; use smaller --rtol and --atol"
         );
         Ok(Followed { batch: to, evaluations })
     }

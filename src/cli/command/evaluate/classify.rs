@@ -1,7 +1,9 @@
 //! What `tweedie evaluate` says of classifiers, and what classifiers say of samples.
 
+use crate::cli::Common;
+use crate::cli::io::model::open_model;
+use crate::cli::report::{count, print};
 use crate::cli::sampling::classes;
-use crate::cli::{Common, count, open_model, print};
 use crate::data::{Dataset, Split, scale};
 use crate::eval::{Level, accuracy_by_noise, classify};
 use crate::tensor::Shape;

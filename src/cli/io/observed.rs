@@ -1,10 +1,11 @@
 //! Images to begin with, of which one or several samples each are drawn, and masks.
 
+use super::batch::Batch;
+use super::paths::ends_in;
+use super::pictures::{Pictures, picture};
 use crate::choice::Choice;
-use crate::cli::io::pictures::{Pictures, picture};
-use crate::cli::io::tensors::Batch;
-use crate::cli::{count, ends_in};
-use crate::config::Data;
+use crate::cli::report::count;
+use crate::config::{Data, Range};
 use crate::gpu::Gpu;
 use crate::sample::Side;
 use crate::tensor::{Shape, Tensor};
@@ -12,7 +13,7 @@ use anyhow::{Context, ensure};
 use std::path::Path;
 
 /// Images with values in [0, 1], and how many samples are drawn of each.
-pub struct Input {
+pub struct Observed {
     /// The values.
     values: Vec<f32>,
     /// Their extents, `[images, h, w, c]`.
@@ -21,22 +22,22 @@ pub struct Input {
     each: u32,
 }
 
-impl Input {
+impl Observed {
     /// One sample of each image.
-    pub fn new(Batch { shape, values }: Batch) -> Input {
-        Input { values, shape, each: 1 }
+    pub fn new(Batch { shape, values }: Batch) -> Observed {
+        Observed { values, shape, each: 1 }
     }
 
     /// Reads images of any size (see [`Pictures::read`]); where one channel is wanted, three that are alike pass for it.
-    pub fn read(name: &str, channels: usize, data: &Data) -> anyhow::Result<Input> {
+    pub fn read(name: &str, channels: usize, data: &Data) -> anyhow::Result<Observed> {
         let pictures = Pictures::read(name)?;
         let pictures = if channels == 1 { pictures.grey() } else { pictures };
-        Ok(Input::new(pictures.unit(data.centered)))
+        Ok(Observed::new(pictures.unit(data.range())))
     }
 
     /// Reads images of the model's size and as many channels.
-    pub fn read_like(name: &str, data: &Data) -> anyhow::Result<Input> {
-        let input = Input::new(Pictures::read(name)?.fit(name, data)?.unit(data.centered));
+    pub fn read_like(name: &str, data: &Data) -> anyhow::Result<Observed> {
+        let input = Observed::new(Pictures::read(name)?.fit(name, data)?.unit(data.range()));
         ensure!(
             input.values.iter().all(|v| (0.0..=1.0).contains(v)),
             "{name}: some values are not in [0, 1]; bring images in that range"
@@ -45,11 +46,11 @@ impl Input {
     }
 
     /// The same, so many samples of each.
-    pub fn each(self, asked: Option<u32>) -> anyhow::Result<Input> {
+    pub fn each(self, asked: Option<u32>) -> anyhow::Result<Observed> {
         let (each, images) = (asked.unwrap_or(1), self.shape.n());
         let fits = u32::try_from(images).ok().and_then(|images| images.checked_mul(each)).is_some();
         ensure!(fits, "-n {each}: of {} these are too many samples", count(images, "image"));
-        Ok(Input { each, ..self })
+        Ok(Observed { each, ..self })
     }
 
     /// How many samples there are in all.
@@ -70,9 +71,9 @@ impl Input {
     }
 
     /// The images of samples number `first …`, in the model's range on the device.
-    pub fn upload(&self, gpu: &Gpu, first: u32, n: u32, centered: bool) -> anyhow::Result<Tensor> {
+    pub fn upload(&self, gpu: &Gpu, first: u32, n: u32, range: Range) -> anyhow::Result<Tensor> {
         let samples = (first..first + n).flat_map(|sample| self.of(sample as usize));
-        let values: Vec<f32> = samples.map(|v| if centered { 2.0 * v - 1.0 } else { *v }).collect();
+        let values: Vec<f32> = samples.map(|v| range.from_unit(*v)).collect();
         Ok(Tensor::from_slice(gpu, self.shape.with_n(n as usize), &values)?)
     }
 
