@@ -1,5 +1,5 @@
-//! Trains a small score network on an array of images made here, keeps the run in a folder, resumes it, and samples from
-//! its newest checkpoint.
+//! Trains a small score network on an array of images made here, keeps the run in a folder, resumes it, and
+//! samples from its newest checkpoint.
 //!
 //! ```text
 //! cargo run --release --example train_on_arrays
@@ -78,7 +78,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Grey discs of random centres and radii, `[n, SIZE, SIZE, 1]` in [0, 1]. Any generator of the `rand` crate would do.
+/// Grey discs of random centres and radii, `[n, SIZE, SIZE, 1]` in [0, 1]. Any generator of the `rand` crate
+/// would do.
 fn discs(n: usize) -> Vec<f32> {
     let mut rng = Philox::seed_from_u64(1);
     let mut image = || {

@@ -1,11 +1,11 @@
 //! Counter-based randomness: every random number is a function of its purpose, step, sample and element.
 //!
 //! Philox4x32-10 (Salmon et al. 2011), bit for bit what `shaders/lib/philox.wgsl` computes. The counter holds
-//! (element, step, sample, purpose), the key the seed: a sample depends on its number, and not on its batch, the device, or the
-//! numbers drawn before.
+//! (element, step, sample, purpose), the key the seed: a sample depends on its number, and not on its batch,
+//! the device, or the numbers drawn before.
 //!
-//! A [`Draw`] names the samples of a seed, a [`Key`] the numbers of a draw for one [`Purpose`], and a [`Philox`] is the stream of
-//! one sample's numbers as a generator of the `rand` crate:
+//! A [`Draw`] names the samples of a seed, a [`Key`] the numbers of a draw for one [`Purpose`], and a
+//! [`Philox`] is the stream of one sample's numbers as a generator of the `rand` crate:
 //!
 //! ```
 //! use rand::Rng;
@@ -101,8 +101,8 @@ impl Purpose {
     }
 }
 
-/// The samples that are drawn: the numbers `first …` of a seed, in a step. All that is random about a sample follows from
-/// its number, the step and the seed, never from its batch.
+/// The samples that are drawn: the numbers `first …` of a seed, in a step. All that is random about a sample
+/// follows from its number, the step and the seed, never from its batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Draw {
     /// The seed.
@@ -207,8 +207,8 @@ impl Key {
         self.bits(sample, block).map(|word| if word >> 31 == 0 { 1.0 } else { -1.0 })
     }
 
-    /// A permutation of `0 .. len` (Fisher and Yates), one for each step. Runs resume by it, so it must not change with the
-    /// version of a library: it does not use `rand`'s shuffle.
+    /// A permutation of `0 .. len` (Fisher and Yates), one for each step. Runs resume by it, so it must not
+    /// change with the version of a library: it does not use `rand`'s shuffle.
     pub fn permutation(self, len: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..len as u32).collect();
         for last in (1..len).rev() {
@@ -221,7 +221,8 @@ impl Key {
     }
 }
 
-/// One sample's random words as a generator of the `rand` crate. After 2³² blocks it goes on with those of the next step.
+/// One sample's random words as a generator of the `rand` crate. After 2³² blocks it goes on with those of
+/// the next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Philox {
     key: Key,
@@ -302,7 +303,8 @@ mod tests {
         );
     }
 
-    /// The bits of `rand`'s uniform numbers are part of the promise: initial weights and dequantisation are drawn by it.
+    /// The bits of `rand`'s uniform numbers are part of the promise: initial weights and dequantisation are
+    /// drawn by it.
     #[test]
     fn a_stream_holds_the_words_and_the_uniform_numbers_of_its_key() {
         let key = Draw::new(5).at(7).from(11).key(Purpose::Order);

@@ -33,3 +33,4 @@ mod sampling_options;
 mod score_command;
 mod score_sde;
 mod solvers_pc;
+mod training;

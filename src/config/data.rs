@@ -54,8 +54,9 @@ impl std::fmt::Display for Range {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// A built-in data set, `digits` or `digits_color`; `idx` for IDX files; `given` for images that the training program
-    /// passes; any other name stands for a data set that has to be converted to IDX files first.
+    /// A built-in data set, `digits` or `digits_color`; `idx` for IDX files; `given` for images that the
+    /// training program passes; any other name stands for a data set that has to be converted to IDX files
+    /// first.
     pub dataset: String,
     /// Height and width.
     pub image_size: usize,

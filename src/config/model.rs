@@ -289,6 +289,11 @@ pub enum EmbeddingType {
 }
 
 impl Model {
+    /// The same for a network that the program gives.
+    pub(crate) fn given(&self) -> Model {
+        Model { name: ModelName::Given, ..self.clone() }
+    }
+
     pub(super) fn check(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
         self.check_process()?;
         self.check_network(training, data)
@@ -344,7 +349,8 @@ impl Model {
         {
             return Err(refuse("model.normalization", named, format!("this network has {own}")));
         }
-        if (self.name == ModelName::WideResNet) != (training.objective == ObjectiveName::Classifier) {
+        let classifier = training.objective == ObjectiveName::Classifier;
+        if self.name != ModelName::Given && (self.name == ModelName::WideResNet) != classifier {
             let why = "the objective classifier and model.name = wideresnet require each other";
             return Err(refuse("training.objective", training.objective.to_string(), why));
         }

@@ -59,8 +59,8 @@ const PRESETS: &[(&str, &str)] = &presets![
     "vp/ddpm/cifar10_unconditional",
 ];
 
-/// The required keys, with the reference's values for CIFAR-10 (`default_cifar10_configs.py`, `ddpmpp`). Every other key has
-/// the default that it has in a file.
+/// The required keys, with the reference's values for CIFAR-10 (`default_cifar10_configs.py`, `ddpmpp`).
+/// Every other key has the default that it has in a file.
 const DEFAULT: &str = "
 [training]
 sde = 'vesde'

@@ -1,4 +1,5 @@
-//! The order of the data: a function of the seed and the step alone, so that training resumes where it stopped.
+//! The order of the data: a function of the seed and the step alone, so that training resumes where it
+//! stopped.
 
 use super::source::check_shape;
 use super::{DataError, Pixels, Source, scale};
@@ -6,8 +7,8 @@ use crate::config::Data;
 use crate::random::{Draw, Purpose};
 use rand::{Rng, RngCore};
 
-/// Batches of a source, by step. Every epoch shows every image once, in an order of its own; a batch may begin in one
-/// epoch and end in the next.
+/// Batches of a source, by step. Every epoch shows every image once, in an order of its own; a batch may
+/// begin in one epoch and end in the next.
 pub struct Loader<S> {
     source: S,
     batch: usize,
@@ -32,7 +33,8 @@ impl<S: Source> Loader<S> {
     /// Batches of `batch` images.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] if there is no image, more than 2³² − 1, or if they do not have the configured shape.
+    /// [`DataError::Mismatch`] if there is no image, more than 2³² − 1, or if they do not have the configured
+    /// shape.
     pub fn new(source: S, config: &Data, batch: usize, seed: u64) -> Result<Loader<S>, DataError> {
         check_shape(&source, &config.dataset, config)?;
         if source.is_empty() || u32::try_from(source.len()).is_err() {
@@ -105,8 +107,8 @@ impl<S: Source> Loader<S> {
                 scale(level, self.centered) as f32
             })),
             Pixels::Values(_) if self.dequantize => {
-                let what = "data.uniform_dequantization = true spreads integer levels, and the images are floats; \
-                            set it to false";
+                let what =
+                    "data.uniform_dequantization = true needs integer levels, and the images are floats";
                 return Err(DataError::Mismatch(what.into()));
             }
             Pixels::Values(image) => values.extend((0..image.len()).map(|i| image[from(i)])),

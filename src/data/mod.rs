@@ -1,4 +1,5 @@
-//! Data sets: built-in digits, IDX files, sources of images of any kind, and the order in which training uses them.
+//! Data sets: built-in digits, IDX files, sources of images of any kind, and the order in which training uses
+//! them.
 
 mod idx;
 mod loader;
@@ -72,7 +73,8 @@ impl Dataset {
     /// The data set that a configuration names.
     ///
     /// # Errors
-    /// If it is unknown or given by a program, if its files cannot be read, or if its images are not of the configured size.
+    /// If it is unknown or given by a program, if its files cannot be read, or if its images are not of the
+    /// configured size.
     pub fn load(config: &Data, split: Split) -> Result<Dataset, DataError> {
         let set = match (BuiltIn::named(&config.dataset), config.dataset.as_str()) {
             (Some(name), _) => Dataset::built_in(name, split)?,
@@ -87,14 +89,14 @@ impl Dataset {
                 Dataset::from_idx(images, labels.as_deref())?
             }
             (None, Data::GIVEN) => {
-                let what = "data.dataset = given: the program that trained this model passed its images to Run::train_on, \
-                            and no file holds them; go on from there, or name a data set";
+                let what = "data.dataset = given: the program that trained this model gave its images (Run::train_on); \
+                            resume it from there, or name a data set";
                 return Err(DataError::Mismatch(what.into()));
             }
             (None, other) => {
                 return Err(DataError::Mismatch(format!(
-                    "data.dataset = {other} is not built in (digits and digits_color are); convert it to IDX files and set \
-                     data.dataset = idx and data.images = PATH"
+                    "data.dataset = {other} is not built in (digits and digits_color are); convert it to IDX files and \
+                     set data.dataset = idx and data.images = PATH"
                 )));
             }
         };
@@ -113,8 +115,8 @@ impl Dataset {
         }
     }
 
-    /// The handwritten digits that are built in: 1,437 to train on, 360 to test on, 8 × 8 grey. UCI "Optical Recognition
-    /// of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), CC BY 4.0.
+    /// The handwritten digits that are built in: 1,437 to train on, 360 to test on, 8 × 8 grey. UCI "Optical
+    /// Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), CC BY 4.0.
     ///
     /// # Errors
     /// None, unless the program's file is damaged.
@@ -134,9 +136,9 @@ impl Dataset {
         Dataset::from_arrays(images, "digits", Some((labels, "digits' labels")))
     }
 
-    /// The same digits in colour, 8 × 8 × 3, each with a random hue h that depends on its number: a level v becomes
-    /// v (1 + cos(h − 2π k / 3)) / 2 in channel k = 0, 1, 2. The mean of a pixel's channels is v / 2 for every hue, so that the
-    /// grey image does not determine the colour.
+    /// The same digits in colour, 8 × 8 × 3, each with a random hue h that depends on its number: a level v
+    /// becomes v (1 + cos(h − 2π k / 3)) / 2 in channel k = 0, 1, 2. The mean of a pixel's channels is v / 2
+    /// for every hue, so that the grey image does not determine the colour.
     ///
     /// # Errors
     /// None, unless the program's file is damaged.
@@ -171,8 +173,8 @@ impl Dataset {
         Ok(Dataset { pixels: levels, labels, size: h, channels })
     }
 
-    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, size, size]` or `[n, size, size, c]` bytes, and
-    /// `[n]`.
+    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, size, size]` or
+    /// `[n, size, size, c]` bytes, and `[n]`.
     ///
     /// # Errors
     /// If a file cannot be read, or the numbers of images and labels differ.
@@ -234,8 +236,8 @@ impl Dataset {
             && labels.shape != [n]
         {
             return Err(DataError::Mismatch(format!(
-                "{labels_name}: labels of shape {:?} do not match the {n} images of {name}; name the file that belongs \
-                 to them",
+                "{labels_name}: labels of shape {:?} do not match the {n} images of {name}; name the \
+                 file that belongs to them",
                 labels.shape
             )));
         }
@@ -268,8 +270,8 @@ pub fn scale(level: f64, centered: bool) -> f64 {
     if centered { 2.0 * unit - 1.0 } else { unit }
 }
 
-/// Image number `index`, uniformly dequantised to (level + u) / 256 with u in [0, 1), in the model's range: continuous data for
-/// a density.
+/// Image number `index`, uniformly dequantised to (level + u) / 256 with u in [0, 1), in the model's range:
+/// continuous data for a density.
 pub fn dequantised(set: &Dataset, index: usize, key: Key, centered: bool) -> impl Iterator<Item = f32> + '_ {
     let mut noise = key.rng(index as u32);
     set.image(index).iter().map(move |level| {

@@ -33,9 +33,11 @@ pub trait Source {
 /// One image's pixels, `[h, w, c]`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pixels<'a> {
-    /// Grey or colour levels, which the loader maps to the model's range and dequantises if the configuration says so.
+    /// Grey or colour levels, which the loader maps to the model's range and dequantises if the configuration
+    /// says so.
     Levels(Cow<'a, [u8]>),
-    /// Values in the model's range (`[0, 1]`, or `[−1, 1]` with `data.centered`), which are taken as they are.
+    /// Values in the model's range (`[0, 1]`, or `[−1, 1]` with `data.centered`), which are taken as they
+    /// are.
     Values(Cow<'a, [f32]>),
 }
 
@@ -142,8 +144,8 @@ pub(super) fn check_shape(source: &dyn Source, name: &str, config: &Data) -> Res
         return Ok(());
     }
     Err(DataError::Mismatch(format!(
-        "the images of {name} are {h}x{w} with {c} channel(s), the configuration says data.image_size = {size} and \
-         data.num_channels = {channels}; set these to the images' own"
+        "the images of {name} are {h}x{w} with {c} channel(s), the configuration says data.image_size = {size} \
+         and data.num_channels = {channels}; set these to the images' own"
     )))
 }
 
@@ -160,7 +162,8 @@ pub fn check_labels(source: &dyn Source, classes: usize) -> Result<(), DataError
             }
             Some(label) if label >= classes => {
                 return Err(DataError::Mismatch(format!(
-                    "model.num_classes = {classes}: the data have a label {label}; it must be more than every label"
+                    "model.num_classes = {classes}: the data have a label {label}; it must be more than every \
+                     label"
                 )));
             }
             Some(_) => {}

@@ -9,7 +9,7 @@ use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::Activation;
 use crate::kernels::matmul::Matmul;
 use crate::kernels::upfirdn2d::Upfirdn2d;
-use crate::random::{Draw, Purpose};
+use crate::random::Purpose;
 use crate::tensor::Shape;
 
 /// Self-attention over the pixels with one head (`AttnBlockpp`, `AttnBlock`).
@@ -180,8 +180,8 @@ impl ResBlock {
             h = pass.engine.add_channels(&h, &shift)?;
         }
         h = self.norm1.forward(pass, &h)?;
-        if let (Some(dropout), true) = (pass.dropout, self.dropout > 0.0) {
-            let key = Draw::new(dropout.seed).at(dropout.step).key(Purpose::Dropout(self.mask));
+        if let (Some(draw), true) = (pass.dropout, self.dropout > 0.0) {
+            let key = draw.key(Purpose::Dropout(self.mask));
             h = pass.engine.dropout(&h, self.dropout, key)?;
         }
         h = self.conv1.forward(pass, &h)?;
@@ -192,8 +192,8 @@ impl ResBlock {
     }
 }
 
-/// Resampling outside of residual blocks, with a 3 × 3 convolution or without (`Upsample`, `Downsample`): a filter, a
-/// convolution, or both.
+/// Resampling outside of residual blocks, with a 3 × 3 convolution or without (`Upsample`, `Downsample`): a
+/// filter, a convolution, or both.
 #[derive(Debug, Clone)]
 pub(super) struct Resampler {
     filter: Option<Upfirdn2d>,

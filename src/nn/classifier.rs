@@ -58,8 +58,8 @@ impl Classifier {
         gradient.map_or_else(|| concat::zeros_like(x), Ok)
     }
 
-    /// For a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]`, the gradient and the Hessian of log p_t(class | x) times each
-    /// tangent, by reverse over forward.
+    /// For a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]`, the gradient and the Hessian of log p_t(class
+    /// | x) times each tangent, by reverse over forward.
     ///
     /// # Errors
     /// If there is no such class, or the device refuses.
@@ -77,8 +77,9 @@ impl Classifier {
             let pair = dual.engine.variable(&pair);
             let input = dual.variable(pair.clone());
             let logits = self.scorer.network(&mut dual, &input, &conditioning, None)?;
-            // With r = one-hot − softmax(f): ∇ log p = Jᵀ r, and its tangent is Jᵀ ṙ + ∂ₓ⟨r, J ẋ⟩, where ṙ = −softmax′ ḟ. On
-            // the tape the cotangents ṙ of f and r of ḟ give that tangent to x, and Jᵀ r to ẋ.
+            // With r = one-hot − softmax(f): ∇ log p = Jᵀ r, and its tangent is Jᵀ ṙ + ∂ₓ⟨r, J ẋ⟩, where ṙ =
+            // −softmax′ ḟ. On the tape the cotangents ṙ of f and r of ḟ give that tangent to x, and Jᵀ r to
+            // ẋ.
             let (f, projected) = (logits.stack().tensor(), softmax::forward(logits.stack().tensor(), 1)?);
             let r = self.residual(&concat::samples(f, 0, n)?, class)?;
             let change = elementwise::affine(&concat::samples(&projected, n, n)?, -1.0, 0.0, 0)?;

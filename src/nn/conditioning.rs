@@ -52,7 +52,8 @@ impl Conditioning {
         &self.noise
     }
 
-    /// One-hot classes `[n, 1, 1, k + 1]` of a class-conditional network of k classes; the last is "no class".
+    /// One-hot classes `[n, 1, 1, k + 1]` of a class-conditional network of k classes; the last is "no
+    /// class".
     pub fn classes(&self) -> Option<&Tensor> {
         self.classes.as_ref()
     }
@@ -75,7 +76,8 @@ fn one_hot(gpu: &Gpu, classes: &[Option<usize>], count: usize) -> Result<Tensor>
     Ok(Tensor::from_slice(gpu, Shape::new(classes.len(), 1, 1, count + 1), &values)?)
 }
 
-/// An embedding of the noise level: Fourier features of its logarithm or sinusoids of a label, and two dense layers.
+/// An embedding of the noise level: Fourier features of its logarithm or sinusoids of a label, and two dense
+/// layers.
 #[derive(Debug, Clone)]
 pub struct TimeEmbedding {
     fourier: bool,
@@ -88,8 +90,9 @@ pub struct TimeEmbedding {
 }
 
 impl TimeEmbedding {
-    /// Gaussian Fourier features of log σ with `size` frequencies of standard deviation `scale` (Tancik 2020; Song 2021 take
-    /// 16), for the conditioning values σ. The embedding has `4 size` channels. A network has at most one.
+    /// Gaussian Fourier features of log σ with `size` frequencies of standard deviation `scale` (Tancik 2020;
+    /// Song 2021 take 16), for the conditioning values σ. The embedding has `4 size` channels. A network has
+    /// at most one.
     pub fn fourier(r: &mut Registry, name: &str, size: usize, scale: f64, act: Activation) -> TimeEmbedding {
         let mut names = ["fourier", "dense_0", "dense_1"].into_iter().map(|part| format!("{name}.{part}"));
         Self::of_frequencies(r, names.next().unwrap_or_default(), size, scale);
@@ -97,14 +100,16 @@ impl TimeEmbedding {
         TimeEmbedding { fourier: true, features: 2 * size, freq_shift: 0.0, dense: Some(dense), act }
     }
 
-    /// `size` sinusoids (an even number) of a timestep label from 0 to 999 (Ho 2020). The embedding has `4 size` channels.
+    /// `size` sinusoids (an even number) of a timestep label from 0 to 999 (Ho 2020). The embedding has
+    /// `4 size` channels.
     pub fn sinusoidal(r: &mut Registry, name: &str, size: usize, act: Activation) -> TimeEmbedding {
         let mut names = ["dense_0", "dense_1"].into_iter().map(|part| format!("{name}.{part}"));
         let dense = Self::dense(r, || names.next().unwrap_or_default(), size, size);
         TimeEmbedding { fourier: false, features: size, freq_shift: 1.0, dense: Some(dense), act }
     }
 
-    /// The embedding of a configuration's network, of `size` frequencies or sinusoids; `name` names the next module.
+    /// The embedding of a configuration's network, of `size` frequencies or sinusoids; `name` names the next
+    /// module.
     pub(super) fn new(
         r: &mut Registry,
         mut name: impl FnMut() -> String,
@@ -141,8 +146,8 @@ impl TimeEmbedding {
         TIME_WIDTH * if self.fourier { self.features / 2 } else { self.features }
     }
 
-    /// The frequencies of the embedding: those given (Fourier features have them in their checkpoint), else those of
-    /// sinusoids.
+    /// The frequencies of the embedding: those given (Fourier features have them in their checkpoint), else
+    /// those of sinusoids.
     pub(super) fn frequencies(&self, gpu: &Gpu, fourier: Option<&[f32]>) -> Result<Tensor> {
         let table = match fourier {
             Some(fourier) => fourier.to_vec(),
@@ -151,7 +156,8 @@ impl TimeEmbedding {
         Ok(Tensor::from_slice(gpu, Shape::vector(table.len()), &table)?)
     }
 
-    /// The embedding's input for each conditioning value: its logarithm for Fourier features, itself for sinusoids.
+    /// The embedding's input for each conditioning value: its logarithm for Fourier features, itself for
+    /// sinusoids.
     pub(super) fn inputs(&self, values: &[f64]) -> Vec<f32> {
         let values = values.iter().map(|value| *value as f32);
         // The reference takes the logarithm in f32.
@@ -176,7 +182,8 @@ impl TimeEmbedding {
     }
 }
 
-/// An embedding of the class: a row of a table for each class and for "no class", added to the time embedding.
+/// An embedding of the class: a row of a table for each class and for "no class", added to the time
+/// embedding.
 #[derive(Debug, Clone)]
 pub(super) struct Classes {
     table: ParameterId,

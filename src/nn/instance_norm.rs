@@ -1,9 +1,10 @@
-//! Instance norm++ (Song and Ermon 2019, appendix A): instance norm that keeps the differences of the channels' means,
+//! Instance norm++ (Song and Ermon 2019, appendix A): instance norm that keeps the differences of the
+//! channels' means,
 //!
 //! `z_k = γ_k ((x_k − μ_k) / s_k + α_k (μ_k − m) / v) + β_k`,
 //!
-//! with m and v² the mean and the variance of the means μ over the channels. The variance is the unbiased one, as in the
-//! reference's PyTorch models; its JAX models use the biased one.
+//! with m and v² the mean and the variance of the means μ over the channels. The variance is the unbiased
+//! one, as in the reference's PyTorch models; its JAX models use the biased one.
 
 use super::layers::Pass;
 use super::parameters::{Init, Layout, ParameterId, Registry};

@@ -1,7 +1,7 @@
 //! Layers: convolutions, dense layers and group normalisation, written against any engine.
 //!
-//! A layer's constructor adds its parameters to a [`Registry`] and keeps their numbers; its `forward` reads their values
-//! from the [`Pass`]. A network is a struct of layers ([`Architecture`](super::Architecture)).
+//! A layer's constructor adds its parameters to a [`Registry`] and keeps their numbers; its `forward` reads
+//! their values from the [`Pass`]. A network is a struct of layers ([`Architecture`](super::Architecture)).
 
 use super::parameters::{Init, Layout, ParameterId, Parameters, Registry};
 use crate::autodiff::Engine;
@@ -11,6 +11,7 @@ use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::Activation;
 use crate::kernels::group_norm::GroupNorm;
 use crate::kernels::upfirdn2d::Upfirdn2d;
+use crate::random::Draw;
 use std::f32::consts::FRAC_1_SQRT_2;
 
 // The configuration admits the filters that the kernel takes.
@@ -23,7 +24,7 @@ pub struct Pass<'a, E> {
     /// The parameters of the layers.
     pub parameters: &'a Parameters,
     /// The randomness of the dropout masks; none outside of training.
-    pub dropout: Option<Dropout>,
+    pub dropout: Option<Draw>,
 }
 
 impl<E: Engine> Pass<'_, E> {
@@ -31,15 +32,6 @@ impl<E: Engine> Pass<'_, E> {
     pub fn parameter(&mut self, id: ParameterId) -> E::Value {
         self.engine.parameter(&self.parameters.get(id))
     }
-}
-
-/// What dropout masks are drawn by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dropout {
-    /// The run's seed.
-    pub seed: u64,
-    /// The training step.
-    pub step: u32,
 }
 
 /// Width of the time embedding's hidden layers, relative to the number of frequencies or sinusoids.
@@ -147,8 +139,8 @@ impl Conv {
         Conv::new(r, name, Layout::Dense { c_in, c_out }, 1.0, Conv2d::padded(0))
     }
 
-    /// A convolution whose weights start by [`Init::FanAverage`]`(scale)` and whose bias starts at 0. The parameters are
-    /// `NAME.weight` and `NAME.bias`; with [`Layout::Nin`], `NAME.W` and `NAME.b`.
+    /// A convolution whose weights start by [`Init::FanAverage`]`(scale)` and whose bias starts at 0. The
+    /// parameters are `NAME.weight` and `NAME.bias`; with [`Layout::Nin`], `NAME.W` and `NAME.b`.
     pub fn new(r: &mut Registry, name: &str, layout: Layout, scale: f64, spec: Conv2d) -> Conv {
         let [weight, bias] = if let Layout::Nin { .. } = layout { ["W", "b"] } else { ["weight", "bias"] };
         let weight = r.add(format!("{name}.{weight}"), layout, Init::FanAverage(scale));
@@ -157,7 +149,8 @@ impl Conv {
         Conv { weight, bias, spec }
     }
 
-    /// A convolution whose weights and bias start uniformly on [−a, a] with a = 1 / √fan-in, PyTorch's default.
+    /// A convolution whose weights and bias start uniformly on [−a, a] with a = 1 / √fan-in, PyTorch's
+    /// default.
     pub fn fan_in(r: &mut Registry, name: &str, layout: Layout, bias: bool, spec: Conv2d) -> Conv {
         let init = Init::Uniform(1.0 / (layout.fan_in() as f64).sqrt());
         let weight = r.add(format!("{name}.weight"), layout, init);

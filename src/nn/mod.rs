@@ -17,7 +17,7 @@ mod wideresnet;
 pub use blocks::{Attention, ResBlock, Resample};
 pub use classifier::Classifier;
 pub use conditioning::{Conditioning, TimeEmbedding};
-pub use layers::{Conv, Dropout, Norm, Pass, Style};
+pub use layers::{Conv, Norm, Pass, Style};
 pub use ncsnpp::Ncsnpp;
 pub use network::{Architecture, BuiltIn, Network};
 pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry, State};

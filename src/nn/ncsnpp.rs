@@ -1,6 +1,6 @@
-//! NCSN++ and DDPM++ (Song 2021, appendix H): one U-Net with the options of the reference's `ncsnpp`; some values of them
-//! give its `ddpm` (Ho 2020). Parameters are numbered as in the reference's `all_modules`, so that its checkpoints can be read
-//! by name.
+//! NCSN++ and DDPM++ (Song 2021, appendix H): one U-Net with the options of the reference's `ncsnpp`; some
+//! values of them give its `ddpm` (Ho 2020). Parameters are numbered as in the reference's `all_modules`, so
+//! that its checkpoints can be read by name.
 
 use super::blocks::{Attention, ResBlock, Resample, Resampler};
 use super::conditioning::{Classes, Conditioning, TimeEmbedding};

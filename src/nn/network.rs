@@ -1,4 +1,5 @@
-//! Networks: an architecture, with the range of its input and the scale of its output, which all architectures share.
+//! Networks: an architecture, with the range of its input and the scale of its output, which all
+//! architectures share.
 
 use super::conditioning::{Conditioning, TimeEmbedding};
 use super::layers::Pass;
@@ -13,13 +14,14 @@ use crate::gpu::Gpu;
 use crate::kernels::Result;
 use crate::tensor::{Shape, Tensor};
 
-/// A network's layers and how they are applied, written once for every [`Engine`]: evaluation, gradients and directional
-/// derivatives follow. It holds no values; those are in [`Parameters`](super::Parameters).
-pub trait Architecture: Clone {
+/// A network's layers and how they are applied, written once for every [`Engine`]: evaluation, gradients and
+/// directional derivatives follow. It holds no values; those are in [`Parameters`](super::Parameters).
+pub trait Architecture: Clone + 'static {
     /// The name that checkpoints record.
     fn name(&self) -> &str;
 
-    /// The output for images `x` `[n, h, w, c]` in [−1, 1]: images of that shape, or a classifier's logits `[n, 1, 1, k]`.
+    /// The output for images `x` `[n, h, w, c]` in [−1, 1]: images of that shape, or a classifier's logits
+    /// `[n, 1, 1, k]`.
     ///
     /// # Errors
     /// If shapes do not fit, or the device fails.
@@ -36,7 +38,8 @@ pub trait Architecture: Clone {
     }
 
     /// Rows of one length for the conditioning values (σ, or a label of the time), which `forward` finds as
-    /// [`Conditioning::noise`]. By default the inputs of the embedding or, without one, the values themselves.
+    /// [`Conditioning::noise`]. By default the inputs of the embedding or, without one, the values
+    /// themselves.
     fn inputs(&self, values: &[f64]) -> Vec<f32> {
         match self.time() {
             Some(time) => time.inputs(values),
@@ -106,7 +109,8 @@ impl Network {
 }
 
 impl<A: Architecture> Network<A> {
-    /// An architecture for images as `data` describes them, whose output is divided by σ if `scale_by_sigma` is set.
+    /// An architecture for images as `data` describes them, whose output is divided by σ if `scale_by_sigma`
+    /// is set.
     pub fn new(architecture: A, data: &Data, scale_by_sigma: bool) -> Network<A> {
         Network { architecture, channels: data.num_channels, centered: data.centered, scale_by_sigma }
     }
@@ -131,8 +135,8 @@ impl<A: Architecture> Network<A> {
         self.architecture.logits()
     }
 
-    /// The frequencies of the time embedding: those given (Fourier features have them in their checkpoint), else those
-    /// of sinusoids; a single 0 without an embedding.
+    /// The frequencies of the time embedding: those given (Fourier features have them in their checkpoint),
+    /// else those of sinusoids; a single 0 without an embedding.
     ///
     /// # Errors
     /// If the device has no room.
@@ -143,7 +147,8 @@ impl<A: Architecture> Network<A> {
         }
     }
 
-    /// Uploads the conditioning of each sample: its label, the factors of input and output, and its class or none.
+    /// Uploads the conditioning of each sample: its label, the factors of input and output, and its class or
+    /// none.
     ///
     /// # Errors
     /// If the device has no room.
@@ -162,7 +167,8 @@ impl<A: Architecture> Network<A> {
         }
     }
 
-    /// The network's output for `x` `[n, h, w, c]` in the data's range: an image, or a classifier's logits `[n, 1, 1, k]`.
+    /// The network's output for `x` `[n, h, w, c]` in the data's range: an image, or a classifier's logits
+    /// `[n, 1, 1, k]`.
     ///
     /// # Errors
     /// If shapes do not fit.

@@ -1,6 +1,7 @@
 //! Parameters: the names and layouts of a network's weights, and flat arenas with their values.
 //!
-//! Names and the layout in files are the reference implementation's; in memory weights are `[kh, kw, c_in, c_out]`.
+//! Names and the layout in files are the reference implementation's; in memory weights are
+//! `[kh, kw, c_in, c_out]`.
 
 use crate::autodiff::Parameter;
 use crate::gpu::{Element, Gpu, GpuError};
@@ -172,7 +173,8 @@ impl ParameterSpec {
             let numbers = key.rng(0).random_iter::<f32>().take(len);
             numbers.map(|v| ((2.0 * f64::from(v) - 1.0) * a) as f32).collect()
         };
-        // By Box and Muller as on the device, not by `rand_distr`: a seed gives the same weights in every version.
+        // By Box and Muller as on the device, not by `rand_distr`: a seed gives the same weights in every
+        // version.
         let normal = || (0..len.div_ceil(4) as u32).flat_map(move |block| key.normal(0, block)).take(len);
         match self.init {
             Init::Constant(value) => vec![value; len],
@@ -226,7 +228,8 @@ impl Registry {
         self.trainable.iter().map(|spec| spec.layout.len()).sum()
     }
 
-    /// The place of each parameter in an arena in `vec4`s, aligned so that each can be bound, and the arena's length.
+    /// The place of each parameter in an arena in `vec4`s, aligned so that each can be bound, and the arena's
+    /// length.
     fn places(&self, gpu: &Gpu) -> (Vec<Range<usize>>, usize) {
         let unit = gpu.alignment() as usize / 16;
         let mut end = 0;

@@ -1,5 +1,6 @@
-//! The preconditioning of a network (the reference's `get_score_fn`; Karras 2022, section 5): its conditioning on time, the
-//! scale of its input, and the score that follows from its output. Numbers for each time, no device.
+//! The preconditioning of a network (the reference's `get_score_fn`; Karras 2022, section 5): its
+//! conditioning on time, the scale of its input, and the score that follows from its output. Numbers for each
+//! time, no device.
 
 use crate::config::{Config, ConfigError, EmbeddingType, Model, ModelName, Prediction, SdeName};
 use crate::sde::{Chain, Marginal, Process};
@@ -80,7 +81,8 @@ impl Preconditioning {
                 TimeConditioning::Step { marginals, order: StepOrder::Rising }
             }
         };
-        // The reference's ncsnpp takes any sinusoidal label for an index of σ, even σ itself, and so do its checkpoints.
+        // The reference's ncsnpp takes any sinusoidal label for an index of σ, even σ itself, and so do its
+        // checkpoints.
         let sigma_itself =
             matches!(conditioning, TimeConditioning::Sigma) && config.model.name != ModelName::Ncsnpp;
         let looks_up = config.model.embedding() == EmbeddingType::Positional && !sigma_itself;
@@ -122,8 +124,8 @@ impl Preconditioning {
             TimeConditioning::Time999 => self.label(f64::from(999.0 * t as f32), marginal),
             TimeConditioning::Step { marginals, order } => {
                 let last = (marginals.len() - 1) as f32;
-                // In 32 bits, too: i / (n − 1) is rounded to them, and finds i again. Between two steps NCSN's is the even
-                // one, and DDPM's conditioning is a fraction.
+                // In 32 bits, too: i / (n − 1) is rounded to them, and finds i again. Between two steps
+                // NCSN's is the even one, and DDPM's conditioning is a fraction.
                 let step = match order {
                     StepOrder::Falling => ((1.0 - t as f32) * last).round_ties_even(),
                     StepOrder::Rising => t as f32 * last,
@@ -145,8 +147,8 @@ impl Preconditioning {
         matches!(self.conditioning, TimeConditioning::Step { .. })
     }
 
-    /// Marginal and preconditioning of each step of the discrete chain, in its own numbering; none of a model in continuous
-    /// time.
+    /// Marginal and preconditioning of each step of the discrete chain, in its own numbering; none of a model
+    /// in continuous time.
     pub(super) fn steps(&self) -> Vec<(Marginal, Label)> {
         let TimeConditioning::Step { marginals, .. } = &self.conditioning else { return Vec::new() };
         marginals.iter().enumerate().map(|(step, m)| (*m, self.label(step as f64, *m))).collect()
@@ -207,7 +209,8 @@ fn score(prediction: Prediction, Marginal { mean: m, std: s }: Marginal, edm: &E
     }
 }
 
-/// EDM's preconditioning at σ = s / m, of x / m (Karras 2022, table 1): x₀ = skip · x / m + out · F(input · x; noise).
+/// EDM's preconditioning at σ = s / m, of x / m (Karras 2022, table 1): x₀ = skip · x / m + out · F(input ·
+/// x; noise).
 struct Edm {
     skip: f64,
     out: f64,
@@ -285,7 +288,8 @@ mod tests {
         assert_eq!(labels, [4.0, 6.0]);
     }
 
-    /// `used_sigmas = self.sigmas[time_cond.long()]` in the reference, whatever the network is conditioned on.
+    /// `used_sigmas = self.sigmas[time_cond.long()]` in the reference, whatever the network is conditioned
+    /// on.
     #[test]
     fn ncsnpp_with_sinusoids_looks_sigma_up_and_other_networks_divide_by_it() {
         let positional = ["model.embedding_type=positional", "model.num_scales=11"];

@@ -1,9 +1,9 @@
-//! NCSN (Song and Ermon 2019) and NCSNv2 (Song and Ermon 2020): RefineNets of pre-activation residual blocks with instance
-//! norm++, whose convolutions are dilated instead of strided. Parameters have the names and the order of the reference's state
-//! dictionary.
+//! NCSN (Song and Ermon 2019) and NCSNv2 (Song and Ermon 2020): RefineNets of pre-activation residual blocks
+//! with instance norm++, whose convolutions are dilated instead of strided. Parameters have the names and the
+//! order of the reference's state dictionary.
 //!
-//! NCSN has a norm before every convolution, with a row of factors for each noise level; NCSNv2 has norms in the residual
-//! blocks only, max pooling instead of average pooling, and its output is divided by σ.
+//! NCSN has a norm before every convolution, with a row of factors for each noise level; NCSNv2 has norms in
+//! the residual blocks only, max pooling instead of average pooling, and its output is divided by σ.
 
 use super::conditioning::Conditioning;
 use super::instance_norm::{Context, InstanceNorm};
@@ -234,7 +234,8 @@ impl ConvUnits {
 struct RefineBlock {
     adapt: Vec<ConvUnits>,
     output: ConvUnits,
-    /// Converts both inputs to the same channels and size and adds them (`MSFBlock`); empty for a single input.
+    /// Converts both inputs to the same channels and size and adds them (`MSFBlock`); empty for a single
+    /// input.
     join: Vec<(Before, Conv)>,
     /// Pooling and convolution, whose results are added up (`CRPBlock`).
     pooled: Vec<(Before, Conv)>,
@@ -322,7 +323,8 @@ impl RefineNet {
         let stage = |(i, (name, _, _, step)): (usize, &Stage)| b.stage(name, *step, [above(i), widths[i]]);
         let down = stages.iter().enumerate().map(stage).collect();
 
-        // A block has as many output channels as the stage above. They are registered in the order of their names.
+        // A block has as many output channels as the stage above. They are registered in the order of their
+        // names.
         let mut order: Vec<usize> = (0..stages.len()).collect();
         order.sort_by_key(|i| stages[*i].1);
         let refine = order.into_iter().map(|i| {

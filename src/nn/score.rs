@@ -1,8 +1,9 @@
-//! A network as a score: its output at a state and a time, what it becomes, and how it changes with the state.
+//! A network as a score: its output at a state and a time, what it becomes, and how it changes with the
+//! state.
 
 use super::conditioning::Conditioning;
-use super::layers::{Dropout, Pass};
-use super::network::Network;
+use super::layers::Pass;
+use super::network::{Architecture, BuiltIn, Network};
 use super::parameters::{Parameters, Registry};
 use super::preconditioning::{Label, Preconditioning};
 use crate::autodiff::{Dual, Eager, Engine, Tape};
@@ -10,15 +11,16 @@ use crate::config::{Config, ConfigError};
 use crate::gpu::Gpu;
 use crate::kernels::combine::{Factor, Form};
 use crate::kernels::{KernelError, Result};
+use crate::random::Draw;
 use crate::sde::{Marginal, Process};
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
 /// A network with the process whose score it learns.
 #[derive(Debug, Clone)]
-pub struct ScoreModel {
+pub struct ScoreModel<A = BuiltIn> {
     /// The network.
-    pub network: Network,
+    pub network: Network<A>,
     /// Its parameters' names and layouts.
     pub registry: Registry,
     /// The process.
@@ -30,8 +32,9 @@ impl ScoreModel {
     /// The model that a configuration describes. No device is needed.
     ///
     /// # Errors
-    /// If channels do not divide into groups.
+    /// If a value is not possible, or channels do not divide into groups.
     pub fn build(config: &Config) -> std::result::Result<ScoreModel, ConfigError> {
+        config.check()?;
         let (network, registry) = Network::build(config)?;
         Ok(ScoreModel {
             network,
@@ -40,12 +43,27 @@ impl ScoreModel {
             preconditioning: Preconditioning::new(config),
         })
     }
+}
+
+impl<A: Architecture> ScoreModel<A> {
+    /// A network of your own with its parameters, on the process of a configuration. It is conditioned on σ
+    /// for VE and on 999 t for VP and sub-VP, or on the step of a discrete chain; `model.prediction`,
+    /// `model.scale_by_sigma` and `data.centered` have their usual meaning.
+    pub fn of(config: &Config, architecture: A, registry: Registry) -> ScoreModel<A> {
+        let config = Config { model: config.model.given(), ..config.clone() };
+        ScoreModel {
+            network: Network::new(architecture, &config.data, config.model.scale_by_sigma),
+            registry,
+            process: config.process(),
+            preconditioning: Preconditioning::new(&config),
+        }
+    }
 
     /// The same network on a process of your own, in continuous time: it is conditioned on 999 t.
     ///
     /// # Errors
     /// If the configuration trains on a discrete chain.
-    pub fn with_process(self, process: Arc<dyn Process>) -> std::result::Result<ScoreModel, ConfigError> {
+    pub fn with_process(self, process: Arc<dyn Process>) -> std::result::Result<Self, ConfigError> {
         let preconditioning = self.preconditioning.on_another_process()?;
         Ok(ScoreModel { process, preconditioning, ..self })
     }
@@ -55,8 +73,8 @@ impl ScoreModel {
         self.preconditioning.is_discrete()
     }
 
-    /// The time at which the score is that of step `i` of DDPM's chain of `n` steps, with this marginal: the step's own if
-    /// the model was trained on the chain, else the one with the same noise.
+    /// The time at which the score is that of step `i` of DDPM's chain of `n` steps, with this marginal: the
+    /// step's own if the model was trained on the chain, else the one with the same noise.
     pub fn chain_time(&self, i: usize, n: usize, marginal: Marginal) -> f64 {
         match self.is_discrete() {
             true => i as f64 / (n.max(2) - 1) as f64,
@@ -77,14 +95,14 @@ impl ScoreModel {
 
 /// A model with its parameters on a device.
 #[derive(Clone)]
-pub struct Scorer {
+pub struct Scorer<A = BuiltIn> {
     /// The network and the process.
-    pub model: ScoreModel,
+    pub model: ScoreModel<A>,
     /// The parameters.
     pub parameters: Parameters,
 }
 
-impl Scorer {
+impl<A: Architecture> Scorer<A> {
     /// The device it is on.
     pub fn gpu(&self) -> &Gpu {
         self.parameters.values.flat().gpu()
@@ -113,14 +131,14 @@ impl Scorer {
         engine: &mut E,
         x: &E::Value,
         conditioning: &Conditioning,
-        dropout: Option<Dropout>,
+        dropout: Option<Draw>,
     ) -> Result<E::Value> {
         let mut pass = Pass { engine, parameters: &self.parameters, dropout };
         self.model.network.forward(&mut pass, x, conditioning)
     }
 
-    /// The bare network's output for `x` `[n, h, w, c]` at a conditioning value of each sample: σ for Fourier features,
-    /// else the timestep label.
+    /// The bare network's output for `x` `[n, h, w, c]` at a conditioning value of each sample: σ for Fourier
+    /// features, else the timestep label.
     ///
     /// # Errors
     /// If the device refuses.
@@ -139,8 +157,8 @@ impl Scorer {
         Ok(at.score(x, &self.network(&mut Eager, x, &at.conditioning, None)?))
     }
 
-    /// The score and its tangents for a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]`, the times being those of the n
-    /// samples.
+    /// The score and its tangents for a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]`, the times being
+    /// those of the n samples.
     ///
     /// # Errors
     /// If the device refuses.
@@ -162,7 +180,7 @@ impl Scorer {
         x: &Tensor,
         t: &Factor,
         class: Option<usize>,
-    ) -> Result<(Form, impl FnOnce(Form) -> Result<Form> + use<>)> {
+    ) -> Result<(Form, impl FnOnce(Form) -> Result<Form> + use<A>)> {
         let at = Conditioned::new(self, x.shape().n(), t, class)?;
         let mut tape = Tape::new();
         let variable = tape.variable(x);
@@ -188,7 +206,12 @@ struct Conditioned {
 }
 
 impl Conditioned {
-    fn new(scorer: &Scorer, n: usize, t: &Factor, class: Option<usize>) -> Result<Conditioned> {
+    fn new<A: Architecture>(
+        scorer: &Scorer<A>,
+        n: usize,
+        t: &Factor,
+        class: Option<usize>,
+    ) -> Result<Conditioned> {
         let labels: Vec<Label> = match t {
             Factor::All(t) => vec![scorer.model.at(*t); n],
             Factor::Each(times) => times.iter().map(|t| scorer.model.at(*t)).collect(),

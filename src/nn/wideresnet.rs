@@ -1,9 +1,10 @@
-//! The noise-conditional wide residual network (the reference's `wideresnet_noise_conditional`, JAX): a classifier
-//! p_t(y | x) of diffused images.
+//! The noise-conditional wide residual network (the reference's `wideresnet_noise_conditional`, JAX): a
+//! classifier p_t(y | x) of diffused images.
 //!
-//! It is conditioned on the noise of each sample by Gaussian Fourier features of log (s / m), which is log σ(t) for VE. It
-//! differs from the reference's in three points: group norm instead of batch norm, so that a sample's gradient does not
-//! depend on its batch; the mean of 2 × 2 pixels to halve the size; and inputs scaled by 1 / √(m² + s²).
+//! It is conditioned on the noise of each sample by Gaussian Fourier features of log (s / m), which is log
+//! σ(t) for VE. It differs from the reference's in three points: group norm instead of batch norm, so that a
+//! sample's gradient does not depend on its batch; the mean of 2 × 2 pixels to halve the size; and inputs
+//! scaled by 1 / √(m² + s²).
 
 use super::blocks::{ResBlock, Resample};
 use super::conditioning::{Conditioning, TimeEmbedding};

@@ -4,7 +4,7 @@ use super::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::combine::{Factor, Form};
 use crate::kernels::concat;
-use crate::nn::Scorer;
+use crate::nn::{Architecture, Scorer};
 use crate::sde::Process;
 use crate::tensor::Tensor;
 
@@ -137,7 +137,7 @@ impl Evaluation {
     }
 }
 
-impl Score for Scorer {
+impl<A: Architecture> Score for Scorer<A> {
     fn gpu(&self) -> &Gpu {
         Scorer::gpu(self)
     }
@@ -151,26 +151,31 @@ impl Score for Scorer {
     }
 }
 
-impl Tangents for Scorer {
+impl<A: Architecture> Tangents for Scorer<A> {
     fn tangents(&self, stack: &Tensor, probes: usize, t: &Times) -> Result<Form> {
         Ok(Scorer::tangents(self, stack, probes, t, None)?)
     }
 }
 
-impl Adjoint for Scorer {
+impl<A: Architecture> Adjoint for Scorer<A> {
     fn adjoint(&self, x: &Tensor, t: &Times) -> Result<(Evaluation, Pullback<'_>)> {
         adjoint(self, x, t, None)
     }
 }
 
 /// A network's score, given a class or none.
-pub(super) fn at(scorer: &Scorer, x: &Tensor, t: &Times, class: Option<usize>) -> Result<Evaluation> {
+pub(super) fn at<A: Architecture>(
+    scorer: &Scorer<A>,
+    x: &Tensor,
+    t: &Times,
+    class: Option<usize>,
+) -> Result<Evaluation> {
     Ok(Evaluation::new(x, scorer.score(x, t, class)?, &*scorer.model.process, t))
 }
 
 /// A network's score and its adjoint, given a class or none.
-pub(super) fn adjoint(
-    scorer: &Scorer,
+pub(super) fn adjoint<A: Architecture>(
+    scorer: &Scorer<A>,
     x: &Tensor,
     t: &Times,
     class: Option<usize>,

@@ -1,5 +1,5 @@
-//! Checkpoints: one safetensors file each, with the reference's names and layouts, written so that there is never a broken
-//! one.
+//! Checkpoints: one safetensors file each, with the reference's names and layouts, written so that there is
+//! never a broken one.
 //!
 //! | tensor | what |
 //! | --- | --- |
@@ -7,16 +7,16 @@
 //! | `fixed/NAME` | parameters that are not trained |
 //! | `adam.m/NAME`, `adam.v/NAME` | the optimiser's moments |
 //!
-//! The file's metadata hold one entry, `tweedie`: JSON with the number of steps made and the configuration, from which
-//! all randomness and the order of the data follow.
+//! The file's metadata hold one entry, `tweedie`: JSON with the number of steps made and the configuration,
+//! from which all randomness and the order of the data follow.
 
 use super::trainer::Trainer;
 use super::{TrainError, file_error};
 use crate::choice::{Choice, choices};
-use crate::config::Config;
+use crate::config::{Config, ModelName};
 use crate::files::atomically;
 use crate::gpu::{Gpu, GpuError};
-use crate::nn::{Arena, ParameterSpec, Parameters, Registry, ScoreModel, Scorer, State};
+use crate::nn::{Architecture, Arena, ParameterSpec, Parameters, Registry, ScoreModel, Scorer, State};
 use crate::tensor::Tensor;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, View};
 use serde::{Deserialize, Serialize};
@@ -43,13 +43,16 @@ struct Header {
     /// Steps that Adam's moments average over, if not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     updates: Option<u64>,
+    /// The name of a network that the program gave; none if the configuration describes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
     config: Config,
 }
 
 impl Header {
     fn new(step: u64, updates: u64, config: &Config) -> Header {
         let updates = (updates != step).then_some(updates);
-        Header { format: FORMAT, step, updates, config: config.clone() }
+        Header { format: FORMAT, step, updates, network: None, config: config.clone() }
     }
 
     fn updates(&self) -> u64 {
@@ -72,10 +75,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If the device is lost, or the file cannot be written; an existing file is then unchanged.
-    pub fn write(trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
+    pub fn write<A: Architecture>(trainer: &Trainer<A>, path: &Path) -> Result<(), TrainError> {
         let failure = RefCell::new(None);
         let tensors = views(trainer, &failure);
-        let header = Header::new(trainer.step, trainer.updates, &trainer.config);
+        let given = trainer.config.model.name == ModelName::Given;
+        let network = given.then(|| trainer.scorer.model.network.architecture().name().to_string());
+        let header = Header { network, ..Header::new(trainer.step, trainer.updates, &trainer.config) };
         let written = write_file(path, &header, tensors, || failure.borrow().is_some());
         match failure.take() {
             Some(error) => Err(error.into()),
@@ -160,13 +165,33 @@ impl Checkpoint {
         &self.header.config
     }
 
+    /// The name of the network, if the program that trained it gave it: the model is opened with
+    /// [`Checkpoint::scorer_of`] then.
+    pub fn network(&self) -> Option<&str> {
+        self.header.network.as_deref()
+    }
+
     /// The model with one kind of weights, for sampling.
     ///
     /// # Errors
-    /// If a tensor is missing, of another shape, or not finite, or the device has no room.
+    /// [`TrainError::Config`] if the program gave the model; if a tensor is missing, of another shape, or not
+    /// finite, or the device has no room.
     pub fn scorer(&self, gpu: &Gpu, weights: Weights) -> Result<Scorer, TrainError> {
-        let model = ScoreModel::build(&self.header.config)?;
-        let values = self.arena(gpu, &model, weights.name())?;
+        self.scorer_of(gpu, ScoreModel::build(&self.header.config)?, weights)
+    }
+
+    /// The same for a model that the program gave when it was trained.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] if it is another network's; else those of [`Checkpoint::scorer`].
+    pub fn scorer_of<A: Architecture>(
+        &self,
+        gpu: &Gpu,
+        model: ScoreModel<A>,
+        weights: Weights,
+    ) -> Result<Scorer<A>, TrainError> {
+        self.check_network(&model)?;
+        let values = self.arena(gpu, &model.registry, weights.name())?;
         let frequencies = self.frequencies(gpu, &model)?;
         Ok(Scorer { model, parameters: Parameters { values, gradients: None, frequencies } })
     }
@@ -176,8 +201,21 @@ impl Checkpoint {
     /// # Errors
     /// If a tensor is missing, of another shape, or not finite, or the device has no room.
     pub fn trainer(&self, gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
-        let model = ScoreModel::build(&self.header.config)?;
-        let arena = |prefix: &str| self.arena(gpu, &model, prefix);
+        self.trainer_of(gpu, config, ScoreModel::build(&self.header.config)?)
+    }
+
+    /// The same for a model that the program gave when it was trained.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] if it is another network's; else those of [`Checkpoint::trainer`].
+    pub fn trainer_of<A: Architecture>(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        model: ScoreModel<A>,
+    ) -> Result<Trainer<A>, TrainError> {
+        self.check_network(&model)?;
+        let arena = |prefix: &str| self.arena(gpu, &model.registry, prefix);
         let (values, average) = (arena("raw")?, arena("ema")?);
         let moments = match self.has_moments()? {
             true => [arena("adam.m")?, arena("adam.v")?],
@@ -219,18 +257,28 @@ impl Checkpoint {
         Ok(self.tensors()?.names().iter().any(|name| name.starts_with("adam.")))
     }
 
-    fn arena(&self, gpu: &Gpu, model: &ScoreModel, prefix: &str) -> Result<Arena, TrainError> {
+    fn check_network<A: Architecture>(&self, model: &ScoreModel<A>) -> Result<(), TrainError> {
+        let own = model.network.architecture().name();
+        match self.network().filter(|name| *name != own) {
+            None => Ok(()),
+            Some(name) => {
+                Err(checkpoint_error(&self.path, format!("it is of the network {name}, not {own}")))
+            }
+        }
+    }
+
+    fn arena(&self, gpu: &Gpu, registry: &Registry, prefix: &str) -> Result<Arena, TrainError> {
         let file = self.tensors()?;
-        let specs = &model.registry.trainable;
+        let specs = &registry.trainable;
         let values = specs
             .iter()
             .map(|spec| self.values(&file, &format!("{prefix}/{}", spec.name), &spec.layout.file_shape()))
             .collect::<Result<Vec<_>, _>>()?;
         let mut values = values.into_iter();
-        Ok(Arena::with(gpu, &model.registry, |_| values.next().unwrap_or_default())?)
+        Ok(Arena::with(gpu, registry, |_| values.next().unwrap_or_default())?)
     }
 
-    fn frequencies(&self, gpu: &Gpu, model: &ScoreModel) -> Result<Tensor, TrainError> {
+    fn frequencies<A: Architecture>(&self, gpu: &Gpu, model: &ScoreModel<A>) -> Result<Tensor, TrainError> {
         let file = self.tensors()?;
         let fourier = model.registry.frozen.first();
         let fourier = fourier
@@ -332,7 +380,8 @@ impl View for Host {
     }
 }
 
-/// A tensor of a trainer, read off the device while the file is written: no second copy of the model in host memory.
+/// A tensor of a trainer, read off the device while the file is written: no second copy of the model in host
+/// memory.
 struct Lazy<'a> {
     shape: Vec<usize>,
     values: Box<dyn Fn() -> Result<Vec<f32>, GpuError> + 'a>,
@@ -362,7 +411,7 @@ impl View for Lazy<'_> {
     }
 }
 
-fn views<'a>(trainer: &'a Trainer, failure: &'a RefCell<Option<GpuError>>) -> Vec<(String, Lazy<'a>)> {
+fn views<'a, A>(trainer: &'a Trainer<A>, failure: &'a RefCell<Option<GpuError>>) -> Vec<(String, Lazy<'a>)> {
     let registry = &trainer.scorer.model.registry;
     let kinds = [
         ("raw", &trainer.scorer.parameters.values),

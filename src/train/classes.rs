@@ -6,8 +6,9 @@ use crate::data::{Batch, DataError};
 use crate::random::{Draw, Purpose};
 use rand::Rng;
 
-/// The class label of each sample in the batch: the target of a classifier, or the conditioning of a class-conditional
-/// network, which is withheld with probability `model.label_dropout`. All `None` for unconditional models.
+/// The class label of each sample in the batch: the target of a classifier, or the conditioning of a
+/// class-conditional network, which is withheld with probability `model.label_dropout`. All `None` for
+/// unconditional models.
 pub(super) fn labels(config: &Config, batch: &Batch, draw: Draw) -> Result<Vec<Option<usize>>, TrainError> {
     let model = &config.model;
     if model.num_classes == 0 {

@@ -1,7 +1,8 @@
 //! Training: the objective, the optimiser's step, checkpoints, and the run folder.
 //!
 //! [`Run::train`] trains the model of a configuration on the data that it names, [`Run::train_on`] on any
-//! [`Source`](crate::data::Source) of images. A [`Trainer`] makes one step at a time, without a folder.
+//! [`Source`](crate::data::Source) of images, [`Run::train_model`] any model on them. A [`Trainer`] makes one
+//! step at a time, without a folder.
 
 mod checkpoint;
 mod classes;

@@ -13,12 +13,28 @@ use crate::config::Config;
 use crate::data::{Dataset, Loader, Source, Split, check_labels};
 use crate::files::{atomically, sweep};
 use crate::gpu::Gpu;
-use crate::nn::{Registry, State};
+use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// A run folder.
+///
+/// ```no_run
+/// use tweedie::config::Config;
+/// use tweedie::gpu::Gpu;
+/// use tweedie::train::{Event, Run, RunOptions};
+///
+/// let gpu = Gpu::open(None)?;
+/// let config = Config::preset("digits_ve")?;
+/// Run::at("runs/digits").train(&gpu, &config, RunOptions::default(), &mut |event| {
+///     if let Event::Row(row) = event {
+///         println!("step {}: loss {}", row.step, row.loss);
+///     }
+///     Ok(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     folder: PathBuf,
@@ -53,7 +69,7 @@ pub struct Metrics {
 }
 
 /// An event of the training loop.
-pub enum Event<'a> {
+pub enum Event<'a, A = BuiltIn> {
     /// The loop begins.
     Start {
         /// Steps made before.
@@ -75,14 +91,14 @@ pub enum Event<'a> {
     /// A checkpoint has been written.
     Saved {
         /// The trainer, for example to draw samples.
-        trainer: &'a Trainer,
+        trainer: &'a Trainer<A>,
         /// The file.
         path: &'a Path,
     },
 }
 
 /// A function that sees every event; its error stops training.
-pub type Watch<'a> = dyn FnMut(Event<'_>) -> Result<(), TrainError> + 'a;
+pub type Watch<'a, A = BuiltIn> = dyn FnMut(Event<'_, A>) -> Result<(), TrainError> + 'a;
 
 impl Run {
     /// A folder, whether it exists or not.
@@ -100,8 +116,8 @@ impl Run {
         self.folder.join("metrics.csv")
     }
 
-    /// The newest checkpoint: the one that `latest` names or, where that is missing, the one with the highest number.
-    /// Checkpoints are renamed into place, so each is whole.
+    /// The newest checkpoint: the one that `latest` names or, where that is missing, the one with the highest
+    /// number. Checkpoints are renamed into place, so each is whole.
     ///
     /// # Errors
     /// [`TrainError::NoCheckpoint`].
@@ -136,10 +152,10 @@ impl Run {
         Ok(path)
     }
 
-    /// Trains on the data that the configuration names.
+    /// Trains the model of a configuration on the data that it names.
     ///
     /// # Errors
-    /// Those of [`Run::train_on`], and if the data cannot be read.
+    /// Those of [`Run::train_model`], and if the data cannot be read.
     pub fn train(
         &self,
         gpu: &Gpu,
@@ -149,16 +165,14 @@ impl Run {
     ) -> Result<(), TrainError> {
         self.check(options)?;
         let set = Dataset::load(&config.data, Split::Train)?;
-        self.train_as(gpu, config, &set, options, watch)
+        self.run(gpu, config, ScoreModel::build(config)?, &set, options, watch)
     }
 
-    /// Trains on images of the caller's. The run's configuration then says `data.dataset = given`
-    /// ([`Data::GIVEN`](crate::config::Data::GIVEN)) and names no files, whatever `config` says. `watch` sees every event.
+    /// Trains the model of a configuration on images that the program gives. The run's configuration then has
+    /// `data.dataset = given` ([`Data::GIVEN`](crate::config::Data::GIVEN)) and names no files.
     ///
     /// # Errors
-    /// [`TrainError::Exists`] or [`TrainError::NothingToResume`] if the folder and `options.resume` do not agree,
-    /// [`TrainError::OtherConfig`] if a run is resumed with another configuration or from other data,
-    /// [`TrainError::Diverged`], the errors of `watch`, and those of files and the device. The last checkpoint is whole then.
+    /// Those of [`Run::train_model`].
     pub fn train_on(
         &self,
         gpu: &Gpu,
@@ -168,17 +182,40 @@ impl Run {
         watch: &mut Watch<'_>,
     ) -> Result<(), TrainError> {
         let config = Config { data: config.data.given(), ..config.clone() };
-        self.train_as(gpu, &config, source, options, watch)
+        self.run(gpu, &config, ScoreModel::build(&config)?, source, options, watch)
     }
 
-    /// Trains with the configuration as it is.
-    fn train_as(
+    /// Trains a model that the program gives, such as a network or a process of its own, on images that it
+    /// gives. The run's configuration then has `model.name = given`, too, and its checkpoints are opened with
+    /// [`Checkpoint::scorer_of`]. `watch` sees every event.
+    ///
+    /// # Errors
+    /// [`TrainError::Exists`] or [`TrainError::NothingToResume`] if the folder and `options.resume` do not
+    /// agree, [`TrainError::OtherConfig`] if a run is resumed with another configuration or from other data,
+    /// [`TrainError::Diverged`], the errors of `watch`, and those of files and the device. The last
+    /// checkpoint is whole then.
+    pub fn train_model<A: Architecture>(
         &self,
         gpu: &Gpu,
         config: &Config,
+        model: ScoreModel<A>,
         source: &dyn Source,
         options: RunOptions,
-        watch: &mut Watch<'_>,
+        watch: &mut Watch<'_, A>,
+    ) -> Result<(), TrainError> {
+        let config = Config { data: config.data.given(), model: config.model.given(), ..config.clone() };
+        self.run(gpu, &config, model, source, options, watch)
+    }
+
+    /// Trains with the configuration as it is.
+    fn run<A: Architecture>(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        model: ScoreModel<A>,
+        source: &dyn Source,
+        options: RunOptions,
+        watch: &mut Watch<'_, A>,
     ) -> Result<(), TrainError> {
         self.check(options)?;
         if config.model.num_classes > 0 {
@@ -187,8 +224,8 @@ impl Run {
         let mut loader = Loader::new(source, &config.data, config.training.batch_size, config.seed)?;
         let newest = options.resume.then(|| self.latest().ok()).flatten();
         let mut trainer = match newest {
-            Some(path) => self.reopen(gpu, config, &path)?,
-            None => Trainer::new(gpu, config)?,
+            Some(path) => self.reopen(gpu, config, model, &path)?,
+            None => Trainer::fresh(gpu, config, model)?,
         };
         let steps = options.steps.unwrap_or(config.training.n_iters);
         if let Some(requested) = options.steps.filter(|steps| *steps < trainer.step) {
@@ -258,7 +295,13 @@ impl Run {
         write_whole(&self.metrics(), Metrics::HEADER.as_bytes())
     }
 
-    fn reopen(&self, gpu: &Gpu, config: &Config, newest: &Path) -> Result<Trainer, TrainError> {
+    fn reopen<A: Architecture>(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        model: ScoreModel<A>,
+        newest: &Path,
+    ) -> Result<Trainer<A>, TrainError> {
         let checkpoint = Checkpoint::read(newest).map_err(|error| match error {
             TrainError::Checkpoint { what, .. } => TrainError::Newest { path: newest.to_path_buf(), what },
             other => other,
@@ -266,14 +309,14 @@ impl Run {
         if let Some((key, value)) = difference(config, checkpoint.config()) {
             return Err(TrainError::OtherConfig { folder: self.folder.clone(), key, value });
         }
-        checkpoint.trainer(gpu, config)
+        checkpoint.trainer_of(gpu, config, model)
     }
 
     fn checkpoints(&self) -> PathBuf {
         self.folder.join("checkpoints")
     }
 
-    fn save(&self, trainer: &Trainer) -> Result<PathBuf, TrainError> {
+    fn save<A: Architecture>(&self, trainer: &Trainer<A>) -> Result<PathBuf, TrainError> {
         let name = checkpoint_name(trainer.step);
         let path = self.checkpoints().join(&name);
         Checkpoint::write(trainer, &path)?;
@@ -282,10 +325,10 @@ impl Run {
     }
 
     /// Appends a row to `metrics.csv`; `since` is the time and the step of the row before.
-    fn log(
+    fn log<A>(
         &self,
         gpu: &Gpu,
-        trainer: &Trainer,
+        trainer: &Trainer<A>,
         report: StepReport,
         since: (Instant, u64),
     ) -> Result<Metrics, TrainError> {
@@ -341,7 +384,8 @@ impl Metrics {
     }
 }
 
-/// The first key in which `a` differs from `b` and that the trained weights depend on, with its value in `b` as TOML.
+/// The first key in which `a` differs from `b` and that the trained weights depend on, with its value in `b`
+/// as TOML.
 fn difference(a: &Config, b: &Config) -> Option<(String, String)> {
     let table = |config: &Config| {
         let mut config = config.clone();

@@ -3,22 +3,23 @@
 use super::TrainError;
 use super::classes;
 use super::objective::Objective;
-use crate::config::Config;
+use crate::choice::Choice;
+use crate::config::{self, Config};
 use crate::data::Batch;
 use crate::gpu::{Bytes, Gpu, GpuError};
 use crate::kernels::adam::{self, Adam, Arenas};
 use crate::kernels::elementwise;
-use crate::nn::{Arena, Parameters, ScoreModel, Scorer};
+use crate::nn::{Architecture, Arena, BuiltIn, Parameters, Registry, ScoreModel, Scorer};
 use crate::random::Draw;
 use crate::tensor::{Shape, Tensor};
 
-/// A model in training: weights, their average, the optimiser's moments, and the number of steps made. All randomness and
-/// the order of the data follow from the seed and that number.
-pub struct Trainer {
+/// A model in training: weights, their average, the optimiser's moments, and the number of steps made. All
+/// randomness and the order of the data follow from the seed and that number.
+pub struct Trainer<A = BuiltIn> {
     /// The configuration.
     pub config: Config,
     /// The model with its raw weights.
-    pub scorer: Scorer,
+    pub scorer: Scorer<A>,
     /// The weights' exponential moving average.
     pub average: Arena,
     /// Adam's first and second moment.
@@ -48,14 +49,31 @@ pub struct StepReport {
 }
 
 impl Trainer {
-    /// A freshly initialised model.
+    /// The freshly initialised model of a configuration.
     ///
     /// # Errors
     /// If the configuration is not possible ([`Config::validated`]), or the device has no room for the model.
     pub fn new(gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
+        Trainer::fresh(gpu, config, ScoreModel::build(config)?)
+    }
+}
+
+impl<A: Architecture> Trainer<A> {
+    /// A freshly initialised model that the program gives; its configuration then has `model.name = given`.
+    ///
+    /// # Errors
+    /// If `training.objective` or `model.num_classes` is not that of the network, another value is not
+    /// possible, or the device has no room for the model.
+    pub fn of(gpu: &Gpu, config: &Config, model: ScoreModel<A>) -> Result<Trainer<A>, TrainError> {
+        let config = Config { model: config.model.given(), ..config.clone() };
+        Trainer::fresh(gpu, &config, model)
+    }
+
+    /// A freshly initialised model with the configuration as it is.
+    pub(super) fn fresh(gpu: &Gpu, config: &Config, model: ScoreModel<A>) -> Result<Trainer<A>, TrainError> {
         config.check()?;
-        let model = ScoreModel::build(config)?;
-        fits(gpu, &model)?;
+        check_classes(config, &model)?;
+        fits(gpu, &model.registry)?;
         batch_fits(gpu, batch_shape(config))?;
         let seed = config.seed;
         let specs = model.registry.trainable.clone();
@@ -70,12 +88,12 @@ impl Trainer {
 
     pub(super) fn assemble(
         config: &Config,
-        model: ScoreModel,
+        model: ScoreModel<A>,
         values: Arena,
         frequencies: Tensor,
         average: Arena,
         moments: [Arena; 2],
-    ) -> Result<Trainer, TrainError> {
+    ) -> Result<Trainer<A>, TrainError> {
         let gpu = values.flat().gpu().clone();
         let gradients = Arena::zeros(&gpu, &model.registry)?;
         let running = (Tensor::zeros(&gpu, Shape::vector(4))?, 0);
@@ -95,8 +113,9 @@ impl Trainer {
         })
     }
 
-    /// The model with the averaged weights, for sampling. It shares their memory, so it changes with every step.
-    pub fn averaged(&self) -> Scorer {
+    /// The model with the averaged weights, for sampling. It shares their memory, so it changes with every
+    /// step.
+    pub fn averaged(&self) -> Scorer<A> {
         let mut scorer = self.scorer.clone();
         scorer.parameters.values = self.average.clone();
         scorer.parameters.gradients = None;
@@ -156,7 +175,8 @@ impl Trainer {
 
     fn adam(&self) -> Adam {
         let optim = &self.config.optim;
-        // The rate of the average rises as well: (1 + n) / (10 + n) after n updates (the reference's `ema.py`).
+        // The rate of the average rises as well: (1 + n) / (10 + n) after n updates (the reference's
+        // `ema.py`).
         let updates = (self.step + 1) as f64;
         let rising = (1.0 + updates) / (10.0 + updates);
         Adam {
@@ -203,6 +223,21 @@ fn batch_shape(config: &Config) -> Shape {
     Shape::new(config.training.batch_size, data.image_size, data.image_size, data.num_channels)
 }
 
+/// Checks that the objective and the number of classes are those of the network.
+fn check_classes<A: Architecture>(config: &Config, model: &ScoreModel<A>) -> Result<(), TrainError> {
+    let (network, num_classes) = (&model.network, config.model.num_classes);
+    if network.logits().is_some() != config.is_classifier() {
+        let why = "classifier trains a network with logits, and every other objective one without";
+        return Err(config::refuse("training.objective", config.training.objective.name(), why).into());
+    }
+    let own = network.logits().unwrap_or(network.classes());
+    if own != num_classes {
+        let why = format!("the network has {own} classes");
+        return Err(config::refuse("model.num_classes", num_classes, why).into());
+    }
+    Ok(())
+}
+
 /// Checks that a batch fits before it is made on the host.
 fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
     let (size, limit) = (shape.vec4s() as u64 * 16, gpu.max_binding());
@@ -215,17 +250,17 @@ fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
 }
 
 /// Checks that the five arenas fit before any of them is allocated.
-fn fits(gpu: &Gpu, model: &ScoreModel) -> Result<(), TrainError> {
-    let arena = model.registry.arena_bytes(gpu);
+fn fits(gpu: &Gpu, registry: &Registry) -> Result<(), TrainError> {
+    let arena = registry.arena_bytes(gpu);
     let adapter = gpu.adapter().name().to_string();
     if arena > gpu.max_buffer() {
-        let what = format!("a model of {} parameters", model.registry.count());
+        let what = format!("a model of {} parameters", registry.count());
         let limit = Bytes(gpu.max_buffer());
         return Err(GpuError::TooLarge { what, size: Bytes(arena), limit, adapter, verb: "allocate" }.into());
     }
     match gpu.adapter().memory() {
         Some(memory) if 5 * arena > memory => {
-            let what = format!("training a model of {} parameters", model.registry.count());
+            let what = format!("training a model of {} parameters", registry.count());
             let (size, limit) = (Bytes(5 * arena), Bytes(memory));
             Err(GpuError::TooLarge { what, size, limit, adapter, verb: "hold" }.into())
         }

@@ -4,7 +4,7 @@
 use crate::gpu::Gpu;
 use crate::kernels::combine::Form;
 use crate::kernels::concat;
-use crate::nn::{Classifier, Scorer};
+use crate::nn::{Architecture, BuiltIn, Classifier, Scorer};
 use crate::sample::error::Result;
 use crate::sample::score;
 use crate::sample::{Adjoint, Evaluation, Pullback, Score, Tangents, Times};
@@ -104,16 +104,16 @@ impl<S: Adjoint + ?Sized, G: TangentGuide + ?Sized> Adjoint for ClassifierGuided
 }
 
 /// The score of a class-conditional network: (1 + w) ∇ log p_t(x | y) − w ∇ log p_t(x).
-pub struct ClassConditional<'a> {
+pub struct ClassConditional<'a, A = BuiltIn> {
     /// The network, trained with classes.
-    pub scorer: &'a Scorer,
+    pub scorer: &'a Scorer<A>,
     /// The class.
     pub class: usize,
     /// w, the weight of classifier-free guidance; 0 for p_t(x | y).
     pub weight: f64,
 }
 
-impl ClassConditional<'_> {
+impl<A> ClassConditional<'_, A> {
     /// (1 + w) f(class) − w f(none).
     fn combine(&self, f: impl Fn(Option<usize>) -> Result<Form>) -> Result<Form> {
         let conditional = f(Some(self.class))?;
@@ -124,7 +124,7 @@ impl ClassConditional<'_> {
     }
 }
 
-impl Score for ClassConditional<'_> {
+impl<A: Architecture> Score for ClassConditional<'_, A> {
     fn gpu(&self) -> &Gpu {
         Score::gpu(self.scorer)
     }
@@ -139,13 +139,13 @@ impl Score for ClassConditional<'_> {
     }
 }
 
-impl Tangents for ClassConditional<'_> {
+impl<A: Architecture> Tangents for ClassConditional<'_, A> {
     fn tangents(&self, stack: &Tensor, probes: usize, t: &Times) -> Result<Form> {
         self.combine(|class| Ok(self.scorer.tangents(stack, probes, t, class)?))
     }
 }
 
-impl Adjoint for ClassConditional<'_> {
+impl<A: Architecture> Adjoint for ClassConditional<'_, A> {
     fn adjoint(&self, x: &Tensor, t: &Times) -> Result<(Evaluation, Pullback<'_>)> {
         let (at, of_class) = score::adjoint(self.scorer, x, t, Some(self.class))?;
         let w = self.weight;

@@ -1,11 +1,11 @@
 //! Denoising losses: the squared error of the noise, of what the network predicts, or of the bound's reverse steps.
 
 use super::times::Target;
-use super::{Draw, condition};
+use super::{Draw, condition, noise};
 use crate::autodiff::{Engine, Tape};
 use crate::kernels::Result;
 use crate::kernels::score_matching::{self, Coefficients};
-use crate::nn::{Label, Scorer};
+use crate::nn::{Architecture, Label, Scorer};
 use crate::sde::{DdpmChain, Marginal, PosteriorVariance, half_level};
 use crate::tensor::Tensor;
 
@@ -49,9 +49,9 @@ impl Residual {
 }
 
 impl Denoising {
-    pub(super) fn loss(
+    pub(super) fn loss<A: Architecture>(
         &self,
-        scorer: &Scorer,
+        scorer: &Scorer<A>,
         x0: &Tensor,
         targets: &[Target],
         weight: f64,
@@ -59,12 +59,12 @@ impl Denoising {
     ) -> Result<Tensor> {
         let coefficients: Vec<_> = targets.iter().map(|target| self.coefficients(target, weight)).collect();
         let coefficients = score_matching::upload(x0.gpu(), &coefficients)?;
-        let x = score_matching::perturb(x0, draw.noise(), &coefficients)?;
+        let x = score_matching::perturb(x0, noise(draw), &coefficients)?;
         let mut tape = Tape::new();
         let input = tape.constant(&x);
         let conditioning = condition(scorer, targets)?;
-        let out = scorer.network(&mut tape, &input, &conditioning, Some(draw.dropout()))?;
-        let (loss, seed) = score_matching::denoising(out.tensor(), x0, draw.noise(), &coefficients)?;
+        let out = scorer.network(&mut tape, &input, &conditioning, Some(draw))?;
+        let (loss, seed) = score_matching::denoising(out.tensor(), x0, noise(draw), &coefficients)?;
         tape.backward(&out, seed)?;
         Ok(loss)
     }

@@ -9,7 +9,7 @@ use crate::config::{self, Config};
 use crate::kernels::Result;
 use crate::kernels::combine::{Factor, Form};
 use crate::kernels::random::Noise;
-use crate::nn::{Conditioning, Dropout, Label, ScoreModel, Scorer};
+use crate::nn::{Architecture, Conditioning, Label, ScoreModel, Scorer};
 use crate::random::{Draw, Purpose};
 use crate::sde::{Chain, DdpmChain};
 use crate::tensor::Tensor;
@@ -33,19 +33,14 @@ enum Loss {
     Classifier,
 }
 
-impl Draw {
-    fn noise(self) -> Noise<'static> {
-        Noise::Drawn(self.key(Purpose::Perturbation))
-    }
-
-    fn dropout(self) -> Dropout {
-        Dropout { seed: self.seed, step: self.step }
-    }
+/// The noise that a step adds to the data.
+fn noise(draw: Draw) -> Noise<'static> {
+    Noise::Drawn(draw.key(Purpose::Perturbation))
 }
 
 impl Objective {
     /// The objective that a configuration describes, for a model.
-    pub fn new(config: &Config, model: &ScoreModel) -> Objective {
+    pub fn new<A: Architecture>(config: &Config, model: &ScoreModel<A>) -> Objective {
         let training = &config.training;
         let denoising = |error| Loss::Denoising(Denoising { error, low: config.data.low() });
         let loss = match training.objective {
@@ -77,9 +72,9 @@ impl Objective {
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn loss(
+    pub fn loss<A: Architecture>(
         &self,
-        scorer: &Scorer,
+        scorer: &Scorer<A>,
         x0: &Tensor,
         classes: &[Option<usize>],
         draw: Draw,
@@ -108,7 +103,7 @@ fn perturbed(x0: &Tensor, targets: &[Target], draw: Draw) -> Result<Tensor> {
 }
 
 /// The conditioning of each sample.
-fn condition(scorer: &Scorer, targets: &[Target]) -> Result<Conditioning> {
+fn condition<A: Architecture>(scorer: &Scorer<A>, targets: &[Target]) -> Result<Conditioning> {
     let labels: Vec<Label> = targets.iter().map(|target| target.label).collect();
     let classes: Vec<Option<usize>> = targets.iter().map(|target| target.class).collect();
     scorer.condition_on(&labels, &classes)

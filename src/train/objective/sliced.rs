@@ -8,7 +8,7 @@ use crate::config::Projection;
 use crate::kernels::random::{Distribution, fill};
 use crate::kernels::score_matching::{self, Slice};
 use crate::kernels::{Result, concat, inner_product};
-use crate::nn::Scorer;
+use crate::nn::{Architecture, Scorer};
 use crate::random::Purpose;
 use crate::tensor::Tensor;
 
@@ -29,9 +29,9 @@ pub(super) enum Derivative {
 }
 
 impl Sliced {
-    pub(super) fn loss(
+    pub(super) fn loss<A: Architecture>(
         &self,
-        scorer: &Scorer,
+        scorer: &Scorer<A>,
         x0: &Tensor,
         targets: &[Target],
         weight: f64,
@@ -75,8 +75,8 @@ impl Sliced {
     }
 }
 
-fn forward(
-    scorer: &Scorer,
+fn forward<A: Architecture>(
+    scorer: &Scorer<A>,
     x: &Tensor,
     v: &Tensor,
     targets: &[Target],
@@ -87,14 +87,14 @@ fn forward(
     let stack = dual.engine.constant(&concat::stack(&[x, v])?);
     let input = dual.variable(stack);
     let conditioning = condition(scorer, targets)?;
-    let image = scorer.network(&mut dual, &input, &conditioning, Some(draw.dropout()))?;
+    let image = scorer.network(&mut dual, &input, &conditioning, Some(draw))?;
     let (loss, seed) = score_matching::sliced(image.stack().tensor(), x, v, slices)?;
     dual.engine.backward(image.stack(), seed)?;
     Ok(loss)
 }
 
-fn difference(
-    scorer: &Scorer,
+fn difference<A: Architecture>(
+    scorer: &Scorer<A>,
     x: &Tensor,
     v: &Tensor,
     targets: &[Target],
@@ -108,7 +108,7 @@ fn difference(
     let mut side = |sign: f64| {
         let shift: Vec<f64> = targets.iter().map(|t| sign * eps * t.marginal.std).collect();
         let input = tape.constant(&(x + v * shift).run()?);
-        scorer.network(&mut tape, &input, &conditioning, Some(draw.dropout()))
+        scorer.network(&mut tape, &input, &conditioning, Some(draw))
     };
     let (above, below) = (side(1.0)?, side(-1.0)?);
     let mean = tape.blend(&above, 0.5, &below, 0.5)?;

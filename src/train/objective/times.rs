@@ -1,7 +1,7 @@
 //! The times that an objective trains on, and what each weighs.
 
 use crate::config::{self, Config};
-use crate::nn::{Label, ScoreModel};
+use crate::nn::{Architecture, Label, ScoreModel};
 use crate::random::Key;
 use crate::sde::{Importance, Marginal};
 
@@ -35,7 +35,7 @@ pub(super) enum Times {
 }
 
 impl Times {
-    pub(super) fn new(config: &Config, model: &ScoreModel) -> Times {
+    pub(super) fn new<A: Architecture>(config: &Config, model: &ScoreModel<A>) -> Times {
         let training = &config.training;
         match (training.objective, training.continuous) {
             (config::ObjectiveName::Edm, _) => {
@@ -48,7 +48,7 @@ impl Times {
     }
 
     /// The target of a sample, by the key of the step's times.
-    pub(super) fn target(&self, model: &ScoreModel, key: Key, sample: u32) -> Target {
+    pub(super) fn target<A: Architecture>(&self, model: &ScoreModel<A>, key: Key, sample: u32) -> Target {
         let [u, ..] = key.uniform(sample, 0).map(f64::from);
         let at = |t: f64, weight: f64| Target {
             label: model.at(t),
