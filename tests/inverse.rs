@@ -224,8 +224,8 @@ fn noised_measurements_draw_from_a_gaussians_posterior_up_to_a_bias_of_four_hund
     assert_posterior(|score| Guidance::Measured(score), 0.04);
 }
 
-/// The root mean square of a·x − y in units of the noise, over restorations of `n` noisy measurements y of
-/// points of eight narrow Gaussians on a circle, with `count` particles each; and the evaluations per restoration.
+/// The root mean square of a·x − y in units of the noise, over restorations of `n` noisy measurements y of points
+/// of eight narrow Gaussians on a circle, with `count` particles each; and the evaluations per restoration.
 /// Samples of the posterior give 1.
 fn residual_of_restorations(process: &'static dyn Process, n: usize, count: usize) -> (f64, f64) {
     let (a, noise_std) = ([1.0, 0.0], 0.1);
