@@ -75,13 +75,13 @@ fn affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     y1[i] = Element4(p.alpha * vec4<f32>(a[i]) + select(vec4(0.0), shift, i < p.other));
 }
 
-// y = a within [alpha, beta]; padding stays zero, whatever the range.
+// y = min(max(a, alpha), beta), and zero on padding.
 @compute @workgroup_size(WORKGROUP)
-fn clamp_to(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn clamp_to_range(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
     if (i >= p.blocks) { return; }
     let channel = 4u * divide(i, (p.channels + 3u) / 4u).y + vec4(0u, 1u, 2u, 3u);
-    let value = clamp(vec4<f32>(a[i]), vec4(p.alpha), vec4(p.beta));
+    let value = min(max(vec4<f32>(a[i]), vec4(p.alpha)), vec4(p.beta));
     y1[i] = Element4(select(vec4(0.0), value, channel < vec4(p.channels)));
 }
 

@@ -146,7 +146,7 @@ fn a_run_folder_holds_what_the_design_says_and_is_not_overwritten() {
     assert!(std::fs::read(checkpoint(run, 20)).expect("a checkpoint") == before);
     // A run resumes with the configuration that it started with.
     let message = refuse(train(run, &["optim.lr=0.5"]).arg("--resume"));
-    assert!(message.contains("was begun with optim.lr = 0.001; resume with that"), "{message}");
+    assert!(message.contains("was started with optim.lr = 0.001; resume with that"), "{message}");
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_failed_write_is_reported_and_leaves_nothing() {
     for name in ["s.png", "s.npz", "pictures/"] {
         let out = folder.path().join(name);
         let message = refuse(without_room().arg("sample").arg(run).args(["-n", "1", "--out"]).arg(&out));
-        assert!(message.contains("cannot be written; make room there"), "{name}: {message}");
+        assert!(message.contains("cannot be written; free some space there"), "{name}: {message}");
     }
     let pictures = folder.path().join("pictures");
     assert_eq!(std::fs::read_dir(&pictures).expect("a folder").count(), 0);
@@ -251,7 +251,7 @@ fn a_full_disk_is_reported_and_a_closed_pipe_is_not() {
     assert!(checkpoint(&out, 12).exists());
     // A folder that cannot be written is refused before sampling.
     let message = refuse(tweedie().arg("sample").arg(run).args(["--out", "/proc/samples.png"]));
-    assert!(message.contains("/proc/samples.png cannot be written; make room there"), "{message}");
+    assert!(message.contains("/proc/samples.png cannot be written; free some space there"), "{message}");
 }
 
 #[test]
@@ -402,10 +402,10 @@ fn an_invalid_configuration_is_refused_before_anything_is_written() {
         ("model.ch_mult=[]", "model.ch_mult = []"),
         ("sampling.sigma_min=100", "sampling.sigma_min = 100.0: the process has noise levels from"),
         ("model.ch_mult=[1, 2, 2, 2, 2]", "data.image_size = 8: model.ch_mult has 5 levels"),
-        ("model.attn_resolutions=[5]", "model.attn_resolutions = 5: no level's images are of that size"),
+        ("model.attn_resolutions=[5]", "model.attn_resolutions = 5: no level has images of that size"),
         (
             "model.attn_resolutions_up=[4, 2]",
-            "model.attn_resolutions_up = 2: no level's images are of that size",
+            "model.attn_resolutions_up = 2: no level has images of that size",
         ),
         ("data.image_size=4", "the images of digits are 8x8"),
         ("data.num_channels=3", "the configuration says data.image_size = 8 and data.num_channels = 3"),
@@ -530,9 +530,9 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--snr", "-1"], "--snr -1: it must be a number from 0 up"),
         (vec!["--out", out, "--snr", "-1e-3"], "--snr -0.001"),
         (vec!["--out", out, "--class", "-1"], "was trained without classes"),
-        (vec!["--out", "x/s.png", "--out", "./x/s.png"], "x/s.png and ./x/s.png are one output"),
-        (vec!["--out", out, "--trajectory", out], "are one output; give each a name of its own"),
-        (vec!["--out", "x/", "--trajectory", "x/00000.png"], "are one output; give each a name of its own"),
+        (vec!["--out", "x/s.png", "--out", "./x/s.png"], "x/s.png and ./x/s.png are the same output"),
+        (vec!["--out", out, "--trajectory", out], "are the same output; choose different paths"),
+        (vec!["--out", "x/", "--trajectory", "x/00000.png"], "are the same output; choose different paths"),
         (vec!["--out", out, "--rtol", "0"], "--rtol 0: it must be a number above 0"),
         (vec!["--out", out, "--atol", "-1"], "--atol -1"),
         (vec!["--out", out, "--churn", "nan"], "--churn"),
@@ -558,7 +558,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", "samples.jpg"], "written as .png, .npz"),
         (vec!["--out", out, "--animate", "film.mp4"], "ends in .gif"),
         (vec!["--out", "samples.pngg"], "written as .png, .npz"),
-        (vec!["--out", "/dev/null"], "/dev/null is no folder; name one, or F.png"),
+        (vec!["--out", "/dev/null"], "/dev/null is not a folder; choose one, or F.png"),
         (vec!["--out", out, "--first", "4294967295", "-n", "2"], "exceed 4294967295"),
         (
             vec!["--out", out, "--seed", "18446744073709551615"],
@@ -572,7 +572,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
             "--seed -1: it must be a whole number from 0 to 9223372036854775807",
         ),
         (vec!["--out", out, "--batch", "0"], "--batch 0"),
-        (vec!["--out", "/dev/null/x/s.png"], "cannot be written; make room there or name another place"),
+        (vec!["--out", "/dev/null/x/s.png"], "cannot be written; free some space there"),
     ] {
         let message = sample(run, &args);
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -758,7 +758,7 @@ fn real_digits_are_as_far_apart_as_the_reference_measured() {
     assert!(message.contains("tweedie sample --out F.npz"), "{message}");
     let message =
         refuse(tweedie().args(["evaluate", "--classifier", "c", "--class", "1", "--data", "digits"]));
-    assert!(message.contains("cannot be used with"), "{message}");
+    assert!(message.contains("exclude each other"), "{message}");
 }
 
 #[test]
@@ -803,7 +803,7 @@ fn the_bound_of_discrete_and_continuous_models_is_reported_term_by_term() {
             command
         };
         assert!(refuse(bound("6").args(["--terms", "t.png"])).contains("written as .csv"));
-        assert!(refuse(&mut bound("361")).contains("-n 361: the data hold 360 images"));
+        assert!(refuse(&mut bound("361")).contains("-n 361: the data set has only 360 images"));
         let text = succeed(bound("6").arg("--terms").arg(&table));
         assert!(text.contains("the bound") && text.contains("grey levels"), "{text}");
         let report: serde_json::Value =
@@ -826,9 +826,12 @@ fn the_bound_of_discrete_and_continuous_models_is_reported_term_by_term() {
         }
         assert!(refuse(bound("6").args(["--data", "Cargo.toml"])).contains("Cargo.toml"));
         let message = refuse(bound("6").args(["--terms", "/dev/null/x/terms.csv"]));
-        assert!(message.contains("/dev/null/x/terms.csv cannot be written; make room there"), "{message}");
+        assert!(
+            message.contains("/dev/null/x/terms.csv cannot be written; free some space there"),
+            "{message}"
+        );
         assert!(!message.contains(".writing-"), "{message}");
-        assert!(refuse(&mut bound("500")).contains("the data hold 360 images"));
+        assert!(refuse(&mut bound("500")).contains("the data set has only 360 images"));
     }
     assert!(refuse(tweedie().arg("bound").arg(trained())).contains("training.sde = vpsde"));
 }

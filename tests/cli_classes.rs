@@ -119,7 +119,7 @@ fn a_classifiers_accuracy_is_reported_by_noise_level() {
     assert!(message.contains("tested on the test images of its own data, digits"), "{message}");
     let mut train = tweedie();
     let message = refuse(train.arg("evaluate").arg(models().at("classifier")).args(["--train", "x.gz"]));
-    assert!(message.contains("--train: a classifier is looked at by itself; leave it out"), "{message}");
+    assert!(message.contains("--train: a classifier is evaluated alone"), "{message}");
     let message = refuse(tweedie().arg("evaluate").arg(models().at("plain")));
     assert!(message.contains("is a score model: draw samples"), "{message}");
 }
@@ -157,7 +157,7 @@ fn a_row_of_the_grid_is_a_class_and_a_class_is_the_same_alone() {
 fn help_shows_how_to_request_classes_with_and_without_a_classifier() {
     let text = succeed(tweedie().args(["sample", "--help"]));
     assert!(text.contains("--class all --classifier runs/classifier"), "{text}");
-    assert!(text.contains("sample runs/told -n 10 --class all --out"), "{text}");
+    assert!(text.contains("sample runs/conditional -n 10 --class all --out"), "{text}");
 }
 
 #[test]
@@ -225,20 +225,24 @@ fn invalid_classes_are_refused() {
     let (classifier, plain, other) =
         (path(&models().at("classifier")), path(&models().at("plain")), path(&other));
     for (model, args, expected) in [
-        ("plain", vec!["--class", "3"], "was trained without classes: name a classifier with --classifier"),
-        ("plain", vec!["--classifier", &classifier], "need a class to guide to; add --class"),
-        ("plain", vec!["--guidance", "2"], "need a class to guide to; add --class"),
+        ("plain", vec!["--class", "3"], "was trained without classes; guide it with --classifier"),
+        ("plain", vec!["--classifier", &classifier], "need a class; add --class"),
+        ("plain", vec!["--guidance", "2"], "need a class; add --class"),
         (
             "plain",
             vec!["--class", "10", "--classifier", &classifier],
-            "--class 10: write numbers from 0 to 9",
+            "--class 10: it must be numbers from 0 to 9",
         ),
-        ("plain", vec!["--class", "3,x", "--classifier", &classifier], "--class 3,x: write numbers"),
+        (
+            "plain",
+            vec!["--class", "3,x", "--classifier", &classifier],
+            "--class 3,x: it must be numbers from 0 to",
+        ),
         ("plain", vec!["--class", "3", "--classifier", &classifier, "--guidance", "NaN"], "--guidance NaN"),
-        ("plain", vec!["--class", "3", "--classifier", &plain], "is no classifier"),
+        ("plain", vec!["--class", "3", "--classifier", &plain], "is not a classifier"),
         ("plain", vec!["--class", "3", "--classifier", &other], "train a classifier with the same process"),
         ("plain", vec!["--class", "3", "--classifier", "nowhere"], "nowhere does not exist"),
-        ("told", vec!["--class", "10"], "--class 10: write numbers from 0 to 9"),
+        ("told", vec!["--class", "10"], "--class 10: it must be numbers from 0 to 9"),
         ("classifier", vec!["--class", "1"], "is a classifier, which has no score"),
         ("classifier", vec![], "is a classifier, which has no score"),
     ] {

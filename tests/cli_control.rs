@@ -168,9 +168,9 @@ fn colours_are_drawn_and_the_grey_is_kept() {
         assert!(shown.iter().all(|v| *v == shown[0] && (f32::from(*v) - mean).abs() <= 0.51), "{shown:?}");
     }
     let message = refuse(&mut command("colorize", &models[0], &["--in", grey, "--show-grey"], &out));
-    assert!(message.contains("--show-grey: no picture is written"), "{message}");
+    assert!(message.contains("--show-grey: no grid is written"), "{message}");
     let message = refuse(&mut command("colorize", trained(), &["--in", grey], &out));
-    assert!(message.contains("makes images of 1 channel(s); colours need a model of 3"), "{message}");
+    assert!(message.contains("makes images of 1 channel(s); colorize needs a model of 3"), "{message}");
 }
 
 #[test]
@@ -187,23 +187,23 @@ fn invalid_images_and_masks_are_refused_and_nothing_is_written() {
     let (colour, out) = (at("c.png"), folder.path().join("out/x.npz"));
     for (args, expected) in [
         (vec!["--in", &large, "--mask", "left"], "is 9x9, the model's images are 8x8"),
-        (vec!["--in", &colour, "--mask", "left"], "is in colour where grey is needed"),
+        (vec!["--in", &colour, "--mask", "left"], "is in colour, and the model needs grey images"),
         (vec!["--in", "none.png", "--mask", "left"], "none.png does not exist"),
         (vec!["--in", "Cargo.toml", "--mask", "left"], "images are read from .png, a folder"),
         (vec!["--in", "data:digits:360", "--mask", "left"], "write data:digits:I with I from 0 to 359"),
         (vec!["--in", "data:digits_color:900", "--mask", "left"], "write data:digits_color:I with I from 0"),
         (vec!["--in", "data:faces:0", "--mask", "left"], "write data:digits:I"),
         (vec!["--in", "data:digits:3-2", "--mask", "left"], "or I-J for several"),
-        (vec!["--in", &half, "--mask", &white], "is white everywhere: nothing is left to draw"),
-        (vec!["--in", &half, "--mask", &black], "is black everywhere: nothing is known"),
-        (vec!["--in", &half, "--mask", &half], "neither black nor white somewhere"),
+        (vec!["--in", &half, "--mask", &white], "is white everywhere; make the part to draw black"),
+        (vec!["--in", &half, "--mask", &black], "is black everywhere; make the observed part white"),
+        (vec!["--in", &half, "--mask", &half], "has pixels that are neither black nor white"),
         (vec!["--in", &half, "--mask", &large], "is 9x9, the model's images are 8x8"),
-        (vec!["--in", &half, "--mask", "middle"], "middle is no mask"),
+        (vec!["--in", &half, "--mask", "middle"], "middle is not a mask"),
         (vec!["--in", &half, "--mask", "left", "-n", "0"], "-n 0: it must be at least 1"),
-        (vec!["--in", &half, "--mask", "left", "--show", "both"], "name one of them too"),
+        (vec!["--in", &half, "--mask", "left", "--show", "both"], "--show needs --animate or --trajectory"),
         (
             vec!["--in", "data:digits:0-99", "--mask", "left", "--first", "4294967290", "--batch", "1"],
-            "--first 4294967290: samples are numbered up to 4294967295",
+            "--first 4294967290: with -n 100 sample numbers exceed 4294967295",
         ),
     ] {
         let message = refuse(&mut command("inpaint", trained(), &args, &out));
@@ -218,7 +218,7 @@ fn invalid_images_and_masks_are_refused_and_nothing_is_written() {
         (&half, "left", folder.path().to_path_buf()),
     ] {
         let message = refuse(&mut command("inpaint", trained(), &["--in", input, "--mask", mask], &out));
-        assert!(message.contains("is what is read; name another place to write to"), "{message}");
+        assert!(message.contains("is an input; choose a different output path"), "{message}");
     }
     assert!(std::fs::read(&half).expect("a picture") == before);
     // A mask that is a side is not a file, so an output may have its name.
@@ -413,13 +413,13 @@ fn invalid_problems_are_refused_and_nothing_is_written() {
         ),
         ("kind = \"deblur\"\nsigma = 1.0\nsize = 9", "a filter of 9 taps"),
         ("kind = \"deblur\"\nkernel = [1.0, -1.9999, 1.0]", "taps that nearly cancel"),
-        ("kind = \"mask\"\nmask = \"middle\"", "middle is no mask"),
+        ("kind = \"mask\"\nmask = \"middle\"", "middle is not a mask"),
         ("kind = \"random_projection\"\nrows = 65", "rows = 65: an image of 64 numbers has at most 64"),
         (&broken, "cannot be read as .npy"),
-        (&whole, "its numbers are of type '<i4', and not float32 or float64"),
+        (&whole, "its numbers are of type '<i4', not float32 or float64"),
         (&zeros, "a matrix of zeros measures nothing"),
-        (&turned, "is an array [8, 8, 1, 5] and does not fit: [rows, 8, 8, 1] or [rows, 64] does"),
-        (&by_columns, "it is stored column by column"),
+        (&turned, "has shape [8, 8, 1, 5]; it must be [rows, 8, 8, 1] or [rows, 64]"),
+        (&by_columns, "it is stored in Fortran order"),
         (&long, "a row of norm 8.0e6; divide the matrix"),
         ("kind = \"sharpen\"", "kind = sharpen: it must be super_resolution, "),
     ] {
@@ -431,7 +431,10 @@ fn invalid_problems_are_refused_and_nothing_is_written() {
     let problem = problem(folder.path(), "kind = \"super_resolution\"\nfactor = 4");
     let args = ["--problem", &problem, "--in", "data:digits:4"];
     let message = refuse(&mut command("restore", trained(), &args, &out));
-    assert!(message.contains("holds 8x8x1 numbers each, a measurement has 2x2x1"), "{message}");
+    assert!(
+        message.contains("holds measurements of 8x8x1 numbers, and the operator's have 2x2x1"),
+        "{message}"
+    );
     for (more, expected) in [
         (&["--particles", "0"][..], "--particles 0"),
         (&["--particles", "1000000000"], "--particles 1000000000: it must be at most 65535"),
@@ -445,12 +448,12 @@ fn invalid_problems_are_refused_and_nothing_is_written() {
     }
     let mut twice = command("restore", trained(), &args, &out);
     let message = refuse(twice.args(["--simulate", "--measurement"]).arg(&out));
-    assert!(message.contains("are one output; give each a name of its own"), "{message}");
+    assert!(message.contains("are the same output; choose different paths"), "{message}");
     let directions = self::problem(folder.path(), "kind = \"random_projection\"\nrows = 9");
     let args =
         ["--problem", &directions, "--in", "data:digits:4", "--simulate", "--measurement", "out/Y.PNG"];
     let message = refuse(&mut command("restore", trained(), &args, &out));
-    assert!(message.contains("--measurement out/Y.PNG: these measurements are no image"), "{message}");
+    assert!(message.contains("--measurement out/Y.PNG: these measurements are not an image"), "{message}");
     let message =
         refuse(&mut command("restore", trained(), &["--problem", "none.toml", "--in", "y.npz"], &out));
     assert!(message.contains("none.toml cannot be read"), "{message}");

@@ -118,7 +118,10 @@ fn decoding_takes_the_requested_steps_or_the_samplers_default() {
         (&["--sampler", "heun", "--rtol", "1e-3"], "--rtol: the sampler heun does not use this option"),
         (&["--sampler", "pc"], "--sampler pc: it must be euler, heun, ddim, dpmpp_2m, dpmpp_3m, ode"),
         (&["--sampler", "heun", "--steps", "-1"], "--steps"),
-        (&["--sampler", "heun", "--steps", "1000000000"], "--steps 1000000000: it must be at most"),
+        (
+            &["--sampler", "heun", "--steps", "1000000000"],
+            "--steps 1000000000: it must be a whole number from 2 to 1000000",
+        ),
     ] {
         let message = refuse(&mut decode(args));
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -150,7 +153,7 @@ fn interpolation_goes_from_one_image_to_the_other() {
     let (a, b) = (a.to_str().expect("a path"), b.to_str().expect("a path"));
     interpolate(&["--in", a, "--in", b], "between.npz");
     let message = refuse(tweedie().arg("interpolate").arg(trained()).args(["--in", a, "--out", "x.png"]));
-    assert!(message.contains("name two images, not 1"), "{message}");
+    assert!(message.contains("there must be two images, not 1"), "{message}");
     let mut far = tweedie();
     far.arg("interpolate").arg(trained()).args(["--indices", "0", "360", "--out"]).arg(at("no.png"));
     let message = refuse(&mut far);
@@ -218,13 +221,13 @@ fn likelihoods_of_given_points_are_reported_one_by_one() {
     }
     let text = succeed(&mut likelihood("x.safetensors", &[]));
     assert!(text.starts_with("image 0: ") && text.lines().count() == 4, "{text}");
-    let drawn = "are `eps` of";
+    let drawn = "has the probes, `eps`, and none are drawn";
     for (args, expected) in [
         (&["--probes", "2"][..], drawn),
         (&["--exact"], drawn),
         (&["--seed", "1"], drawn),
-        (&["--data", "digits"], "cannot be used with"),
-        (&["--draws", "2"], "cannot be used with"),
+        (&["--data", "digits"], "exclude each other"),
+        (&["--draws", "2"], "exclude each other"),
     ] {
         let message = refuse(&mut likelihood("two.safetensors", args));
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -267,7 +270,10 @@ fn invalid_inputs_of_the_flow_are_refused_and_nothing_is_written() {
         (vec!["encode", "--in", &good, "--atol", "-1e-5", "--out", &tensors], "--atol -0.00001"),
         (vec!["encode", "--in", &good, "--out", &out], "written as .safetensors"),
         (vec!["encode", "--in", &file("wide.png"), "--out", &tensors], "is 9x8, the model's images are 8x8"),
-        (vec!["encode", "--in", &file("green.png"), "--out", &tensors], "is in colour where grey is needed"),
+        (
+            vec!["encode", "--in", &file("green.png"), "--out", &tensors],
+            "is in colour, and the model needs grey images",
+        ),
         (vec!["encode", "--in", &file("empty"), "--out", &tensors], "holds no PNG"),
         (vec!["encode", "--in", "nowhere.png", "--out", &tensors], "nowhere.png does not exist"),
         (vec!["encode", "--in", "Cargo.toml", "--out", &tensors], "images are read from .png, a folder"),
@@ -275,25 +281,28 @@ fn invalid_inputs_of_the_flow_are_refused_and_nothing_is_written() {
         (vec!["decode", "--in", &file("cut.safetensors"), "--out", &out], "truncated or no safetensors"),
         (vec!["decode", "--in", "z.safetensors", "--temperature", "-1", "--out", &out], "--temperature -1"),
         (vec!["decode", "--in", "z.safetensors", "--temperature", "1e30", "--out", &out], "from 0 to 1000"),
-        (vec!["decode", "--in", &tensors, "--out", &tensors], "is what is read; name another place"),
-        (vec!["encode", "--in", &tensors, "--out", &tensors], "is what is read; name another place"),
-        (vec!["encode", "--in", &clear, "--out", &tensors], "clear.png is transparent somewhere"),
+        (vec!["decode", "--in", &tensors, "--out", &tensors], "is an input; choose a different output path"),
+        (vec!["encode", "--in", &tensors, "--out", &tensors], "is an input; choose a different output path"),
+        (vec!["encode", "--in", &clear, "--out", &tensors], "clear.png is partly transparent"),
         (vec!["decode", "--in", "z.safetensors", "--out", "x.jpg"], "x.jpg: samples are written"),
-        (vec!["interpolate", "--seeds", "1", "2", "--steps", "1", "--out", &out], "two ends at least"),
+        (
+            vec!["interpolate", "--seeds", "1", "2", "--steps", "1", "--out", &out],
+            "--steps 1: it must be at least 2",
+        ),
         (
             vec!["interpolate", "--seeds", "1", "2", "--steps", "99999999999", "--out", &out],
-            "--steps 99999999999: at most 65535 images",
+            "--steps 99999999999: it must be at most 65535",
         ),
         (
             vec!["interpolate", "--seeds", "1", "2", "--data", "digits", "--out", &out],
-            "--data goes with --indices; leave it out",
+            "--data needs --indices; leave it out",
         ),
         (
             vec!["interpolate", "--in", "data:digits:0-3", "--in", "data:digits:4", "--out", &out],
-            "--in data:digits:0-3: it holds 4 images, an end is one",
+            "--in data:digits:0-3: it holds 4 images, and an end is one",
         ),
-        (vec!["interpolate", "--seeds", "1", "2", "--out", &out, "--out", &out], "are one output"),
-        (vec!["decode", "--in", "z.safetensors", "--out", &out, "--out", &out], "are one output"),
+        (vec!["interpolate", "--seeds", "1", "2", "--out", &out, "--out", &out], "are the same output"),
+        (vec!["decode", "--in", "z.safetensors", "--out", &out, "--out", &out], "are the same output"),
         (vec!["sample", "--sampler", "ode", "--rtol", "-1", "--out", &out], "--rtol -1"),
     ] {
         let mut command = tweedie();
@@ -304,14 +313,14 @@ fn invalid_inputs_of_the_flow_are_refused_and_nothing_is_written() {
     let of_model = trained().join("checkpoints/step-00000020.safetensors");
     let mut encode = tweedie();
     encode.arg("encode").arg(trained()).args(["--in", &good, "--out"]).arg(&of_model);
-    assert!(refuse(&mut encode).contains("is what is read; name another place"));
+    assert!(refuse(&mut encode).contains("is an input; choose a different output path"));
     for (args, expected) in [
         (["--probes", "0"], "--probes 0"),
         (["--draws", "0"], "--draws 0"),
-        (["-n", "0"], "-n 0: ask for at least one image"),
-        (["-n", "361"], "-n 361: the data hold 360 images"),
-        (["--out", "likelihoods.safetensors"], "required arguments were not provided: --in <F.safetensors>"),
-        (["-n=1", "--out=likelihoods.safetensors"], "--out goes with --in; leave it out"),
+        (["-n", "0"], "-n 0: it must be at least 1"),
+        (["-n", "361"], "-n 361: the data set has only 360 images"),
+        (["--out", "likelihoods.safetensors"], "missing --in <F.safetensors>"),
+        (["-n=1", "--out=likelihoods.safetensors"], "--out needs --in; leave it out"),
         (["--draws", "4000000000"], "--draws 4000000000: it must be from 1 to 65535"),
         (["--probes", "100000000000"], "--probes 100000000000: it must be from 1 to 65535"),
         (["--data", "nowhere"], "nowhere"),

@@ -29,6 +29,7 @@ mod ode;
 mod ops;
 mod portability;
 mod refinenets;
+mod sampling_options;
 mod score_command;
 mod score_sde;
 mod solvers_pc;

@@ -290,18 +290,18 @@ fn objectives_that_contradict_the_rest_are_refused_in_one_sentence() {
         (
             "vp",
             "training.objective=smld",
-            "training.objective = smld: it is a loss of that process's chain; set training.sde = vesde",
+            "training.objective = smld: it is a loss on the chain of vesde; set training.sde = vesde",
         ),
         ("ve", "training.objective=ddpm", "set training.sde = vpsde"),
         (
             "vp",
             "training.objective=vlb training.continuous=true",
-            "set training.continuous = false, or leave it out",
+            "set training.continuous = false, or leave that key out",
         ),
         (
             "vp",
             "training.objective=edm training.continuous=false",
-            "set training.continuous = true, or leave it out",
+            "set training.continuous = true, or leave that key out",
         ),
         ("vp", "training.objective=edm model.prediction=eps", "set model.prediction = edm"),
         ("vp", "training.objective=ddpm model.prediction=score", "set model.prediction = eps, x0, v or edm"),

@@ -106,7 +106,7 @@ fn options_of_random_probes_are_refused_without_random_probes() {
     let t = ("t", vec![N], vec![0.2, 0.5, 0.9]);
     write(&at("drawn.safetensors"), &[x(), t.clone()]);
     write(&at("given.safetensors"), &[x(), t, ("eps", vec![N, 1, 8, 8], waves(N * PIXELS, 1.3))]);
-    let given = "are `eps` of";
+    let given = "has the probes, `eps`, and none are drawn";
     for (input, options, expected) in [
         ("given", &["--divergence", "--probes", "2"][..], given),
         ("given", &["--divergence", "--seed", "2"], given),

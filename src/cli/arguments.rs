@@ -50,8 +50,14 @@ fn whole<T: TryFrom<i64> + Clone + Send + Sync + 'static>(most: i64) -> impl Typ
 
 /// Parses a value by its name; help lists the names with their descriptions.
 pub fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
-    let names = T::ALL.iter().map(|value| (value.name(), value.help()));
-    one_of(names).try_map(|name| T::named(&name).ok_or("it is not one of the names"))
+    choice_among(|_| true)
+}
+
+/// Parses one of the values that fit by its name.
+pub fn choice_among<T: Choice + Send + Sync>(fits: fn(T) -> bool) -> impl TypedValueParser<Value = T> {
+    let values = T::ALL.iter().filter(|value| fits(**value));
+    one_of(values.map(|value| (value.name(), value.help())))
+        .try_map(|name| T::named(&name).ok_or("it is not one of the names"))
 }
 
 /// Parses one of several names, each with a description.

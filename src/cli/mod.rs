@@ -8,12 +8,13 @@ mod report;
 mod sampling;
 
 use crate::gpu::Gpu;
+use arguments::{MANY, choice, choice_among};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use command::{
-    bench, bound, colorize, convert, decode, devices, encode, evaluate, inpaint, interpolate, likelihood,
-    noise_scales, restore, sample, score, train,
-};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use command::Command;
+use io::model::{MODEL, open_model, open_score_model};
+use io::paths::{self, ends_in};
+use report::{count, extend, note, print};
 use std::process::ExitCode;
 
 /// Train score-based generative models and sample from them on any GPU.
@@ -34,7 +35,7 @@ struct Cli {
     command: Command,
 }
 
-/// What every subcommand takes.
+/// The options of every subcommand.
 #[derive(clap::Args)]
 struct Common {
     /// The adapter, by its index in `tweedie devices` or a part of its name [default: WGPU_ADAPTER_NAME, else the best]
@@ -49,26 +50,6 @@ impl Common {
     fn open(&self) -> anyhow::Result<Gpu> {
         Ok(Gpu::open(self.adapter.as_deref())?)
     }
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Devices(devices::Args),
-    Train(train::Args),
-    Sample(sample::Args),
-    Inpaint(inpaint::Args),
-    Colorize(colorize::Args),
-    Restore(restore::Args),
-    Likelihood(likelihood::Args),
-    Encode(encode::Args),
-    Decode(decode::Args),
-    Interpolate(interpolate::Args),
-    Evaluate(evaluate::Args),
-    Bound(bound::Args),
-    NoiseScales(noise_scales::Args),
-    Score(score::Args),
-    Convert(convert::Args),
-    Bench(bench::Args),
 }
 
 /// Runs the program; errors are one line on standard error and a status of 1.
@@ -92,10 +73,10 @@ pub fn main() -> ExitCode {
             return if answer.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    match std::panic::catch_unwind(|| run(&cli)) {
+    match std::panic::catch_unwind(|| cli.command.run(&cli.common)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            // A closed pipe is how `| head` says that it has seen enough.
+            // `| head` closes the pipe when it has read enough.
             let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
             if !error.downcast_ref::<std::io::Error>().is_some_and(closed) {
                 eprintln!("error: {}", report::chain(&error));
@@ -106,32 +87,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// No command is named: the answer is help.
+/// Without a command, help is shown.
 const MISSING: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
-    let common = &cli.common;
-    match &cli.command {
-        Command::Devices(args) => devices::run(common, args),
-        Command::Train(args) => train::run(common, args),
-        Command::Sample(args) => sample::run(common, args),
-        Command::Inpaint(args) => inpaint::run(common, args),
-        Command::Colorize(args) => colorize::run(common, args),
-        Command::Restore(args) => restore::run(common, args),
-        Command::Likelihood(args) => likelihood::run(common, args),
-        Command::Encode(args) => encode::run(common, args),
-        Command::Decode(args) => decode::run(common, args),
-        Command::Interpolate(args) => interpolate::run(common, args),
-        Command::Evaluate(args) => evaluate::run(common, args),
-        Command::Bound(args) => bound::run(common, args),
-        Command::NoiseScales(args) => noise_scales::run(common, args),
-        Command::Score(args) => score::run(common, args),
-        Command::Convert(args) => convert::run(common, args),
-        Command::Bench(args) => bench::run(common, args),
-    }
-}
-
-/// Mesa's device-selection layer complains on standard error where there is no display; we show nothing on one.
+/// Silences Mesa's device-selection layer, which writes to standard error where there is no display.
 fn quiet_the_driver() {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os("WAYLAND_DISPLAY").is_none() {
         // SAFETY: no other thread runs yet.

@@ -30,8 +30,7 @@ pub struct Model {
     /// Dropout in the residual blocks.
     #[serde(default)]
     pub dropout: f64,
-    /// The kind of normalisation, of which each network has one: `GroupNorm`, or `InstanceNorm++` for `ncsn` and
-    /// `ncsnv2`.
+    /// The normalisation: `InstanceNorm++` for `ncsn` and `ncsnv2`, `GroupNorm` for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalization: Option<String>,
     /// The nonlinearity.
@@ -45,13 +44,13 @@ pub struct Model {
     /// `ncsnpp`, `ddpm`: residual blocks in a level.
     #[serde(default)]
     pub num_res_blocks: usize,
-    /// Image sizes at which there is attention.
+    /// Image sizes with attention.
     #[serde(default)]
     pub attn_resolutions: Vec<usize>,
     /// Whether DDPM's resampling has a convolution.
     #[serde(default = "super::yes")]
     pub resamp_with_conv: bool,
-    /// Whether the network is told the time.
+    /// Condition the network on the time.
     #[serde(default = "super::yes")]
     pub conditional: bool,
     /// FIR resampling instead of nearest neighbour and mean.
@@ -75,21 +74,20 @@ pub struct Model {
     /// How the input's pyramid is joined.
     #[serde(default = "defaults::progressive_combine")]
     pub progressive_combine: Combine,
-    /// The only kind of attention there is: `ddpm`.
+    /// The attention; only `ddpm` is supported.
     #[serde(default = "defaults::attention_type")]
     pub attention_type: String,
-    /// Image sizes at which there is attention on the way up, if not those of the way down.
+    /// Image sizes with attention in the decoder, if they differ from those of the encoder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attn_resolutions_up: Option<Vec<usize>>,
-    /// Attention after each block of the way up, as in DDPM's first implementation, not after the last one of a level.
+    /// Attention after each block of the decoder, as in DDPM's first implementation, not only after the last one of a level.
     #[serde(default)]
     pub attn_up_each: bool,
-    /// Groups of every norm; by default 32 for `ddpm`, and for `ncsnpp` as many of at least four channels as there are, 32
-    /// at most.
+    /// Groups of every norm; by default 32 for `ddpm`, and for `ncsnpp` at most 32, with at least four channels each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_groups: Option<usize>,
-    /// Groups of the norms of the levels' attention, and of the first norms of the blocks of such a level on the way up, if
-    /// others than those of other norms: 32 in `UNet2DModel`'s AttnSkip blocks.
+    /// Groups of the norms in the levels' attention, and of the first norm of each block of such a level in the decoder, if they
+    /// differ from those of other norms: 32 in `UNet2DModel`'s AttnSkip blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attn_num_groups: Option<usize>,
     /// Added to the variance in every group norm.
@@ -101,7 +99,7 @@ pub struct Model {
     /// Sinusoids have the frequencies 10000^(−i / (m − freq_shift)).
     #[serde(default = "defaults::freq_shift")]
     pub freq_shift: f64,
-    /// How `ncsnpp` is told the time.
+    /// The time embedding of `ncsnpp`.
     #[serde(default = "defaults::embedding_type")]
     pub embedding_type: EmbeddingType,
     /// Standard deviation of the Fourier frequencies.
@@ -110,11 +108,11 @@ pub struct Model {
     /// Scale of the initial weights that end a residual branch; 0 means 1e-10.
     #[serde(default)]
     pub init_scale: f64,
-    /// The only window there is: 3.
+    /// Kernel size; only 3 is supported.
     #[serde(default = "defaults::conv_size")]
     pub conv_size: usize,
-    /// What the network's output stands for; by default the score for VE, the noise for VP and sub-VP, as in the reference,
-    /// and with `training.objective = edm` that.
+    /// The prediction of the network; by default the score for VE, the noise for VP and sub-VP, as in the reference, and EDM's with
+    /// `training.objective = edm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,
     /// `prediction = edm`: standard deviation of the data.
@@ -123,10 +121,11 @@ pub struct Model {
     /// Divide the output by σ; `ncsnv2` always does, `ncsn` never.
     #[serde(default)]
     pub scale_by_sigma: bool,
-    /// Classes: those that `wideresnet` tells apart, or those that `ncsnpp` is told, 0 for none.
+    /// The number of classes, of the classifier `wideresnet` or of the class-conditional `ncsnpp`; 0 for none.
     #[serde(default)]
     pub num_classes: usize,
-    /// `ncsnpp` with classes: how often training hides the class, so that the network also learns the score without.
+    /// `ncsnpp` with classes: the probability that training withholds the class, so that the network also learns the unconditional
+    /// score.
     #[serde(default = "defaults::label_dropout")]
     pub label_dropout: f64,
     /// `wideresnet`: residual blocks in a group.
@@ -151,9 +150,9 @@ pub enum ModelName {
     Ncsnpp,
     /// The plain U-Net of DDPM.
     Ddpm,
-    /// NCSN: a RefineNet whose norms look the noise level up.
+    /// NCSN: a RefineNet whose norms are conditioned on the number of the noise level.
     Ncsn,
-    /// NCSNv2 of the size that the images ask for.
+    /// NCSNv2, of a size that depends on the images'.
     Ncsnv2,
     /// NCSNv2 for images of less than 96 pixels.
     #[serde(rename = "ncsnv2_64")]
@@ -171,7 +170,7 @@ pub enum ModelName {
 }
 
 impl ModelName {
-    /// The network itself, where the name leaves its size to that of the images.
+    /// The network for images of a size, if the name leaves its own size open.
     pub fn for_images(self, image_size: usize) -> ModelName {
         match (self, image_size) {
             (ModelName::Ncsnv2, ..96) => ModelName::Ncsnv2Size64,
@@ -190,7 +189,7 @@ impl ModelName {
         }
     }
 
-    /// How often it halves the image, if that does not depend on `ch_mult`.
+    /// The number of times that it halves the image, if that does not depend on `ch_mult`.
     fn halvings(self) -> usize {
         match self {
             ModelName::Ncsnv2Size256 => 3,
@@ -202,10 +201,12 @@ impl ModelName {
 
 /// `wideresnet`: groups of blocks, each with twice the channels of the one before at half its size.
 pub(crate) const GROUPS: usize = 3;
+/// The largest number of taps of a filter: the resampling kernel's.
+pub(crate) const MAX_TAPS: usize = 12;
 /// Labels are bytes.
 const MAX_CLASSES: usize = 256;
 
-/// What a network's output stands for, with x = m x₀ + s z.
+/// The prediction of a network, with x = m x₀ + s z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Prediction {
@@ -346,7 +347,7 @@ impl Model {
             return Err(refuse("model.normalization", named, format!("this network has {own}")));
         }
         if (self.name == ModelName::WideResNet) != (training.objective == ObjectiveName::Classifier) {
-            let why = "only classifier trains model.name = wideresnet, and it trains nothing else";
+            let why = "the objective classifier and model.name = wideresnet require each other";
             return Err(refuse("training.objective", training.objective.to_string(), why));
         }
         if self.num_classes > MAX_CLASSES {
@@ -378,11 +379,15 @@ impl Model {
             return Err(refuse("model.num_classes", self.num_classes, why));
         }
         if self.embedding_type != EmbeddingType::Fourier || !self.conditional {
-            let why = "wideresnet is told the noise by fourier features, with model.conditional = true";
+            let why = "wideresnet is conditioned on the noise level by fourier features, with model.conditional = true";
             return Err(refuse("model.embedding_type", "positional", why));
         }
         if !data.image_size.is_multiple_of(1 << (GROUPS - 1)) {
-            let why = format!("wideresnet halves the size {} times, so it must divide as often", GROUPS - 1);
+            let why = format!(
+                "wideresnet halves the image {} times, so its size must be divisible by {}",
+                GROUPS - 1,
+                1 << (GROUPS - 1)
+            );
             return Err(refuse("data.image_size", data.image_size, why));
         }
         Ok(())
@@ -421,12 +426,12 @@ impl Model {
             [("model.attn_resolutions", &self.attn_resolutions[..]), ("model.attn_resolutions_up", up)]
         {
             if let Some(size) = asked.iter().find(|size| !sizes.contains(size)) {
-                let why = format!("no level's images are of that size; the levels have {sizes:?}");
+                let why = format!("no level has images of that size; the levels have {sizes:?}");
                 return Err(refuse(key, size, why));
             }
         }
         if self.attention_type != "ddpm" {
-            return Err(refuse("model.attention_type", &self.attention_type, "the only attention is ddpm"));
+            return Err(refuse("model.attention_type", &self.attention_type, "only ddpm is supported"));
         }
         within("model.norm_eps", self.norm_eps, f64::MIN_POSITIVE..1.0, "a number above 0 and below 1")?;
         if self.num_groups.is_some_and(|groups| groups == 0) {
@@ -436,7 +441,7 @@ impl Model {
             return Err(refuse("model.attn_num_groups", 0, "it must be at least 1"));
         }
         if self.downsample_padding > 1 {
-            let why = "it is 0, below and to the right only, or 1, on every side";
+            let why = "it must be 0 (below and to the right only) or 1 (on every side)";
             return Err(refuse("model.downsample_padding", self.downsample_padding, why));
         }
         within(
@@ -446,16 +451,13 @@ impl Model {
             "a number from 0 to below nf / 2",
         )?;
         if self.conv_size != 3 {
-            return Err(refuse("model.conv_size", self.conv_size, "the only window is 3"));
+            return Err(refuse("model.conv_size", self.conv_size, "only 3 is supported"));
         }
         let taps = self.fir_kernel.len();
         let sum: f64 = self.fir_kernel.iter().sum();
         if !(2..=MAX_TAPS).contains(&taps) || !sum.is_finite() || sum == 0.0 {
-            return Err(refuse(
-                "model.fir_kernel",
-                &self.fir_kernel,
-                format!("it needs 2 to {MAX_TAPS} numbers whose sum is not 0"),
-            ));
+            let why = format!("it needs 2 to {MAX_TAPS} numbers whose sum is not 0");
+            return Err(refuse("model.fir_kernel", &self.fir_kernel, why));
         }
         Ok(())
     }
@@ -471,15 +473,17 @@ impl Model {
         }
         let halvings = self.name.for_images(data.image_size).halvings();
         if !data.image_size.is_multiple_of(1 << halvings) {
-            let why = format!("this network halves images, and the size must divide by {}", 1 << halvings);
+            let why =
+                format!("this network halves images, so their size must be divisible by {}", 1 << halvings);
             return Err(refuse("data.image_size", data.image_size, why));
         }
         if self.num_classes > 0 {
-            let why = "this network is told no classes; leave it out, or choose ncsnpp";
+            let why = "this network has no class conditioning; leave it out, or choose ncsnpp";
             return Err(refuse("model.num_classes", self.num_classes, why));
         }
         if self.name == ModelName::Ncsn && training.continuous {
-            let why = "ncsn looks its noise level up by number; set it to false, or choose an ncsnv2";
+            let why =
+                "ncsn is conditioned on the number of the noise level; set it to false, or choose ncsnv2";
             return Err(refuse("training.continuous", true, why));
         }
         Ok(())

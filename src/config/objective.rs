@@ -1,16 +1,16 @@
-//! `training.objective`: what is minimised, and what it goes with.
+//! `training.objective`: the objectives, and the keys that they require.
 
 use super::{Config, ConfigError, Prediction, SdeName, refuse};
 use crate::choice::choices;
 
 choices! {
-    /// What training minimises.
+    /// The objectives of training.
     pub enum ObjectiveName = Dsm {
         /// Denoising score matching (Song 2021, eq. 7), in continuous time or on the discrete chain.
         Dsm = "dsm",
-        /// The same on NCSN's ladder of noise levels (Song 2019, eq. 5).
+        /// Denoising score matching on NCSN's ladder of noise levels (Song 2019, eq. 5).
         Smld = "smld",
-        /// L_simple on DDPM's chain (Ho 2020, eq. 14): the squared error of what the network predicts.
+        /// L_simple on DDPM's chain (Ho 2020, eq. 14): the squared error of the prediction.
         Ddpm = "ddpm",
         /// The variational bound on DDPM's chain (Ho 2020, eqs. 5, 8 and 13).
         Vlb = "vlb",
@@ -26,7 +26,7 @@ choices! {
 }
 
 choices! {
-    /// The distribution of the directions that sliced score matching projects on.
+    /// The distribution of the projections of sliced score matching.
     pub enum Projection = Rademacher {
         /// −1 or 1 in each component.
         Rademacher = "rademacher",
@@ -36,7 +36,7 @@ choices! {
 }
 
 impl ObjectiveName {
-    /// Whether its times are continuous, where it leaves no choice.
+    /// Whether its times are continuous, if it allows only one choice.
     pub(super) fn continuous(self) -> Option<bool> {
         match self {
             ObjectiveName::Dsm | ObjectiveName::Ssm | ObjectiveName::FdSsm | ObjectiveName::Classifier => {
@@ -47,7 +47,7 @@ impl ObjectiveName {
         }
     }
 
-    /// The process it is made for, if it is made for one.
+    /// The process that it requires, if any.
     fn sde(self) -> Option<SdeName> {
         match self {
             ObjectiveName::Smld => Some(SdeName::Vesde),
@@ -57,7 +57,7 @@ impl ObjectiveName {
     }
 }
 
-/// Refuses what contradicts the objective.
+/// Checks the keys that the objective restricts.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let training = &config.training;
     let (objective, prediction) = (training.objective, config.prediction());
@@ -65,7 +65,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if let Some(sde) = objective.sde()
         && training.sde != sde
     {
-        return wrong(format!("it is a loss of that process's chain; set training.sde = {sde}"));
+        return wrong(format!("it is a loss on the chain of {sde}; set training.sde = {sde}"));
     }
     if !training.continuous
         && training.sde == SdeName::Vpsde
@@ -81,29 +81,30 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         Some(continuous) if continuous != training.continuous => {
             let times = if continuous { "continuous" } else { "the chain's" };
             return wrong(format!(
-                "its times are {times}; set training.continuous = {continuous}, or leave it out"
+                "its times are {times}; set training.continuous = {continuous}, or leave that key out"
             ));
         }
         _ => {}
     }
     if objective == ObjectiveName::Edm && prediction != Prediction::Edm {
         return wrong(
-            "it trains EDM's preconditioned network; set model.prediction = edm, or leave it out".into(),
+            "it trains EDM's preconditioned network; set model.prediction = edm, or leave that key out"
+                .into(),
         );
     }
     if objective == ObjectiveName::Ddpm && prediction == Prediction::Score {
-        return wrong("a score has no bounded error; set model.prediction = eps, x0, v or edm".into());
+        return wrong("the error of a score is unbounded; set model.prediction = eps, x0, v or edm".into());
     }
     if objective == ObjectiveName::Vlb && config.data.uniform_dequantization {
-        return wrong("it decodes to grey levels; set data.uniform_dequantization = false".into());
+        return wrong("it has a decoder for grey levels; set data.uniform_dequantization = false".into());
     }
-    // The reference divides the noise that VP and sub-VP predict, too, where it is told to.
+    // The reference also divides the noise prediction of VP and sub-VP, if this key is set.
     let divided = match training.sde {
         SdeName::Vesde => prediction == Prediction::Score,
         SdeName::Vpsde | SdeName::Subvpsde => matches!(prediction, Prediction::Score | Prediction::Eps),
     };
     if config.model.scale_by_sigma && !divided {
-        let why = "only a score grows as 1 / σ; set it to false, or model.prediction = score";
+        let why = "only a score scales as 1 / σ; set it to false, or model.prediction = score";
         return Err(refuse("model.scale_by_sigma", true, why));
     }
     let weighted =
@@ -114,7 +115,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         return Err(refuse("training.likelihood_weighting", true, why));
     }
     if training.importance_sampling && !training.likelihood_weighting {
-        let why = "it draws times for the likelihood weighting; set training.likelihood_weighting = true";
+        let why = "it samples times for the likelihood weighting; set training.likelihood_weighting = true";
         return Err(refuse("training.importance_sampling", true, why));
     }
     Ok(())

@@ -1,19 +1,19 @@
-//! Linear inverse problems y = A x + n for `tweedie restore`, from a TOML file of their own.
+//! Linear inverse problems y = A x + n for `tweedie restore`, from TOML files.
 
 use super::{ConfigError, MAX_CHANNELS, MAX_STEPS, count, read, refuse, within};
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// A measurement of images: what is measured of them, and how noisy.
+/// A measurement of images, and its noise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
-    /// What A is.
+    /// The operator A.
     pub measure: Measure,
     /// The standard deviation of the noise, for images in [0, 1].
     pub noise_std: f64,
 }
 
-/// What is measured of an image, `kind` in the file.
+/// The operator, `kind` in the file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Measure {
@@ -22,14 +22,14 @@ pub enum Measure {
         /// The side of the square.
         factor: usize,
     },
-    /// The image filtered along rows and columns, with zeros beyond its border: by a Gaussian of `sigma` pixels over `size` of
-    /// them, or by a `kernel`.
+    /// The image filtered along rows and columns, with zeros beyond its border: by a Gaussian with a standard deviation of `sigma`
+    /// pixels and `size` taps, or by a `kernel`.
     Deblur {
         /// The standard deviation of the Gaussian, in pixels.
         sigma: Option<f64>,
-        /// Pixels that it covers along each axis, an odd number.
+        /// The number of its taps along each axis, an odd number.
         size: Option<usize>,
-        /// The filter along each axis, an odd number of taps. Its sum is made 1.
+        /// The filter along each axis, an odd number of taps; it is normalised to a sum of 1.
         kernel: Option<Vec<f64>>,
     },
     /// Some of the pixels.
@@ -37,11 +37,11 @@ pub enum Measure {
         /// A side (`left`, …), or the path of a PNG that is white where pixels are measured.
         mask: String,
     },
-    /// The image's projection on random directions that are orthonormal.
+    /// The image's projections on random orthonormal directions.
     RandomProjection {
-        /// How many.
+        /// The number of directions.
         rows: usize,
-        /// From what they are drawn.
+        /// Their seed.
         #[serde(default)]
         seed: u64,
     },
@@ -85,10 +85,10 @@ impl Measure {
         }
     }
 
-    /// The filter of a blur along each axis, its sum 1; of anything else one tap.
+    /// The filter of a blur along each axis, with a sum of 1; for any other operator one tap.
     ///
     /// # Errors
-    /// If the keys do not make a filter.
+    /// If the keys do not define a filter.
     pub fn kernel(&self) -> Result<Vec<f64>, ConfigError> {
         let taps = match self {
             Measure::Deblur { kernel: Some(taps), sigma: None, size: None } => taps.clone(),
@@ -106,7 +106,7 @@ impl Measure {
             _ => vec![1.0],
         };
         if taps.len().is_multiple_of(2) {
-            let why = "a filter has an odd number of taps, so that it has a middle";
+            let why = "a filter needs an odd number of taps, so that it has a centre";
             let of_size = matches!(self, Measure::Deblur { kernel: None, .. });
             return Err(if of_size { refuse("size", taps.len(), why) } else { refuse("kernel", taps, why) });
         }
@@ -114,9 +114,9 @@ impl Measure {
         if !size.is_finite() {
             return Err(refuse("kernel", taps, "its taps and their sum must be finite numbers"));
         }
-        // What is left of taps that cancel is rounding.
+        // The sum of cancelling taps is rounding error.
         if sum.abs() <= 1e-6 * size {
-            return Err(refuse("kernel", taps, "its sum must be other than 0"));
+            return Err(refuse("kernel", taps, "its sum must not be 0"));
         }
         Ok(taps.iter().map(|tap| tap / sum).collect())
     }
@@ -138,7 +138,7 @@ mod tests {
             read("kind = \"deblur\"\nkernel = [1, 2, 1]").measure.kernel().unwrap(),
             [0.25, 0.5, 0.25]
         );
-        // The scale of a kernel is of no matter.
+        // The scale of a kernel does not matter.
         assert_eq!(
             read("kind = \"deblur\"\nkernel = [1e-9, 2e-9, 1e-9]").measure.kernel().unwrap(),
             [0.25, 0.5, 0.25]
@@ -187,8 +187,8 @@ mod tests {
             ),
             ("kind = \"deblur\"\nkernel = [1, nan, 1]", "its taps and their sum must be finite"),
             ("kind = \"deblur\"\nsigma = 1", "sigma and size"),
-            ("kind = \"deblur\"\nsigma = 1\nsize = 4", "size = 4: a filter has an odd number of taps"),
-            ("kind = \"deblur\"\nkernel = [1, 2]", "kernel = [1.0, 2.0]: a filter has an odd"),
+            ("kind = \"deblur\"\nsigma = 1\nsize = 4", "size = 4: a filter needs an odd number of taps"),
+            ("kind = \"deblur\"\nkernel = [1, 2]", "kernel = [1.0, 2.0]: a filter needs an odd"),
             ("kind = \"deblur\"\nsigma = 0\nsize = 3", "sigma = 0"),
             ("kind = \"deblur\"\nkernel = [1, 0, -1]", "its sum"),
         ] {

@@ -13,7 +13,7 @@
 //! # }
 //! ```
 
-use super::random::NoiseWords;
+use super::random::{NoiseWords, OPERATIONS_OF_A_NORMAL};
 use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::random::{Key, Purpose};
@@ -298,7 +298,7 @@ fn combine(terms: &[(Tensor, Factor)], noise: Option<&(Key, Factor)>) -> Result<
     operands[..tensors.len()].copy_from_slice(&tensors);
     let operands = [&operands[..], &[&y, rows.as_ref().unwrap_or(tensors[0])]].concat();
     let variant = variant(tensors.len(), each).stored(stored);
-    let work = if noise.is_some() { 400 } else { 16 * tensors.len() };
+    let work = if noise.is_some() { OPERATIONS_OF_A_NORMAL } else { 16 * tensors.len() };
     launch(gpu, variant, "combine", &operands, &params, Extent::Invocations(owned), (work * owned) as u64)?;
     Ok(y)
 }

@@ -13,8 +13,8 @@ use crate::kernels::group_norm::GroupNorm;
 use crate::kernels::upfirdn2d::Upfirdn2d;
 use std::f32::consts::FRAC_1_SQRT_2;
 
-// Every filter that a configuration accepts fits the kernel.
-const _: () = assert!(config::MAX_TAPS <= crate::kernels::upfirdn2d::MAX_TAPS);
+// The configuration admits the filters that the kernel takes.
+const _: () = assert!(config::MAX_TAPS == crate::kernels::upfirdn2d::MAX_TAPS);
 
 /// One evaluation of a network: the engine, the parameters, and the randomness of training.
 pub struct Pass<'a, E> {

@@ -16,7 +16,7 @@ mod solver;
 pub use error::{Result, SampleError};
 pub use flow::dormand_prince;
 pub use flow::likelihood;
-pub use flow::{Flow, Ode, divergence, probability_flow};
+pub use flow::{Flow, Ode, divergence, great_circle, probability_flow};
 pub use guide::{
     ClassConditional, ClassifierGuided, Decoupling, Guidance, Guide, Guided, Impute, LinearSystem, Mask,
     Matrix, Measurement, Operator, Resampling, Side, TangentGuide, Toward, Twist, feasible, solve,

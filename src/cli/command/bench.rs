@@ -1,8 +1,7 @@
 //! `tweedie bench`.
 
 use crate::bench::{Case, Ceilings, Work, cases, ceilings, digits, measure};
-use crate::cli::Common;
-use crate::cli::report::print;
+use crate::cli::{Common, print};
 use crate::gpu::{Bytes, Gpu};
 use std::time::Instant;
 
@@ -25,24 +24,24 @@ enum What {
     Roofline,
     /// Each kernel's time and rate, and its share of the ceiling
     ///
-    /// Products are held against multiply-adds from registers, all else against a large copy. A share above 100 % is no
-    /// mistake: reading is faster than copying, and a small case stays in the cache.
+    /// The ceiling of products is multiply-adds from registers, that of all other kernels a large copy. A share can exceed 100 %:
+    /// reading is faster than copying, and a small case stays in the cache.
     ///
-    /// With --json a line for each: its `family` and `case`, `ms`, its `rate` in `unit` (GFLOP/s or GB/s), and the `share` of the
+    /// With --json a line for each case: its `family` and `case`, `ms`, its `rate` in `unit` (GFLOP/s or GB/s), and the `share` of the
     /// ceiling, 1 for all of it.
     Kernels {
-        /// Only those whose name contains this
+        /// Only cases whose name contains this
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
     /// A training step of the digits model, an evaluation, and one with its divergence
     ///
-    /// With --json one line: `parameters`, `images` in a batch, `pipelines` that were compiled, `first_step_s` with their
+    /// With --json one line: `parameters`, `images` in a batch, compiled `pipelines`, `first_step_s` including
     /// compilation, `step_ms`, `evaluation_ms`, `divergence_ms`, `divergence_time_ratio` and `divergence_memory_ratio` to an
-    /// evaluation's, `evaluation_bytes`, and `device_bytes` at most. With --profile then a line for each `kernel` `of` each:
-    /// how often it ran, `count`, and its `ms` in all.
+    /// evaluation's, `evaluation_bytes`, and the peak `device_bytes`. With --profile also a line for each `kernel` `of` each: the
+    /// number of runs `count`, and `ms` in all.
     Model {
-        /// Also what each kernel of each takes
+        /// Also the time of each kernel
         #[arg(long)]
         profile: bool,
     },
@@ -76,7 +75,7 @@ fn kernels(common: &Common, gpu: &Gpu, only: Option<&str>) -> anyhow::Result<()>
     let cases: Vec<Case> = cases(gpu)?.into_iter().filter(wanted).collect();
     anyhow::ensure!(
         !cases.is_empty(),
-        "no case contains `{}`; without --only all are named",
+        "no case contains `{}`; leave --only out to list all",
         only.unwrap_or_default()
     );
     let top = ceilings(gpu)?;
@@ -111,7 +110,7 @@ fn model(common: &Common, gpu: &Gpu, profile: bool) -> anyhow::Result<()> {
     let cold = cold.elapsed().as_secs_f64();
     let top = gpu.memory().peak;
     let step = time(gpu, &|| Ok(model.step()?))?;
-    // One after the other, so that both meet the machine in the same state.
+    // Alternating, so that the machine is in the same state for both.
     let evaluate = || -> anyhow::Result<()> { Ok(model.evaluate()?) };
     let diverge = || -> anyhow::Result<()> { Ok(model.divergence()?) };
     let pairs = [(); 5].map(|()| Ok((time(gpu, &evaluate)?, time(gpu, &diverge)?)));
@@ -147,7 +146,7 @@ fn model(common: &Common, gpu: &Gpu, profile: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Seconds for one repetition.
+/// The time of one repetition, in seconds.
 fn time(gpu: &Gpu, run: &dyn Fn() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     let repetitions = 10;
     run()?;
@@ -166,7 +165,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Prints what each kernel of some work takes.
+/// Prints the time of each kernel.
 fn kernel_times(
     common: &Common,
     gpu: &Gpu,

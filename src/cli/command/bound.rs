@@ -1,20 +1,14 @@
 //! `tweedie bound`.
 
 use crate::choice::Choice;
-use crate::cli::arguments::choice;
-use crate::cli::io::data::{self, DATA};
-use crate::cli::io::model::{MODEL, open_score_model};
-use crate::cli::io::paths;
-use crate::cli::io::paths::ends_in;
-use crate::cli::report::{count, print};
-use crate::cli::{Common, batches, progress};
-use crate::config::SdeName;
-use crate::data::{Dataset, scale};
+use crate::cli::io::{DATA, data, pictures};
+use crate::cli::{Common, MODEL, batches, choice, count, ends_in, open_score_model, paths, print, progress};
+use crate::config::{Range, SdeName};
+use crate::data::Dataset;
 use crate::eval::{Bound, Terms};
 use crate::nn::Scorer;
 use crate::random::{Key, Purpose};
 use crate::sde::{Chain, DdpmChain, PosteriorVariance, bits_per_dim};
-use crate::tensor::{Shape, Tensor};
 use crate::train::Weights;
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -32,7 +26,7 @@ pub struct Args {
     /// The data: `digits`, `digits_color`, or an IDX file [default: the model's test images]
     #[arg(long, value_name = DATA)]
     data: Option<String>,
-    /// How many images, from the first on [default: 64]
+    /// The number of images, from the first [default: 64]
     #[arg(short, value_name = "N")]
     n: Option<usize>,
     /// The variance of the reverse steps [default: both]
@@ -44,16 +38,16 @@ pub struct Args {
     /// The seed of the noise [default: the model's]
     #[arg(long)]
     seed: Option<u64>,
-    /// Which weights
+    /// The weights
     #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     weights: Weights,
-    /// Images that are looked at at once
+    /// Images in a batch
     #[arg(long, value_name = "N", default_value_t = 100)]
     batch: usize,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    ensure!(args.batch > 0, "--batch 0: at least one image has to be looked at at once");
+    ensure!(args.batch > 0, "--batch 0: it must be at least 1");
     if let Some(path) = &args.terms {
         ensure!(ends_in(path, "csv"), "--terms {}: the terms are written as .csv", path.display());
         paths::check_file(path)?;
@@ -63,12 +57,12 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let config = checkpoint.config();
     ensure!(
         config.training.sde == SdeName::Vpsde,
-        "{}: the bound is of DDPM's chain, and the model's training.sde is another; train one with training.sde = vpsde",
+        "{}: the bound needs DDPM's chain; train a model with training.sde = vpsde",
         args.model.display()
     );
     ensure!(
         config.model.beta_max < config.model.num_scales as f64,
-        "{}: its chain of model.num_scales = {} steps ends with β ≥ 1; train one with more",
+        "{}: its chain of model.num_scales = {} steps ends with β ≥ 1; train a model with more",
         args.model.display(),
         config.model.num_scales
     );
@@ -77,7 +71,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let scorer = checkpoint.scorer(&common.open()?, args.weights)?;
     let chain = DdpmChain::new(Chain::new(&*config.process(), config.model.num_scales));
     let key = Key::new(args.seed.unwrap_or(config.seed), Purpose::Perturbation);
-    let bound = measure(&scorer, &chain, (&set, n), config.data.centered, key, args.batch)?;
+    let bound = measure(&scorer, &chain, (&set, n), config.data.range(), key, args.batch)?;
     let kinds = match args.variance {
         Some(kind) => vec![kind],
         None => PosteriorVariance::ALL.to_vec(),
@@ -120,12 +114,12 @@ impl Column {
     }
 }
 
-/// The bound on the first `n` images of a set, `batch` at once.
+/// The bound on the first `n` images of a set, computed in batches.
 fn measure(
     scorer: &Scorer,
     chain: &DdpmChain,
     (set, n): (&Dataset, usize),
-    centered: bool,
+    range: Range,
     key: Key,
     batch: usize,
 ) -> anyhow::Result<Bound> {
@@ -134,11 +128,10 @@ fn measure(
     let gpu = scorer.gpu();
     let batches = batches(n, batch);
     let bar = progress::steps(Some(batches.len() * chain.len()));
-    let mut bound = Bound::new(chain.clone(), scale(0.0, centered));
+    let mut bound = Bound::new(chain.clone(), range.low());
     for (first, count) in batches {
-        let levels = &set.pixels[first * set.image_len()..][..count * set.image_len()];
-        let values: Vec<f32> = levels.iter().map(|level| scale(f64::from(*level), centered) as f32).collect();
-        let x0 = Tensor::from_slice(gpu, Shape::new(count, set.size, set.size, set.channels), &values)?;
+        let numbers: Vec<usize> = (first..first + count).collect();
+        let x0 = pictures::members(set, &numbers, range)?.upload(gpu)?;
         bound.add(scorer, &times, &x0, key.from(first as u32), &mut || bar.inc(1))?;
     }
     bar.finish_and_clear();
@@ -167,7 +160,7 @@ fn show(columns: &[Column], bound: &Bound, n: usize, steps: usize) -> anyhow::Re
     ))
 }
 
-/// Every step from the last to the first: its term, what had been spent when it was reached, and how far x̂₀ was off.
+/// Every step from the last to the first: its term, the rate before it, and the distortion of x̂₀.
 fn table(columns: &[Column], bound: &Bound, steps: usize) -> String {
     let names =
         |prefix: &str| columns.iter().map(|c| format!("{prefix}_{}", c.kind)).collect::<Vec<_>>().join(",");

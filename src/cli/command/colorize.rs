@@ -1,11 +1,8 @@
 //! `tweedie colorize`.
 
-use crate::cli::Common;
-use crate::cli::io::batch::Batch;
-use crate::cli::io::model::MODEL;
-use crate::cli::io::paths::ends_in;
-use crate::cli::report::count;
-use crate::cli::sampling::options::ConditionalArgs;
+use crate::cli::io::Batch;
+use crate::cli::sampling::ConditionalArgs;
+use crate::cli::{Common, MODEL, count, ends_in};
 use crate::sample::Impute;
 use anyhow::ensure;
 use std::path::PathBuf;
@@ -54,15 +51,15 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     // Clipping colours to [0, 1] has changed their grey.
     samples.images.keep_grey(|sample| observed.of(sample));
     samples.images = match args.show_grey {
-        true => samples.images.rows_beside(grey(observed.images()), args.given.n.unwrap_or(1) as usize),
+        true => samples.images.rows_beside(grey(&observed.batch), args.given.n.unwrap_or(1) as usize),
         false => samples.images.in_columns(observed.columns()),
     };
     model.finish(common, &samples, &count(samples.n, "colouring"), serde_json::Value::Null)
 }
 
 /// The mean of each pixel's channels, in all of them.
-fn grey(Batch { shape, values }: Batch) -> Batch {
+fn grey(Batch { shape, values }: &Batch) -> Batch {
     let c = shape.c();
     let mean = |pixel: &[f32]| vec![pixel.iter().sum::<f32>() / c as f32; c];
-    Batch { shape, values: values.chunks(c).flat_map(mean).collect() }
+    Batch { shape: *shape, values: values.chunks(c).flat_map(mean).collect() }
 }

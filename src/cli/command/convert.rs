@@ -1,11 +1,7 @@
 //! `tweedie convert`.
 
-use crate::cli::Common;
-use crate::cli::io::configuration;
-use crate::cli::io::model::open_model;
-use crate::cli::io::model::{EXPORTED, exported, is_import, local};
-use crate::cli::io::paths;
-use crate::cli::report::print;
+use crate::cli::io::{EXPORTED, configuration, exported, is_import, local};
+use crate::cli::{Common, open_model, paths, print};
 use crate::config::Config;
 use crate::interop::{read_diffusers, read_safetensors, read_score_sde, write_diffusers};
 use crate::nn::{Registry, ScoreModel, State};
@@ -13,9 +9,9 @@ use crate::train::{Checkpoint, Run};
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 
-/// Bring a model from elsewhere, or take one there.
+/// Import a model, or export one.
 ///
-/// An imported model is a run folder: it is sampled, evaluated and trained on like one that was trained here.
+/// An imported model is a run folder: it can be sampled, evaluated and trained further.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie convert checkpoint_26.pth runs/cifar10 --config configs/ve/cifar10_ncsnpp_continuous.toml\n  \
@@ -25,15 +21,15 @@ use std::path::{Path, PathBuf};
     tweedie convert runs/ddpm ddpm --to diffusers\n  \
     tweedie convert runs/digits export --to safetensors")]
 pub struct Args {
-    /// What to convert: a checkpoint of the reference implementation (.pth), weights (.safetensors), a folder in Hugging
+    /// The model: a checkpoint of the reference implementation (.pth), weights (.safetensors), a folder in Hugging
     /// Face's layout or hf:OWNER/NAME[@REVISION], or with --to a run folder or a checkpoint
     source: PathBuf,
-    /// Where to: a folder that does not hold a run
+    /// The output: a folder that does not hold a run
     folder: PathBuf,
-    /// The configuration of what is imported: the reference's as JSON, or one of ours
+    /// The configuration of the imported model: the reference implementation's as JSON, or TOML
     #[arg(long, value_name = "FILE.json|FILE.toml")]
     config: Option<PathBuf>,
-    /// Set a key of the configuration, `data.images` for example, to train on with data of your own
+    /// Set a key of the configuration, for example `data.images` to train further on your own data; may be repeated
     #[arg(long, value_name = "section.key=value")]
     set: Vec<String>,
     /// Export to this format instead
@@ -94,7 +90,7 @@ fn read(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)>
             "a .pkl file (EDM's, for example) holds Python objects whose loading runs code, which this program never does; \
              save its weights as safetensors"
         ),
-        _ if source.join("checkpoints").exists() => bail!("it is a run already; to export it, say --to"),
+        _ if source.join("checkpoints").exists() => bail!("it is a run already; add --to to export it"),
         _ if source.is_dir() => bail!("it holds neither config.json, unet/config.json nor {EXPORTED}"),
         _ => bail!("it is neither .pth nor .safetensors"),
     }
@@ -105,7 +101,7 @@ fn with_config(
     read: impl FnOnce(&Registry) -> anyhow::Result<State>,
 ) -> anyhow::Result<(Config, Registry, State)> {
     let path =
-        args.config.as_ref().context("--config is missing: name the model's configuration, JSON or TOML")?;
+        args.config.as_ref().context("--config is missing: the model's configuration, JSON or TOML")?;
     let config = configuration::read(path, &args.set)?;
     let registry = ScoreModel::build(&config)?.registry;
     let state = read(&registry)?;
@@ -123,7 +119,7 @@ fn export_safetensors(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     }
     let state = checkpoint.state()?;
     std::fs::create_dir_all(&args.folder)
-        .with_context(|| format!("{} cannot be made", args.folder.display()))?;
+        .with_context(|| format!("{} cannot be created", args.folder.display()))?;
     Checkpoint::write_state(&state, &registry, checkpoint.config(), &path)?;
     paths::written(&config, checkpoint.config().to_toml().as_bytes())?;
     Ok((path, checkpoint.step()))

@@ -1,10 +1,9 @@
 //! `tweedie devices`.
 
-use crate::cli::Common;
-use crate::cli::report::print;
+use crate::cli::{Common, print};
 use crate::gpu::{Bytes, adapters, choose_among};
 
-/// List the adapters, best first, and say which one would be used.
+/// List the adapters, best first, and mark the one that is used.
 ///
 /// Discrete GPUs come first, then integrated ones, then others, and software drivers last.
 #[derive(clap::Args)]
@@ -23,14 +22,8 @@ pub fn run(common: &Common, _: &Args) -> anyhow::Result<()> {
             .enumerate()
             .map(|(index, a)| {
                 serde_json::json!({
-                    "index": index,
-                    "name": a.name(),
-                    "kind": a.kind(),
-                    "backend": a.backend(),
-                    "driver": a.driver(),
-                    "memory_bytes": a.memory(),
-                    "max_binding_bytes": a.max_binding(),
-                    "f16": a.has_f16(),
+                    "index": index, "name": a.name(), "kind": a.kind(), "backend": a.backend(), "driver": a.driver(),
+                    "memory_bytes": a.memory(), "max_binding_bytes": a.max_binding(), "f16": a.has_f16(),
                     "chosen": index == chosen,
                 })
             })

@@ -3,11 +3,8 @@
 mod classify;
 
 use crate::choice::Choice;
-use crate::cli::Common;
-use crate::cli::io::data::{self, DATA};
-use crate::cli::io::paths::ends_in;
-use crate::cli::io::pictures;
-use crate::cli::report::print;
+use crate::cli::io::{DATA, data, pictures};
+use crate::cli::{Common, ends_in, print};
 use crate::config::BuiltIn;
 use crate::data::{Dataset, Split};
 use crate::eval::{Moments, copies, frechet_distance};
@@ -16,47 +13,46 @@ use std::path::PathBuf;
 
 /// Compare samples with data: the Fréchet distance of their pixels, and whether they are copies.
 ///
-/// Of samples of a class, with --classifier, how many are what was asked for; of a classifier, how often it is right at each
-/// level of noise.
+/// For samples of a class, with --classifier: the share with the requested class. For a classifier: its accuracy by noise level.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  \
     tweedie sample runs/digits -n 400 --out samples.npz\n  \
     tweedie evaluate samples.npz --data digits\n  \
-    tweedie evaluate threes.npz --classifier runs/judge --class 3\n  \
-    tweedie evaluate runs/judge")]
+    tweedie evaluate threes.npz --classifier runs/classifier --class 3\n  \
+    tweedie evaluate runs/classifier")]
 pub struct Args {
-    /// Samples as `tweedie sample` writes them, F.npz, or a classifier: a run folder or a checkpoint
+    /// Samples written by `tweedie sample`, F.npz, or a classifier: a run folder or a checkpoint
     #[arg(value_name = "SAMPLES|MODEL")]
     samples: PathBuf,
     /// The data: `digits`, `digits_color`, or an IDX file of test images [default: digits; a classifier's own test images]
     #[arg(long, value_name = DATA)]
     data: Option<String>,
-    /// The IDX file of training images that copies are looked for in, where --data is a file
+    /// An IDX file of training images to find copies of, if --data is a file
     #[arg(long, value_name = "FILE")]
     train: Option<PathBuf>,
-    /// The classifier that tells whether samples are of the class asked for, a run folder or a checkpoint
+    /// The classifier that recognises the class of samples, a run folder or a checkpoint
     #[arg(long, value_name = "MODEL", requires = "class", conflicts_with_all = ["data", "train"])]
     classifier: Option<PathBuf>,
-    /// The class that was asked for, or several with as many samples each, in order
+    /// The requested class, or several with equally many samples each, in order
     #[arg(long, value_name = "K|K,K,…|all", requires = "classifier", allow_negative_numbers = true)]
     class: Option<String>,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if args.samples.is_dir() || ends_in(&args.samples, "safetensors") {
-        for (option, asked) in [("classifier", args.classifier.is_some()), ("train", args.train.is_some())] {
-            ensure!(!asked, "--{option}: a classifier is looked at by itself; leave it out");
+        for (option, given) in [("classifier", args.classifier.is_some()), ("train", args.train.is_some())] {
+            ensure!(!given, "--{option}: a classifier is evaluated alone; leave the option out");
         }
         return classify::accuracy(common, &args.samples, args.data.as_deref());
     }
     let (shape, samples) = pictures::read_npz(&args.samples)?;
     ensure!(
         samples.iter().all(|v| (0.0..=1.0).contains(v)),
-        "{}: some values are not in [0, 1]; bring samples in that range",
+        "{}: some values are not in [0, 1]",
         args.samples.display()
     );
     if let (Some(classifier), Some(class)) = (&args.classifier, &args.class) {
-        return classify::asked(common, (&samples, shape), classifier, class);
+        return classify::requested(common, (&samples, shape), classifier, class);
     }
     let samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
     let dimensions = shape.with_n(1).len();
@@ -76,7 +72,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         let expected = [set.size, set.size, set.channels];
         ensure!(
             shape.0[1..] == expected,
-            "{} holds images of {:?}, the data are {expected:?}; name the data they were trained on with --data",
+            "{} holds images of {:?}, and the data have {expected:?}; set --data to the training data of the model",
             args.samples.display(),
             &shape.0[1..]
         );
@@ -97,11 +93,8 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     });
     if common.json {
         return print(serde_json::json!({
-            "samples": count(&samples),
-            "frechet_distance": distance,
-            "copies": copied.map(|(ours, _)| ours),
-            "copies_among_test": copied.map(|(_, theirs)| theirs),
-            "test": count(&reference),
+            "samples": count(&samples), "frechet_distance": distance, "copies": copied.map(|(ours, _)| ours),
+            "copies_among_test": copied.map(|(_, theirs)| theirs), "test": count(&reference),
         }));
     }
     print(format!(

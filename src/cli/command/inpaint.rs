@@ -1,18 +1,16 @@
 //! `tweedie inpaint`.
 
-use crate::cli::Common;
-use crate::cli::io::model::MODEL;
-use crate::cli::io::observed::{mask_file, read_mask};
-use crate::cli::report::count;
-use crate::cli::sampling::options::ConditionalArgs;
+use crate::cli::io::{mask_file, read_mask};
+use crate::cli::sampling::ConditionalArgs;
+use crate::cli::{Common, MODEL, count};
 use crate::sample::Impute;
 use crate::tensor::Tensor;
 use std::path::PathBuf;
 
-/// Complete images of which a part is known.
+/// Complete partly observed images.
 ///
-/// What is known stays as it is, exactly; the rest is drawn given it, by a sampler into which the known pixels are put at
-/// every step, as noisy as the state: predictor–corrector (Song 2021, appendix I.2), or annealed Langevin dynamics with
+/// Observed pixels are kept exactly; the rest is drawn given them, by a sampler that imposes the observed pixels on the state
+/// at every step, perturbed to the state's noise level: predictor–corrector (Song 2021, appendix I.2), or annealed Langevin dynamics with
 /// --sampler ald (Song and Ermon 2019, algorithm 3).
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \

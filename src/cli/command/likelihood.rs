@@ -1,16 +1,8 @@
 //! `tweedie likelihood`.
 
-use crate::cli::arguments::{MANY, choice};
-use crate::cli::io::batch::Batch;
-use crate::cli::io::data::{self, DATA};
-use crate::cli::io::model::MODEL;
-use crate::cli::io::paths;
-use crate::cli::io::pictures;
-use crate::cli::io::tensors::{self, Tensors};
-use crate::cli::report::{count, extend, print};
-use crate::cli::sampling::flags::Tolerances;
-use crate::cli::sampling::flow::{self, Flow};
-use crate::cli::{Common, batches};
+use crate::cli::io::{Batch, DATA, Tensors, data, pictures, tensors};
+use crate::cli::sampling::{Flow, Tolerances, flow};
+use crate::cli::{Common, MANY, MODEL, batches, choice, count, extend, paths, print};
 use crate::config::Method;
 use crate::data::dequantised;
 use crate::kernels::hutchinson::Probe;
@@ -21,10 +13,10 @@ use crate::tensor::Shape;
 use anyhow::ensure;
 use std::path::{Path, PathBuf};
 
-/// Say how likely a model finds data, in bits per dimension.
+/// Compute the likelihood of data under a model, in bits per dimension.
 ///
-/// The probability flow takes dequantised images to their latents; log p changes on the way by the integral of its divergence,
-/// which random probes estimate, or as many tangents as there are dimensions give exactly.
+/// The probability flow maps dequantised images to latents; log p changes along the path by the integral of the divergence,
+/// which is estimated with random probes, or computed exactly with a tangent for every dimension.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie likelihood runs/digits --data digits\n  \
@@ -37,15 +29,15 @@ pub struct Args {
     /// The data: `digits`, `digits_color` (test images of both), or an IDX file [default: the model's test data]
     #[arg(long, value_name = DATA)]
     data: Option<String>,
-    /// Points as they stand instead of data, to compare with another program's: `x` [n, c, h, w] in the model's range, and
-    /// if they are given the probes `eps` [n, c, h, w] or [k, n, c, h, w]
+    /// Points instead of data, for comparison with another program: `x` [n, c, h, w] in the model's range, and optionally the
+    /// probes `eps` [n, c, h, w] or [k, n, c, h, w]
     #[arg(long = "in", value_name = "F.safetensors", conflicts_with_all = ["data", "n", "draws"])]
     input: Option<PathBuf>,
-    /// Where to write of these points bits/dim as `bpd` [n], the integral of the divergence as `delta_logp` [n], and the latents
+    /// Output for the points: bits/dim as `bpd` [n], the integral of the divergence as `delta_logp` [n], and the latents
     /// `z` [n, c, h, w]
     #[arg(long, value_name = "G.safetensors", requires = "input")]
     out: Option<PathBuf>,
-    /// Only the first so many images
+    /// The number of images, from the first [default: all]
     #[arg(short, value_name = "N")]
     n: Option<usize>,
     /// Probes for each image [default: 1]
@@ -68,8 +60,8 @@ pub struct Args {
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    // The parser drops what --out requires where -n is given, which --in excludes.
-    ensure!(args.out.is_none() || args.input.is_some(), "--out goes with --in; leave it out");
+    // The parser drops the requirement of --out where -n is given, which --in excludes.
+    ensure!(args.out.is_none() || args.input.is_some(), "--out needs --in; leave it out");
     let (probes, draws) = (args.probes.unwrap_or(1), args.draws);
     ensure!((1..=MANY).contains(&probes), "--probes {probes}: it must be from 1 to {MANY}");
     ensure!((1..=MANY).contains(&(draws as usize)), "--draws {draws}: it must be from 1 to {MANY}");
@@ -106,7 +98,7 @@ fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
     report(common, flow, &draws, &evaluations, serde_json::json!({}))
 }
 
-/// The likelihood of points that a file holds, as they stand.
+/// The likelihood of points in a file.
 fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::Result<()> {
     let file = Tensors::read(path)?;
     let x = pictures::tensor(&file, "x", path, &flow.config.data)?;
@@ -159,13 +151,13 @@ fn follow(flow: &Flow, x: &Batch, probing: impl Fn() -> Probing) -> anyhow::Resu
 }
 
 impl Args {
-    /// The options about drawn probes, and whether they are asked for.
+    /// The options of random probes, and whether they are given.
     fn about_drawn(&self) -> [(&'static str, bool); 4] {
         let seed = ("seed", self.seed.is_some());
         [("probes", self.probes.is_some()), ("probe", self.probe.is_some()), ("exact", self.exact), seed]
     }
 
-    /// How the trace of images from number `first` on is taken where no probes are given.
+    /// The estimator of the trace for images from number `first`, if the input has no probes.
     fn drawn(&self, seed: u64, first: usize, draw: u32) -> Probing {
         if self.exact {
             return Probing::Exact;
@@ -180,7 +172,7 @@ impl Args {
     }
 }
 
-/// Prints the mean over images, of as many for each draw, and how sure it is; `more` is for machines.
+/// Prints the mean over images and its standard error; `more` is for machines.
 fn report(
     common: &Common,
     flow: &Flow,

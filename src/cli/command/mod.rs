@@ -1,4 +1,4 @@
-//! One file for each subcommand.
+//! One file for each subcommand, and the list of them.
 
 pub mod bench;
 pub mod bound;
@@ -16,3 +16,43 @@ pub mod restore;
 pub mod sample;
 pub mod score;
 pub mod train;
+
+use super::Common;
+
+/// Declares the subcommands in the order of help, and dispatches to their modules.
+macro_rules! commands {
+    ($( $Name:ident: $module:ident, )+) => {
+        #[derive(clap::Subcommand)]
+        pub enum Command {
+            $( $Name($module::Args), )+
+        }
+
+        impl Command {
+            /// Runs the subcommand.
+            pub fn run(&self, common: &Common) -> anyhow::Result<()> {
+                match self {
+                    $( Command::$Name(args) => $module::run(common, args), )+
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Devices: devices,
+    Train: train,
+    Sample: sample,
+    Inpaint: inpaint,
+    Colorize: colorize,
+    Restore: restore,
+    Likelihood: likelihood,
+    Encode: encode,
+    Decode: decode,
+    Interpolate: interpolate,
+    Evaluate: evaluate,
+    Bound: bound,
+    NoiseScales: noise_scales,
+    Score: score,
+    Convert: convert,
+    Bench: bench,
+}

@@ -1,17 +1,14 @@
 //! `tweedie noise-scales`.
 
-use crate::cli::Common;
-use crate::cli::io::configuration;
-use crate::cli::io::data;
-use crate::cli::io::paths::ends_in;
-use crate::cli::report::print;
+use crate::cli::io::{configuration, data};
+use crate::cli::{Common, ends_in, print};
 use crate::config::Range;
 use crate::data::{Dataset, Split};
 use crate::sde::{Ladder, OVERLAP, langevin_eps, langevin_variance};
 use anyhow::ensure;
 use std::path::Path;
 
-/// Choose noise levels for data by NCSNv2's five techniques, as lines for a configuration (Song and Ermon 2020).
+/// Choose noise levels for data by the five techniques of NCSNv2 (Song and Ermon 2020), and print them as a configuration.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie noise-scales --data digits\n  \
@@ -26,10 +23,10 @@ pub struct Args {
     /// Langevin steps at each level
     #[arg(long, value_name = "T", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     steps_each: u16,
-    /// How much neighbouring levels overlap; the paper says about 0.5
+    /// The overlap of neighbouring levels; the paper recommends about 0.5
     #[arg(long, value_name = "P", default_value_t = OVERLAP)]
     overlap: f64,
-    /// Look at so many images at most
+    /// The largest number of images to compare
     #[arg(long, value_name = "N", default_value_t = 4096)]
     images: usize,
 }
@@ -41,13 +38,13 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         "--overlap {}: it must be from 0.01 to 0.99",
         args.overlap
     );
-    ensure!(args.images > 1, "--images {}: at least two are needed", args.images);
+    ensure!(args.images > 1, "--images {}: it must be at least 2", args.images);
     let (set, range) = load(&args.data)?;
-    ensure!(set.len() > 1, "{} holds one image; distances need two", args.data);
+    ensure!(set.len() > 1, "{} holds one image, and a distance needs two", args.data);
     let level = range.width() / 255.0;
     let compared = args.images.min(set.len());
     let sigma_max = level * largest_distance(&set, compared);
-    ensure!(sigma_max > 0.0, "{}: its images are all the same; distances need two that differ", args.data);
+    ensure!(sigma_max > 0.0, "{}: all its images are equal", args.data);
     ensure!(
         sigma_max > args.sigma_min,
         "--sigma-min {}: it must be below the largest distance between two images, {sigma_max:.4}",
@@ -65,7 +62,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         }));
     }
     let of = match compared < set.len() {
-        true => format!("{compared} of {} images, so that it may be a little more", set.len()),
+        true => format!("{compared} of {} images, so it may be slightly larger", set.len()),
         false => format!("{compared} images"),
     };
     print(format!(
@@ -82,7 +79,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
          # 5: samples are drawn with the weights' moving average.\n\
          ema_rate = 0.999\n\n\
          [sampling]\n\
-         # 4: after so many steps at a level, s² / σ² = {variance:.4} is as near to 1 as it gets.\n\
+         # 4: after these steps at a level s² / σ² = {variance:.4}, as close to 1 as possible.\n\
          n_steps_each = {}\n\
          ald_eps = {eps:.3e}",
         ladder.sigma_max,
@@ -94,7 +91,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ))
 }
 
-/// The data, and the range of a model's.
+/// The data, and the range of the model.
 fn load(spec: &str) -> anyhow::Result<(Dataset, Range)> {
     if ends_in(Path::new(spec), "toml") {
         let config = configuration::read(Path::new(spec), &[])?;

@@ -1,15 +1,10 @@
 //! `tweedie restore`.
 
-use crate::cli::Common;
-use crate::cli::arguments::MANY;
-use crate::cli::io::images::Images;
-use crate::cli::io::measurement_io::{self, Residual, of_ones};
-use crate::cli::io::model::MODEL;
-use crate::cli::io::observed::{Observed, mask_file};
-use crate::cli::io::paths::{self, ends_in};
-use crate::cli::report::{count, note};
-use crate::cli::sampling::options::{ConditionalArgs, Model};
-use crate::cli::sampling::sampling_loop::Samples;
+use crate::cli::io::{
+    Images, Observed, mask_file, measurement_io, measurement_io::Residual, measurement_io::of_ones,
+};
+use crate::cli::sampling::{ConditionalArgs, Model, Samples};
+use crate::cli::{Common, MANY, MODEL, count, ends_in, note, paths};
 use crate::config::{self, Measure, PredictorName, Problem};
 use crate::random::{Key, Purpose};
 use crate::sample::{
@@ -22,10 +17,10 @@ use std::path::PathBuf;
 
 /// Restore images from measurements y = A x + n: linear inverse problems.
 ///
-/// A problem is a small TOML file: `kind`, what belongs to it, and `noise_std`, the standard deviation of n for images in
-/// [0, 1], 0 if it is left out. Samples are drawn given the measurement, with any sampler; unless --predictor names one,
-/// ancestral sampling takes the place of a model's own reverse diffusion. What is written is in [0, 1] and, where a picture
-/// near what was drawn can be, no further from the measurement than the noise.
+/// A problem is a small TOML file: `kind`, its keys, and `noise_std`, the standard deviation of n for images in [0, 1] (0 by
+/// default). Samples are drawn given the measurement, with any sampler; without --predictor, ancestral sampling replaces a
+/// model's reverse diffusion. The output is the nearest image inside [0, 1] whose measurement matches the sample's; if the sample
+/// misses the given measurement by more than the noise, the target is first moved to the noise level.
 ///
 ///   kind = "super_resolution"   factor = 4: means of squares of 4x4 pixels
 ///   kind = "deblur"             sigma = 1.0, size = 5 (pixels); or kernel = [1, 2, 1] along rows and columns
@@ -33,7 +28,7 @@ use std::path::PathBuf;
 ///   kind = "random_projection"  rows = 16, seed = 0: orthonormal random directions
 ///   kind = "matrix"             file = "a.npy": [rows, h, w, c]
 ///
-/// Paths in it are from the folder that the program runs in.
+/// Paths in it are relative to the working directory.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -69,9 +64,9 @@ pub struct Args {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Method {
-    /// Noisy states are held against noisy measurements (Song 2021, appendix I.4); one evaluation of the network
+    /// Compare noisy states with noisy measurements (Song 2021, appendix I.4); one evaluation of the network
     Paper,
-    /// Pseudo-inverse guidance through the network's adjoint (Song 2023); closer, an evaluation and its adjoint
+    /// Pseudo-inverse guidance through the network's adjoint (Song 2023); closer, one evaluation and its adjoint
     Pigdm,
 }
 
@@ -84,18 +79,20 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let operator = measurement_io::operator(&model.gpu, &problem.measure, model.shape(1))
         .with_context(|| args.problem.display().to_string())?;
     let y = measurements(args, &model, &*operator, problem.noise_std)?.each(args.given.n)?;
-    let restoring = Restoring::new(args, &model, &*operator, problem.noise_std)?;
+    let (sampler, particles) = (model.sampler()?, particles(args, &model)?);
+    let (operator, model, noise_std) = (&*operator, &model, problem.noise_std);
+    let restoring = Restoring { args, model, operator, sampler, particles, noise_std };
     let mut samples = model.draw(y.samples(), restoring.sampler.steps(), &|score, part, watch| {
         let given = y.upload(&model.gpu, part.first, part.n, measurement_io::UNIT)?;
         restoring.draw(score, &given, part.x, part.draw, watch)
     })?;
     samples.images = samples.images.in_columns(y.columns());
     if let Some(path) = &args.measurement {
-        Images::unclamped(y.images()).write(path, model.args.first)?;
+        Images::unclamped(y.batch.clone()).write(path, model.args.first)?;
     }
     let batch = model.args.batch as usize;
-    let residual = measurement_io::residual(&model.gpu, &*operator, &samples.images, &y, batch)?;
-    report(common, args, &model, &samples, &residual, problem.noise_std)
+    let residual = measurement_io::residual(&model.gpu, operator, &samples.images, &y, batch)?;
+    report(common, args, model, &samples, &residual, noise_std)
 }
 
 /// The problem, after every check that needs no model.
@@ -115,7 +112,7 @@ fn problem(args: &Args) -> anyhow::Result<Problem> {
         paths::check(path, &["png", "npz"])?;
         ensure!(
             image || ends_in(path, "npz"),
-            "--measurement {}: these measurements are no image; choose a file that ends in .npz",
+            "--measurement {}: these measurements are not an image; choose a file that ends in .npz",
             path.display()
         );
     }
@@ -139,42 +136,16 @@ fn measurements(
 
 /// A solver of the problem.
 struct Restoring<'a> {
+    args: &'a Args,
+    model: &'a Model<'a>,
     operator: &'a dyn Operator,
     sampler: Box<dyn Sampler>,
     particles: Option<Particles>,
-    /// The value of --particles.
-    requested: Option<usize>,
-    method: Method,
-    /// The standard deviation of the data.
-    sigma_data: f64,
-    /// An image x in [0, 1] is `scale` x + `offset` in the model's range.
-    scale: f64,
-    offset: f64,
-    /// The standard deviation of the measurement's noise in the model's range.
+    /// The standard deviation of the measurement's noise, for images in [0, 1].
     noise_std: f64,
 }
 
 impl Restoring<'_> {
-    fn new<'a>(
-        args: &Args,
-        model: &Model<'_>,
-        operator: &'a dyn Operator,
-        noise_std: f64,
-    ) -> anyhow::Result<Restoring<'a>> {
-        let (scale, offset) = (model.config.data.range().width(), model.config.data.range().low());
-        Ok(Restoring {
-            operator,
-            sampler: model.sampler()?,
-            particles: particles(args, model)?,
-            requested: args.particles,
-            method: args.method,
-            sigma_data: model.config.model.sigma_data,
-            scale,
-            offset,
-            noise_std: scale * noise_std,
-        })
-    }
-
     /// Restores the images of the measurements `given`, in units of images in [0, 1], from states `x` of the prior. The residual
     /// noise of a sample takes it out of the range of images: the result is projected onto it. Samples that have diverged are
     /// returned as they are, and refused later.
@@ -186,25 +157,21 @@ impl Restoring<'_> {
         draw: Draw,
         watch: &mut Watch<'_>,
     ) -> anyhow::Result<Sampled> {
+        // An image x in [0, 1] is width x + low in the model's range.
+        let range = self.model.config.data.range();
         let ones = of_ones(given.gpu(), self.operator, given.shape().n())?;
-        let y = (given * self.scale + &ones * self.offset).run()?;
+        let y = (given * range.width() + &ones * range.low()).run()?;
         let sampled = self.posterior(score, &y, x, draw, watch)?;
         if sampled.x.read()?.iter().any(|v| !v.is_finite()) {
             return Ok(sampled);
         }
-        let x = feasible(&self.measurement(y), &sampled.x, (self.offset as f32, 1.0))?;
+        let x = feasible(&self.measurement(y), &sampled.x, (range.low() as f32, 1.0))?;
         Ok(Sampled { x, ..sampled })
     }
 
-    fn guidance<'s>(&self, score: &'s dyn Differentiable) -> Guidance<'s> {
-        match self.method {
-            Method::Paper => Guidance::Measured(score),
-            Method::Pigdm => Guidance::PseudoInverse { score, sigma_data: self.sigma_data },
-        }
-    }
-
     fn measurement(&self, y: Tensor) -> Measurement<'_> {
-        Measurement { operator: self.operator, y, noise_std: self.noise_std }
+        let noise_std = self.model.config.data.range().width() * self.noise_std;
+        Measurement { operator: self.operator, y, noise_std }
     }
 
     /// Draws given measurements `y` in the model's range.
@@ -216,14 +183,19 @@ impl Restoring<'_> {
         draw: Draw,
         watch: &mut Watch<'_>,
     ) -> anyhow::Result<Sampled> {
-        let guided = |y: Tensor, draw| Guided::new(self.measurement(y), self.guidance(score), draw);
+        let sigma_data = self.model.config.model.sigma_data;
+        let guidance = || match self.args.method {
+            Method::Paper => Guidance::Measured(score),
+            Method::Pigdm => Guidance::PseudoInverse { score, sigma_data },
+        };
+        let guided = |y: Tensor, draw| Guided::new(self.measurement(y), guidance(), draw);
         let Some(particles) = &self.particles else {
             return Ok(self.sampler.run(&guided(y.clone(), draw)?, x, draw, watch)?);
         };
         let (each, own) = (particles.repeat(y)?, particles.of(draw, y.shape().n())?);
         let x = prior(score, x.shape().with_n(each.shape().n()), own)?;
         let sampled = particles.run(&guided(each, own)?, x, draw, watch);
-        match self.requested {
+        match self.args.particles {
             Some(count) => sampled.with_context(|| format!("--particles {count}")),
             None => Ok(sampled?),
         }

@@ -1,9 +1,7 @@
 //! `tweedie sample`.
 
-use crate::cli::Common;
-use crate::cli::io::model::MODEL;
-use crate::cli::report::count;
-use crate::cli::sampling::options::SamplingArgs;
+use crate::cli::sampling::SamplingArgs;
+use crate::cli::{Common, MODEL, count};
 use std::path::PathBuf;
 
 /// Draw samples from a model.
@@ -17,10 +15,10 @@ use std::path::PathBuf;
     tweedie sample runs/digits -n 64 --sampler dpmpp_3m --steps 12 --out samples.png\n  \
     tweedie sample runs/digits -n 10 --class all --classifier runs/classifier --out classes.png\n  \
     tweedie sample runs/digits -n 4 --trajectory reverse.png --show both --out samples.png\n\
-    A model that was trained with classes (model.num_classes = 10) is told them, and needs no classifier:\n  \
-    tweedie train configs/digits_ve.toml --set model.num_classes=10 --out runs/told\n  \
-    tweedie sample runs/told -n 10 --class all --out classes.png\n  \
-    tweedie sample runs/told -n 10 --class 3,7 --guidance 2 --out typical.png")]
+    A model trained with classes (model.num_classes = 10) needs no classifier:\n  \
+    tweedie train configs/digits_ve.toml --set model.num_classes=10 --out runs/conditional\n  \
+    tweedie sample runs/conditional -n 10 --class all --out classes.png\n  \
+    tweedie sample runs/conditional -n 10 --class 3,7 --guidance 2 --out typical.png")]
 pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,

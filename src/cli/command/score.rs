@@ -1,13 +1,7 @@
 //! `tweedie score`.
 
-use crate::cli::Common;
-use crate::cli::arguments::{MANY, choice};
-use crate::cli::io::batch::Batch;
-use crate::cli::io::model::{MODEL, open_model, open_score_model};
-use crate::cli::io::paths;
-use crate::cli::io::pictures;
-use crate::cli::io::tensors::{self, Named, Tensors};
-use crate::cli::report::{count, print};
+use crate::cli::io::{Batch, Named, Tensors, pictures, tensors};
+use crate::cli::{Common, MANY, MODEL, choice, count, open_model, open_score_model, paths, print};
 use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::kernels::hutchinson::{Probe, Probes};
@@ -23,7 +17,7 @@ use std::path::PathBuf;
 
 /// Evaluate a model's score at given points and times.
 ///
-/// Reads `x` [n, c, h, w] in the model's own range and `t` [n], SDE times in (0, 1]; writes `score` [n, c, h, w]. All are
+/// Reads `x` [n, c, h, w] in the model's range and `t` [n], SDE times in (0, 1]; writes `score` [n, c, h, w]. All are
 /// float32.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -33,23 +27,23 @@ use std::path::PathBuf;
 pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
-    /// Where to read `x`, `t`, and `eps` if it is given
+    /// Input: `x`, `t`, and optionally `eps`
     #[arg(long = "in", value_name = "F.safetensors")]
     input: PathBuf,
-    /// Where to write
+    /// Output
     #[arg(long, value_name = "G.safetensors")]
     out: PathBuf,
-    /// Also write `drift` and `divergence` [n] of the probability flow, for the probes `eps` [n, c, h, w] or [k, n, c, h, w] of the
-    /// input, else drawn ones
+    /// Also write `drift` and `divergence` [n] of the probability flow, with the probes `eps` [n, c, h, w] or [k, n, c, h, w] of the
+    /// input, else random ones
     #[arg(long)]
     divergence: bool,
-    /// Probes that are drawn for each sample [default: 1]
+    /// Random probes for each sample [default: 1]
     #[arg(long, value_name = "K", requires = "divergence")]
     probes: Option<usize>,
-    /// The seed that they are drawn by [default: 0]
+    /// The seed of the probes [default: 0]
     #[arg(long, requires = "divergence")]
     seed: Option<u64>,
-    /// Which weights
+    /// The weights
     #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     weights: Weights,
     /// Evaluate the bare network at its own conditioning value: `t` is then σ or the timestep label, the output `out`
@@ -67,7 +61,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if !args.network {
         ensure!(
             input.t.iter().all(|t| *t > 0.0 && *t <= 1.0),
-            "{}: `t` must be SDE times in (0, 1]; for σ or labels of the bare network say --network",
+            "{}: `t` must be SDE times in (0, 1]; σ or labels of the bare network need --network",
             args.input.display()
         );
     }
@@ -90,7 +84,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 struct Input {
     x: Batch,
     t: Vec<f64>,
-    /// Probes, and how many for each sample.
+    /// The number of probes for each sample, and the probes.
     eps: Option<(usize, Batch)>,
 }
 
@@ -103,7 +97,7 @@ impl Input {
         let n = x.shape.n();
         ensure!(
             shape == [n],
-            "`t` of {} has shape {shape:?}, one number for each of the {n} samples is needed",
+            "`t` of {} has shape {shape:?}; it must have one number for each of the {n} samples",
             path.display()
         );
         let drawn = [("probes", args.probes.is_some()), ("seed", args.seed.is_some())];

@@ -1,12 +1,9 @@
 //! `tweedie train`.
 
-use crate::cli::Common;
-use crate::cli::io::configuration;
-use crate::cli::io::images::Images;
-use crate::cli::io::paths;
-use crate::cli::io::plot;
+use crate::cli::io::{Images, configuration, plot};
 use crate::cli::progress::style;
-use crate::cli::report::{chain, note, print};
+use crate::cli::report::chain;
+use crate::cli::{Common, note, paths, print};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu};
 use crate::sample::{Draw, prior, sampler};
@@ -19,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Train a model: writes a run folder with the configuration, metrics, checkpoints and samples.
 ///
-/// A run that was stopped, however hard, goes on with --resume, bit for bit as if it had not been.
+/// An interrupted run continues with --resume, bit for bit as if it had not been interrupted.
 ///
 /// With --json a line for every row of metrics.csv: `step`, `loss`, `grad_norm` before clipping, `learning_rate`,
 /// `images_per_second`, `device_bytes` and `process_bytes`.
@@ -29,7 +26,7 @@ use std::time::{Duration, Instant};
     tweedie train configs/digits_ve.toml --out runs/wide --set model.nf=64 --set optim.lr=1e-4\n  \
     tweedie train --out runs/digits --resume --steps 5000")]
 pub struct Args {
-    /// The configuration; with --resume that of the run, if none is given
+    /// The configuration; with --resume, by default the run's own
     config: Option<PathBuf>,
     /// The same
     #[arg(long = "config", value_name = "CONFIG", conflicts_with = "config")]
@@ -37,10 +34,10 @@ pub struct Args {
     /// The run folder
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Go on from the run's newest checkpoint
+    /// Continue from the run's newest checkpoint
     #[arg(long)]
     resume: bool,
-    /// Stop after so many steps in all, instead of training.n_iters
+    /// The number of steps in all, instead of training.n_iters
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Set a key of the configuration, for example model.nf=64; may be repeated
@@ -61,34 +58,35 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let mut watcher = Watcher::new(common.json, &gpu, &run);
     let options = RunOptions { resume: args.resume, steps: args.steps };
     let result = run.train(&gpu, &config, options, &mut |event| watcher.see(event));
-    watcher.finish();
+    watcher.bar.finish();
     result.map_err(with_flags)?;
     watcher.say(format!("trained: {}", args.out.display()));
     Ok(())
 }
 
-/// The errors of a run that an option mends, with that option.
+/// An error of a run, with the option that mends it.
 fn with_flags(error: TrainError) -> anyhow::Error {
     match error {
         TrainError::Exists { folder } => {
             let folder = folder.display();
-            anyhow!("{folder} holds a run already; add --resume to go on with it, or choose another --out")
+            anyhow!("{folder} holds a run already; add --resume to continue it, or choose another --out")
         }
         TrainError::NothingToResume { folder } => {
             anyhow!("{} holds no run to resume; leave --resume out", folder.display())
         }
         TrainError::OtherConfig { folder, key, value } => {
             let folder = folder.display();
-            anyhow!("{folder} was begun with {key} = {value}; resume with that, or train to another --out")
+            anyhow!(
+                "{folder} was started with {key} = {value}; resume with that value, or choose another --out"
+            )
         }
         TrainError::Behind { folder, requested, made } => {
             let folder = folder.display();
             anyhow!(
-                "--steps {requested}: {folder} has made {made} steps already; set a larger number, or train to another \
-                 --out"
+                "--steps {requested}: {folder} has made {made} steps already; choose a larger number, or another --out"
             )
         }
-        TrainError::NoSteps => anyhow!("--steps 0: there is nothing to do"),
+        TrainError::NoSteps => anyhow!("--steps 0: it must be at least 1"),
         TrainError::Diverged(_) => anyhow!("{error}; choose another --out for that"),
         other => other.into(),
     }
@@ -102,18 +100,18 @@ fn configured(args: &Args) -> anyhow::Result<Config> {
             let folder = args.out.display();
             ensure!(
                 path.exists(),
-                "{folder} holds no run to resume; leave --resume out and name a configuration"
+                "{folder} holds no run to resume; leave --resume out, and give a configuration"
             );
             path
         }
-        (None, false) => anyhow::bail!("name a configuration, for example configs/digits_ve.toml"),
+        (None, false) => anyhow::bail!("give a configuration, for example configs/digits_ve.toml"),
     };
     let mut set = args.set.clone();
     set.extend(args.seed.map(|seed| format!("seed={seed}")));
     configuration::read(&path, &set)
 }
 
-/// Shows how training goes: a bar on a terminal, a line now and then elsewhere, JSON lines if asked for.
+/// Shows the progress of training: a bar on a terminal, occasional lines elsewhere, JSON lines with --json.
 struct Watcher<'a> {
     gpu: &'a Gpu,
     run: &'a Run,
@@ -126,7 +124,7 @@ struct Watcher<'a> {
     spoken: Option<Instant>,
 }
 
-/// Elsewhere than on a terminal, lines come no more often than this.
+/// The shortest time between two lines where there is no terminal.
 const QUIET: Duration = Duration::from_secs(5);
 
 impl<'a> Watcher<'a> {
@@ -140,7 +138,7 @@ impl<'a> Watcher<'a> {
         match event {
             Event::Start { step, steps } => self.start(step, steps),
             Event::First { loss, images_per_second } => {
-                // What compiling took says nothing of the time that is left.
+                // The remaining time does not depend on the time of compilation.
                 self.bar.set_style(style("{bar:30} {pos}/{len} {msg} ETA {eta}"));
                 self.bar.set_message(shown(loss, images_per_second));
                 self.bar.reset_eta();
@@ -170,7 +168,7 @@ impl<'a> Watcher<'a> {
         self.bar.set_message(shown.clone());
         if self.json {
             let memory = Bytes(row.device_bytes).0;
-            // Training goes on if nobody reads any more.
+            // Training continues if standard output is closed.
             let _ = print(serde_json::json!({
                 "step": row.step, "loss": row.loss, "grad_norm": row.grad_norm,
                 "learning_rate": row.learning_rate, "images_per_second": row.images_per_second,
@@ -202,17 +200,13 @@ impl<'a> Watcher<'a> {
             note(line);
         }
     }
-
-    fn finish(&self) {
-        self.bar.finish();
-    }
 }
 
 fn shown(loss: f64, images_per_second: f64) -> String {
     format!("loss {loss:.4} {images_per_second:.0} images/s")
 }
 
-/// Samples drawn with every checkpoint, always the same ones.
+/// The number of samples drawn with every checkpoint, always the same ones.
 const SNAPSHOT: usize = 16;
 
 fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {

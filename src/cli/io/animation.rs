@@ -1,13 +1,12 @@
-//! The reverse process to look at: as an animation, and as a strip.
+//! Pictures of the reverse process: an animation, and a strip.
 
-use super::images::{self, Images};
-use super::paths::{self, ends_in};
+use super::{Images, images, paths, paths::ends_in};
 use crate::config::Range;
 use crate::kernels::concat;
 use crate::sample::{self, Progress, Result, Score};
 use std::path::PathBuf;
 
-/// What is shown of the reverse process.
+/// Pictures of the reverse process.
 #[derive(clap::Args)]
 pub struct AnimationArgs {
     /// Also write the reverse process as an animation
@@ -16,47 +15,47 @@ pub struct AnimationArgs {
     /// Also write the reverse process as a strip: a row for each sample, the first eight of a batch, and a column for each time
     #[arg(long, value_name = "F.png")]
     trajectory: Option<PathBuf>,
-    /// What they show: the state, the data that the model predicts from it, or both side by side [default: state]
+    /// Show the state, the denoised data that the model predicts from it, or both side by side [default: state]
     #[arg(long, value_enum)]
     show: Option<Show>,
 }
 
-/// What is shown at each time.
+/// The pictures of a sample at each time.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Show {
     /// The state.
     State,
     /// The mean of the data given the state.
     Denoised,
-    /// One beside the other.
+    /// Both side by side.
     Both,
 }
 
-/// Frames of an animation, at most.
+/// The largest number of frames of an animation.
 const FRAMES: usize = 60;
-/// Columns of a strip, at most.
+/// The largest number of columns of a strip.
 const COLUMNS: usize = 12;
-/// Samples that are shown, at most, in an animation and in a strip.
+/// The largest number of samples in an animation and in a strip.
 const SHOWN: [usize; 2] = [64, 8];
 
 impl AnimationArgs {
-    /// Refuses what cannot be written.
+    /// Checks the paths.
     pub fn check(&self) -> anyhow::Result<()> {
         let gif = self.animate.as_ref().is_none_or(|path| ends_in(path, "gif"));
-        anyhow::ensure!(gif, "--animate writes a GIF: name a file that ends in .gif");
+        anyhow::ensure!(gif, "--animate writes a GIF: choose a file that ends in .gif");
         let png = self.trajectory.as_ref().is_none_or(|path| ends_in(path, "png"));
-        anyhow::ensure!(png, "--trajectory writes a PNG: name a file that ends in .png");
+        anyhow::ensure!(png, "--trajectory writes a PNG: choose a file that ends in .png");
         let shown = self.show.is_none() || self.paths().next().is_some();
-        anyhow::ensure!(shown, "--show says what --animate and --trajectory show; name one of them too");
+        anyhow::ensure!(shown, "--show needs --animate or --trajectory");
         self.paths().try_for_each(|path| paths::check(path, &["gif", "png"]))
     }
 
-    /// The files that are written.
+    /// The output paths.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.animate.iter().chain(&self.trajectory)
     }
 
-    /// A animation of a sampler that makes so many steps, if one is wanted.
+    /// A animation of a sampler with this many steps, if there is an output.
     pub fn start(&self, steps: Option<usize>, range: Range) -> Option<Animation<'_>> {
         self.paths().next()?;
         let most = if self.animate.is_some() { FRAMES } else { COLUMNS - 1 };
@@ -70,7 +69,7 @@ impl AnimationArgs {
     }
 }
 
-/// What has been seen of a reverse process.
+/// The recorded frames of a reverse process.
 pub struct Animation<'a> {
     args: &'a AnimationArgs,
     steps: Option<usize>,
@@ -86,7 +85,7 @@ impl Animation<'_> {
         if self.args.show == Some(Show::Both) { 2 } else { 1 }
     }
 
-    /// Looks at the state; evaluations of the score for it are the animation's own.
+    /// Records the state. Evaluations of the score for it do not count as the sampler's.
     pub fn record(&mut self, score: &dyn Score, progress: &Progress<'_>) -> Result<()> {
         if !progress.step.is_multiple_of(self.every) && Some(progress.step) != self.steps {
             return Ok(());
@@ -102,7 +101,7 @@ impl Animation<'_> {
             parts.push(sample::denoise(score, &state, progress.t)?.read()?);
         }
         let sample = state.shape().with_n(1).len();
-        // The pictures of a sample are neighbours.
+        // The pictures of a sample are side by side.
         let values = (0..state.shape().n())
             .flat_map(|i| {
                 parts.iter().flat_map(move |part| part[i * sample..(i + 1) * sample].iter().copied())
@@ -113,7 +112,7 @@ impl Animation<'_> {
         Ok(())
     }
 
-    /// Writes what is wanted.
+    /// Writes all outputs.
     pub fn write(&self) -> anyhow::Result<()> {
         if let Some(path) = &self.args.animate {
             images::write_gif(path, &self.frames, self.pictures())?;
@@ -121,7 +120,7 @@ impl Animation<'_> {
         let Some(path) = &self.args.trajectory else { return Ok(()) };
         let columns = COLUMNS.min(self.frames.len());
         let last = self.frames.len().saturating_sub(1);
-        // First and last are shown, and the others at equal distances between them.
+        // The first and the last frame, and others at equal distances between them.
         let chosen = |i: usize| &self.frames[(i * last + (columns - 1) / 2) / (columns - 1).max(1)];
         let chosen: Vec<&Images> = (0..columns).map(chosen).collect();
         images::write_strip(path, &chosen, SHOWN[1] * self.pictures())

@@ -4,23 +4,24 @@ use crate::gpu::Gpu;
 use crate::tensor::{Shape, Tensor};
 
 /// Images on the host, `[n, h, w, c]` in the model's range.
+#[derive(Clone)]
 pub struct Batch {
     pub shape: Shape,
     pub values: Vec<f32>,
 }
 
 impl Batch {
-    /// What is in a tensor on the device.
+    /// Downloads a tensor.
     pub fn download(tensor: &Tensor) -> anyhow::Result<Batch> {
         Ok(Batch { shape: tensor.shape(), values: tensor.read()? })
     }
 
-    /// The same on the device.
+    /// Uploads the images.
     pub fn upload(&self, gpu: &Gpu) -> anyhow::Result<Tensor> {
         Ok(Tensor::from_slice(gpu, self.shape, &self.values)?)
     }
 
-    /// `values` that are `[n, c, h, w]`, of a shape `[n, h, w, c]`.
+    /// Images of a shape `[n, h, w, c]` from `values` in the order `[n, c, h, w]`.
     pub fn from_channels(shape: Shape, values: &[f32]) -> Batch {
         let Shape([_, h, w, c]) = shape;
         let at = |i: usize| {
@@ -30,7 +31,7 @@ impl Batch {
         Batch { shape, values: (0..shape.len()).map(at).collect() }
     }
 
-    /// `count` images from number `first` on.
+    /// `count` images from number `first`.
     pub fn part(&self, first: usize, count: usize) -> Batch {
         let len = self.shape.with_n(1).len();
         Batch { shape: self.shape.with_n(count), values: self.values[first * len..][..count * len].to_vec() }

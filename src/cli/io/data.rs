@@ -1,7 +1,7 @@
 //! Data sets by their names on the command line.
 
 use crate::choice::Choice;
-use crate::cli::report::count;
+use crate::cli::count;
 use crate::config::{BuiltIn, Config};
 use crate::data::{Dataset, Split};
 use anyhow::ensure;
@@ -18,22 +18,22 @@ pub fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
     })
 }
 
-/// How many of a set's images, from the first on, are looked at: those asked for, else as many as usual, or all.
-pub fn first(set: &Dataset, asked: Option<usize>, usual: usize) -> anyhow::Result<usize> {
-    let n = asked.unwrap_or(usual.min(set.len()));
-    ensure!(n > 0, "-n 0: ask for at least one image");
-    ensure!(n <= set.len(), "-n {n}: the data hold {}; ask for no more", count(set.len(), "image"));
+/// The number of images to use from the start of a set: `requested`, else `usual`, or all if there are fewer.
+pub fn first(set: &Dataset, requested: Option<usize>, usual: usize) -> anyhow::Result<usize> {
+    let n = requested.unwrap_or(usual.min(set.len()));
+    ensure!(n > 0, "-n 0: it must be at least 1");
+    ensure!(n <= set.len(), "-n {n}: the data set has only {}", count(set.len(), "image"));
     Ok(n)
 }
 
-/// A data set by its name, else the model's own; what is only tested on. Its images must be of the model's size.
+/// The test images of a data set, by default the model's own. They must have the model's size.
 pub fn of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> {
     let Some(spec) = spec else { return Ok(Dataset::load(&config.data, Split::Test)?) };
     let set = named(spec, Split::Test)?;
     let (size, channels) = (config.data.image_size, config.data.num_channels);
     ensure!(
         (set.size, set.channels) == (size, channels),
-        "the images of {spec} are {0}x{0} with {1} channel(s), and the model's {size}x{size} with {channels}; name data \
+        "the images of {spec} are {0}x{0} with {1} channel(s), and the model's {size}x{size} with {channels}; choose data \
          like those it was trained on",
         set.size,
         set.channels

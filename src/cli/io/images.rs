@@ -1,7 +1,6 @@
 //! Pictures and arrays in files.
 
-use super::batch::Batch;
-use super::paths::{ends_in, written};
+use super::{Batch, paths::ends_in, paths::written};
 use crate::config::Range;
 use crate::tensor::Shape;
 use anyhow::Context;
@@ -12,21 +11,21 @@ use std::io::Cursor;
 use std::path::Path;
 use std::time::Duration;
 
-/// Images with values in [0, 1] as a rule, `[n, h, w, c]`.
+/// Images `[n, h, w, c]`, usually with values in [0, 1].
 pub struct Images {
     shape: Shape,
     values: Vec<f32>,
-    /// Columns of a grid; about as many as rows if none are named.
+    /// The columns of a grid; by default about as many as rows.
     columns: Option<usize>,
-    /// What the rows of a grid begin with.
+    /// The first image of each row of a grid.
     given: Option<Batch>,
 }
 
 /// Pixels between the images of a grid.
 const GAP: u32 = 2;
-/// Smaller images are shown enlarged, to at least this.
+/// Smaller images are enlarged to at least this size.
 const SMALLEST: u32 = 32;
-/// What is between them.
+/// The colour of the gaps.
 const BACKGROUND: Rgb<u8> = Rgb([128, 128, 128]);
 
 impl Images {
@@ -36,7 +35,7 @@ impl Images {
         Images { shape, values, columns: None, given: None }
     }
 
-    /// Images of several lots of as many, one lot after the other; each is a row of a grid if there are more than one.
+    /// Joins lots of equally many images; if there are several, each is a row of a grid.
     pub fn join(lots: &[&Images]) -> Images {
         let n = lots.iter().map(|lot| lot.shape.n()).sum();
         let shape = lots.first().map_or(Shape::new(0, 1, 1, 1), |lot| lot.shape);
@@ -44,17 +43,17 @@ impl Images {
         Images { shape: shape.with_n(n), values, columns: (lots.len() > 1).then_some(shape.n()), given: None }
     }
 
-    /// The same, to be shown in so many columns if so many are named.
+    /// Sets the columns of a grid, if they are given.
     pub fn in_columns(self, columns: Option<usize>) -> Images {
         Images { columns: columns.or(self.columns), ..self }
     }
 
-    /// From values that are in [0, 1] but for noise, which is kept.
+    /// Images from values in [0, 1] with noise, which is not clipped.
     pub fn unclamped(Batch { shape, values }: Batch) -> Images {
         Images { shape, values, columns: None, given: None }
     }
 
-    /// Puts back the pixels where `mask` is 1, bit for bit: those of each sample's image in [0, 1].
+    /// Replaces the pixels where `mask` is 1 by those of each sample's image in [0, 1], bit for bit.
     pub fn keep<'a>(&mut self, image: impl Fn(usize) -> &'a [f32], mask: &[f32]) {
         for (i, sample) in self.values.chunks_mut(mask.len()).enumerate() {
             for ((value, known), mask) in sample.iter_mut().zip(image(i)).zip(mask) {
@@ -65,15 +64,15 @@ impl Images {
         }
     }
 
-    /// Moves each pixel's colour along with its grey, the mean of its channels, to that of the sample's image in [0, 1], and
-    /// then towards grey as far as [0, 1] asks for.
+    /// Shifts each pixel so that its grey (the mean of its channels) is that of the sample's image in [0, 1], and then moves its
+    /// colour towards grey until it fits into [0, 1].
     pub fn keep_grey<'a>(&mut self, image: impl Fn(usize) -> &'a [f32]) {
         let mean = |pixel: &[f32]| pixel.iter().sum::<f32>() / pixel.len() as f32;
         let (len, c) = (self.shape.with_n(1).len(), self.shape.c());
         for (i, sample) in self.values.chunks_mut(len).enumerate() {
             for (pixel, known) in sample.chunks_mut(c).zip(image(i).chunks(c)) {
                 let (grey, drawn) = (mean(known), mean(pixel));
-                // How much of a colour's difference from grey fits.
+                // The share of a colour's difference from grey that fits.
                 let room = |v: &f32| match v - drawn {
                     d if d > 0.0 => (1.0 - grey) / d,
                     d if d < 0.0 => grey / -d,
@@ -85,13 +84,12 @@ impl Images {
         }
     }
 
-    /// The same, in a grid of rows of `each` that begin with an image of their own: with `given` `[m, h, w, c]` in [0, 1],
-    /// in turn.
+    /// Sets rows of `each` images in a grid, each after an image of `given` `[m, h, w, c]` in [0, 1], in turn.
     pub fn rows_beside(self, given: Batch, each: usize) -> Images {
         Images { given: Some(given), columns: Some(each), ..self }
     }
 
-    /// What a grid shows: the images, and what its rows begin with.
+    /// The images of a grid, with those that its rows start with.
     fn shown(&self) -> Images {
         let (len, each) = (self.shape.with_n(1).len(), self.columns.unwrap_or(1).max(1));
         let rows = self.values.chunks(each * len).enumerate();
@@ -110,7 +108,8 @@ impl Images {
         &self.values
     }
 
-    /// Writes a grid, an array or a folder of pictures, by the path's ending. Pictures in a folder are numbered from `first`.
+    /// Writes a grid, an array or a folder of pictures, depending on the path's ending. Pictures in a folder are numbered from
+    /// `first`.
     pub fn write(&self, path: &Path, first: u32) -> anyhow::Result<()> {
         match () {
             () if ends_in(path, "png") => self.write_grid(path),
@@ -119,24 +118,24 @@ impl Images {
         }
     }
 
-    /// One picture of all images, in rows, with gaps between them.
+    /// Writes a grid of all images.
     pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
         let grid = if self.given.is_some() { self.shown().grid(1) } else { self.grid(1) };
         written(path, &png(&grid)?)
     }
 
-    /// Bytes of host memory that `n` samples of a shape take, until they are written.
+    /// The host memory of `n` samples of a shape, in bytes.
     pub fn bytes(n: u32, shape: Shape) -> u64 {
         let [h, w] = [shape.h(), shape.w()].map(|extent| extent as u64);
         let zoom = u64::from(SMALLEST).div_ceil(h.min(w));
         let tile = 3 * (zoom * h + u64::from(GAP)) * (zoom * w + u64::from(GAP));
-        // The values, and the array or the grid made of them.
+        // The values, and the array or the grid.
         u64::from(n) * (2 * 4 * shape.with_n(1).len() as u64 + tile)
     }
 
     fn write_npz(&self, path: &Path) -> anyhow::Result<()> {
         let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        // No time of writing in the file: the same samples are the same bytes.
+        // Without a time stamp the same samples are the same bytes.
         let options = zip::write::SimpleFileOptions::default()
             .compression_method(zip::CompressionMethod::Stored)
             .last_modified_time(zip::DateTime::default())
@@ -160,8 +159,7 @@ impl Images {
         Ok(())
     }
 
-    /// Columns of a grid: those that were asked for, else about as many as there are rows, where so many images stand
-    /// for one sample.
+    /// The columns of a grid whose samples have `each` images: the configured ones, else about as many as rows.
     fn columns(&self, each: usize) -> u32 {
         let samples = self.shape.n() / each;
         let square = each * (samples as f64).sqrt().ceil() as usize;
@@ -186,7 +184,7 @@ impl Images {
         grid
     }
 
-    /// Grey for one channel, colour for three; of any other number the first.
+    /// A pixel: colour for three channels, else grey from the first.
     fn pixel(&self, i: usize, x: u32, y: u32) -> Rgb<u8> {
         let c = self.shape.c();
         let at = ((i * self.shape.h() + y as usize) * self.shape.w() + x as usize) * c;
@@ -195,7 +193,7 @@ impl Images {
     }
 }
 
-/// Writes columns side by side, one image of each below another, `most` of each.
+/// Writes a strip: a column for each of `columns`, with at most `most` images.
 pub fn write_strip(path: &Path, columns: &[&Images], most: usize) -> anyhow::Result<()> {
     let Some(first) = columns.first() else { return Ok(()) };
     let (rows, sample) = (first.shape.n().min(most), first.shape.with_n(1).len());
@@ -207,7 +205,7 @@ pub fn write_strip(path: &Path, columns: &[&Images], most: usize) -> anyhow::Res
     written(path, &png(&strip.grid(1))?)
 }
 
-/// Writes grids as an animation that repeats, the last one shown longer; `each` images stand for one sample.
+/// Writes grids as an animation that repeats, with the last one shown longer; a sample has `each` images.
 pub fn write_gif(path: &Path, frames: &[Images], each: usize) -> anyhow::Result<()> {
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, 10);
@@ -223,7 +221,7 @@ pub fn write_gif(path: &Path, frames: &[Images], each: usize) -> anyhow::Result<
     written(path, &bytes)
 }
 
-/// A picture's file. It is made in memory: a full disk then shows when it is written, not when it is closed.
+/// A PNG in memory: a full disk then shows when it is written, not when it is closed.
 pub fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, image::ImageFormat::Png)?;

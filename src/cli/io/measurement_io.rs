@@ -1,9 +1,6 @@
-//! What `tweedie restore` measures of images.
+//! The measurements of `tweedie restore`.
 
-use super::batch::Batch;
-use super::images::Images;
-use super::observed::{Observed, read_mask};
-use super::pictures::floats;
+use super::{Batch, Images, Observed, pictures::floats, read_mask};
 use crate::cli::batches;
 use crate::config::{Data, Measure, Range};
 use crate::gpu::Gpu;
@@ -17,7 +14,7 @@ use std::path::Path;
 /// The range of images and measurements here.
 pub const UNIT: Range = Range { centered: false };
 
-/// What a problem measures of images `[1, h, w, c]`.
+/// The operator of a problem on images `[1, h, w, c]`.
 pub fn operator(gpu: &Gpu, measure: &Measure, input: Shape) -> anyhow::Result<Box<dyn Operator>> {
     Ok(match measure {
         Measure::SuperResolution { factor } => Box::new(Resampling::mean(input, *factor)?),
@@ -39,7 +36,7 @@ fn read_rows(path: &Path, input: Shape) -> anyhow::Result<Vec<f64>> {
     let fits = shape.split_first().is_some_and(|(_, rest)| rest == row || rest == [input.len()]);
     ensure!(
         fits,
-        "{} is an array {shape:?} and does not fit: [rows, {}, {}, {}] or [rows, {}] does",
+        "{} has shape {shape:?}; it must be [rows, {}, {}, {}] or [rows, {}]",
         path.display(),
         row[0],
         row[1],
@@ -49,30 +46,30 @@ fn read_rows(path: &Path, input: Shape) -> anyhow::Result<Vec<f64>> {
     Ok(values)
 }
 
-/// No row that is taken makes more of a picture, and single precision can square it.
+/// The largest measurement: rows of a matrix yield no larger ones, and its square fits into single precision.
 const MOST: f32 = 1e9;
 
-/// Measurements from a file, as many numbers each as the operator makes.
+/// Measurements of the operator's shape from a file.
 pub fn read(name: &str, operator: &dyn Operator, data: &Data) -> anyhow::Result<Observed> {
     let expected = operator.output();
     let y = Observed::read(name, expected.c(), data)?;
-    let is = y.shape.with_n(1);
-    let told = |Shape([_, h, w, c]): Shape| format!("{h}x{w}x{c}");
-    let hint = if is == operator.input() { "; with --simulate an image is measured" } else { "" };
+    let is = y.batch.shape.with_n(1);
+    let shown = |Shape([_, h, w, c]): Shape| format!("{h}x{w}x{c}");
+    let hint = if is == operator.input() { "; images need --simulate" } else { "" };
     ensure!(
         is == expected,
-        "{name} holds {} numbers each, a measurement has {}{hint}",
-        told(is),
-        told(expected)
+        "{name} holds measurements of {} numbers, and the operator's have {}{hint}",
+        shown(is),
+        shown(expected)
     );
     ensure!(
-        y.images().values.iter().all(|v| v.abs() <= MOST),
-        "{name} holds numbers beyond {MOST:e}; measurements are of images in [0, 1]"
+        y.batch.values.iter().all(|v| v.abs() <= MOST),
+        "{name} holds numbers beyond {MOST:e}; measurements must be of images in [0, 1]"
     );
     Ok(y)
 }
 
-/// Measurements of images in [0, 1], with noise of this standard deviation and key; `batch` are measured at once.
+/// Measures images in [0, 1] in batches, with noise of this standard deviation and key.
 pub fn simulate(
     gpu: &Gpu,
     operator: &dyn Operator,
@@ -81,30 +78,30 @@ pub fn simulate(
     batch: usize,
 ) -> anyhow::Result<Observed> {
     let mut values = Vec::new();
-    for (first, n) in batches(images.shape.n(), batch) {
+    for (first, n) in batches(images.batch.shape.n(), batch) {
         let (first, n) = (first as u32, n as u32);
         let image = operator.apply(&images.upload(gpu, first, n, UNIT)?)?;
         let noisy = (&image + Form::normal(key.from(first)) * noise_std).run()?;
         values.extend(operator.measured(noisy)?.read()?);
     }
-    Ok(Observed::new(Batch { shape: operator.output().with_n(images.shape.n()), values }))
+    Ok(Observed::new(Batch { shape: operator.output().with_n(images.batch.shape.n()), values }))
 }
 
-/// A 1 for `n` images.
+/// The measurements of `n` images of ones.
 pub fn of_ones(gpu: &Gpu, operator: &dyn Operator, n: usize) -> anyhow::Result<Tensor> {
     let input = operator.input().with_n(n);
     Ok(operator.apply(&Tensor::from_slice(gpu, input, &vec![1.0; input.len()])?)?)
 }
 
-/// Root mean squares over all that is measured.
+/// Root mean squares over all measurements.
 pub struct Residual {
-    /// Of A x − y, for images as they are written.
+    /// Of A x − y, for the images as written.
     pub off: f64,
     /// Of y.
     pub given: f64,
 }
 
-/// How far images, as they are written, are from their measurements; `batch` of them are looked at at once.
+/// The distance between the measurements of images, as written, and `y`; computed in batches.
 pub fn residual(
     gpu: &Gpu,
     operator: &dyn Operator,

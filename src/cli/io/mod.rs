@@ -12,3 +12,11 @@ pub mod paths;
 pub mod pictures;
 pub mod plot;
 pub mod tensors;
+
+pub use animation::{Animation, AnimationArgs};
+pub use batch::Batch;
+pub use data::DATA;
+pub use images::Images;
+pub use model::{EXPORTED, exported, is_import, local};
+pub use observed::{Observed, mask_file, read_mask};
+pub use tensors::{Named, Tensors};

@@ -1,4 +1,4 @@
-//! The models that subcommands are given.
+//! Models from run folders, checkpoints, other formats, and the Hugging Face Hub.
 
 use crate::cli::progress;
 use crate::interop::{Download, InteropError, download, is_diffusers, read_diffusers};
@@ -7,12 +7,12 @@ use crate::train::{Checkpoint, Run};
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 
-/// What a command's MODEL may be, for its help.
-pub const MODEL: &str = "A run folder, whose newest checkpoint is taken, a checkpoint, a folder in Hugging Face's \
+/// The help of the argument MODEL.
+pub const MODEL: &str = "A run folder (its newest checkpoint), a checkpoint, a folder in Hugging Face's \
                                 layout, or hf:OWNER/NAME[@REVISION]";
 
-/// Reads a model: a run folder, whose newest checkpoint is taken, a checkpoint, or a model in Hugging Face's layout, in a
-/// folder or on the hub.
+/// Reads a model: the newest checkpoint of a run folder, a checkpoint, or a model in Hugging Face's layout, in a folder or on
+/// the hub.
 pub fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
     let local = local(path)?;
     if is_import(&local) {
@@ -38,32 +38,32 @@ pub fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
     Checkpoint::read(&file).context("the model cannot be read")
 }
 
-/// Reads a model that has a score, as a classifier has not.
+/// Reads a model, and refuses a classifier, which has no score.
 pub fn open_score_model(path: &Path) -> anyhow::Result<Checkpoint> {
     let checkpoint = open_model(path)?;
     let name = path.display();
     ensure!(
         !checkpoint.config().is_classifier(),
-        "{name} is a classifier, which has no score; name a score model, and guide it with --classifier {name}"
+        "{name} is a classifier, which has no score; choose a score model, and guide it with --classifier {name}"
     );
     Ok(checkpoint)
 }
 
-/// Whether a folder is somebody else's model, not a run.
+/// Whether a folder holds a model in Hugging Face's layout, not a run.
 pub fn is_import(folder: &Path) -> bool {
     folder.is_dir() && !folder.join("checkpoints").exists() && is_diffusers(folder)
 }
 
-/// The checkpoint in a folder that `convert --to safetensors` has made.
+/// The checkpoint in a folder written by `convert --to safetensors`.
 pub fn exported(folder: &Path) -> Option<PathBuf> {
     let other = folder.join("checkpoints").exists() || is_import(folder);
     Some(folder.join(EXPORTED)).filter(|file| file.exists() && !other)
 }
 
-/// What `convert --to safetensors` calls it.
+/// Its name.
 pub const EXPORTED: &str = "model.safetensors";
 
-/// A model's place on this machine: `hf:OWNER/NAME[@REVISION]` is downloaded.
+/// The local path of a model; `hf:OWNER/NAME[@REVISION]` is downloaded.
 pub fn local(path: &Path) -> Result<PathBuf, InteropError> {
     let Some(name) = path.to_str().and_then(|text| text.strip_prefix("hf:")) else {
         return Ok(path.to_path_buf());

@@ -1,8 +1,6 @@
-//! Images that a program is given: pictures, arrays, tensors and data sets.
+//! Images from pictures, arrays, tensors and data sets.
 
-use super::batch::Batch;
-use super::paths::ends_in;
-use super::tensors::Tensors;
+use super::{Batch, Tensors, paths::ends_in};
 use crate::choice::Choice;
 use crate::config::{BuiltIn, Data, Range};
 use crate::data::{Dataset, Split, scale};
@@ -10,17 +8,17 @@ use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 
-/// Images from a file, or from the data that are built in.
+/// Images from a file or a built-in data set.
 pub struct Pictures {
-    /// As the file has them, `[n, h, w, c]`.
+    /// The file's values, `[n, h, w, c]`.
     pub batch: Batch,
-    /// Whether they are in a model's range already, or in [0, 1].
+    /// Whether they are in a model's range, not in [0, 1].
     ranged: bool,
 }
 
 impl Pictures {
     /// Reads F.png, a folder of them, `samples` of F.npz (`[n, h, w, c]` in [0, 1]), `x` of F.safetensors (`[n, c, h, w]` in the
-    /// model's range), or test images that are built in by their numbers, data:digits:I or data:digits:I-J.
+    /// model's range), or built-in test images by number, data:digits:I or data:digits:I-J.
     pub fn read(name: &str) -> anyhow::Result<Pictures> {
         if let Some(which) = name.strip_prefix("data:") {
             let batch = built_in(which).with_context(|| format!("{name} is no image"))?;
@@ -41,7 +39,7 @@ impl Pictures {
         }
     }
 
-    /// Three channels that are alike as one, as grey pictures are often written; others as they are.
+    /// Reduces three equal channels, as in many grey pictures, to one.
     pub fn grey(self) -> Pictures {
         let Batch { shape, values } = self.batch;
         let alike = shape.c() == 3 && values.chunks(3).all(|pixel| pixel.iter().all(|v| *v == pixel[0]));
@@ -52,25 +50,22 @@ impl Pictures {
         Pictures { batch, ..self }
     }
 
-    /// Refuses images of another size than `data`'s, and gives those of a model of one channel or three as many.
+    /// Checks the size of the images against `data`'s, and converts between one channel and three equal ones.
     pub fn fit(self, name: &str, data: &Data) -> anyhow::Result<Pictures> {
         let (size, channels) = (data.image_size, data.num_channels);
         let pictures = if channels == 1 { self.grey() } else { self };
         let Shape([_, h, w, c]) = pictures.batch.shape;
-        ensure!(
-            (h, w) == (size, size),
-            "{name} is {w}x{h}, the model's images are {size}x{size}; bring one of that size"
-        );
+        ensure!((h, w) == (size, size), "{name} is {w}x{h}, the model's images are {size}x{size}; resize it");
         let values: Vec<f32> = match (c, channels) {
             _ if c == channels => pictures.batch.values,
             (1, 3) => pictures.batch.values.iter().flat_map(|v| [*v; 3]).collect(),
-            (3, 1) => bail!("{name} is in colour where grey is needed; bring a grey image"),
-            _ => bail!("{name} has {c} channel(s), {channels} are needed; bring an image with as many"),
+            (3, 1) => bail!("{name} is in colour, and the model needs grey images"),
+            _ => bail!("{name} has {c} channel(s), and the model's images have {channels}"),
         };
         let batch = Batch { shape: pictures.batch.shape.with_c(channels), values };
         ensure!(
             pictures.ranged || batch.values.iter().all(|v| (0.0..=1.0).contains(v)),
-            "{name}: some values are not in [0, 1]; bring images in that range"
+            "{name}: some values are not in [0, 1]"
         );
         Ok(Pictures { batch, ..pictures })
     }
@@ -85,7 +80,7 @@ impl Pictures {
         self.mapped(false, |v| range.from_unit(v))
     }
 
-    /// The images, mapped if their range is this.
+    /// The images, mapped by `f` if `ranged` is theirs.
     fn mapped(self, ranged: bool, f: impl Fn(f32) -> f32) -> Batch {
         let Batch { shape, mut values } = self.batch;
         if self.ranged == ranged {
@@ -101,7 +96,7 @@ pub fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
     Ok(Pictures::read(&name)?.fit(&name, data)?.in_range(data.range()))
 }
 
-/// A tensor of images of a model's size, as it stands: `x` of data, `z` of latents.
+/// A tensor of images of a model's size, unscaled: `x` of data, `z` of latents.
 pub fn tensor(file: &Tensors, name: &str, path: &Path, data: &Data) -> anyhow::Result<Batch> {
     let batch = file.images(name)?;
     let Shape([_, h, w, c]) = batch.shape;
@@ -114,13 +109,13 @@ pub fn tensor(file: &Tensors, name: &str, path: &Path, data: &Data) -> anyhow::R
     Ok(batch)
 }
 
-/// Images of a data set by their numbers, in the model's range.
-pub fn members(set: &Dataset, numbers: &[usize], data: &Data) -> anyhow::Result<Batch> {
+/// Images of a data set by their numbers, in a model's range.
+pub fn members(set: &Dataset, numbers: &[usize], range: Range) -> anyhow::Result<Batch> {
     if let Some(number) = numbers.iter().find(|number| **number >= set.len()) {
-        bail!("there is no image {number}: the data are numbered from 0 to {}", set.len() - 1);
+        bail!("there is no image {number}; the numbers go from 0 to {}", set.len() - 1);
     }
     let levels = numbers.iter().flat_map(|number| set.image(*number));
-    let values = levels.map(|level| scale(f64::from(*level), data.centered) as f32).collect();
+    let values = levels.map(|level| scale(f64::from(*level), range.centered) as f32).collect();
     Ok(Batch { shape: Shape::new(numbers.len(), set.size, set.size, set.channels), values })
 }
 
@@ -138,34 +133,34 @@ pub fn read_npz(path: &Path) -> anyhow::Result<(Shape, Vec<f32>)> {
     };
     read().with_context(|| {
         format!(
-            "{} cannot be read; it should hold `samples` as `tweedie sample --out F.npz` writes it",
+            "{} cannot be read; it must hold `samples`, as written by `tweedie sample --out F.npz`",
             path.display()
         )
     })
 }
 
-const CUT_OFF: &str = "it holds fewer numbers than its header says; bring it whole";
+const CUT_OFF: &str = "it holds fewer numbers than its header says; it is truncated";
 
-/// An array's extents and its numbers, at least one, in order.
+/// An array's extents, and its numbers (at least one) in order.
 pub fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Result<(Vec<usize>, Vec<f64>)> {
     let shape = array.shape().to_vec();
     let kind = array.dtype().descr();
     let by_columns = array.order() == npyz::Order::Fortran && array.shape().len() > 1;
-    ensure!(!by_columns, "it is stored column by column; save it as numpy.ascontiguousarray makes it");
+    ensure!(!by_columns, "it is stored in Fortran order; save it after numpy.ascontiguousarray");
     let values: Vec<f64> = match kind.trim_matches('\'') {
         "<f4" => array.into_vec::<f32>().context(CUT_OFF)?.into_iter().map(f64::from).collect(),
         "<f8" => array.into_vec::<f64>().context(CUT_OFF)?,
-        _ => bail!("its numbers are of type {kind}, and not float32 or float64"),
+        _ => bail!("its numbers are of type {kind}, not float32 or float64"),
     };
     ensure!(values.iter().all(|v| v.is_finite()), "some of its numbers are not finite");
-    // The extents are the file's word, and their product may wrap around.
+    // The extents come from the file, and their product may overflow.
     let len = shape.iter().try_fold(1, |len: u64, extent| len.checked_mul(*extent));
     ensure!(
         len == Some(values.len() as u64),
         "its header says {shape:?}, and it holds {} numbers",
         values.len()
     );
-    ensure!(!values.is_empty(), "it is empty, {shape:?}; bring one that holds something");
+    ensure!(!values.is_empty(), "it is empty, {shape:?}");
     Ok((shape.into_iter().map(|extent| extent as usize).collect(), values))
 }
 
@@ -181,9 +176,7 @@ fn built_in(which: &str) -> anyhow::Result<Batch> {
     let (first, last) = range.with_context(|| {
         format!("write data:{name}:I with I from 0 to {}, or I-J for several", set.len() - 1)
     })?;
-    let levels = (first..=last).flat_map(|number| set.image(number));
-    let values = levels.map(|level| scale(f64::from(*level), false) as f32).collect();
-    Ok(Batch { shape: Shape::new(last - first + 1, set.size, set.size, set.channels), values })
+    members(&set, &(first..=last).collect::<Vec<_>>(), Range { centered: false })
 }
 
 /// The pictures of a folder, by name.
@@ -201,7 +194,7 @@ fn folder(path: &Path) -> anyhow::Result<Batch> {
         };
         ensure!(
             one.shape == all.shape.with_n(1),
-            "{} is not like the pictures before it in size or colour; bring them alike",
+            "{} differs from the pictures before it in size or colour",
             file.display()
         );
         all.shape = all.shape.with_n(all.shape.n() + 1);
@@ -216,13 +209,17 @@ pub fn picture(path: &Path) -> anyhow::Result<Batch> {
         // What the decoder says repeats its cause.
         let e = anyhow::Error::from(e);
         let cause = e.root_cause().to_string();
-        anyhow::anyhow!("{} cannot be read: {}; bring a PNG", path.display(), cause.trim_end_matches('.'))
+        anyhow::anyhow!(
+            "{} cannot be read: {}; it must be a PNG",
+            path.display(),
+            cause.trim_end_matches('.')
+        )
     })?;
     let (w, h) = (picture.width() as usize, picture.height() as usize);
     let opaque = |p: &image::Rgba<u16>| p.0[3] == u16::MAX;
     ensure!(
         !picture.color().has_alpha() || picture.to_rgba16().pixels().all(opaque),
-        "{} is transparent somewhere; bring an opaque picture",
+        "{} is partly transparent; the pictures must be opaque",
         path.display()
     );
     let (c, levels) = match picture.color().has_color() {

@@ -1,7 +1,6 @@
-//! The curve of the loss, from `metrics.csv`.
+//! A plot of the loss, from `metrics.csv`.
 
-use super::images::png;
-use super::paths::written;
+use super::{images::png, paths::written};
 use anyhow::Context;
 use image::RgbImage;
 use plotters::prelude::*;
@@ -11,7 +10,7 @@ use std::path::Path;
 
 const SIZE: (u32, u32) = (900, 500);
 
-/// Draws the loss over the steps; nothing if there are fewer than two rows.
+/// Plots the loss over the steps, if there are at least two rows.
 pub fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(metrics).with_context(|| metrics.display().to_string())?;
     let row = |line: &str| {
@@ -58,7 +57,7 @@ fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {
     area.present().map_err(|e| failed(&e))
 }
 
-/// The losses, with a little room.
+/// The range of the losses, with a margin.
 fn span(points: &[(f64, f64)]) -> Range<f64> {
     let losses = || points.iter().map(|(_, loss)| *loss);
     losses().fold(f64::INFINITY, f64::min) * 0.9..losses().fold(0.0, f64::max) * 1.1

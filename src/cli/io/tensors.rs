@@ -1,7 +1,6 @@
-//! Tensors in safetensors files, laid out as other programs have them: images are `[n, c, h, w]`.
+//! Tensors in safetensors files, in the layout of other programs: images are `[n, c, h, w]`.
 
-use super::batch::Batch;
-use super::paths::written;
+use super::{Batch, paths::written};
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -27,10 +26,7 @@ impl Tensors {
         let file = SafeTensors::deserialize(&self.bytes)?;
         let view = file.tensor(name).map_err(|_| {
             let names: Vec<&str> = file.names().into_iter().collect();
-            anyhow::anyhow!(
-                "{path} holds no tensor `{name}`, only {}; bring one by that name",
-                names.join(", ")
-            )
+            anyhow::anyhow!("{path} has no tensor `{name}`; it has {}", names.join(", "))
         })?;
         let values: Vec<f32> = match view.dtype() {
             Dtype::F32 => bytemuck::pod_collect_to_vec(view.data()),
@@ -40,10 +36,7 @@ impl Tensors {
             }
             other => bail!("`{name}` of {path} is {other:?}; it must be F32 or F64"),
         };
-        ensure!(
-            values.iter().all(|v| v.is_finite()),
-            "`{name}` of {path} is not finite everywhere; bring finite numbers"
-        );
+        ensure!(values.iter().all(|v| v.is_finite()), "`{name}` of {path} has values that are not finite");
         Ok((view.shape().to_vec(), values))
     }
 
@@ -53,16 +46,12 @@ impl Tensors {
         let [n, c, h, w] = shape[..] else {
             bail!("`{name}` of {} is {shape:?}; it must be [n, c, h, w]", self.path.display());
         };
-        ensure!(
-            !values.is_empty(),
-            "{} holds no image: `{name}` is {shape:?}; bring at least one",
-            self.path.display()
-        );
+        ensure!(!values.is_empty(), "{} holds no image: `{name}` is {shape:?}", self.path.display());
         Ok(Batch::from_channels(Shape::new(n, h, w, c), &values))
     }
 
-    /// Probes of samples of a shape, if there are any, `[n, c, h, w]` or `[k, n, c, h, w]`: how many of each sample, and they as
-    /// `[k n, h, w, c]`. Beside them no option is any use that is about drawn ones, `drawn` by name if it is asked for.
+    /// The probes `[n, c, h, w]` or `[k, n, c, h, w]` for samples of a shape, if the file has them: k, and the probes as
+    /// `[k n, h, w, c]`. Options for random probes then conflict with them: `drawn` lists these, and whether they are given.
     pub fn probes(
         &self,
         name: &str,
@@ -72,9 +61,9 @@ impl Tensors {
         if SafeTensors::deserialize(&self.bytes)?.tensor(name).is_err() {
             return Ok(None);
         }
-        if let Some((option, _)) = drawn.iter().find(|(_, asked)| *asked) {
+        if let Some((option, _)) = drawn.iter().find(|(_, given)| *given) {
             let path = self.path.display();
-            bail!("--{option}: the probes are `{name}` of {path}, and none are drawn; leave one of them out");
+            bail!("--{option}: {path} has the probes, `{name}`, and none are drawn; leave the option out");
         }
         let (shape, values) = self.tensor(name)?;
         let Shape([n, h, w, c]) = samples;
@@ -90,7 +79,7 @@ impl Tensors {
     }
 }
 
-/// A tensor to be written: its name, shape and values.
+/// A tensor to write: its name, shape and values.
 pub type Named<'a> = (&'a str, Vec<usize>, Vec<f32>);
 
 /// Images as a tensor `[n, c, h, w]`.
@@ -103,7 +92,7 @@ pub fn images<'a>(name: &'a str, Batch { shape, values }: &Batch) -> Named<'a> {
     (name, vec![n, c, h, w], (0..shape.len()).map(at).collect())
 }
 
-/// Writes a file of tensors, all of it or none.
+/// Writes a file of tensors atomically.
 pub fn write(path: &Path, tensors: &[Named<'_>]) -> anyhow::Result<()> {
     let views = tensors
         .iter()
@@ -133,6 +122,6 @@ mod tests {
         let read = file.images("x").unwrap();
         assert_eq!((read.shape, &read.values), (shape, &batch.values));
         assert_eq!(read.part(1, 1).values, batch.values[12..]);
-        assert!(file.tensor("z").unwrap_err().to_string().contains("holds no tensor `z`, only x"));
+        assert!(file.tensor("z").unwrap_err().to_string().contains("has no tensor `z`; it has x"));
     }
 }

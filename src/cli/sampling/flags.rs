@@ -10,35 +10,29 @@ use std::marker::PhantomData;
 
 /// The flags that a command has.
 pub trait Selection {
-    /// Whether it has a flag.
-    fn has(flag: &str) -> bool;
+    /// Their names; all flags if there are none.
+    const FLAGS: &'static [&'static str];
 }
 
-/// Every flag.
+/// All flags.
 pub struct All;
 
 impl Selection for All {
-    fn has(_: &str) -> bool {
-        true
-    }
+    const FLAGS: &'static [&'static str] = &[];
 }
 
 /// The flags of the adaptive solver `ode`.
 pub struct Tolerances;
 
 impl Selection for Tolerances {
-    fn has(flag: &str) -> bool {
-        ["rtol", "atol", "error-norm"].contains(&flag)
-    }
+    const FLAGS: &'static [&'static str] = &["rtol", "atol", "error-norm"];
 }
 
 /// The flags of the solvers that follow the probability flow.
 pub struct Decoding;
 
 impl Selection for Decoding {
-    fn has(flag: &str) -> bool {
-        flag == "steps" || Tolerances::has(flag)
-    }
+    const FLAGS: &'static [&'static str] = &["steps", "rtol", "atol", "error-norm"];
 }
 
 /// The values of a selection of flags.
@@ -50,7 +44,7 @@ pub struct SamplingFlags<S> {
 /// Each flag of a selection once, with the first option that it sets.
 fn flags<S: Selection>() -> impl Iterator<Item = (&'static str, &'static SamplingOption)> {
     OPTIONS.iter().enumerate().filter_map(|(i, option)| {
-        let flag = option.flag.filter(|flag| S::has(flag))?;
+        let flag = option.flag.filter(|flag| S::FLAGS.is_empty() || S::FLAGS.contains(flag))?;
         OPTIONS[..i].iter().all(|other| other.flag != Some(flag)).then_some((flag, option))
     })
 }

@@ -1,12 +1,9 @@
 //! The commands that follow the probability flow.
 
-use super::classes::{ClassArgs, Classes};
-use super::flags::{SamplingFlags, Selection};
-use crate::cli::arguments::choice;
-use crate::cli::io::batch::Batch;
-use crate::cli::io::model::open_score_model;
-use crate::cli::{Common, batches, progress};
-use crate::config::{Config, Method};
+use super::{ClassArgs, Classes, SamplingFlags, Selection};
+use crate::cli::io::{Batch, Images, Named, tensors};
+use crate::cli::{Common, batches, choice, count, ends_in, open_score_model, print, progress};
+use crate::config::{Config, Method, Range};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
 use crate::sample::likelihood::EPS;
@@ -15,7 +12,7 @@ use crate::tensor::Tensor;
 use crate::train::Weights;
 use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The solver and the class whose flow is followed.
 #[derive(clap::Args)]
@@ -51,6 +48,34 @@ pub struct Followed {
     pub batch: Batch,
     /// Score evaluations per sample.
     pub evaluations: f64,
+}
+
+impl Followed {
+    /// The number of evaluations as a tensor.
+    pub fn nfev(&self) -> Named<'static> {
+        ("nfev", vec![1], vec![self.evaluations as f32])
+    }
+
+    /// Writes samples to all outputs; a grid has `columns` columns, or is about square.
+    pub fn write(&self, paths: &[PathBuf], range: Range, columns: Option<usize>) -> anyhow::Result<()> {
+        let Batch { shape, values } = &self.batch;
+        let images = Images::new(*shape, values.clone(), range).in_columns(columns);
+        paths.iter().try_for_each(|path| match ends_in(path, "safetensors") {
+            true => tensors::write(path, &[tensors::images("x", &self.batch), self.nfev()]),
+            false => images.write(path, 0),
+        })
+    }
+
+    /// Reports the outputs.
+    pub fn report(&self, common: &Common, what: &str, paths: &[PathBuf]) -> anyhow::Result<()> {
+        let (n, evaluations) = (self.batch.shape.n(), self.evaluations);
+        let written: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        if common.json {
+            return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": written }));
+        }
+        let (things, files) = (count(n, what), written.join(", "));
+        print(format!("{things}, {evaluations:.1} score evaluations each: {files}"))
+    }
 }
 
 impl Flow {

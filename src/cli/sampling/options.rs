@@ -1,14 +1,9 @@
 //! The options of the commands that draw samples, and the model that they open.
 
-use super::classes::{ClassArgs, Classes};
-use super::flags::{All, SamplingFlags};
+use super::{All, ClassArgs, Classes, SamplingFlags};
 use crate::choice::Choice;
-use crate::cli::Common;
-use crate::cli::arguments::choice;
-use crate::cli::io::animation::AnimationArgs;
-use crate::cli::io::model::open_score_model;
-use crate::cli::io::observed::Observed;
-use crate::cli::io::paths;
+use crate::cli::io::{AnimationArgs, Observed};
+use crate::cli::{Common, choice, open_score_model, paths};
 use crate::config::{Config, Method};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;

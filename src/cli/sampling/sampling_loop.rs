@@ -1,10 +1,8 @@
 //! The loop over batches of samples, and what it leaves: images, files, a report.
 
-use super::options::{Model, shape};
-use crate::cli::io::animation::Animation;
-use crate::cli::io::images::Images;
-use crate::cli::{Common, batches};
-use crate::cli::{progress, report};
+use super::{Model, shape};
+use crate::cli::io::{Animation, Images};
+use crate::cli::{Common, batches, progress, report};
 use crate::gpu::Bytes;
 use crate::sample::{self, Differentiable, Draw, Progress, Sampled, Watch};
 use crate::tensor::Tensor;

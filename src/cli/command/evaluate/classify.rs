@@ -1,16 +1,14 @@
-//! What `tweedie evaluate` says of classifiers, and what classifiers say of samples.
+//! `tweedie evaluate` with classifiers: their accuracy, and the classes of samples.
 
-use crate::cli::Common;
-use crate::cli::io::model::open_model;
-use crate::cli::report::{count, print};
 use crate::cli::sampling::classes;
+use crate::cli::{Common, count, open_model, print};
 use crate::data::{Dataset, Split, scale};
 use crate::eval::{Level, accuracy_by_noise, classify};
 use crate::tensor::Shape;
 use anyhow::ensure;
 use std::path::Path;
 
-/// A classifier's accuracy on the test images of its own data, which `data` may name, by level of noise.
+/// A classifier's accuracy by noise level, on the test images of its own data set; `data` may name no other.
 pub fn accuracy(common: &Common, model: &Path, data: Option<&str>) -> anyhow::Result<()> {
     let checkpoint = open_model(model)?;
     let config = checkpoint.config();
@@ -48,38 +46,38 @@ pub fn accuracy(common: &Common, model: &Path, data: Option<&str>) -> anyhow::Re
     Ok(())
 }
 
-/// How many samples (`[n, h, w, c]` in [0, 1]) a classifier takes for what was asked for: as many of each class, one
-/// class after the other.
-pub fn asked(
+/// The number of samples (`[n, h, w, c]` in [0, 1]) with the requested classes, equally many of each in order, according to a
+/// classifier.
+pub fn requested(
     common: &Common,
     (samples, shape): (&[f32], Shape),
-    judge: &Path,
+    path: &Path,
     class: &str,
 ) -> anyhow::Result<()> {
-    let checkpoint = open_model(judge)?;
+    let checkpoint = open_model(path)?;
     let data = &checkpoint.config().data;
-    let classifier = classes::classifier(&common.open()?, judge, &checkpoint)?;
+    let classifier = classes::classifier(&common.open()?, path, &checkpoint)?;
     let wanted = classes::parse(class, classifier.classes())?;
     let Shape([n, h, w, c]) = shape;
     ensure!(
         [h, w, c] == [data.image_size, data.image_size, data.num_channels],
-        "{} takes {1}x{1} images of {2} channel(s), and the samples are {h}x{w} of {c}; name a classifier of such images",
-        judge.display(),
+        "{} takes {1}x{1} images of {2} channel(s), and the samples are {h}x{w} of {c}; choose a classifier of such images",
+        path.display(),
         data.image_size,
         data.num_channels
     );
     ensure!(
         n.is_multiple_of(wanted.len()),
-        "{} cannot be as many of each of {} classes; name those that were sampled with --class",
+        "{} cannot be equally many of {} classes; --class must be that of the samples",
         count(n, "sample"),
         wanted.len()
     );
     let images: Vec<f32> =
         samples.iter().map(|v| scale(255.0 * f64::from(*v), data.centered) as f32).collect();
-    let told = classify(&classifier, &images, shape)?;
+    let found = classify(&classifier, &images, shape)?;
     let each = n / wanted.len();
     let hits = |(i, class): (usize, &usize)| {
-        let hits = told[i * each..(i + 1) * each].iter().filter(|told| *told == class).count();
+        let hits = found[i * each..(i + 1) * each].iter().filter(|found| *found == class).count();
         (*class, hits)
     };
     let hits: Vec<(usize, usize)> = wanted.iter().enumerate().map(hits).collect();
@@ -97,5 +95,5 @@ pub fn asked(
         }
     }
     let percent = 100.0 * share(total, n);
-    print(format!("of the class asked for: {total} of {} ({percent:.1} %)", count(n, "sample")))
+    print(format!("of the requested class: {total} of {} ({percent:.1} %)", count(n, "sample")))
 }
