@@ -49,8 +49,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("loss {losses:.1?}");
 
     let (score, draw) = (trainer.averaged(), Draw::new(1));
-    for (method, steps) in [(Method::Pc, 20), (Method::Heun, 8), (Method::Dpmpp2m, 8), (Method::AdaptiveSde, 0)] {
-        let sampling = Sampling { method, corrector: CorrectorName::None, sde_rtol: 0.3, ..Sampling::default() };
+    for (method, steps) in
+        [(Method::Pc, 20), (Method::Heun, 8), (Method::Dpmpp2m, 8), (Method::AdaptiveSde, 0)]
+    {
+        let sampling =
+            Sampling { method, corrector: CorrectorName::None, sde_rtol: 0.3, ..Sampling::default() };
         let start = prior(&score, Shape::new(4, 8, 8, 1), draw)?;
         let sampled = sampler(&sampling, steps)?.run(&score, start, draw, &mut |_| Ok(()))?;
         let finite = sampled.x.read()?.iter().all(|v| v.is_finite());
