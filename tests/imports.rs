@@ -244,7 +244,7 @@ fn tree(tokens: &[Token], mut i: usize, before: &[String], leaves: &mut Vec<(Vec
     }
 }
 
-/// All files of `src/` but the crate's two roots.
+/// All files of `src/` but the roots of library and program, and the prelude, which re-exports only.
 pub fn modules() -> Vec<Module> {
     fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("a folder of src") {
@@ -260,7 +260,8 @@ pub fn modules() -> Vec<Module> {
     let mut files = Vec::new();
     walk(&src, &mut files);
     files.sort();
-    let inside = |path: &&PathBuf| !["lib.rs", "main.rs"].iter().any(|name| **path == src.join(name));
+    let inside =
+        |path: &&PathBuf| !["lib.rs", "main.rs", "prelude.rs"].iter().any(|name| **path == src.join(name));
     files.iter().filter(inside).map(|file| Module::read(file)).collect()
 }
 

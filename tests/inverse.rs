@@ -224,9 +224,9 @@ fn noised_measurements_draw_from_a_gaussians_posterior_up_to_a_bias_of_four_hund
     assert_posterior(|score| Guidance::Measured(score), 0.04);
 }
 
-/// The root mean square of a·x − y in units of the noise, over restorations of `count` measurements y = a·x₀
-/// + n of points x₀ of eight narrow Gaussians on a circle, with `n` particles each; and the evaluations per
-/// restoration. Samples of the posterior give 1.
+/// The root mean square of a·x − y in units of the noise, over restorations of `n` noisy measurements y of points
+/// of eight narrow Gaussians on a circle, with `count` particles each; and the evaluations per restoration.
+/// Samples of the posterior give 1.
 fn residual_of_restorations(process: &'static dyn Process, n: usize, count: usize) -> (f64, f64) {
     let (a, noise_std) = ([1.0, 0.0], 0.1);
     let mut prior = Mixture::eight(gpu(), process);
