@@ -41,6 +41,9 @@ pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
         Case::new(name("affine"), bytes(shape, 2), {
             with(|x, _| elementwise::affine(x, 2.0, -1.0, x.shape().n()).map(drop), y.clone())
         }),
+        Case::new(name("clamp"), bytes(shape, 2), {
+            with(|x, _| elementwise::clamp(x, 0.0, 1.0).map(drop), y.clone())
+        }),
         Case::new(name("scale_samples"), bytes(shape, 2), {
             with(|x, s| elementwise::scale_samples(x, s).map(drop), s)
         }),

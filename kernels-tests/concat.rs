@@ -41,6 +41,16 @@ fn samples_are_stacked_cut_and_extended_by_zeros() {
 }
 
 #[test]
+fn zeros_are_zeros_whatever_a_tensor_holds() {
+    for gpu in gpus() {
+        let shape = Shape::new(3, 1, 2, 5);
+        let x = Array::from_fn(shape, |n, _, _, _| [f64::INFINITY, f64::NAN, 1.0][n]);
+        let zeros = Array::zeros(shape);
+        assert_close("zeros_like", &concat::zeros_like(&x.f32(gpu)).unwrap(), &zeros, 0);
+    }
+}
+
+#[test]
 fn samples_are_gathered_by_their_numbers_in_both() {
     for gpu in gpus() {
         for element in elements(gpu) {

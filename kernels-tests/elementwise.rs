@@ -80,6 +80,10 @@ fn sums_and_scalings_match_their_twins() {
                 Array::from_fn(shape, |n, h, w, c| 2.0 * a.at(n, h, w, c) - if n < 3 { 1.0 } else { 0.0 });
             assert_close("affine", &y, &twin, 2);
 
+            // An interval without zero: the padding stays zero all the same.
+            let y = elementwise::clamp(&ta, 0.25, 1.5).unwrap();
+            assert_close("clamp", &y, &a.map(|v| v.clamp(0.25, 1.5)), 0);
+
             let s = Array::random(Shape::new(2, 1, 1, 1), 3, Element::F32);
             let y = elementwise::scale_samples(&ta, &s.f32(gpu)).unwrap();
             let twin = Array::from_fn(shape, |n, h, w, c| a.at(n, h, w, c) * s.values[n % 2]);
@@ -151,6 +155,8 @@ fn operands_that_do_not_fit_are_refused() {
     let zeros = |n, c| Array::zeros(Shape::new(n, 2, 2, c)).f32(gpu);
     assert!(elementwise::blend(&zeros(1, 4), 1.0, &zeros(2, 4), 1.0).is_err());
     assert!(elementwise::blend(&zeros(2, 4), 1.0, &zeros(2, 5), 1.0).is_err());
+    assert!(elementwise::clamp(&zeros(1, 4), 1.0, 0.0).is_err());
+    assert!(elementwise::clamp(&zeros(1, 4), f32::NAN, 0.0).is_err());
     assert!(elementwise::add_channels(&zeros(1, 4), &zeros(1, 4)).is_err());
     assert!(
         elementwise::scale_samples(&zeros(3, 4), &Array::zeros(Shape::new(2, 1, 1, 1)).f32(gpu)).is_err()

@@ -75,6 +75,16 @@ fn affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     y1[i] = Element4(p.alpha * vec4<f32>(a[i]) + select(vec4(0.0), shift, i < p.other));
 }
 
+// y = min(max(a, alpha), beta), and zero on padding.
+@compute @workgroup_size(WORKGROUP)
+fn clamp_to_range(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = flat_index(id, groups);
+    if (i >= p.blocks) { return; }
+    let channel = 4u * divide(i, (p.channels + 3u) / 4u).y + vec4(0u, 1u, 2u, 3u);
+    let value = min(max(vec4<f32>(a[i]), vec4(p.alpha)), vec4(p.beta));
+    y1[i] = Element4(select(vec4(0.0), value, channel < vec4(p.channels)));
+}
+
 // y = a s[sample], s repeating with period `other`: a number for each sample.
 @group(0) @binding(1) var<storage, read> s: array<f32>;
 @compute @workgroup_size(WORKGROUP)

@@ -1,20 +1,17 @@
 // Hutchinson's trace estimator (Skilling 1989, Hutchinson 1990; Grathwohl et al. 2019): tr J = E[eps . J eps] for probes
 // with mean 0 and covariance I. Probes ride along the batch as tangents, [x; eps_1; ..; eps_K].
 
+// include lib/chunk.wgsl
 // include lib/element.wgsl
-// include lib/index.wgsl
 // include lib/noise.wgsl
 
 const RADEMACHER: u32 = 1u; // else normal
 
 struct Params {
     noise: Noise, // a probe's number is its step
-    samples: u32,
+    cut: Chunks, // of the primal, and so of each probe
     probes: u32,
-    sample: u32,  // vec4s of a sample
     channels: u32,
-    chunks: u32,
-    run: u32,     // vec4s of a chunk
 }
 
 var<immediate> p: Params;
@@ -26,7 +23,7 @@ var<immediate> p: Params;
 // The i-th vec4 of all probes.
 fn probe_at(i: u32) -> vec4<f32> {
     if (p.noise.given == 1u) { return given[i]; }
-    let at = unravel(i, p.samples, p.sample); // probe, sample, vec4 of it
+    let at = unravel(i, p.cut.samples, p.cut.sample); // probe, sample, vec4 of it
     var noise = p.noise;
     noise.step += at.x;
     let words = noise_bits(noise, at.y, at.z);
@@ -39,7 +36,7 @@ fn probe_at(i: u32) -> vec4<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn seed(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    let primal = p.samples * p.sample;
+    let primal = p.cut.samples * p.cut.sample;
     if (i >= (1u + p.probes) * primal) { return; }
     if (i < primal) { stack[i] = x[i]; } else { stack[i] = probe_at(i - primal); }
 }
@@ -51,13 +48,10 @@ fn seed(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 @compute @workgroup_size(WORKGROUP)
 fn contract(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.probes * p.samples * p.chunks) { return; }
-    let at = divide(index, p.chunks);
-    let base = at.x * p.sample;
-    let first = at.y * p.run;
+    if (index >= p.probes * p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index); // a probe of a sample counts as a sample
+    let primal = p.cut.samples * p.cut.sample;
     var sum = vec4<f32>();
-    for (var k = first; k < min(first + p.run, p.sample); k++) {
-        sum += probe_at(base + k) * vec4<f32>(tangents[p.samples * p.sample + base + k]);
-    }
+    for (var i = chunk.first; i < chunk.end; i++) { sum += probe_at(i) * vec4<f32>(tangents[primal + i]); }
     partial[index] = sum;
 }

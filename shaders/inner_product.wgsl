@@ -2,13 +2,10 @@
 // Summed in two levels, runs of a sample here and then the runs (`reduce.wgsl`), so that no sample depends on its batch.
 // An invocation owns one run and its partial sum, lane by lane.
 
-// include lib/index.wgsl
+// include lib/chunk.wgsl
 
 struct Params {
-    samples: u32,
-    sample: u32, // vec4s of a sample
-    chunks: u32,
-    run: u32,    // vec4s of a chunk
+    cut: Chunks,
     rtol: f32,
     atol: f32,
     norm: f32,
@@ -23,12 +20,10 @@ var<immediate> p: Params;
 @compute @workgroup_size(WORKGROUP)
 fn inner(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.samples * p.chunks) { return; }
-    let at = divide(index, p.chunks);
-    let base = at.x * p.sample;
-    let first = at.y * p.run;
+    if (index >= p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index);
     var sum = vec4<f32>();
-    for (var k = first; k < min(first + p.run, p.sample); k++) { sum += a[base + k] * b[base + k]; }
+    for (var i = chunk.first; i < chunk.end; i++) { sum += a[i] * b[i]; }
     partial[index] = sum;
 }
 
@@ -39,13 +34,10 @@ fn inner(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
 @compute @workgroup_size(WORKGROUP)
 fn scaled_error(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.samples * p.chunks) { return; }
-    let at = divide(index, p.chunks);
-    let base = at.x * p.sample;
-    let first = at.y * p.run;
+    if (index >= p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index);
     var sum = vec4<f32>();
-    for (var k = first; k < min(first + p.run, p.sample); k++) {
-        let i = base + k;
+    for (var i = chunk.first; i < chunk.end; i++) {
         let scaled = e[i] / (p.atol + p.rtol * max(abs(a[i]), abs(b[i])));
         sum += scaled * scaled;
     }
@@ -59,7 +51,7 @@ fn scaled_error(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
 @compute @workgroup_size(WORKGROUP)
 fn normalise(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    if (i >= p.samples * p.sample) { return; }
-    let square = dot(squares[divide(i, p.sample).x], vec4(1.0));
+    if (i >= p.cut.samples * p.cut.sample) { return; }
+    let square = dot(squares[divide(i, p.cut.sample).x], vec4(1.0));
     y[i] = a[i] * (p.norm * inverseSqrt(square));
 }

@@ -5,17 +5,14 @@
 // g = score_scale * net. The noise is drawn twice, for its norm and for the step; the step size never leaves the
 // device. Norms are those of a sample, or their mean over the batch as the reference has it.
 
+// include lib/chunk.wgsl
 // include lib/element.wgsl
-// include lib/index.wgsl
 // include lib/noise.wgsl
 
 struct Params {
     noise: Noise,
-    samples: u32,
-    sample: u32,  // vec4s of a sample
+    cut: Chunks,
     channels: u32,
-    chunks: u32,
-    run: u32,     // vec4s of a chunk
     batch: u32,   // 1: norms are averaged over the batch
     score_scale: f32,
     snr: f32,
@@ -25,7 +22,7 @@ struct Params {
 var<immediate> p: Params;
 
 fn noise_at(i: u32) -> vec4<f32> {
-    let at = divide(i, p.sample); // sample, vec4 of it
+    let at = divide(i, p.cut.sample); // sample, vec4 of it
     let drawn = normal_from(noise_bits(p.noise, at.x, at.y));
     return drawn * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
 }
@@ -37,14 +34,12 @@ fn noise_at(i: u32) -> vec4<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn norms(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.samples * p.chunks) { return; }
-    let at = divide(index, p.chunks);
-    let base = at.x * p.sample;
-    let first = at.y * p.run;
+    if (index >= p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index);
     var sum = vec2<f32>();
-    for (var k = first; k < min(first + p.run, p.sample); k++) {
-        let g = p.score_scale * vec4<f32>(net[base + k]);
-        let z = noise_at(base + k);
+    for (var i = chunk.first; i < chunk.end; i++) {
+        let g = p.score_scale * vec4<f32>(net[i]);
+        let z = noise_at(i);
         sum += vec2(dot(g, g), dot(z, z));
     }
     partial[index] = sum;
@@ -57,9 +52,9 @@ fn norms(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
 @compute @workgroup_size(WORKGROUP)
 fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let sample = flat_index(id, groups);
-    if (sample >= p.samples) { return; }
+    if (sample >= p.cut.samples) { return; }
     var sum = vec2<f32>();
-    for (var chunk = 0u; chunk < p.chunks; chunk++) { sum += partial_in[sample * p.chunks + chunk]; }
+    for (var chunk = 0u; chunk < p.cut.chunks; chunk++) { sum += partial_in[sample * p.cut.chunks + chunk]; }
     norms_out[sample] = sqrt(sum);
 }
 
@@ -70,12 +65,12 @@ fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 @compute @workgroup_size(WORKGROUP)
 fn step_size(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let sample = flat_index(id, groups);
-    if (sample >= p.samples) { return; }
+    if (sample >= p.cut.samples) { return; }
     var norm = norms_in[sample];
     if (p.batch == 1u) {
         norm = vec2<f32>();
-        for (var i = 0u; i < p.samples; i++) { norm += norms_in[i]; }
-        norm /= f32(p.samples);
+        for (var i = 0u; i < p.cut.samples; i++) { norm += norms_in[i]; }
+        norm /= f32(p.cut.samples);
     }
     let ratio = p.snr * norm.y / norm.x;
     // A score of zero has no direction to step in.
@@ -91,7 +86,7 @@ fn step_size(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
 @compute @workgroup_size(WORKGROUP)
 fn langevin(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    if (i >= p.samples * p.sample) { return; }
-    let eps = steps[divide(i, p.sample).x];
+    if (i >= p.cut.samples * p.cut.sample) { return; }
+    let eps = steps[divide(i, p.cut.sample).x];
     y[i] = x[i] + eps * p.score_scale * vec4<f32>(g_net[i]) + sqrt(2.0 * eps) * noise_at(i);
 }

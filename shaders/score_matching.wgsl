@@ -7,18 +7,15 @@
 //
 // Sliced (Song 2019b, eq. 8): with the score s = x_factor x + net out, weight sum (s^2 + 2 v (x_factor v + tangent Jv)).
 
+// include lib/chunk.wgsl
 // include lib/element.wgsl
-// include lib/index.wgsl
 // include lib/noise.wgsl
 // include lib/normal.wgsl
 
 struct Params {
     noise: Noise,
-    samples: u32,
-    sample: u32,  // vec4s of a sample
+    cut: Chunks,
     channels: u32,
-    chunks: u32,  // losses: runs of a sample that are summed apart
-    run: u32,     // losses: vec4s in a run
 }
 
 var<immediate> p: Params;
@@ -45,7 +42,7 @@ fn mask_at(i: u32) -> vec4<f32> {
 
 fn noise_at(i: u32) -> vec4<f32> {
     if (p.noise.given == 1u) { return z[i]; }
-    let at = divide(i, p.sample); // sample, vec4 of it
+    let at = divide(i, p.cut.sample); // sample, vec4 of it
     return normal_from(noise_bits(p.noise, at.x, at.y)) * mask_at(i);
 }
 
@@ -53,8 +50,8 @@ fn noise_at(i: u32) -> vec4<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn perturb(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    if (i >= p.samples * p.sample) { return; }
-    let c = coefficients[divide(i, p.sample).x];
+    if (i >= p.cut.samples * p.cut.sample) { return; }
+    let c = coefficients[divide(i, p.cut.sample).x];
     x[i] = c.mean * x0[i] + c.deviation * noise_at(i);
 }
 
@@ -83,14 +80,11 @@ fn decode(level: vec4<f32>, r: vec4<f32>, c: Coefficients) -> Loss {
 @compute @workgroup_size(WORKGROUP)
 fn denoising(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.samples * p.chunks) { return; }
-    let owned = divide(index, p.chunks);
-    let sample = owned.x;
-    let first = owned.y * p.run;
-    let c = coefficients[sample];
+    if (index >= p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index);
+    let c = coefficients[chunk.sample];
     var sum = vec4<f32>();
-    for (var k = first; k < min(first + p.run, p.sample); k++) {
-        let i = sample * p.sample + k;
+    for (var i = chunk.first; i < chunk.end; i++) {
         let r = c.scale * vec4<f32>(out[i]) + c.of_z * noise_at(i) + c.of_x0 * x0[i];
         var loss = Loss(r * r, 2.0 * r);
         if (c.bin > 0.0) {
@@ -120,14 +114,12 @@ struct Slice {
 @compute @workgroup_size(WORKGROUP)
 fn sliced(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.samples * p.chunks) { return; }
-    let owned = divide(index, p.chunks);
-    let first = owned.y * p.run;
-    let tangents = p.samples * p.sample;
-    let c = slices[owned.x];
+    if (index >= p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index);
+    let tangents = p.cut.samples * p.cut.sample;
+    let c = slices[chunk.sample];
     var sum = vec4<f32>();
-    for (var k = first; k < min(first + p.run, p.sample); k++) {
-        let i = owned.x * p.sample + k;
+    for (var i = chunk.first; i < chunk.end; i++) {
         let s = c.x_factor * state[i] + c.net * vec4<f32>(stack[i]);
         let jv = c.x_factor * v[i] + c.tangent * vec4<f32>(stack[tangents + i]);
         sum += c.weight * (s * s + 2.0 * v[i] * jv);

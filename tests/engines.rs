@@ -220,3 +220,15 @@ fn the_tape_holds_no_memory_once_it_has_run() {
     assert!(held > before);
     assert_eq!(before, after);
 }
+
+#[test]
+fn the_tangents_of_a_constant_are_zero_where_it_is_infinite_too() {
+    let shape = Shape::new(1, 2, 2, 4);
+    let constant = Tensor::from_slice(gpu(), shape, &vec![f32::INFINITY; shape.len()]).unwrap();
+    let mut dual = Dual::new(Eager, 2);
+    let x = dual.variable(random(shape.with_n(3), 1));
+    let constant = dual.constant(&constant);
+    let y = dual.concat(&x, &constant).unwrap();
+    let tangents = concat::samples(&concat::slice(y.stack(), 4, 4).unwrap(), 1, 2).unwrap();
+    assert!(tangents.read().unwrap().iter().all(|v| *v == 0.0));
+}

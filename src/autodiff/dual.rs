@@ -69,8 +69,8 @@ impl<E: Stacked> Dual<E> {
         if x.varies { n / (1 + self.probes) } else { n }
     }
 
-    /// A linear primitive of one operand, run once on the stack.
-    fn linear(
+    /// A primitive of one operand that the engine beneath runs once on the whole stack.
+    fn on_stack(
         &mut self,
         x: &DualValue<E::Value>,
         f: impl FnOnce(&mut E, &E::Value) -> Result<E::Value>,
@@ -113,10 +113,8 @@ impl<E: Stacked> Dual<E> {
         if x.varies {
             return Ok(x.stack.clone());
         }
-        let zero = self.engine.affine(&x.stack, 0.0, 0.0)?;
-        let mut parts = vec![zero; 1 + self.probes];
-        parts[0] = x.stack.clone();
-        self.engine.stack(&parts)
+        let n = self.extent(x);
+        self.engine.extend(&x.stack, (1 + self.probes) * n)
     }
 
     /// `alpha a + beta b` of which at least one varies; what does not vary has tangents of zero.
@@ -160,7 +158,7 @@ impl<E: Stacked> Engine for Dual<E> {
         let n = self.extent(x);
         if !weight.varies && !bias.is_some_and(|b| b.varies) {
             let bias = bias.map(|b| &b.stack);
-            return self.linear(x, |engine, x| engine.conv2d_stack(x, &weight.stack, bias, n, spec));
+            return self.on_stack(x, |engine, x| engine.conv2d_stack(x, &weight.stack, bias, n, spec));
         }
         let Some(bias) = bias else {
             return self.bilinear(x, weight, |engine, x, w| engine.conv2d(x, w, None, spec));
@@ -185,8 +183,9 @@ impl<E: Stacked> Engine for Dual<E> {
     ) -> Result<Self::Value> {
         if !weight.varies && !bias.varies {
             let probes = if x.varies { self.probes } else { 0 };
-            return self
-                .linear(x, |engine, x| engine.group_norm_stack(x, &weight.stack, &bias.stack, spec, probes));
+            return self.on_stack(x, |engine, x| {
+                engine.group_norm_stack(x, &weight.stack, &bias.stack, spec, probes)
+            });
         }
         // u = weight x̂ + bias is linear in both: their tangents add weight˙ x̂ + bias˙.
         let plain = GroupNorm { act: Activation::Identity, ..*spec };
@@ -209,24 +208,24 @@ impl<E: Stacked> Engine for Dual<E> {
 
     fn activation(&mut self, x: &Self::Value, act: Activation) -> Result<Self::Value> {
         let probes = if x.varies { self.probes } else { 0 };
-        self.linear(x, |engine, x| engine.activation_stack(x, act, probes))
+        self.on_stack(x, |engine, x| engine.activation_stack(x, act, probes))
     }
 
     fn upfirdn2d(&mut self, x: &Self::Value, spec: &Upfirdn2d) -> Result<Self::Value> {
-        self.linear(x, |engine, x| engine.upfirdn2d(x, spec))
+        self.on_stack(x, |engine, x| engine.upfirdn2d(x, spec))
     }
 
     fn resize(&mut self, x: &Self::Value, size: [usize; 2]) -> Result<Self::Value> {
-        self.linear(x, |engine, x| engine.resize(x, size))
+        self.on_stack(x, |engine, x| engine.resize(x, size))
     }
 
     fn max_pool(&mut self, x: &Self::Value, spec: MaxPool) -> Result<Self::Value> {
         let probes = if x.varies { self.probes } else { 0 };
-        self.linear(x, |engine, x| engine.max_pool_stack(x, spec, probes))
+        self.on_stack(x, |engine, x| engine.max_pool_stack(x, spec, probes))
     }
 
     fn mean_pixels(&mut self, x: &Self::Value) -> Result<Self::Value> {
-        self.linear(x, |engine, x| engine.mean_pixels(x))
+        self.on_stack(x, |engine, x| engine.mean_pixels(x))
     }
 
     fn matmul(&mut self, a: &Self::Value, b: &Self::Value, spec: Matmul) -> Result<Self::Value> {
@@ -235,7 +234,7 @@ impl<E: Stacked> Engine for Dual<E> {
 
     fn softmax(&mut self, x: &Self::Value) -> Result<Self::Value> {
         let probes = if x.varies { self.probes } else { 0 };
-        self.linear(x, |engine, x| engine.softmax_stack(x, probes))
+        self.on_stack(x, |engine, x| engine.softmax_stack(x, probes))
     }
 
     fn blend(&mut self, a: &Self::Value, alpha: f32, b: &Self::Value, beta: f32) -> Result<Self::Value> {
@@ -245,11 +244,11 @@ impl<E: Stacked> Engine for Dual<E> {
 
     fn affine(&mut self, x: &Self::Value, alpha: f32, beta: f32) -> Result<Self::Value> {
         let n = self.extent(x);
-        self.linear(x, |engine, x| engine.affine_stack(x, alpha, beta, n))
+        self.on_stack(x, |engine, x| engine.affine_stack(x, alpha, beta, n))
     }
 
     fn scale_samples(&mut self, x: &Self::Value, s: &Tensor) -> Result<Self::Value> {
-        self.linear(x, |engine, x| engine.scale_samples(x, s))
+        self.on_stack(x, |engine, x| engine.scale_samples(x, s))
     }
 
     fn add_channels(&mut self, x: &Self::Value, v: &Self::Value) -> Result<Self::Value> {
@@ -259,13 +258,13 @@ impl<E: Stacked> Engine for Dual<E> {
 
     fn scale_channels(&mut self, x: &Self::Value, v: &Self::Value) -> Result<Self::Value> {
         match v.varies {
-            false => self.linear(x, |engine, x| engine.scale_channels(x, &v.stack)),
+            false => self.on_stack(x, |engine, x| engine.scale_channels(x, &v.stack)),
             true => self.bilinear(x, v, |engine, x, v| engine.scale_channels(x, v)),
         }
     }
 
     fn channels(&mut self, x: &Self::Value, first: usize, count: usize) -> Result<Self::Value> {
-        self.linear(x, |engine, x| engine.channels(x, first, count))
+        self.on_stack(x, |engine, x| engine.channels(x, first, count))
     }
 
     fn concat(&mut self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value> {
@@ -278,11 +277,11 @@ impl<E: Stacked> Engine for Dual<E> {
 
     fn reshape(&mut self, x: &Self::Value, shape: Shape) -> Result<Self::Value> {
         let n = self.engine.shape(&x.stack).n();
-        self.linear(x, |engine, x| engine.reshape(x, shape.with_n(n)))
+        self.on_stack(x, |engine, x| engine.reshape(x, shape.with_n(n)))
     }
 
     fn dropout(&mut self, x: &Self::Value, rate: f32, key: Key) -> Result<Self::Value> {
         let n = self.extent(x);
-        self.linear(x, |engine, x| engine.dropout_stack(x, rate, key, n))
+        self.on_stack(x, |engine, x| engine.dropout_stack(x, rate, key, n))
     }
 }

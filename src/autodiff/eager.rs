@@ -156,6 +156,10 @@ impl Stacked for Eager {
         concat::samples(x, first, count)
     }
 
+    fn extend(&mut self, x: &Tensor, n: usize) -> Result<Tensor> {
+        concat::extend(x, n)
+    }
+
     fn stack(&mut self, parts: &[Tensor]) -> Result<Tensor> {
         concat::stack(&parts.iter().collect::<Vec<_>>())
     }

@@ -165,6 +165,9 @@ pub trait Stacked: Engine {
     /// `count` samples from `first` on.
     fn samples(&mut self, x: &Self::Value, first: usize, count: usize) -> Result<Self::Value>;
 
+    /// `x` followed by samples of zeros, `n` in all.
+    fn extend(&mut self, x: &Self::Value, n: usize) -> Result<Self::Value>;
+
     /// The parts' samples one after the other, at least one part.
     fn stack(&mut self, parts: &[Self::Value]) -> Result<Self::Value>;
 }

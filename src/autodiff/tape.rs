@@ -288,10 +288,7 @@ impl Engine for Tape {
         let y = concat::slice(&x.tensor, first, count)?;
         let (node, shape) = (x.node, x.tensor.shape());
         Ok(self.record(y, &[node], move |dy, g| {
-            let zeros = |channels: usize| {
-                let zeros = Tensor::empty(dy.gpu(), shape.with_c(channels), dy.element())?;
-                concat::zero(&zeros, 0, zeros.shape().vec4s()).map(|()| zeros)
-            };
+            let zeros = |channels: usize| concat::zeros(dy.gpu(), shape.with_c(channels), dy.element());
             let mut dx = dy.clone();
             if first > 0 {
                 dx = concat::concat(&zeros(first)?, &dx)?;
@@ -439,6 +436,12 @@ impl Stacked for Tape {
             concat::zero(&dx, (first + count) * size, (shape.n() - first - count) * size)?;
             g.add(node, dx)
         }))
+    }
+
+    fn extend(&mut self, x: &TapeValue, n: usize) -> Result<TapeValue> {
+        let y = concat::extend(&x.tensor, n)?;
+        let (node, samples) = (x.node, x.tensor.shape().n());
+        Ok(self.record(y, &[node], move |dy, g| g.add(node, first_samples(dy, samples)?)))
     }
 
     fn stack(&mut self, parts: &[TapeValue]) -> Result<TapeValue> {

@@ -19,7 +19,35 @@ impl Sharing {
     pub const SUBGROUPS: [u32; 5] = [4, 8, 16, 32, 64];
 }
 
-/// One adapter of this machine, as `tweedie devices` shows it.
+/// The kind of device behind an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterKind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU seen through a virtual machine.
+    Virtual,
+    /// A driver that runs shaders on the processor.
+    Cpu,
+    /// Unknown.
+    Other,
+}
+
+impl std::fmt::Display for AdapterKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            AdapterKind::Discrete => "discrete",
+            AdapterKind::Integrated => "integrated",
+            AdapterKind::Virtual => "virtual",
+            AdapterKind::Cpu => "cpu",
+            AdapterKind::Other => "other",
+        })
+    }
+}
+
+/// One adapter of this machine.
 pub struct Adapter {
     pub(super) raw: wgpu::Adapter,
     info: wgpu::AdapterInfo,
@@ -41,20 +69,20 @@ impl Adapter {
         format!("{} {}", self.info.driver, self.info.driver_info).trim().to_string()
     }
 
-    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
-    pub fn kind(&self) -> &'static str {
+    /// Its kind.
+    pub fn kind(&self) -> AdapterKind {
         match self.info.device_type {
-            DeviceType::DiscreteGpu => "discrete",
-            DeviceType::IntegratedGpu => "integrated",
-            DeviceType::VirtualGpu => "virtual",
-            DeviceType::Cpu => "cpu",
-            DeviceType::Other => "other",
+            DeviceType::DiscreteGpu => AdapterKind::Discrete,
+            DeviceType::IntegratedGpu => AdapterKind::Integrated,
+            DeviceType::VirtualGpu => AdapterKind::Virtual,
+            DeviceType::Cpu => AdapterKind::Cpu,
+            DeviceType::Other => AdapterKind::Other,
         }
     }
 
     /// Whether the "GPU" is a driver that runs shaders on the processor.
     pub fn is_cpu(&self) -> bool {
-        self.info.device_type == DeviceType::Cpu
+        self.kind() == AdapterKind::Cpu
     }
 
     /// Whether it can store tensors as f16.
@@ -98,7 +126,7 @@ pub fn adapters() -> Vec<Adapter> {
     let instance = instance();
     let raw = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     let mut all: Vec<Adapter> = raw.into_iter().map(|raw| Adapter { info: raw.get_info(), raw }).collect();
-    all.sort_by_key(|a| rank(a.info.device_type));
+    all.sort_by_key(|adapter| rank(adapter.kind()));
     all
 }
 
@@ -139,12 +167,12 @@ fn position(names: &[&str], wanted: Option<&str>) -> Option<usize> {
     names.iter().position(|name| !wanted.is_empty() && name.to_lowercase().contains(&wanted))
 }
 
-fn rank(kind: DeviceType) -> u8 {
+fn rank(kind: AdapterKind) -> u8 {
     match kind {
-        DeviceType::DiscreteGpu => 0,
-        DeviceType::IntegratedGpu => 1,
-        DeviceType::VirtualGpu | DeviceType::Other => 2,
-        DeviceType::Cpu => 3,
+        AdapterKind::Discrete => 0,
+        AdapterKind::Integrated => 1,
+        AdapterKind::Virtual | AdapterKind::Other => 2,
+        AdapterKind::Cpu => 3,
     }
 }
 
@@ -189,12 +217,9 @@ mod tests {
 
     #[test]
     fn discrete_comes_before_integrated_and_software_last() {
-        let mut kinds =
-            [DeviceType::Cpu, DeviceType::Other, DeviceType::IntegratedGpu, DeviceType::DiscreteGpu];
+        use AdapterKind::{Cpu, Discrete, Integrated, Other};
+        let mut kinds = [Cpu, Other, Integrated, Discrete];
         kinds.sort_by_key(|kind| rank(*kind));
-        assert_eq!(
-            kinds,
-            [DeviceType::DiscreteGpu, DeviceType::IntegratedGpu, DeviceType::Other, DeviceType::Cpu]
-        );
+        assert_eq!(kinds, [Discrete, Integrated, Other, Cpu]);
     }
 }

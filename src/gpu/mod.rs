@@ -16,7 +16,7 @@ mod shader;
 mod stream;
 mod timing;
 
-pub use adapter::{Adapter, Sharing, adapters, choose, choose_among};
+pub use adapter::{Adapter, AdapterKind, Sharing, adapters, choose, choose_among};
 pub use error::{Bytes, GpuError};
 pub use pool::{Buffer, MemoryUse};
 pub use shader::{Element, Shader, Variant};
@@ -155,7 +155,7 @@ impl Gpu {
             .map_err(|e| GpuError::Open { adapter: adapter.name().into(), reason: e.to_string() })?;
         let faults = Faults::watch(&device);
         let pool = Pool::new(device.clone(), adapter.name().into(), limits.max_buffer_size, adapter.memory());
-        let max_work = MAX_WORK[usize::from(adapter.kind() == "discrete")];
+        let max_work = MAX_WORK[usize::from(adapter.kind() == AdapterKind::Discrete)];
         Ok(Gpu(Arc::new(Shared {
             stream: Mutex::new(Stream::new(device.clone(), queue.clone(), faults, max_work)),
             pipelines: Pipelines::new(device.clone(), &adapter.raw.get_info(), options.checked),
@@ -182,9 +182,9 @@ impl Gpu {
     /// About how many invocations it takes to keep the device busy.
     pub fn parallelism(&self) -> usize {
         match self.adapter().kind() {
-            "cpu" => 256,
-            "discrete" => 65536,
-            _ => 8192,
+            AdapterKind::Cpu => 256,
+            AdapterKind::Discrete => 65536,
+            AdapterKind::Integrated | AdapterKind::Virtual | AdapterKind::Other => 8192,
         }
     }
 

@@ -74,7 +74,7 @@ macro_rules! library {
 }
 
 library! {
-    "lib/activation", "lib/conv2d", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/normal", "lib/philox",
+    "lib/activation", "lib/chunk", "lib/conv2d", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/normal", "lib/philox",
     "lib/sine",
 }
 

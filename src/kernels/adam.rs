@@ -7,6 +7,10 @@ use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("adam");
 
+/// About how many operations a `vec4` takes: a square, and a step of the optimiser.
+const OPERATIONS_OF_A_SQUARE: usize = 8;
+const OPERATIONS_OF_A_STEP: usize = 80;
+
 pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
@@ -92,7 +96,7 @@ pub fn clip(gradient: &Tensor, grad_clip: f64) -> Result<Tensor> {
             &[&window, &partials],
             &params,
             extent,
-            8 * blocks as u64,
+            (OPERATIONS_OF_A_SQUARE * blocks) as u64,
         )?;
         first += owned;
     }
@@ -140,7 +144,15 @@ pub fn adam(arenas: Arenas<'_>, norm: &Tensor, spec: Adam) -> Result<()> {
         let operands = [&gradient, norm, &weight, &moment1, &moment2, &average];
         let params = Params { blocks: blocks as u32, ..params };
         let extent = Extent::Invocations(blocks);
-        launch(gpu, Variant::new(SHADER), "adam", &operands, &params, extent, 80 * blocks as u64)?;
+        launch(
+            gpu,
+            Variant::new(SHADER),
+            "adam",
+            &operands,
+            &params,
+            extent,
+            (OPERATIONS_OF_A_STEP * blocks) as u64,
+        )?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Concatenation along channels and its adjoint, the slice; copies along samples.
 
 use super::{Result, check, launch, shader};
-use crate::gpu::{Extent, Shader, Variant};
+use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
@@ -141,6 +141,18 @@ pub fn gather(a: &Tensor, b: &Tensor, picks: &[usize]) -> Result<Tensor> {
     let extent = Extent::Invocations(owned);
     launch(a.gpu(), variant(a, false), "gather", &[a, b, &numbers, &y], &params, extent, owned as u64)?;
     Ok(y)
+}
+
+/// Zeros of a shape.
+pub fn zeros(gpu: &Gpu, shape: Shape, element: Element) -> Result<Tensor> {
+    let y = Tensor::empty(gpu, shape, element)?;
+    zero(&y, 0, shape.vec4s())?;
+    Ok(y)
+}
+
+/// Zeros of the shape and the storage type of `x`.
+pub fn zeros_like(x: &Tensor) -> Result<Tensor> {
+    zeros(x.gpu(), x.shape(), x.element())
 }
 
 /// `x` followed by samples of zeros, `n` in all.

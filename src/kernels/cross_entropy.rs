@@ -8,6 +8,9 @@ use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("cross_entropy");
 
+/// About how many operations a `vec4` of logits takes.
+const OPERATIONS: usize = 64;
+
 pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
@@ -47,7 +50,7 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, weight: f32) -> Result<(T
     let params = Params { samples: n as u32, classes: shape.c() as u32, weight };
     let variant = Variant::new(SHADER).stored(logits.element());
     let operands = [logits, labels, &loss, &gradient];
-    let work = 64 * shape.vec4s() as u64;
+    let work = (OPERATIONS * shape.vec4s()) as u64;
     launch(gpu, variant, "cross_entropy", &operands, &params, Extent::Invocations(n), work)?;
     Ok((loss, gradient))
 }

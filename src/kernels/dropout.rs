@@ -1,7 +1,7 @@
 //! Dropout. Its mask is a function of its key, drawn again whenever it is needed: the adjoint and the tangent are
 //! the same call.
 
-use super::random::NoiseWords;
+use super::random::{NoiseWords, OPERATIONS_OF_BITS};
 use super::{Result, check, launch, shader};
 use crate::gpu::{Extent, Shader, Variant};
 use crate::random::Key;
@@ -41,7 +41,7 @@ pub fn dropout(x: &Tensor, rate: f32, key: Key, period: usize) -> Result<Tensor>
         rate,
     };
     let variant = Variant::new(SHADER).stored(x.element());
-    let work = 300 * owned as u64;
+    let work = (OPERATIONS_OF_BITS * owned) as u64;
     launch(x.gpu(), variant, "dropout", &[x, &y], &params, Extent::Invocations(owned), work)?;
     Ok(y)
 }

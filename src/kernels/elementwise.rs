@@ -1,15 +1,16 @@
 //! What is done element by element: activations, sums, scalings.
-//!
-//! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
 
 use super::reduce::{self, Axis};
-use super::softmax::primal_samples;
+use super::stack::primal_samples;
 use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("elementwise");
+
+/// About how many operations a `vec4` takes.
+const OPERATIONS: usize = 16;
 
 /// A pointwise nonlinearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,7 +64,7 @@ fn run(entry: &'static str, act: Activation, tensors: &[&Tensor], params: Params
     let x = tensors[0];
     let variant = Variant::new(SHADER).with("ACT", act.code()).stored(x.element());
     let owned = params.blocks as usize;
-    launch(x.gpu(), variant, entry, tensors, &params, Extent::Invocations(owned), 16 * owned as u64)
+    launch(x.gpu(), variant, entry, tensors, &params, Extent::Invocations(owned), (OPERATIONS * owned) as u64)
 }
 
 pub(super) fn variants() -> Vec<Variant> {
@@ -138,6 +139,18 @@ pub fn affine(x: &Tensor, alpha: f32, beta: f32, shifted: usize) -> Result<Tenso
     let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
     let other = (shifted * x.shape().sample_vec4s()) as u32;
     run("affine", Activation::Identity, &[x, &y], Params { alpha, beta, other, ..Params::of(x.shape()) })?;
+    Ok(y)
+}
+
+/// Each element of `x` `[n, h, w, c]` at the nearest point of the interval from `low` to `high`.
+///
+/// # Errors
+/// If `low` is not at most `high`.
+pub fn clamp(x: &Tensor, low: f32, high: f32) -> Result<Tensor> {
+    check("elementwise", low <= high, || format!("there is nothing from {low} to {high}"))?;
+    let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
+    let params = Params { alpha: low, beta: high, ..Params::of(x.shape()) };
+    run("clamp_to_range", Activation::Identity, &[x, &y], params)?;
     Ok(y)
 }
 

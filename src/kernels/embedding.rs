@@ -7,6 +7,9 @@ use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("embedding");
 
+/// About how many operations a `vec4` of sines and cosines takes.
+const OPERATIONS: usize = 100;
+
 pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
@@ -61,7 +64,7 @@ fn run(values: &Tensor, frequencies: &Tensor, width: usize, fourier: bool) -> Re
     let params =
         Params { samples: n as u32, width: width as u32, half: half as u32, fourier: fourier.into() };
     let owned = y.shape().vec4s();
-    let work = 100 * owned as u64;
+    let work = (OPERATIONS * owned) as u64;
     let variant = Variant::new(SHADER);
     launch(
         y.gpu(),

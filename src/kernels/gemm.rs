@@ -1,6 +1,6 @@
 //! Launching the GEMM body (`shaders/lib/gemm.wgsl`): which form, which tile, how many workgroups.
 
-use super::{Result, launch};
+use super::{MULTIPLY_ADD, Result, launch};
 use crate::gpu::{Extent, Gpu, Sharing, Variant};
 use crate::tensor::Tensor;
 
@@ -97,6 +97,6 @@ pub(super) fn run<P: bytemuck::Pod>(
         Sharing::Subgroup(_) => ("subgroup", Extent::Workgroups(layers * tile.workgroups(rows, columns))),
         Sharing::Workgroup => ("tiled", Extent::Workgroups(layers * tile.workgroups(rows, columns))),
     };
-    let work = 8 * (layers * rows * columns * depth) as u64;
+    let work = (MULTIPLY_ADD * layers * rows * columns * depth) as u64;
     launch(gpu, tile.apply(sharing, variant), entry, tensors, params, extent, work)
 }

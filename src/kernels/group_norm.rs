@@ -1,16 +1,17 @@
 //! Group normalisation with the activation fused, its adjoint, its tangent, and the adjoint of its tangent.
-//!
-//! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
 
 use super::elementwise::Activation;
 use super::reduce::{self, Axis};
-use super::softmax::primal_samples;
+use super::stack::primal_samples;
 use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("group_norm");
+
+/// About how many operations a `vec4` takes, activation included.
+const OPERATIONS: u64 = 64;
 
 /// How channels are grouped, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,8 +93,9 @@ impl Pass {
 
     fn run(&self, entry: &'static str, adjoint: bool, tensors: &[&Tensor], owned: usize) -> Result<()> {
         let variant = variant(self.act, adjoint).stored(self.element);
-        let work =
-            64 * (self.params.samples.max(self.params.rows) * self.params.pixels) as u64 * self.c4 as u64;
+        let work = OPERATIONS
+            * (self.params.samples.max(self.params.rows) * self.params.pixels) as u64
+            * self.c4 as u64;
         launch(tensors[0].gpu(), variant, entry, tensors, &self.params, Extent::Invocations(owned), work)
     }
 
@@ -120,23 +122,14 @@ impl Pass {
     }
 
     /// Group means of `v` and of `v x̂`, and the sums per channel that they were made of.
-    fn means(
-        &self,
-        adjoint: bool,
-        x: &Tensor,
-        s: &Statistics,
-        affine: Affine<'_>,
-        v: &Tensor,
-    ) -> Result<Means> {
+    fn means(&self, adjoint: bool, at: Point<'_>, v: &Tensor) -> Result<Means> {
         let p = self.params;
-        let sums = Tensor::empty(
-            x.gpu(),
-            Shape::new(2, p.rows as usize, p.chunks as usize, p.channels as usize),
-            Element::F32,
-        )?;
-        let operands = [x, &s.0, affine.weight, affine.bias, v, &sums];
+        let shape = Shape::new(2, p.rows as usize, p.chunks as usize, p.channels as usize);
+        let sums = Tensor::empty(v.gpu(), shape, Element::F32)?;
+        let [x, statistics, weight, bias] = at.operands();
+        let operands = [x, statistics, weight, bias, v, &sums];
         self.run("project_sums", adjoint, &operands, self.chunks_of(p.rows))?;
-        let means = self.combine_means(adjoint, &sums, affine)?;
+        let means = self.combine_means(adjoint, &sums, at.affine)?;
         Ok(Means { means, sums })
     }
 
@@ -147,19 +140,25 @@ impl Pass {
         Ok(means)
     }
 
-    #[allow(clippy::too_many_arguments)] // the operands of one formula
-    fn project(
-        &self,
-        adjoint: bool,
-        x: &Tensor,
-        s: &Statistics,
-        affine: Affine<'_>,
-        v: &Tensor,
-        means: &Tensor,
-        out: &Tensor,
-    ) -> Result<()> {
-        let operands = [x, &s.0, affine.weight, affine.bias, v, means, out];
+    /// `J v` or its adjoint, from the group means of `v`, into the samples of `out` that `v` has in its stack.
+    fn project(&self, adjoint: bool, at: Point<'_>, v: &Tensor, means: &Tensor, out: &Tensor) -> Result<()> {
+        let [x, statistics, weight, bias] = at.operands();
+        let operands = [x, statistics, weight, bias, v, means, out];
         self.run("project", adjoint, &operands, self.runs_of(self.params.rows))
+    }
+}
+
+/// The point that the normalisation is differentiated at.
+#[derive(Clone, Copy)]
+struct Point<'a> {
+    x: &'a Tensor,
+    statistics: &'a Statistics,
+    affine: Affine<'a>,
+}
+
+impl<'a> Point<'a> {
+    fn operands(self) -> [&'a Tensor; 4] {
+        [self.x, &self.statistics.0, self.affine.weight, self.affine.bias]
     }
 }
 
@@ -204,8 +203,9 @@ pub fn forward(
     pass.run("apply", false, &operands, pass.runs_of(pass.params.samples))?;
     if probes > 0 {
         let tangents = pass.over(probes * samples, samples);
-        let m = tangents.means(false, x, &statistics, affine, x)?;
-        tangents.project(false, x, &statistics, affine, x, &m.means, &y)?;
+        let at = Point { x, statistics: &statistics, affine };
+        let m = tangents.means(false, at, x)?;
+        tangents.project(false, at, x, &m.means, &y)?;
     }
     Ok((y, statistics))
 }
@@ -234,9 +234,10 @@ pub fn backward(
     check_affine(x, affine)?;
     check_shape("group_norm", "the output's gradient", dy, x.shape())?;
     let pass = Pass::new(spec, x, x.shape().n())?.over(x.shape().n(), 0);
-    let m = pass.means(true, x, statistics, affine, dy)?;
+    let at = Point { x, statistics, affine };
+    let m = pass.means(true, at, dy)?;
     let dx = Tensor::empty(x.gpu(), x.shape(), x.element())?;
-    pass.project(true, x, statistics, affine, dy, &m.means, &dx)?;
+    pass.project(true, at, dy, &m.means, &dx)?;
     affine_gradients(&m.sums, into)?;
     Ok(dx)
 }
@@ -273,21 +274,22 @@ pub fn backward_stack(
     let samples = primal_samples("group_norm", x, probes)?;
     let rows = probes * samples;
     let whole = Pass::new(spec, x, samples)?;
+    let at = Point { x, statistics, affine };
     let dx = Tensor::empty(x.gpu(), x.shape(), x.element())?;
 
     // The primal's cotangent through J, as without tangents.
     let primal = whole.over(samples, 0);
-    let m = primal.means(true, x, statistics, affine, dy)?;
-    primal.project(true, x, statistics, affine, dy, &m.means, &dx)?;
+    let m = primal.means(true, at, dy)?;
+    primal.project(true, at, dy, &m.means, &dx)?;
     affine_gradients(&m.sums, into)?;
 
     // The tangents' cotangents u through J, which is symmetric.
     let tangents = whole.over(rows, samples);
-    let u = tangents.means(true, x, statistics, affine, dy)?;
-    tangents.project(true, x, statistics, affine, dy, &u.means, &dx)?;
+    let u = tangents.means(true, at, dy)?;
+    tangents.project(true, at, dy, &u.means, &dx)?;
 
     // And u · J v, which depends on x through J.
-    let v = tangents.means(false, x, statistics, affine, x)?;
+    let v = tangents.means(false, at, x)?;
     let uv_sums = Tensor::empty(x.gpu(), v.sums.shape(), Element::F32)?;
     tangents.run("curvature_sums", true, &[dy, x, &uv_sums], tangents.chunks_of(rows as u32))?;
     let uv = tangents.combine_means(true, &uv_sums, affine)?;
@@ -296,9 +298,9 @@ pub fn backward_stack(
 
     // The weight multiplies J v too: its gradient gets Σ u · (J v), with J v of weight 1 and no activation.
     let ones = Tensor::from_slice(x.gpu(), affine.weight.shape(), &vec![1.0; x.shape().c()])?;
-    let plain = Affine { weight: &ones, bias: affine.bias };
+    let plain = Point { affine: Affine { weight: &ones, bias: affine.bias }, ..at };
     let jv = Tensor::empty(x.gpu(), x.shape(), x.element())?;
-    tangents.act(Activation::Identity).project(false, x, statistics, plain, x, &v.means, &jv)?;
+    tangents.act(Activation::Identity).project(false, plain, x, &v.means, &jv)?;
     tangents.run("curvature_sums", true, &[dy, &jv, &uv_sums], tangents.chunks_of(rows as u32))?;
     let length = rows * tangents.params.chunks as usize;
     let axis = Axis { first: 0, outer: 1, length, inner: x.shape().c4() };

@@ -1,6 +1,7 @@
 //! Hutchinson's trace estimator: probes that ride along the batch as tangents, and their contraction.
 
-use super::random::{Noise, NoiseWords};
+use super::chunk::{Chunks, RUN};
+use super::random::{Noise, NoiseWords, OPERATIONS_OF_A_NORMAL};
 use super::reduce::{self, Axis};
 use super::{Result, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
@@ -37,27 +38,18 @@ pub struct Probes<'a> {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     noise: NoiseWords,
-    samples: u32,
+    cut: Chunks,
     probes: u32,
-    sample: u32,
     channels: u32,
-    chunks: u32,
-    run: u32,
 }
-
-/// `vec4`s that one invocation of the contraction sums.
-const RUN: usize = 16;
 
 impl Probes<'_> {
     fn params(&self, shape: Shape) -> Params {
         Params {
             noise: self.noise.words(),
-            samples: shape.n() as u32,
+            cut: Chunks::new(shape, RUN),
             probes: self.count as u32,
-            sample: shape.sample_vec4s() as u32,
             channels: shape.c() as u32,
-            chunks: shape.sample_vec4s().div_ceil(RUN) as u32,
-            run: RUN as u32,
         }
     }
 
@@ -79,7 +71,8 @@ pub fn seed(x: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
     let owned = stack.shape().vec4s();
     let operands = [x, probes.noise.tensor_or(x), &stack];
     let (variant, params) = (probes.variant(), probes.params(shape));
-    launch(x.gpu(), variant, "seed", &operands, &params, Extent::Invocations(owned), 400 * owned as u64)?;
+    let work = (OPERATIONS_OF_A_NORMAL * owned) as u64;
+    launch(x.gpu(), variant, "seed", &operands, &params, Extent::Invocations(owned), work)?;
     Ok(stack)
 }
 
@@ -95,14 +88,14 @@ pub fn contract(image: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
     check_shape("hutchinson", "the image", image, shape.with_n((1 + probes.count) * samples))?;
     let params = probes.params(shape);
     let pairs = probes.count * samples;
-    let owned = pairs * params.chunks as usize;
+    let owned = probes.count * params.cut.total();
     let partial = Tensor::empty(image.gpu(), Shape::vector(4 * owned), Element::F32)?;
     let operands = [image, probes.noise.tensor_or(image), &partial];
     let variant = probes.variant().stored(image.element());
-    let work = 400 * (pairs * shape.sample_vec4s()) as u64;
+    let work = (OPERATIONS_OF_A_NORMAL * pairs * shape.sample_vec4s()) as u64;
     launch(image.gpu(), variant, "contract", &operands, &params, Extent::Invocations(owned), work)?;
     let sums = Tensor::empty(image.gpu(), Shape::new(pairs, 1, 1, 4), Element::F32)?;
-    let axis = Axis { first: 0, outer: pairs, length: params.chunks as usize, inner: 1 };
+    let axis = Axis { first: 0, outer: pairs, length: params.cut.chunks as usize, inner: 1 };
     reduce::sum_axis(&partial, axis, &sums, false)?;
     Ok(sums)
 }

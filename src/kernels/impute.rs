@@ -1,6 +1,6 @@
 //! What is known put into a state.
 
-use super::random::NoiseWords;
+use super::random::{NoiseWords, OPERATIONS_OF_A_NORMAL};
 use super::{Result, check, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::random::Key;
@@ -53,6 +53,7 @@ pub fn impute(x: &Tensor, known: &Tensor, mask: &Tensor, at: Marginal, key: Key)
     };
     let operands = [x, known, mask, &y];
     let extent = Extent::Invocations(owned);
-    launch(x.gpu(), Variant::new(SHADER), "impute", &operands, &params, extent, 400 * owned as u64)?;
+    let work = (OPERATIONS_OF_A_NORMAL * owned) as u64;
+    launch(x.gpu(), Variant::new(SHADER), "impute", &operands, &params, extent, work)?;
     Ok(y)
 }

@@ -1,5 +1,6 @@
 //! A number of each sample: inner products, and errors in units of their tolerance; and samples at a given length.
 
+use super::chunk::{Chunks, RUN};
 use super::reduce::{self, Axis};
 use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
@@ -8,6 +9,9 @@ use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("inner_product");
 
+/// About how many operations a `vec4` takes.
+const OPERATIONS: usize = 32;
+
 pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
@@ -15,27 +19,15 @@ pub(super) fn variants() -> Vec<Variant> {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
-    samples: u32,
-    sample: u32,
-    chunks: u32,
-    run: u32,
+    cut: Chunks,
     rtol: f32,
     atol: f32,
     norm: f32,
 }
 
-/// `vec4`s that one invocation sums.
-const RUN: usize = 16;
-
 impl Params {
     fn new(shape: Shape) -> Params {
-        Params {
-            samples: shape.n() as u32,
-            sample: shape.sample_vec4s() as u32,
-            chunks: shape.sample_vec4s().div_ceil(RUN) as u32,
-            run: RUN as u32,
-            ..Zeroable::zeroed()
-        }
+        Params { cut: Chunks::new(shape, RUN), ..Zeroable::zeroed() }
     }
 }
 
@@ -66,7 +58,7 @@ pub fn normalise(a: &Tensor, norm: f64) -> Result<Tensor> {
     let owned = a.shape().vec4s();
     let params = Params { norm: norm as f32, ..Params::new(a.shape()) };
     let variant = Variant::new(SHADER);
-    let (extent, work) = (Extent::Invocations(owned), 16 * owned as u64);
+    let (extent, work) = (Extent::Invocations(owned), (OPERATIONS * owned) as u64);
     launch(a.gpu(), variant, "normalise", &[a, &squares, &y], &params, extent, work)?;
     Ok(y)
 }
@@ -87,15 +79,14 @@ fn run(entry: &'static str, tensors: &[&Tensor], rtol: f64, atol: f64) -> Result
         check("inner_product", tensor.element() == Element::F32, || "the operands are f32".into())?;
     }
     let params = Params { rtol: rtol as f32, atol: atol as f32, ..Params::new(shape) };
-    let chunks = params.chunks as usize;
-    let owned = shape.n() * chunks;
+    let owned = params.cut.total();
     let partial = Tensor::empty(gpu, Shape::vector(4 * owned), Element::F32)?;
     let operands = [tensors, &[&partial]].concat();
     let variant = Variant::new(SHADER);
-    let work = 32 * shape.vec4s() as u64;
+    let work = (OPERATIONS * shape.vec4s()) as u64;
     launch(gpu, variant, entry, &operands, &params, Extent::Invocations(owned), work)?;
     let sums = Tensor::empty(gpu, Shape::new(shape.n(), 1, 1, 4), Element::F32)?;
-    let axis = Axis { first: 0, outer: shape.n(), length: chunks, inner: 1 };
+    let axis = Axis { first: 0, outer: shape.n(), length: params.cut.chunks as usize, inner: 1 };
     reduce::sum_axis(&partial, axis, &sums, false)?;
     Ok(sums)
 }

@@ -1,6 +1,7 @@
 //! One step of Langevin dynamics whose size comes from a signal-to-noise ratio (Song 2021, algorithms 4 and 5).
 
-use super::random::NoiseWords;
+use super::chunk::{Chunks, RUN};
+use super::random::{NoiseWords, OPERATIONS_OF_A_NORMAL};
 use super::{Result, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::random::Key;
@@ -30,19 +31,16 @@ pub struct Langevin {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     noise: NoiseWords,
-    samples: u32,
-    sample: u32,
+    cut: Chunks,
     channels: u32,
-    chunks: u32,
-    run: u32,
     batch: u32,
     score_scale: f32,
     snr: f32,
     alpha: f32,
 }
 
-/// `vec4`s that one invocation sums.
-const RUN: usize = 16;
+/// Chunks of a sample at most: one invocation adds them up.
+const MAX_CHUNKS: usize = 4096;
 
 /// `x + ε g + √(2ε) z` with standard normal z drawn from `key`, `[n, h, w, c]`. Norms and ε stay on the device.
 ///
@@ -51,31 +49,27 @@ const RUN: usize = 16;
 pub fn langevin(x: &Tensor, net: &Tensor, spec: Langevin, key: Key) -> Result<Tensor> {
     let (gpu, shape) = (x.gpu(), x.shape());
     check_shape("langevin", "the network's output", net, shape)?;
-    // Longer runs for large images, so that one invocation can add up a sample's.
-    let run = RUN.max(shape.sample_vec4s().div_ceil(4096));
+    let run = RUN.max(shape.sample_vec4s().div_ceil(MAX_CHUNKS));
     let params = Params {
         noise: NoiseWords::drawn(key),
-        samples: shape.n() as u32,
-        sample: shape.sample_vec4s() as u32,
+        cut: Chunks::new(shape, run),
         channels: shape.c() as u32,
-        chunks: shape.sample_vec4s().div_ceil(run) as u32,
-        run: run as u32,
         batch: spec.batch_norms.into(),
         score_scale: spec.score_scale as f32,
         snr: spec.snr as f32,
         alpha: spec.alpha as f32,
     };
     let scratch = |len: usize| Tensor::empty(gpu, Shape::vector(len), Element::F32);
-    let chunks = (params.samples * params.chunks) as usize;
+    let chunks = params.cut.total();
     let (partial, norms, steps) = (scratch(2 * chunks)?, scratch(2 * shape.n())?, scratch(shape.n())?);
     let y = Tensor::empty(gpu, shape, Element::F32)?;
     let pass = |entry, tensors: &[&Tensor], owned: usize, cost: usize| {
         let variant = Variant::new(SHADER).stored(net.element());
         launch(gpu, variant, entry, tensors, &params, Extent::Invocations(owned), (owned * cost) as u64)
     };
-    pass("norms", &[net, &partial], chunks, 400 * run)?;
-    pass("combine", &[&partial, &norms], shape.n(), params.chunks as usize)?;
+    pass("norms", &[net, &partial], chunks, OPERATIONS_OF_A_NORMAL * run)?;
+    pass("combine", &[&partial, &norms], shape.n(), params.cut.chunks as usize)?;
     pass("step_size", &[&norms, &steps], shape.n(), shape.n())?;
-    pass("langevin", &[x, net, &steps, &y], shape.vec4s(), 400)?;
+    pass("langevin", &[x, net, &steps, &y], shape.vec4s(), OPERATIONS_OF_A_NORMAL)?;
     Ok(y)
 }

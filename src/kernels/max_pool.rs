@@ -1,14 +1,15 @@
 //! Max pooling with stride 1, its adjoint and its tangent: linear once it is known which pixels are the largest.
-//!
-//! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
 
-use super::softmax::primal_samples;
+use super::stack::primal_samples;
 use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("max_pool");
+
+/// About how many operations a `vec4` of a window takes: comparisons and selections.
+const OPERATIONS: usize = 8;
 
 pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
@@ -91,7 +92,7 @@ impl Params {
             tensors,
             &self,
             Extent::Invocations(owned),
-            (8 * owned * loads) as u64,
+            (OPERATIONS * owned * loads) as u64,
         )
     }
 }

@@ -1,6 +1,6 @@
 //! The Metropolis–Hastings test (Metropolis et al. 1953, Hastings 1970) of each sample.
 
-use super::random::NoiseWords;
+use super::random::{NoiseWords, OPERATIONS_OF_BITS};
 use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::random::Key;
@@ -41,6 +41,7 @@ pub fn metropolis(x: &Tensor, y: &Tensor, log_ratio: &Tensor, accepted: &Tensor,
     let operands = [x, y, log_ratio, &chosen, accepted];
     let variant = Variant::new(SHADER);
     let extent = Extent::Invocations(owned);
-    launch(gpu, variant, "metropolis", &operands, &params, extent, 200 * owned as u64)?;
+    let work = (OPERATIONS_OF_BITS * owned) as u64;
+    launch(gpu, variant, "metropolis", &operands, &params, extent, work)?;
     Ok(chosen)
 }

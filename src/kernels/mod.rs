@@ -2,6 +2,7 @@
 //! none knows of differentiation, but a family's forward, adjoint and tangent live together.
 
 pub mod adam;
+mod chunk;
 pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
@@ -25,6 +26,7 @@ pub mod roofline;
 pub mod score_matching;
 pub mod sde_step;
 pub mod softmax;
+mod stack;
 pub mod upfirdn2d;
 
 pub use kernel::Kernel;
@@ -33,6 +35,9 @@ use crate::gpu::{Binding, Checks, Dispatch, Element, Extent, Gpu, GpuError, Vari
 use crate::tensor::{Shape, Tensor};
 use std::collections::HashSet;
 use std::sync::OnceLock;
+
+/// Operations of a multiply-add on a `vec4`.
+const MULTIPLY_ADD: usize = 8;
 
 /// Why a kernel was not launched.
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,11 @@ pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
 
+/// About how many operations a `vec4` of random words takes: ten rounds of Philox.
+pub(super) const OPERATIONS_OF_BITS: usize = 300;
+/// And a `vec4` of normal numbers: its words, and two logarithms, roots, sines and cosines.
+pub(super) const OPERATIONS_OF_A_NORMAL: usize = 400;
+
 /// Where a kernel's noise comes from.
 #[derive(Clone, Copy)]
 pub enum Noise<'a> {
@@ -106,7 +111,7 @@ pub fn fill(gpu: &Gpu, shape: Shape, key: Key, distribution: Distribution) -> Re
     let y = Tensor::empty(gpu, shape, Element::F32)?;
     let params = params(key, shape, kind, scale, shift);
     let owned = shape.vec4s();
-    let work = 400 * owned as u64;
+    let work = (OPERATIONS_OF_A_NORMAL * owned) as u64;
     launch(gpu, Variant::new(SHADER), "random", &[&y], &params, Extent::Invocations(owned), work)?;
     Ok(y)
 }
@@ -127,7 +132,7 @@ pub fn bits(gpu: &Gpu, samples: usize, blocks: usize, key: Key) -> Result<Vec<u3
         &[&y],
         &params,
         Extent::Invocations(owned),
-        400 * owned as u64,
+        (OPERATIONS_OF_BITS * owned) as u64,
     )?;
     let binding = y.binding();
     Ok(bytemuck::pod_collect_to_vec(&gpu.download(binding.buffer, binding.offset, binding.size)?))

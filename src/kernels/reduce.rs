@@ -69,7 +69,7 @@ fn pass(x: &Tensor, axis: Axis, run: usize, y: &Tensor, accumulate: bool) -> Res
     };
     let variant = Variant::new(SHADER).stored(x.element());
     let owned = outer * length.div_ceil(run.max(1)) * inner;
-    let work = 4 * (outer * length * inner) as u64;
+    let work = (4 * outer * length * inner) as u64; // an addition of each number
     launch(x.gpu(), variant, "sum_axis", &[x, y], &params, Extent::Invocations(owned), work)
 }
 

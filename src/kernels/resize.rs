@@ -8,6 +8,9 @@ use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("resize");
 
+/// About how many operations a `vec4` takes: a weighted sum of four.
+const OPERATIONS: usize = 16;
+
 pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
@@ -39,7 +42,7 @@ fn run(entry: &'static str, image: Shape, resized: Shape, x: &Tensor, to: Shape)
         c4: image.c4() as u32,
     };
     let variant = Variant::new(SHADER).stored(x.element());
-    let work = 16 * (image.vec4s() + resized.vec4s()) as u64;
+    let work = (OPERATIONS * (image.vec4s() + resized.vec4s())) as u64;
     launch(x.gpu(), variant, entry, &[x, &y], &params, Extent::Invocations(to.vec4s()), work)?;
     Ok(y)
 }

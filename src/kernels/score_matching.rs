@@ -1,7 +1,8 @@
 //! Score matching: the perturbation kernel, and the losses, denoising (Song 2021, eq. 7) and sliced (Song 2019b, eq. 8),
 //! with their gradients.
 
-use super::random::{Noise, NoiseWords};
+use super::chunk::{Chunks, RUN};
+use super::random::{Noise, NoiseWords, OPERATIONS_OF_A_NORMAL};
 use super::reduce::{self, Axis};
 use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
@@ -60,31 +61,13 @@ pub struct Slice {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     noise: NoiseWords,
-    samples: u32,
-    sample: u32,
+    cut: Chunks,
     channels: u32,
-    chunks: u32,
-    run: u32,
 }
-
-/// `vec4`s that one invocation of a loss sums.
-const RUN: usize = 16;
 
 impl Params {
     fn new(shape: Shape, noise: Noise<'_>) -> Self {
-        Params {
-            noise: noise.words(),
-            samples: shape.n() as u32,
-            sample: shape.sample_vec4s() as u32,
-            channels: shape.c() as u32,
-            chunks: shape.sample_vec4s().div_ceil(RUN) as u32,
-            run: RUN as u32,
-        }
-    }
-
-    /// Sums of runs, all samples together.
-    fn partial(&self) -> usize {
-        (self.samples * self.chunks) as usize
+        Params { noise: noise.words(), cut: Chunks::new(shape, RUN), channels: shape.c() as u32 }
     }
 }
 
@@ -108,7 +91,8 @@ pub fn perturb(x0: &Tensor, noise: Noise<'_>, coefficients: &Tensor) -> Result<T
     let params = Params::new(x.shape(), noise);
     let variant = Variant::new(SHADER);
     let operands = [x0, z, coefficients, &x];
-    launch(x.gpu(), variant, "perturb", &operands, &params, Extent::Invocations(owned), 400 * owned as u64)?;
+    let work = (OPERATIONS_OF_A_NORMAL * owned) as u64;
+    launch(x.gpu(), variant, "perturb", &operands, &params, Extent::Invocations(owned), work)?;
     Ok(x)
 }
 
@@ -150,13 +134,13 @@ pub fn sliced(stack: &Tensor, x: &Tensor, v: &Tensor, slices: &Tensor) -> Result
 /// Runs a loss whose last two operands are the network's output and its gradient.
 fn loss(entry: &'static str, operands: &[&Tensor; 5], params: Params) -> Result<Tensor> {
     let out = operands[3];
-    let partial = Tensor::empty(out.gpu(), Shape::vector(4 * params.partial()), Element::F32)?;
+    let partial = Tensor::empty(out.gpu(), Shape::vector(4 * params.cut.total()), Element::F32)?;
     let operands = [&operands[..], &[&partial]].concat();
     let variant = Variant::new(SHADER).stored(out.element());
-    let (owned, work) = (Extent::Invocations(params.partial()), 400 * out.shape().vec4s() as u64);
-    launch(out.gpu(), variant, entry, &operands, &params, owned, work)?;
+    let (owned, work) = (params.cut.total(), OPERATIONS_OF_A_NORMAL * out.shape().vec4s());
+    launch(out.gpu(), variant, entry, &operands, &params, Extent::Invocations(owned), work as u64)?;
     let total = Tensor::empty(out.gpu(), Shape::vector(4), Element::F32)?;
-    let axis = Axis { first: 0, outer: 1, length: params.partial(), inner: 1 };
+    let axis = Axis { first: 0, outer: 1, length: params.cut.total(), inner: 1 };
     reduce::sum_axis(&partial, axis, &total, false)?;
     Ok(total)
 }

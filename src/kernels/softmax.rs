@@ -1,13 +1,15 @@
 //! Softmax over the last axis.
-//!
-//! A stack is `[x; ẋ₁; …; ẋ_K]` along the samples: the primal, then `K` tangents of it.
 
-use super::{Result, check, check_shape, launch, shader};
+use super::stack::primal_samples;
+use super::{Result, check_shape, launch, shader};
 use crate::gpu::{Extent, Gpu, Shader, Sharing, Variant};
 use crate::tensor::Tensor;
 use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("softmax");
+
+/// About how many operations an element takes: an exponential, and three passes over the row.
+const OPERATIONS: usize = 16;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -26,7 +28,7 @@ fn run(tensors: &[&Tensor], entry: &'static str, rows: usize, params: Params) ->
     let columns = params.columns as usize;
     let lanes = lanes(gpu, columns);
     let variant = variant(lanes).stored(element);
-    let work = 16 * (params.rows as usize * columns) as u64;
+    let work = (OPERATIONS * params.rows as usize * columns) as u64;
     launch(gpu, variant, entry, tensors, &params, Extent::Invocations(rows * lanes), work)
 }
 
@@ -106,12 +108,4 @@ pub fn backward_stack(x: &Tensor, y: &Tensor, dy: &Tensor, probes: usize) -> Res
     run(&[y, &pulled, &dx], "project", rows, Params { rows: rows as u32, first: 0, ..params })?;
     run(&[y, dy, &dx], "project", probes * rows, params)?;
     Ok(dx)
-}
-
-/// Samples of the primal in a stack with `probes` tangents.
-pub(super) fn primal_samples(kernel: &'static str, x: &Tensor, probes: usize) -> Result<usize> {
-    let n = x.shape().n();
-    let fits = n.is_multiple_of(1 + probes);
-    check(kernel, fits, || format!("{n} samples are no stack of a primal and {probes} tangents"))?;
-    Ok(n / (1 + probes))
 }

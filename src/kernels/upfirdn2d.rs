@@ -1,7 +1,7 @@
 //! FIR up- and downsampling: zeros are put between the pixels, the image is padded, filtered along rows and
 //! columns, and every `down`-th pixel kept (Karras et al. 2019). It is linear: its tangent is itself.
 
-use super::{Result, check, check_shape, launch, shader};
+use super::{MULTIPLY_ADD, Result, check, check_shape, launch, shader};
 use crate::gpu::{Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
@@ -198,7 +198,7 @@ impl Correlation {
         let (square, span) = (self.square(), self.span());
         let variant = self.variant().stored(x.element());
         let owned = output.n() * output.h().div_ceil(square) * output.w().div_ceil(square) * output.c4();
-        let work = 8 * (owned * span * span * square) as u64;
+        let work = (MULTIPLY_ADD * owned * span * span * square) as u64;
         launch(x.gpu(), variant, "upfirdn2d", &[x, &y], &params, Extent::Invocations(owned), work)?;
         Ok(y)
     }

@@ -55,7 +55,7 @@ impl Classifier {
         let logits = self.scorer.network(&mut tape, &input, &conditioning, None)?;
         let seed = self.residual(logits.tensor(), class)?;
         let gradient = tape.backward(&logits, seed)?.take(&input);
-        gradient.map_or_else(|| elementwise::affine(x, 0.0, 0.0, 0), Ok)
+        gradient.map_or_else(|| concat::zeros_like(x), Ok)
     }
 
     /// For a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]`, the gradient and the Hessian of log p_t(class | x) times each
@@ -84,7 +84,7 @@ impl Classifier {
             let change = elementwise::affine(&concat::samples(&projected, n, n)?, -1.0, 0.0, 0)?;
             let seed = concat::stack(&[&change, &r])?;
             let gradient = dual.engine.backward(logits.stack(), seed)?.take(&pair);
-            let gradient = gradient.map_or_else(|| elementwise::affine(pair.tensor(), 0.0, 0.0, 0), Ok)?;
+            let gradient = gradient.map_or_else(|| concat::zeros_like(pair.tensor()), Ok)?;
             if k == 1 {
                 parts.push(concat::samples(&gradient, n, n)?);
             }
