@@ -1,5 +1,6 @@
-// Hutchinson's trace estimator (Skilling 1989, Hutchinson 1990; Grathwohl et al. 2019): tr J = E[eps . J eps] for probes
-// with mean 0 and covariance I. Probes ride along the batch as tangents, [x; eps_1; ..; eps_K].
+// Hutchinson's trace estimator (Skilling 1989, Hutchinson 1990; Grathwohl et al. 2019): tr J = E[eps . J eps]
+// for probes with mean 0 and covariance I. Probes are stacked on the batch as tangents, [x; eps_1; ..;
+// eps_K].
 
 // include lib/chunk.wgsl
 // include lib/element.wgsl
@@ -8,7 +9,7 @@
 const RADEMACHER: u32 = 1u; // else normal
 
 struct Params {
-    noise: Noise, // a probe's number is its step
+    noise: Noise, // the number of a probe is added to the step
     cut: Chunks, // of the primal, and so of each probe
     probes: u32,
     channels: u32,
@@ -44,7 +45,7 @@ fn seed(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 @group(0) @binding(0) var<storage, read> tangents: array<Element4>;        // [(1 + K) n, h, w, c]: tangents after the primal
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;  // [K n, chunks]
 
-// eps . (J eps) of one chunk of one probe of one sample, lane by lane.
+// eps . (J eps) of one chunk of one probe of one sample, lane by lane. An invocation owns one chunk.
 @compute @workgroup_size(WORKGROUP)
 fn contract(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);

@@ -1,6 +1,6 @@
-// A number of each sample: the inner product of two tensors, and the square of an error in units of its tolerance.
-// Summed in two levels, runs of a sample here and then the runs (`reduce.wgsl`), so that no sample depends on its batch.
-// An invocation owns one run and its partial sum, lane by lane.
+// One number per sample: the inner product of two tensors, and the square of an error in units of its
+// tolerance. An invocation owns one chunk and its partial sum, lane by lane; `reduce.wgsl` adds up the
+// chunks.
 
 // include lib/chunk.wgsl
 

@@ -1,9 +1,10 @@
-// One step of Langevin dynamics with the step size taken from a signal-to-noise ratio (Song 2021, algorithms 4 and 5):
+// One step of Langevin dynamics with the step size set by a signal-to-noise ratio (Song 2021, algorithms 4
+// and 5):
 //
 //   eps = 2 alpha (snr |z| / |g|)^2,   y = x + eps g + sqrt(2 eps) z,
 //
-// g = score_scale * net. The noise is drawn twice, for its norm and for the step; the step size never leaves the
-// device. Norms are those of a sample, or their mean over the batch as the reference has it.
+// g = score_scale * net. The noise is drawn twice, for its norm and for the step; the step size never leaves
+// the device. Norms are per sample, or their mean over the batch as in the reference.
 
 // include lib/chunk.wgsl
 // include lib/element.wgsl
@@ -61,7 +62,7 @@ fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 @group(0) @binding(0) var<storage, read> norms_in: array<vec2<f32>>;           // [n]
 @group(0) @binding(1) var<storage, read_write> steps_out: array<f32>;          // [n]
 
-// eps for each sample.
+// eps of each sample. An invocation owns one sample.
 @compute @workgroup_size(WORKGROUP)
 fn step_size(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let sample = flat_index(id, groups);
@@ -73,7 +74,7 @@ fn step_size(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
         norm /= f32(p.cut.samples);
     }
     let ratio = p.snr * norm.y / norm.x;
-    // A score of zero has no direction to step in.
+    // A score of zero has no direction: the step is zero.
     steps_out[sample] = select(0.0, 2.0 * p.alpha * ratio * ratio, norm.x > 0.0);
 }
 

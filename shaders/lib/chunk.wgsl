@@ -1,9 +1,10 @@
-// Sums over a sample in two passes: here an invocation owns one chunk of a sample and its partial sum, there
-// `reduce.wgsl` or the kernel itself adds up a sample's chunks. The order of a sum depends on the sample's size alone.
+// Sums over a sample in two passes. In the first an invocation owns one chunk of a sample and its partial
+// sum; in the second `reduce.wgsl`, or a pass of the kernel, adds up the chunks. The order of a sum depends
+// on the sample's size alone.
 
 // include lib/index.wgsl
 
-// How a tensor is cut; the fields of every such kernel's immediates.
+// The partition of a tensor; a part of the immediates of every such kernel.
 struct Chunks {
     samples: u32,
     sample: u32, // vec4s of a sample

@@ -1,4 +1,5 @@
-//! Hutchinson's trace estimator: probes that ride along the batch as tangents, and their contraction.
+//! Hutchinson's trace estimator: probes stacked on the batch as tangents, and their contraction with the
+//! image.
 
 use super::chunk::{Chunks, RUN};
 use super::random::{Noise, NoiseWords, OPERATIONS_OF_A_NORMAL};
@@ -23,12 +24,12 @@ pub enum Probe {
     Gaussian,
 }
 
-/// `count` probes for each sample. A drawn probe's number takes the place of the key's step.
+/// The probes of a batch. The number of a drawn probe is added to the step of its key.
 #[derive(Clone, Copy)]
 pub struct Probes<'a> {
-    /// How many.
+    /// Probes for each sample.
     pub count: usize,
-    /// Their distribution, if they are drawn.
+    /// The distribution of drawn probes.
     pub kind: Probe,
     /// Drawn, or given as `[count · n, h, w, c]`.
     pub noise: Noise<'a>,
@@ -61,7 +62,7 @@ impl Probes<'_> {
 /// The stack `[x; ε₁; …; ε_K]` for `x` `[n, h, w, c]`.
 ///
 /// # Errors
-/// If the given probes do not fit, or the device refuses.
+/// If the given probes do not fit.
 pub fn seed(x: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
     let shape = x.shape();
     if let Noise::Given(given) = probes.noise {
@@ -76,11 +77,11 @@ pub fn seed(x: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
     Ok(stack)
 }
 
-/// `ε · (J ε)` for each probe of each sample, `[K · n, 1, 1, 4]`, each in four lanes that have yet to be added, from
-/// the image of [`seed`]'s stack.
+/// `ε · (J ε)` for each probe of each sample, `[K · n, 1, 1, 4]`, each as four lanes whose sum it is, from
+/// the image of the stack of [`seed`].
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn contract(image: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
     let rows = image.shape().n();
     let samples = rows / (1 + probes.count);

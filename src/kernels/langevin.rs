@@ -1,4 +1,5 @@
-//! One step of Langevin dynamics whose size comes from a signal-to-noise ratio (Song 2021, algorithms 4 and 5).
+//! One step of Langevin dynamics, with the step size set by a signal-to-noise ratio (Song 2021, algorithms 4
+//! and 5).
 
 use super::chunk::{Chunks, RUN};
 use super::random::{NoiseWords, OPERATIONS_OF_A_NORMAL};
@@ -14,16 +15,16 @@ pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
 
-/// How large the step is: ε = 2 α (snr ‖z‖ / ‖g‖)², with g = `score_scale` · net.
+/// The step size ε = 2 α (snr ‖z‖ / ‖g‖)², with the score g = `score_scale` · net.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Langevin {
     /// The target signal-to-noise ratio.
     pub snr: f64,
     /// 1 for VE; 1 − βᵢ for VP.
     pub alpha: f64,
-    /// Makes the score of the network's output.
+    /// Factor from the network's output to the score.
     pub score_scale: f64,
-    /// Average both norms over the batch, as the reference does. A sample then depends on its batch.
+    /// Average both norms over the batch, as the reference does; a sample then depends on its batch.
     pub batch_norms: bool,
 }
 
@@ -39,13 +40,14 @@ struct Params {
     alpha: f32,
 }
 
-/// Chunks of a sample at most: one invocation adds them up.
+/// The most chunks of a sample: one invocation adds them up.
 const MAX_CHUNKS: usize = 4096;
 
-/// `x + ε g + √(2ε) z` with standard normal z drawn from `key`, `[n, h, w, c]`. Norms and ε stay on the device.
+/// `x + ε g + √(2ε) z` with standard normal z drawn from `key`, `[n, h, w, c]`. Norms and ε stay on the
+/// device.
 ///
 /// # Errors
-/// If the shapes differ, or the device refuses.
+/// If the shapes differ.
 pub fn langevin(x: &Tensor, net: &Tensor, spec: Langevin, key: Key) -> Result<Tensor> {
     let (gpu, shape) = (x.gpu(), x.shape());
     check_shape("langevin", "the network's output", net, shape)?;

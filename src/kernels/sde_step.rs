@@ -51,7 +51,7 @@ struct Params {
 /// one storage type.
 ///
 /// # Errors
-/// If there is no tensor or more than [`MAX_TERMS`], if shapes differ, or if the device refuses.
+/// If there is no tensor or more than [`MAX_TERMS`], or if shapes differ.
 pub fn sde_step(terms: &[(&Tensor, f64)], noise: Option<(f64, Key)>) -> Result<Tensor> {
     let tensors: Vec<&Tensor> = terms.iter().map(|(tensor, _)| *tensor).collect();
     check_terms(&tensors)?;
