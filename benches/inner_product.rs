@@ -1,6 +1,6 @@
 //! A module of `src/bench`.
 //!
-//! Inner products and errors of each sample, and samples at a given length.
+//! Inner products and errors of each sample, and samples scaled to a given norm.
 
 use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;

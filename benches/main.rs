@@ -1,6 +1,8 @@
-//! `cargo bench`: criterion over every kernel family and over the digits model. `cargo bench -- conv2d` runs one family.
+//! `cargo bench`: criterion over every kernel family and over the digits model. `cargo bench -- conv2d` runs
+//! one family.
 //!
-//! The cases stand beside this file, one file per family; `tweedie bench kernels` runs the same ones.
+//! The cases are in the other files of this folder, one per family, which are modules of `src/bench`;
+//! `tweedie bench kernels` runs the same ones.
 
 use criterion::{Criterion, Throughput};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! A module of `src/bench`.
 //!
-//! Max pooling of 5 x 5 windows, as RefineNet has it, forward and backward.
+//! Max pooling over 5 × 5 windows, as in RefineNet, forward and backward.
 
 use crate::bench::{Case, Size, bytes, noise};
 use crate::gpu::Gpu;

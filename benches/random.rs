@@ -1,6 +1,6 @@
 //! A module of `src/bench`.
 //!
-//! Noise into a tensor.
+//! Tensors of noise.
 
 use crate::bench::{Case, Size, bytes};
 use crate::gpu::Gpu;

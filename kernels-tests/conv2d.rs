@@ -3,8 +3,8 @@ use tweedie::gpu::Element;
 use tweedie::kernels::conv2d::{self, Conv2d};
 use tweedie::tensor::Shape;
 
-/// y[n, oy, ox, o] = b[o] + Σ x[n, oy s + ky d − top, ox s + kx d − left, c] w[ky, kx, c, o], and what visits every
-/// product once: `each(n, oy, ox, o, iy, ix, c, ky, kx)`.
+/// y[n, oy, ox, o] = b[o] + Σ x[n, oy s + ky d − top, ox s + kx d − left, c] w[ky, kx, c, o], and what visits
+/// every product once: `each(n, oy, ox, o, iy, ix, c, ky, kx)`.
 fn taps(
     spec: &Conv2d,
     x: Shape,

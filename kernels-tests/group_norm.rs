@@ -213,7 +213,8 @@ fn the_adjoint_is_adjoint_to_the_tangent() {
 
 #[test]
 fn the_adjoint_of_the_tangents_is_the_derivative_of_their_pairing() {
-    // d/dh of ⟨u₀, y⟩ + Σ ⟨uₖ, J vₖ⟩ along a direction of x, v and the weight, by central differences of the twin.
+    // d/dh of ⟨u₀, y⟩ + Σ ⟨uₖ, J vₖ⟩ along a direction of x, v and the weight, by central differences of the
+    // twin.
     let gpu = &gpus()[0];
     for Case { what, spec, x, w, b } in cases(Element::F32) {
         let n = x.shape.n();

@@ -1,5 +1,6 @@
-//! The WGSL kernels against plain float64 twins, one file per kernel family. A twin says in some fifteen lines what
-//! the kernel computes and shares no code with it. Each test runs on every way to open the adapter.
+//! The WGSL kernels against plain float64 twins, one file per kernel family. A twin states the computation in
+//! about fifteen lines and shares no code with the kernel. Each test runs with every way of sharing operands,
+//! checked and unchecked.
 
 // A twin indexes as its formula does.
 #![allow(clippy::needless_range_loop)]

@@ -5,8 +5,8 @@ use tweedie::gpu::{Element, Gpu, Options, choose};
 use tweedie::random::{Key, Purpose};
 use tweedie::tensor::{Shape, Tensor};
 
-/// The adapter with operands shared in every way that it has, as users open it and with every shader checked; first the
-/// way that users have.
+/// The adapter with operands shared in every way that it has, as users open it and with every shader checked;
+/// first the way that users have.
 pub fn gpus() -> &'static [Gpu] {
     static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
     GPUS.get_or_init(|| {
@@ -63,7 +63,7 @@ impl Array {
         &mut self.values[((n * self.shape.h() + h) * self.shape.w() + w) * self.shape.c() + c]
     }
 
-    /// On the device, in a buffer whose padding and tail were something else before.
+    /// Copies the array to the device.
     pub fn upload(&self, gpu: &Gpu, element: Element) -> Tensor {
         let tensor = Tensor::empty(gpu, self.shape, element).expect("memory");
         let values: Vec<f32> = self.values.iter().map(|v| *v as f32).collect();
@@ -96,8 +96,8 @@ pub fn elements(gpu: &Gpu) -> Vec<Element> {
     if gpu.has_f16() { vec![Element::F32, Element::F16] } else { vec![Element::F32] }
 }
 
-/// Asserts that a kernel's result is its twin's up to rounding: sums of `terms` terms in f32, in any order, and a
-/// result stored as it is. Errors of many roundings add up like a random walk.
+/// Asserts that a kernel's result is its twin's up to rounding: sums of `terms` terms in f32, in any order,
+/// and a result stored as it is. Errors of many roundings add up like a random walk.
 pub fn assert_close(what: &str, actual: &Tensor, expected: &Array, terms: usize) {
     assert_eq!(actual.shape(), expected.shape, "{what}");
     let values = actual.read().expect("a download");
@@ -144,7 +144,8 @@ fn assert_padding_is_zero(what: &str, tensor: &Tensor) {
     }
 }
 
-/// ⟨J v, u⟩ = ⟨v, Jᵀ u⟩ to 1e-4 of |J v| |u|, for the tangent `jv` and the adjoint `jtu` that the device computed.
+/// ⟨J v, u⟩ = ⟨v, Jᵀ u⟩ to 1e-4 of |J v| |u|, for the tangent `jv` and the adjoint `jtu` that the device
+/// computed.
 pub fn assert_adjoint(what: &str, v: &Array, jv: &Tensor, u: &Array, jtu: &Tensor) {
     let host = |t: &Tensor| Array {
         shape: t.shape(),

@@ -1,5 +1,5 @@
-// One step of Adam (Kingma and Ba 2015) over flat arenas, with clipping by the global norm and the exponential moving
-// average of the weights, in one pass. The norm stays on the device.
+// One step of Adam (Kingma and Ba 2015) over flat arenas, with clipping by the global norm and the
+// exponential moving average of the weights, in one pass. The norm stays on the device.
 
 // include lib/index.wgsl
 
@@ -7,7 +7,7 @@ struct Params {
     blocks: u32,   // vec4s of this window
     run: u32,      // squares: vec4s that an invocation sums
     partials: u32, // norm: partial sums in all
-    first: u32,    // squares: where this window's partial sums start
+    first: u32,    // squares: the start of this window's partial sums
     rate: f32,     // learning rate
     beta1: f32,
     beta2: f32,
@@ -15,8 +15,8 @@ struct Params {
     correct1: f32, // 1 - beta1^t
     correct2: f32, // 1 - beta2^t
     decay: f32,    // weight decay, added to the gradient
-    clip: f32,     // the largest norm allowed; negative: any
-    ema: f32,      // the average's rate
+    clip: f32,     // the largest norm; negative for no clipping
+    ema: f32,      // decay of the average
 }
 
 var<immediate> p: Params;
@@ -24,7 +24,7 @@ var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> gradient: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> partials_out: array<f32>;
 
-// The sum of squares of one run of the gradient.
+// The sum of squares of one run of the gradient. An invocation owns one run.
 @compute @workgroup_size(WORKGROUP)
 fn squares(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -36,9 +36,9 @@ fn squares(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 }
 
 @group(0) @binding(0) var<storage, read> partials: array<f32>;
-@group(0) @binding(1) var<storage, read_write> norm_out: array<f32>;     // the norm, the factor it clips by
+@group(0) @binding(1) var<storage, read_write> norm_out: array<f32>;     // the norm, the clipping factor
 
-// One invocation: partial sums are few.
+// A single invocation: there are few partial sums.
 @compute @workgroup_size(1)
 fn norm(@builtin(global_invocation_id) id: vec3<u32>) {
     if (id.x > 0u) { return; }
@@ -46,7 +46,7 @@ fn norm(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var i = 0u; i < p.partials; i++) { sum += partials[i]; }
     let value = sqrt(sum);
     norm_out[0] = value;
-    // As the reference clips: by clip / (norm + 1e-6), never up.
+    // Clipping as in the reference: the factor is clip / (norm + 1e-6), at most 1.
     norm_out[1] = select(1.0, min(1.0, p.clip / (value + 1e-6)), p.clip >= 0.0);
 }
 

@@ -1,4 +1,5 @@
-// Moving whole tensors: along channels (concatenation and its adjoint, the slice), and along samples.
+// Copies of tensors: along channels (concatenation and its adjoint, the slice) and along samples. Each entry
+// point writes every element of its output from one invocation.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -13,7 +14,7 @@ struct Params {
 
 var<immediate> p: Params;
 
-const ALIGNED: u32 = 0u; // whether the seam falls on a multiple of 4 channels
+const ALIGNED: u32 = 0u; // 1: the seam is at a multiple of 4 channels
 
 @group(0) @binding(0) var<storage, read> a: array<Element4>;            // [rows, a]
 @group(0) @binding(1) var<storage, read> b: array<Element4>;            // [rows, b]
@@ -49,7 +50,7 @@ fn concat(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
 
 @group(0) @binding(1) var<storage, read_write> part: array<Element4>;   // [rows, b]
 
-// Channels first .. first + b of a.
+// Channels first .. first + b of a. An invocation owns one vec4 of the part.
 @compute @workgroup_size(WORKGROUP)
 fn slice(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -72,7 +73,8 @@ fn slice(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
 @group(0) @binding(0) var<storage, read> source: array<Element4>;
 @group(0) @binding(1) var<storage, read_write> destination: array<Element4>;
 
-// `rows` vec4s from `first` of the source to `second` of the destination.
+// `rows` vec4s from number `first` of the source to number `second` of the destination. An invocation owns
+// one.
 @compute @workgroup_size(WORKGROUP)
 fn copy(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -81,7 +83,7 @@ fn copy(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 
 @group(0) @binding(0) var<storage, read_write> zeroed: array<Element4>;
 
-// Zeros, `rows` vec4s from `second` on.
+// `rows` vec4s of zeros from number `second` on. An invocation owns one.
 @compute @workgroup_size(WORKGROUP)
 fn zero(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -93,7 +95,7 @@ fn zero(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 @group(0) @binding(2) var<storage, read> picks: array<u32>;                // [rows]: numbers of samples of [before; after]
 @group(0) @binding(3) var<storage, read_write> gathered: array<Element4>;  // [rows, h, w, c]
 
-// Samples by their numbers, of `second` vec4s each. An invocation owns one vec4 of the output.
+// The samples with the numbers `picks`, of `second` vec4s each. An invocation owns one vec4 of the output.
 @compute @workgroup_size(WORKGROUP)
 fn gather(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);

@@ -1,5 +1,5 @@
-// Cross entropy of logits and a label of each sample, weight (log sum exp(x) - x[label]), with its gradient in the
-// logits, weight (softmax(x) - one-hot(label)).
+// The cross entropy of logits and one label per sample, weight (log sum exp(x) - x[label]), with its gradient
+// in the logits, weight (softmax(x) - one-hot(label)).
 //
 // An invocation owns one sample: its loss and its row of the gradient.
 
@@ -23,7 +23,7 @@ fn classes_of(block: u32) -> vec4<u32> {
     return 4u * block + vec4(0u, 1u, 2u, 3u);
 }
 
-// The logits of a block above those that are `top`; far below where there is no class.
+// The logits of a block minus `top`; a large negative number past the last class.
 fn above(row: u32, block: u32, top: f32) -> vec4<f32> {
     return select(vec4(-3.0e38), vec4<f32>(logits[row + block]) - top, classes_of(block) < vec4(p.classes));
 }

@@ -1,4 +1,4 @@
-// Dropout: y = x / (1 - rate) where the mask keeps, 0 where it drops. The mask is drawn again whenever it is needed,
+// Dropout: y = x / (1 - rate) where the mask keeps an element, else 0. The mask is drawn again at each use,
 // so the adjoint and the tangent are this kernel too. An invocation owns one vec4.
 
 // include lib/element.wgsl
@@ -9,7 +9,7 @@ struct Params {
     noise: Noise,
     blocks: u32,
     sample: u32, // vec4s of a sample
-    period: u32, // samples: a stack's tangents have the masks of their primals
+    period: u32, // in samples: the tangents of a stack share the masks of their primal
     rate: f32,
 }
 

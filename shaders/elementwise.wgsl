@@ -1,4 +1,5 @@
-// What is done element by element. An invocation owns one vec4. Tensors are blocks of samples; "period" blocks repeat.
+// Elementwise kernels. An invocation owns one vec4 of the output. An operand with a period repeats along the
+// samples.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -18,7 +19,7 @@ var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> a: array<Element4>;
 @group(0) @binding(1) var<storage, read> b: array<Element4>;
 @group(0) @binding(2) var<storage, read_write> y: array<Element4>;
-@group(0) @binding(1) var<storage, read_write> y1: array<Element4>; // the output where there is one operand
+@group(0) @binding(1) var<storage, read_write> y1: array<Element4>; // the output of an entry point with one operand
 
 // y = act(a).
 @compute @workgroup_size(WORKGROUP)
@@ -34,7 +35,8 @@ fn activation_slope(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_w
     if (i < p.blocks) { y[i] = Element4(act_slope(vec4<f32>(a[divide(i, p.other).y])) * vec4<f32>(b[i])); }
 }
 
-// y = act'(a) c + sum over tangents of act''(a) b_k c_k, for stacks b = [x; tangents], c = [cotangents of both].
+// y = act'(a) c + sum over tangents of act''(a) b_k c_k, for stacks b = [x; tangents], c = [cotangents of
+// both].
 @group(0) @binding(1) var<storage, read> c: array<Element4>;
 @compute @workgroup_size(WORKGROUP)
 fn activation_curvature(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -48,7 +50,7 @@ fn activation_curvature(@builtin(global_invocation_id) id: vec3<u32>, @builtin(n
     y[i] = Element4(sum);
 }
 
-// y = alpha a + beta b, b counting as zero from `other` on.
+// y = alpha a + beta b; b counts as zero from `other` on.
 @compute @workgroup_size(WORKGROUP)
 fn blend(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
@@ -65,7 +67,7 @@ fn accumulate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     if (i < p.blocks) { y1[i] = Element4(vec4<f32>(y1[i]) + p.alpha * vec4<f32>(a[i])); }
 }
 
-// y = alpha a + beta, the shift up to `other` only, and never on padding.
+// y = alpha a + beta; the shift applies up to `other`, and not to padding.
 @compute @workgroup_size(WORKGROUP)
 fn affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
@@ -75,7 +77,7 @@ fn affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     y1[i] = Element4(p.alpha * vec4<f32>(a[i]) + select(vec4(0.0), shift, i < p.other));
 }
 
-// y = min(max(a, alpha), beta), and zero on padding.
+// y = min(max(a, alpha), beta); padding stays zero.
 @compute @workgroup_size(WORKGROUP)
 fn clamp_to_range(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
@@ -85,7 +87,7 @@ fn clamp_to_range(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
     y1[i] = Element4(select(vec4(0.0), value, channel < vec4(p.channels)));
 }
 
-// y = a s[sample], s repeating with period `other`: a number for each sample.
+// y = a s[sample], one factor per sample; s repeats with period `other`.
 @group(0) @binding(1) var<storage, read> s: array<f32>;
 @compute @workgroup_size(WORKGROUP)
 fn scale_samples(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -105,7 +107,7 @@ fn add_channels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     y[i] = Element4(sum);
 }
 
-// y = a b[sample, channel], b's samples repeating with period `other`.
+// y = a b[sample, channel]; the samples of b repeat with period `other`.
 @compute @workgroup_size(WORKGROUP)
 fn scale_channels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);

@@ -1,6 +1,6 @@
-// Embeddings of a number per sample: y = [sin a_0 .. sin a_{half-1}, cos a_0 .. cos a_{half-1}], and a zero if the
-// width is odd. Fourier (Tancik et al. 2020): a = 2 pi value W. Sinusoidal (Vaswani et al. 2017): a = value
-// frequency. An invocation owns one vec4.
+// Embeddings of one number per sample: y = [sin a_0 .. sin a_{half-1}, cos a_0 .. cos a_{half-1}], and a zero
+// if the width is odd. Fourier (Tancik et al. 2020): a = 2 pi value W. Sinusoidal (Vaswani et al. 2017): a =
+// value frequency. An invocation owns one vec4.
 
 // include lib/index.wgsl
 // include lib/sine.wgsl
@@ -18,8 +18,8 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read> frequencies: array<f32>;        // [half]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;      // [samples, width]
 
-// What is left of angles after so many quarters of a turn, which are taken off in three parts (Cody and Waite 1980): the
-// first two have so few bits that their products with the quarters are exact.
+// Angles minus a number of quarter turns, which is subtracted in three parts (Cody and Waite 1980): the first
+// two have few enough bits for their products with the number to be exact.
 fn reduced(angle: vec4<f32>, quarters: vec4<f32>) -> vec4<f32> {
     return ((angle - quarters * 1.5703125) - quarters * 4.837512969970703e-4) - quarters * 7.54979e-8;
 }

@@ -1,15 +1,17 @@
 // Group normalisation with the activation fused (Wu and He 2018): u = weight * xhat + bias, y = act(u), where
-// xhat = (x - mean) * rstd over a sample's pixels and a group's channels. Statistics are taken in two levels,
-// chunks of pixels and then groups, so that any image fits and none depends on the batch.
+// xhat = (x - mean) * rstd over a sample's pixels and a group's channels. Statistics are computed in two
+// levels, chunks of pixels and then groups, so that images of any size fit and no sample depends on its
+// batch.
 //
 //   moments -> combine -> apply                       y
 //   project_sums -> project_combine -> project        the adjoint or the tangent
 //   curvature_sums -> curvature                       the adjoint of the tangent, in x
 //
-// The Jacobian of xhat, J v = rstd (v - mean(v) - xhat mean(xhat v)), is symmetric: adjoint and tangent differ only
-// in whether the weight and the activation's slope come before it or after it (ADJOINT).
+// The Jacobian of xhat, J v = rstd (v - mean(v) - xhat mean(xhat v)), is symmetric: adjoint and tangent
+// differ only in whether the weight and the activation's slope come before it or after it (ADJOINT).
 //
-// Everywhere one invocation owns one block of four channels of some pixels of one sample, and writes what it owns.
+// In every entry point an invocation owns a block of four channels of some pixels of one sample, or a group
+// of one sample, and is the only one that writes it.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -27,7 +29,7 @@ struct Params {
     chunk: u32,   // pixels in a chunk
     eps: f32,
     rows: u32,    // samples of v: tangents or cotangents; row r belongs to x's sample r % samples
-    v_first: u32, // where rows start in v and in the output
+    v_first: u32, // the first row in v and in the output
     y_first: u32,
 }
 
@@ -37,11 +39,13 @@ var<immediate> p: Params;
 
 fn blocks() -> u32 { return (p.channels + 3u) / 4u; }
 
-// ---- moments: chunk statistics -------------------------------------------------------------------------------
+// ---- moments: chunk statistics
+// -------------------------------------------------------------------------------
 
 @group(0) @binding(1) var<storage, read_write> moments_out: array<vec4<f32>>; // [samples, chunks, 2, channels]
 
-// The chunk's mean, and the sum of squares about it. Sums are taken about the first pixel: no cancellation.
+// The chunk's mean, and the sum of squares about it. Sums are about the first pixel, which avoids
+// cancellation.
 @compute @workgroup_size(WORKGROUP)
 fn moments(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -68,7 +72,8 @@ fn moments(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     moments_out[to + c4] = max(squares - sum * sum / count, vec4(0.0));
 }
 
-// ---- combine: a group's mean and 1 / standard deviation, for each of its channels ---------------------------------
+// ---- combine: a group's mean and 1 / standard deviation, for each of its channels
+// ---------------------------------
 
 @group(0) @binding(0) var<storage, read> moments_in: array<f32>;             // [samples, chunks, 2, channels]
 @group(0) @binding(1) var<storage, read_write> statistics_out: array<f32>;   // [samples, 2, channels]
@@ -105,7 +110,7 @@ fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     write_group(sample, first, width, vec2(mean, rstd));
 }
 
-// Two numbers of a group, for each of its channels; the last group writes the padding too.
+// Writes two numbers of a group to each of its channels; the last group writes the padding too.
 fn write_group(row: u32, first: u32, width: u32, values: vec2<f32>) {
     let stride = 4u * blocks();
     for (var c = first; c < first + width; c++) {
@@ -120,7 +125,8 @@ fn write_group(row: u32, first: u32, width: u32, values: vec2<f32>) {
     }
 }
 
-// ---- apply: the output -----------------------------------------------------------------------------------------
+// ---- apply: the output
+// -----------------------------------------------------------------------------------------
 
 @group(0) @binding(1) var<storage, read> statistics: array<vec4<f32>>;       // [samples, 2, channels]: mean, rstd
 @group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;           // [channels]
@@ -155,17 +161,18 @@ fn apply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     let shift = norm.bias - scale * norm.mean;
     for (var pixel = first; pixel < min(first + RUN, p.pixels); pixel++) {
         let at = (sample * p.pixels + pixel) * c4 + block;
-        // Padding has weight and bias 0, and every activation keeps 0.
+        // Padding has weight and bias 0, and every activation maps 0 to 0.
         y[at] = Element4(act(fma(scale, vec4<f32>(x[at]), shift)));
     }
 }
 
-// ---- the Jacobian: adjoint and tangent ---------------------------------------------------------------------------
+// ---- the Jacobian: adjoint and tangent
+// ---------------------------------------------------------------------------
 
 @group(0) @binding(4) var<storage, read> v: array<Element4>;                 // [.., pixels, channels]
 @group(0) @binding(5) var<storage, read_write> sums_out: array<vec4<f32>>;   // [2, rows, chunks, channels]
 
-// v before the Jacobian of xhat, without the weight.
+// v before the Jacobian of xhat: times the activation's slope in the adjoint, without the weight.
 fn incoming(norm: Norm, value: vec4<f32>, xhat: vec4<f32>) -> vec4<f32> {
     if (ADJOINT == 1u) { return value * act_slope(fma(norm.weight, xhat, norm.bias)); }
     return value;
@@ -252,7 +259,8 @@ fn project(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
 }
 
-// ---- the adjoint of the tangent ----------------------------------------------------------------------------------
+// ---- the adjoint of the tangent
+// ----------------------------------------------------------------------------------
 //
 // For S = u . J v with u = weight * cotangent of the tangent, no activation: with a = mean(xhat u),
 // b = mean(xhat v), dS/dx = -rstd^2 (xhat (mean(u v) - mean(u) mean(v) - a b) + b (u - mean(u) - xhat a)
@@ -284,7 +292,7 @@ fn curvature_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
 @group(0) @binding(3) var<storage, read> u_means: array<vec4<f32>>;           // [rows, 2, channels]
 @group(0) @binding(4) var<storage, read> v_means: array<vec4<f32>>;           // [rows, 2, channels]
 @group(0) @binding(5) var<storage, read> uv_means: array<vec4<f32>>;          // [rows, 2, channels]
-@group(0) @binding(6) var<storage, read> curved: array<Element4>;             // x again: binding 0 is taken
+@group(0) @binding(6) var<storage, read> curved: array<Element4>;             // x; binding 0 is the cotangent here
 @group(0) @binding(7) var<storage, read_write> dx: array<Element4>;           // [samples, pixels, channels], added to
 @group(0) @binding(8) var<storage, read> curved_statistics: array<vec4<f32>>; // [samples, 2, channels]
 

@@ -1,5 +1,6 @@
-// Hutchinson's trace estimator (Skilling 1989, Hutchinson 1990; Grathwohl et al. 2019): tr J = E[eps . J eps] for probes
-// with mean 0 and covariance I. Probes ride along the batch as tangents, [x; eps_1; ..; eps_K].
+// Hutchinson's trace estimator (Skilling 1989, Hutchinson 1990; Grathwohl et al. 2019): tr J = E[eps . J eps]
+// for probes with mean 0 and covariance I. Probes are stacked on the batch as tangents, [x; eps_1; ..;
+// eps_K].
 
 // include lib/chunk.wgsl
 // include lib/element.wgsl
@@ -8,8 +9,8 @@
 const RADEMACHER: u32 = 1u; // else normal
 
 struct Params {
-    noise: Noise, // a probe's number is its step
-    layout: Chunks, // of the primal, and so of each probe
+    noise: Noise, // the number of a probe is added to the step
+    cut: Chunks, // of the primal, and so of each probe
     probes: u32,
     channels: u32,
 }
@@ -23,7 +24,7 @@ var<immediate> p: Params;
 // The i-th vec4 of all probes.
 fn probe_at(i: u32) -> vec4<f32> {
     if (p.noise.given == 1u) { return given[i]; }
-    let at = unravel(i, p.layout.samples, p.layout.sample); // probe, sample, vec4 of it
+    let at = unravel(i, p.cut.samples, p.cut.sample); // probe, sample, vec4 of it
     var noise = p.noise;
     noise.step += at.x;
     let words = noise_bits(noise, at.y, at.z);
@@ -36,7 +37,7 @@ fn probe_at(i: u32) -> vec4<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn seed(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    let primal = p.layout.samples * p.layout.sample;
+    let primal = p.cut.samples * p.cut.sample;
     if (i >= (1u + p.probes) * primal) { return; }
     if (i < primal) { stack[i] = x[i]; } else { stack[i] = probe_at(i - primal); }
 }
@@ -44,13 +45,13 @@ fn seed(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 @group(0) @binding(0) var<storage, read> tangents: array<Element4>;        // [(1 + K) n, h, w, c]: tangents after the primal
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;  // [K n, chunks]
 
-// eps . (J eps) of one chunk of one probe of one sample, lane by lane.
+// eps . (J eps) of one chunk of one probe of one sample, lane by lane. An invocation owns one chunk.
 @compute @workgroup_size(WORKGROUP)
 fn contract(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.probes * p.layout.samples * p.layout.chunks) { return; }
-    let chunk = chunk_of(p.layout, index); // a probe of a sample counts as a sample
-    let primal = p.layout.samples * p.layout.sample;
+    if (index >= p.probes * p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index); // a probe of a sample counts as a sample
+    let primal = p.cut.samples * p.cut.sample;
     var sum = vec4<f32>();
     for (var i = chunk.first; i < chunk.end; i++) { sum += probe_at(i) * vec4<f32>(tangents[primal + i]); }
     partial[index] = sum;

@@ -1,5 +1,6 @@
-// What is known put into a state: y = m x0 + s z where the mask is 1 and x elsewhere, with standard normal z drawn here.
-// The known values and the mask may be of fewer samples than the state; they repeat. An invocation owns one vec4.
+// Imputation: y = m x0 + s z where the mask is 1 and x elsewhere, with observed values x0 and standard normal
+// z drawn here. Observed values and mask may have fewer samples than the state; they repeat. An invocation
+// owns one vec4.
 
 // include lib/index.wgsl
 // include lib/noise.wgsl
@@ -8,17 +9,17 @@ struct Params {
     noise: Noise,
     blocks: u32,
     sample: u32,       // vec4s of a sample
-    known_period: u32, // vec4s of the known values
+    known_period: u32, // vec4s of the observed values
     mask_period: u32,  // vec4s of the mask
     m: f32,
-    s: f32,            // with 0 nothing is drawn
+    s: f32,            // 0: nothing is drawn
 }
 
 var<immediate> p: Params;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;       // [n, h, w, c]: the state
 @group(0) @binding(1) var<storage, read> known: array<vec4<f32>>;   // [k, h, w, c]: x0
-@group(0) @binding(2) var<storage, read> mask: array<vec4<f32>>;    // [l, h, w, c]: 1 where known, 0 elsewhere
+@group(0) @binding(2) var<storage, read> mask: array<vec4<f32>>;    // [l, h, w, c]: 1 where observed, 0 elsewhere
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>; // [n, h, w, c]
 
 @compute @workgroup_size(WORKGROUP)
@@ -30,6 +31,6 @@ fn impute(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
         let at = divide(i, p.sample); // sample, vec4 of it
         value += p.s * normal_from(noise_bits(p.noise, at.x, at.y));
     }
-    // Chosen, not blended: what is known without noise stays as it is, bit for bit, and padding as it was.
+    // A selection and not a blend: noise-free observed values keep their bits, and padding stays zero.
     y[i] = select(x[i], value, mask[divide(i, p.mask_period).y] > vec4(0.5));
 }

@@ -1,11 +1,11 @@
-// A number of each sample: the inner product of two tensors, and the square of an error in units of its tolerance.
-// Summed in two levels, runs of a sample here and then the runs (`reduce.wgsl`), so that no sample depends on its batch.
-// An invocation owns one run and its partial sum, lane by lane.
+// One number per sample: the inner product of two tensors, and the square of an error in units of its
+// tolerance. An invocation owns one chunk and its partial sum, lane by lane; `reduce.wgsl` adds up the
+// chunks.
 
 // include lib/chunk.wgsl
 
 struct Params {
-    layout: Chunks,
+    cut: Chunks,
     rtol: f32,
     atol: f32,
     norm: f32,
@@ -20,8 +20,8 @@ var<immediate> p: Params;
 @compute @workgroup_size(WORKGROUP)
 fn inner(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.layout.samples * p.layout.chunks) { return; }
-    let chunk = chunk_of(p.layout, index);
+    if (index >= p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index);
     var sum = vec4<f32>();
     for (var i = chunk.first; i < chunk.end; i++) { sum += a[i] * b[i]; }
     partial[index] = sum;
@@ -34,8 +34,8 @@ fn inner(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
 @compute @workgroup_size(WORKGROUP)
 fn scaled_error(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.layout.samples * p.layout.chunks) { return; }
-    let chunk = chunk_of(p.layout, index);
+    if (index >= p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index);
     var sum = vec4<f32>();
     for (var i = chunk.first; i < chunk.end; i++) {
         let scaled = e[i] / (p.atol + p.rtol * max(abs(a[i]), abs(b[i])));
@@ -51,7 +51,7 @@ fn scaled_error(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
 @compute @workgroup_size(WORKGROUP)
 fn normalise(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    if (i >= p.layout.samples * p.layout.sample) { return; }
-    let square = dot(squares[divide(i, p.layout.sample).x], vec4(1.0));
+    if (i >= p.cut.samples * p.cut.sample) { return; }
+    let square = dot(squares[divide(i, p.cut.sample).x], vec4(1.0));
     y[i] = a[i] * (p.norm * inverseSqrt(square));
 }

@@ -1,9 +1,10 @@
-// One step of Langevin dynamics with the step size taken from a signal-to-noise ratio (Song 2021, algorithms 4 and 5):
+// One step of Langevin dynamics with the step size set by a signal-to-noise ratio (Song 2021, algorithms 4
+// and 5):
 //
 //   eps = 2 alpha (snr |z| / |g|)^2,   y = x + eps g + sqrt(2 eps) z,
 //
-// g = score_scale * net. The noise is drawn twice, for its norm and for the step; the step size never leaves the
-// device. Norms are those of a sample, or their mean over the batch as the reference has it.
+// g = score_scale * net. The noise is drawn twice, for its norm and for the step; the step size never leaves
+// the device. Norms are per sample, or their mean over the batch as in the reference.
 
 // include lib/chunk.wgsl
 // include lib/element.wgsl
@@ -11,7 +12,7 @@
 
 struct Params {
     noise: Noise,
-    layout: Chunks,
+    cut: Chunks,
     channels: u32,
     batch: u32,   // 1: norms are averaged over the batch
     score_scale: f32,
@@ -22,7 +23,7 @@ struct Params {
 var<immediate> p: Params;
 
 fn noise_at(i: u32) -> vec4<f32> {
-    let at = divide(i, p.layout.sample); // sample, vec4 of it
+    let at = divide(i, p.cut.sample); // sample, vec4 of it
     let drawn = normal_from(noise_bits(p.noise, at.x, at.y));
     return drawn * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
 }
@@ -34,8 +35,8 @@ fn noise_at(i: u32) -> vec4<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn norms(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.layout.samples * p.layout.chunks) { return; }
-    let chunk = chunk_of(p.layout, index);
+    if (index >= p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index);
     var sum = vec2<f32>();
     for (var i = chunk.first; i < chunk.end; i++) {
         let g = p.score_scale * vec4<f32>(net[i]);
@@ -52,28 +53,28 @@ fn norms(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
 @compute @workgroup_size(WORKGROUP)
 fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let sample = flat_index(id, groups);
-    if (sample >= p.layout.samples) { return; }
+    if (sample >= p.cut.samples) { return; }
     var sum = vec2<f32>();
-    for (var chunk = 0u; chunk < p.layout.chunks; chunk++) { sum += partial_in[sample * p.layout.chunks + chunk]; }
+    for (var chunk = 0u; chunk < p.cut.chunks; chunk++) { sum += partial_in[sample * p.cut.chunks + chunk]; }
     norms_out[sample] = sqrt(sum);
 }
 
 @group(0) @binding(0) var<storage, read> norms_in: array<vec2<f32>>;           // [n]
 @group(0) @binding(1) var<storage, read_write> steps_out: array<f32>;          // [n]
 
-// eps for each sample.
+// eps of each sample. An invocation owns one sample.
 @compute @workgroup_size(WORKGROUP)
 fn step_size(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let sample = flat_index(id, groups);
-    if (sample >= p.layout.samples) { return; }
+    if (sample >= p.cut.samples) { return; }
     var norm = norms_in[sample];
     if (p.batch == 1u) {
         norm = vec2<f32>();
-        for (var i = 0u; i < p.layout.samples; i++) { norm += norms_in[i]; }
-        norm /= f32(p.layout.samples);
+        for (var i = 0u; i < p.cut.samples; i++) { norm += norms_in[i]; }
+        norm /= f32(p.cut.samples);
     }
     let ratio = p.snr * norm.y / norm.x;
-    // A score of zero has no direction to step in.
+    // A score of zero has no direction: the step is zero.
     steps_out[sample] = select(0.0, 2.0 * p.alpha * ratio * ratio, norm.x > 0.0);
 }
 
@@ -86,7 +87,7 @@ fn step_size(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
 @compute @workgroup_size(WORKGROUP)
 fn langevin(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    if (i >= p.layout.samples * p.layout.sample) { return; }
-    let eps = steps[divide(i, p.layout.sample).x];
+    if (i >= p.cut.samples * p.cut.sample) { return; }
+    let eps = steps[divide(i, p.cut.sample).x];
     y[i] = x[i] + eps * p.score_scale * vec4<f32>(g_net[i]) + sqrt(2.0 * eps) * noise_at(i);
 }

@@ -1,5 +1,5 @@
-// Batched matrix product, c = alpha * a . b, either operand transposed: the GEMM body over matrices [rows, columns]
-// whose last axis is padded to 4. A layer is a matrix of the batch.
+// Batched matrix product, c = alpha * a . b, either operand transposed: the GEMM body over matrices [rows,
+// columns] whose last axis is padded to 4. A layer is a matrix of the batch.
 
 // include lib/element.wgsl
 
@@ -30,7 +30,7 @@ fn gemm_segments(layer: u32) -> vec2<u32> {
     return vec2(0u, 1u);
 }
 
-// Where an operand's block starts, its stride from row to row, and how many rows there are from there on.
+// The start of an operand's block, its stride from row to row, and the number of rows from there on.
 struct Panel {
     start: u32,
     stride: u32,
@@ -71,7 +71,7 @@ fn a_block(panel: ACursor, k: u32) -> mat4x4<f32> {
     return transpose(mat4x4<f32>(a_row(panel, k), a_row(panel, k + 1u), a_row(panel, k + 2u), a_row(panel, k + 3u)));
 }
 
-// k beyond the last counts as zero: it is A's part of the contract.
+// Zero beyond the last k: the contract of `a_block`.
 fn a_row(panel: ACursor, k: u32) -> vec4<f32> {
     return select(vec4<f32>(), vec4<f32>(a[at_row(panel, k)]), k < p.k);
 }
@@ -101,7 +101,7 @@ fn b_block(panel: BCursor, k: u32) -> mat4x4<f32> {
 }
 
 fn c_store(layer: u32, row: u32, column: u32, value: vec4<f32>) {
-    // The last block of columns may reach into the padding, which stays zero.
+    // The last block of columns may extend into the padding, which stays zero.
     let index = 4u * column + vec4(0u, 1u, 2u, 3u);
     let kept = select(vec4<f32>(), p.alpha * value, index < vec4(p.n));
     c[(layer * p.m + row) * ((p.n + 3u) / 4u) + column] = Element4(kept);

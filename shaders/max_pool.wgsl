@@ -1,11 +1,11 @@
-// Max pooling with stride 1: y[o] = the largest x in the window around o, as far as it is inside the image. Which one
-// that is is a choice, made once: the first of the largest in order of rows and columns. Given the choices, pooling
-// is linear; tangents and adjoints follow them.
+// Max pooling with stride 1: y[o] = the largest x in the part of the window around o that is inside the
+// image. The position of the maximum (the first one in order of rows and columns) is a choice, stored once.
+// Given the choices, pooling is linear, and tangents and adjoints use the same ones.
 //
 //   choose -> pick      y, and its tangents
 //   return_picked       the adjoint
 //
-// An invocation owns one block of four channels of one pixel of what it writes.
+// An invocation owns one block of four channels of one pixel of its output.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -19,7 +19,7 @@ struct Params {
     c4: u32,
     window: u32, // 15 at most
     pad: u32,
-    period: u32, // samples of the choices, which repeat
+    period: u32, // samples of the choices; they repeat
 }
 
 var<immediate> p: Params;
@@ -41,7 +41,7 @@ fn choose(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     var taps = vec4<u32>();
     var any = false;
     for (var ty = 0u; ty < p.window; ty++) {
-        let iy = line.y + ty - p.pad; // negative ones wrap round to large ones
+        let iy = line.y + ty - p.pad; // negative numbers wrap around to large ones
         if (iy >= p.h) { continue; }
         for (var tx = 0u; tx < p.window; tx++) {
             let ix = owned.y + tx - p.pad;

@@ -1,7 +1,8 @@
-// The Metropolis-Hastings test of each sample: the proposal y with probability min(1, exp(log_ratio)), else the state x.
+// The Metropolis-Hastings test of each sample: the proposal y with probability min(1, exp(log_ratio)), else
+// the state x.
 //
-// Every vec4 of a sample draws the sample's one uniform number again, so that nothing has to be shared. An invocation
-// owns one vec4 of the result; that of a sample's first vec4 also owns the sample's count.
+// Each invocation draws the uniform number of its sample for itself, so that none is shared. It owns one vec4
+// of the result; the invocation of a sample's first vec4 also owns the sample's count.
 
 // include lib/index.wgsl
 // include lib/noise.wgsl
@@ -16,7 +17,7 @@ var<immediate> p: Params;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;              // [n, h, w, c]: the states
 @group(0) @binding(1) var<storage, read> y: array<vec4<f32>>;              // [n, h, w, c]: the proposals
-@group(0) @binding(2) var<storage, read> log_ratio: array<vec4<f32>>;      // [n]: in four lanes, to be added
+@group(0) @binding(2) var<storage, read> log_ratio: array<vec4<f32>>;      // [n]: four lanes, whose sum it is
 @group(0) @binding(3) var<storage, read_write> chosen: array<vec4<f32>>;   // [n, h, w, c]
 @group(0) @binding(4) var<storage, read_write> accepted: array<f32>;       // [n]: counts
 
@@ -28,7 +29,7 @@ fn metropolis(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     let lanes = log_ratio[at.x];
     let sum = lanes.x + lanes.y + lanes.z + lanes.w;
     let u = uniform_from(noise_bits(p.noise, at.x, 0u)).x;
-    // A ratio that is not a number passes neither test: a proposal that has diverged is rejected.
+    // A NaN passes neither test: a diverged proposal is rejected.
     let accept = sum >= 0.0 || (sum < 0.0 && u < exp(sum));
     chosen[i] = select(x[i], y[i], accept);
     if (accept && at.y == 0u) { accepted[at.x] += 1.0; }

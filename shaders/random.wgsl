@@ -36,7 +36,7 @@ fn random(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
 
 @group(0) @binding(0) var<storage, read_write> words_out: array<vec4<u32>>;
 
-// The generator's words themselves.
+// The generator's words. An invocation owns one vec4.
 @compute @workgroup_size(WORKGROUP)
 fn bits(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);

@@ -1,16 +1,16 @@
-// Sums over an axis in a fixed order: y[o, i] = sum over l of x[o, l, i]. Long axes are summed in two passes, runs of
-// it and then the runs. An invocation owns one vec4 of the output.
+// Sums over an axis in a fixed order: y[o, i] = sum over l of x[o, l, i]. A long axis is summed in two
+// passes, its runs and then the sums of runs. An invocation owns one vec4 of the output.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
 
 struct Params {
     outer: u32,
-    length: u32,     // of the axis that is summed
+    length: u32,     // of the axis
     inner: u32,      // vec4s
-    run: u32,        // of the axis that one invocation sums: the output has length / run of them
-    first: u32,      // where x begins, in vec4s
-    accumulate: u32, // add to what is there
+    run: u32,        // length of the part that one invocation sums; the output has ceil(length / run) of them
+    first: u32,      // the start of x, in vec4s
+    accumulate: u32, // 1: add to the contents of y
 }
 
 var<immediate> p: Params;

@@ -1,8 +1,10 @@
-// Bilinear resampling that maps corner pixels to corner pixels: along an axis of `size` pixels resampled to `out`
+// Bilinear resampling that maps corner pixels to corner pixels: along an axis of `size` pixels resampled to
+// `out`
 //
 //   y[o] = sum over i of hat(o (size - 1) / (out - 1) - i) x[i],  hat(d) = max(0, 1 - |d|),
 //
-// with positions in integers, so that the adjoint has the same weights. An invocation owns one block of four channels of one pixel of what it writes.
+// with integer positions, so that the adjoint has the same weights. An invocation owns one block of four
+// channels of one pixel of its output.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -52,7 +54,7 @@ fn resize(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     y[index] = Element4(mix(mix(a, b, column.weight), mix(c, d, column.weight), row.weight));
 }
 
-// The positions of the resampled axis that pixel i has a part in: [x, y).
+// The positions [x, y) of the resampled axis that depend on pixel i.
 fn span(i: u32, size: u32, out: u32) -> vec2<u32> {
     if (size == 1u) { return vec2(0u, out); }
     let whole = max(out, 2u) - 1u;

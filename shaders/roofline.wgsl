@@ -1,4 +1,5 @@
-// What the device can do at most: multiply-adds from registers, and a copy of memory.
+// The device's ceilings: multiply-adds from registers, and a copy of memory. An invocation owns one vec4 of
+// the output.
 
 // include lib/index.wgsl
 

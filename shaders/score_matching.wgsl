@@ -1,11 +1,13 @@
-// Score matching: the perturbed data, and two losses with their gradients in what the network gives.
+// Score matching: the perturbed data, and two losses with their gradients in the network's output.
 //
-// Denoising (Song 2021, eq. 7), whatever the network predicts; per sample x = mean x0 + deviation z, and with
-// r = scale out + of_z z + of_x0 x0 the loss is weight sum r^2 over the sample's elements. The noise is drawn again where
-// it is needed, or given. Where bin > 0 the loss is instead that of a decoder over 256 levels (Ho 2020, eq. 13) whose mean
-// misses x0 by r standard deviations: weight sum -log P(the level of x0), bin being half a level in standard deviations.
+// Denoising (Song 2021, eq. 7), for any parametrisation of the network: per sample x = mean x0 + deviation z,
+// and with r = scale out + of_z z + of_x0 x0 the loss is weight sum r^2 over the sample's elements. The noise
+// is given, or drawn again at each use. If bin > 0 the loss is instead that of a decoder over 256 levels (Ho
+// 2020, eq. 13) whose mean is r standard deviations from x0: weight sum -log P(level of x0), with bin half a
+// level in standard deviations.
 //
-// Sliced (Song 2019b, eq. 8): with the score s = x_factor x + net out, weight sum (s^2 + 2 v (x_factor v + tangent Jv)).
+// Sliced (Song 2019b, eq. 8): with the score s = x_factor x + net out, weight sum (s^2 + 2 v (x_factor v +
+// tangent Jv)).
 
 // include lib/chunk.wgsl
 // include lib/element.wgsl
@@ -14,7 +16,7 @@
 
 struct Params {
     noise: Noise,
-    layout: Chunks,
+    cut: Chunks,
     channels: u32,
 }
 
@@ -32,7 +34,7 @@ struct Coefficients {
 }
 
 @group(0) @binding(0) var<storage, read> x0: array<vec4<f32>>;             // [n, h, w, c]
-@group(0) @binding(1) var<storage, read> z: array<vec4<f32>>;              // the given noise; else anything
+@group(0) @binding(1) var<storage, read> z: array<vec4<f32>>;              // given noise, else not read
 @group(0) @binding(2) var<storage, read> coefficients: array<Coefficients>; // [n]
 @group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>;        // [n, h, w, c]
 
@@ -42,7 +44,7 @@ fn mask_at(i: u32) -> vec4<f32> {
 
 fn noise_at(i: u32) -> vec4<f32> {
     if (p.noise.given == 1u) { return z[i]; }
-    let at = divide(i, p.layout.sample); // sample, vec4 of it
+    let at = divide(i, p.cut.sample); // sample, vec4 of it
     return normal_from(noise_bits(p.noise, at.x, at.y)) * mask_at(i);
 }
 
@@ -50,8 +52,8 @@ fn noise_at(i: u32) -> vec4<f32> {
 @compute @workgroup_size(WORKGROUP)
 fn perturb(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
-    if (i >= p.layout.samples * p.layout.sample) { return; }
-    let c = coefficients[divide(i, p.layout.sample).x];
+    if (i >= p.cut.samples * p.cut.sample) { return; }
+    let c = coefficients[divide(i, p.cut.sample).x];
     x[i] = c.mean * x0[i] + c.deviation * noise_at(i);
 }
 
@@ -59,29 +61,29 @@ fn perturb(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
 @group(0) @binding(4) var<storage, read_write> dout: array<Element4>;      // [n, h, w, c]
 @group(0) @binding(5) var<storage, read_write> partial: array<vec4<f32>>;  // [n, chunks]
 
-// What an element adds to the loss, and its derivative in the residual.
+// The loss of an element, and its derivative in the residual.
 struct Loss {
     value: vec4<f32>,
     slope: vec4<f32>,
 }
 
-// -log P(level) for a mean that misses the level by r. The outermost levels reach to infinity.
+// -log P(level) for a mean at distance r from the level. The outermost levels extend to infinity.
 fn decode(level: vec4<f32>, r: vec4<f32>, c: Coefficients) -> Loss {
     let half_level = (1.0 - c.low) / 510.0;
     let lowest = level < vec4(c.low + half_level);
     let open = lowest | (level > vec4(1.0 - half_level));
-    // By symmetry the mean misses to the right, if not beyond an end.
+    // By symmetry the mean is taken to be on the right, except at an open end.
     let toward = select(sign(r), select(vec4(-1.0), vec4(1.0), lowest), open);
     let mass = normal_mass(toward * r - c.bin, toward * r + c.bin, open);
     return Loss(-mass.log, toward * mass.slope);
 }
 
-// An invocation owns one run of a sample and its partial sum, lane by lane.
+// An invocation owns one chunk of a sample and its partial sum, lane by lane.
 @compute @workgroup_size(WORKGROUP)
 fn denoising(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.layout.samples * p.layout.chunks) { return; }
-    let chunk = chunk_of(p.layout, index);
+    if (index >= p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index);
     let c = coefficients[chunk.sample];
     var sum = vec4<f32>();
     for (var i = chunk.first; i < chunk.end; i++) {
@@ -110,13 +112,13 @@ struct Slice {
 @group(0) @binding(3) var<storage, read> stack: array<Element4>;           // [2 n, h, w, c]: out, and its derivative along v
 @group(0) @binding(4) var<storage, read_write> dstack: array<Element4>;    // [2 n, h, w, c]
 
-// As above, of the sample and of its tangent.
+// Likewise: one chunk of a sample, and the same chunk of its tangent.
 @compute @workgroup_size(WORKGROUP)
 fn sliced(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
-    if (index >= p.layout.samples * p.layout.chunks) { return; }
-    let chunk = chunk_of(p.layout, index);
-    let tangents = p.layout.samples * p.layout.sample;
+    if (index >= p.cut.samples * p.cut.chunks) { return; }
+    let chunk = chunk_of(p.cut, index);
+    let tangents = p.cut.samples * p.cut.sample;
     let c = slices[chunk.sample];
     var sum = vec4<f32>();
     for (var i = chunk.first; i < chunk.end; i++) {

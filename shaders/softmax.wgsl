@@ -1,7 +1,8 @@
-// Softmax over the last axis, y = exp(x - max) / sum, its adjoint and its tangent, and the adjoint of the tangent.
-// With J v = y (v - y . v), which is symmetric: adjoint and tangent are both `project`.
+// Softmax over the last axis, y = exp(x - max) / sum, its adjoint and its tangent, and the adjoint of the
+// tangent. With J v = y (v - y . v), which is symmetric: adjoint and tangent are both `project`.
 //
-// LANES invocations own one row: 1 on processors, a workgroup's share elsewhere, so that neighbours read neighbours.
+// LANES invocations own one row: 1 on processors, a part of a workgroup on GPUs, where neighbours then read
+// neighbours.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -12,7 +13,7 @@ struct Params {
     rows: u32,
     columns: u32,
     period: u32, // row r of v belongs to row r % period of y
-    first: u32,  // where rows start in v and in the output
+    first: u32,  // the first row in v and in the output
 }
 
 var<immediate> p: Params;
@@ -109,8 +110,8 @@ fn project(
 @group(0) @binding(2) var<storage, read> tangent: array<Element4>;        // [.., columns], tangent rows from `first`
 @group(0) @binding(3) var<storage, read_write> pulled: array<Element4>;   // [period, columns]
 
-// The cotangent of y from those of all its tangents: sum over them of d(u . J v) / dy
-// = u v - u (y . v) - v (y . u), and of y itself, which is added: J of it is x's gradient.
+// The cotangent of y: its own, and the sum over its tangents of d(u . J v) / dy = u v - u (y . v) - v (y .
+// u). J times the result is the gradient in x.
 @compute @workgroup_size(WORKGROUP)
 fn curvature(
     @builtin(global_invocation_id) id: vec3<u32>,

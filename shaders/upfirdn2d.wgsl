@@ -2,11 +2,12 @@
 //
 //   y[o] = sum over i of taps[i] * z[o * DOWN + i - pad],  z[q * UP] = x[q], zero elsewhere and outside,
 //
-// with taps = kernel flipped, applied to rows and columns alike. Nearest-neighbour upsampling and mean pooling are
-// its box filters. The adjoint is the same kernel with UP and DOWN exchanged and the taps reversed.
+// with taps = kernel flipped, applied to rows and columns alike. Nearest-neighbour upsampling and mean
+// pooling are its box filters. The adjoint is the same kernel with UP and DOWN exchanged and the taps
+// reversed.
 //
-// An invocation owns B x B outputs of one block of channels. B * DOWN is a multiple of UP, so that which tap meets
-// which input within such a square is known when the shader is compiled: PHASE says where it begins.
+// An invocation owns B x B outputs of one block of channels. B * DOWN is a multiple of UP, so that the pairs
+// of taps and inputs within such a square are known at compile time: they depend on PHASE alone.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -20,7 +21,7 @@ const LEN: u32 = 4u;     // taps along an axis, 12 at most
 const PHASE_Y: u32 = 0u; // (first input under the square) * UP - (the square's first position)
 const PHASE_X: u32 = 0u;
 const B: u32 = 4u;
-const SPAN: u32 = 5u;    // inputs along an axis that a square may need
+const SPAN: u32 = 5u;    // inputs along an axis that a square may depend on
 
 struct Params {
     n: u32,
@@ -72,7 +73,7 @@ fn upfirdn2d(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
             if (ix < 0 || ix >= i32(p.w)) { continue; }
             let value = vec4<f32>(x[((sample * p.h + u32(iy)) * p.w + u32(ix)) * p.c4 + block]);
             for (var b = 0u; b < B; b++) {
-                // Negative differences wrap round to large ones.
+                // Negative differences wrap around to large ones.
                 let tap = i * UP + PHASE_X - b * DOWN;
                 if (tap < LEN) { line[b] += tap_x(tap) * value; }
             }

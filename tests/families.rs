@@ -6,8 +6,8 @@ use tweedie::kernels::{FAMILIES, Family};
 
 /// The modules of `src/kernels` that are no families.
 const SHARED: [&str; 5] = ["mod", "chunk", "gemm", "kernel", "stack"];
-/// The families without a file in `benches`: the roofline's kernels are themselves the measurement that the other
-/// families' cases are compared with (`src/bench/measure.rs`).
+/// The families without a file in `benches`: the roofline's kernels are themselves the measurement that the
+/// other families' cases are compared with (`src/bench/measure.rs`).
 const UNMEASURED: [&str; 1] = ["roofline"];
 
 fn root() -> &'static Path {

@@ -1,5 +1,5 @@
-// Convolution: A is x seen through the taps, B the weights, C the output. A row is an output pixel, a segment a
-// tap (ky, kx), k an input channel.
+// Convolution: A is x seen through the taps, B the weights, C the output. A row is an output pixel, a segment
+// a tap (ky, kx), k an input channel.
 
 @group(0) @binding(0) var<storage, read> x: array<Element4>;            // [n, h, w, c]
 @group(0) @binding(1) var<storage, read> weight: array<vec4<f32>>;      // [kh, kw, c, o]
@@ -20,7 +20,7 @@ fn gemm_segments(layer: u32) -> vec2<u32> {
 
 // The input pixel under tap (0, 0).
 alias AOrigin = Pixels;
-// Where each row's channels start, or less than 0 in the padding.
+// The start of each row's channels; negative in the padding.
 alias ACursor = vec4<i32>;
 
 fn a_origin(layer: u32, row: u32) -> AOrigin {

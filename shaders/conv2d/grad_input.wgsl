@@ -1,5 +1,5 @@
-// The adjoint of convolution in its input: A is dy seen through the taps backwards, B the transposed weights, C
-// dx. A row is an input pixel, a segment a tap (ky, kx), k an output channel.
+// The adjoint of convolution in its input: A is dy seen through the taps backwards, B the transposed weights,
+// C dx. A row is an input pixel, a segment a tap (ky, kx), k an output channel.
 
 @group(0) @binding(0) var<storage, read> dy: array<Element4>;           // [n, oh, ow, o]
 @group(0) @binding(1) var<storage, read> weight: array<vec4<f32>>;      // [kh, kw, c, o]
@@ -19,7 +19,7 @@ fn gemm_segments(layer: u32) -> vec2<u32> {
 
 // The pixel's place in the padded input.
 alias AOrigin = Pixels;
-// Where each row's channels start, or less than 0 where the tap meets no output pixel.
+// The start of each row's channels; negative if there is no output pixel at this tap.
 alias ACursor = vec4<i32>;
 
 fn a_origin(layer: u32, row: u32) -> AOrigin {

@@ -1,6 +1,6 @@
-// The adjoint of convolution in its weights: A is x seen through the taps, transposed, B is dy, C the gradient.
-// A row is (ky, kx, input channel), a segment a row of the output image, k a pixel of it. With more than one
-// layer each sums a slice of the output rows, and `reduce.wgsl` adds the layers up in order.
+// The adjoint of convolution in its weights: A is x seen through the taps, transposed, B is dy, C the
+// gradient. A row is (ky, kx, input channel), a segment a row of the output image, k a pixel of it. With more
+// than one layer each sums a slice of the output rows, and `reduce.wgsl` adds the layers up in order.
 
 @group(0) @binding(0) var<storage, read> x: array<Element4>;                // [n, h, w, c]
 @group(0) @binding(1) var<storage, read> dy: array<Element4>;               // [n, oh, ow, o]
@@ -27,7 +27,7 @@ struct AOrigin {
     channel: i32, // in blocks of 4
 }
 
-// Where the line of the image starts, or less than 0 outside, and the column under the line's first pixel.
+// The start of the line of the image, negative outside of it, and the column under the line's first pixel.
 struct ACursor {
     start: i32,
     x: i32,

@@ -1,9 +1,10 @@
-// Sums over a sample in two passes: here an invocation owns one chunk of a sample and its partial sum, there
-// `reduce.wgsl` or the kernel itself adds up a sample's chunks. The order of a sum depends on the sample's size alone.
+// Sums over a sample in two passes. In the first an invocation owns one chunk of a sample and its partial
+// sum; in the second `reduce.wgsl`, or a pass of the kernel, adds up the chunks. The order of a sum depends
+// on the sample's size alone.
 
 // include lib/index.wgsl
 
-// How a tensor is cut; the fields of every such kernel's immediates.
+// The partition of a tensor; a part of the immediates of every such kernel.
 struct Chunks {
     samples: u32,
     sample: u32, // vec4s of a sample
@@ -18,9 +19,9 @@ struct Chunk {
     end: u32,
 }
 
-fn chunk_of(layout: Chunks, index: u32) -> Chunk {
-    let at = divide(index, layout.chunks); // sample, chunk of it
-    let base = at.x * layout.sample;
-    let first = at.y * layout.run;
-    return Chunk(at.x, base + first, base + min(first + layout.run, layout.sample));
+fn chunk_of(cut: Chunks, index: u32) -> Chunk {
+    let at = divide(index, cut.chunks); // sample, chunk of it
+    let base = at.x * cut.sample;
+    let first = at.y * cut.run;
+    return Chunk(at.x, base + first, base + min(first + cut.run, cut.sample));
 }

@@ -1,4 +1,4 @@
-// What the three passes of a convolution share: y[n, oy, ox, o] = b[o] + sum over ky, kx, c of
+// The geometry of the three passes of a convolution: y[n, oy, ox, o] = b[o] + sum over ky, kx, c of
 // x[n, oy * stride + ky * dilation - pad_y, ox * stride + kx * dilation - pad_x, c] * w[ky, kx, c, o].
 
 // include lib/index.wgsl
@@ -18,8 +18,8 @@ struct Geometry {
     pad_y: i32, // above and left of the input
     pad_x: i32,
     layers: u32,     // grad_weight: slices of the sum over output rows
-    bias_rows: u32,  // forward: output pixels that get the bias
-    accumulate: u32, // grad_weight: add to what is there
+    bias_rows: u32,  // forward: the bias applies to the first output pixels
+    accumulate: u32, // grad_weight: 1 adds to the contents of dweight
 }
 
 var<immediate> g: Geometry;
@@ -27,7 +27,7 @@ var<immediate> g: Geometry;
 // Far outside of any image, on the safe side of overflow.
 const OUTSIDE: i32 = -0x1000000;
 
-// Four consecutive pixels of an image of `extent` = (h, w), by number: their sample, row and column.
+// Sample, row and column of four consecutive pixels of images of h x w, from number `first` on.
 struct Pixels {
     sample: vec4<i32>,
     y: vec4<i32>,

@@ -1,29 +1,30 @@
 // The GEMM body: C[m, n] = sum over segments s and k < depth of A[m, (s, k)] * B[(s, k), n], in f32.
 //
-// Everything moves in blocks of 4 x 4: a mat4x4 `b` holds four rows, `b[i]` being row i. The file that includes
-// this one says what A, B and C are, by the hooks
+// The unit is a block of 4 x 4: a mat4x4 `b` holds four rows, `b[i]` being row i. The file that includes this
+// one defines A, B and C by the hooks
 //
-//   gemm_extent()                  how large the product is
+//   gemm_extent()                  the size of the product
 //   gemm_segments(layer)           the segments [x, y) that a layer sums
-//   a_origin(layer, row)           what is known of rows row .. row + 3 of A whatever the segment
-//   a_seek(origin, segment)        and of one segment of them
+//   a_origin(layer, row)           rows row .. row + 3 of A: the data common to all segments
+//   a_seek(origin, segment)        and the data of one segment
 //   a_block(cursor, k)             their columns k .. k + 3
 //   b_origin(layer, column)        likewise for columns 4 * column .. 4 * column + 3 of B
 //   b_seek(origin, segment)
 //   b_block(cursor, k)             rows k .. k + 3 of B
 //   c_store(layer, row, column, value)   row `row`, columns 4 * column .. of C; called inside the extent only
 //
-// Hooks are asked for k < depth alone, a multiple of 4. Where an operand ends before, A is zero, and B anything finite: its
-// last row again, as a rule. What they return for rows outside of A and columns outside of B is not stored. A layer is a
-// product of its own: a matrix of a batch, or a slice of a sum that a later pass adds up. Three forms of the same loop:
+// Hooks are only called with k < depth, and depth is a multiple of 4. Past the real end of the operands
+// `a_block` must return zeros; `b_block` may return any finite values (usually its last row). Results for
+// rows outside of A and columns outside of B are not stored. A layer is a product of its own: a matrix of a
+// batch, or a slice of a sum that a later pass completes. There are three forms of the same loop:
 //
 //   direct     an invocation loads its own operands
-//   subgroup   the lanes of a subgroup own the same columns, and hand the blocks of B that they loaded around: for
-//              processors, where a load costs many multiplications and a barrier more
+//   subgroup   the lanes of a subgroup own the same columns and exchange the blocks of B that they load: for processors, where
+//              a load costs as much as many multiplications, and a barrier more
 //   tiled      a workgroup stages both operands in workgroup memory
 //
-// Each element of C belongs to one invocation, which adds its products in order of (s, k): no races, and the
-// same bits whatever is computed beside it.
+// Each element of C belongs to one invocation, which adds its products in order of (s, k). There are no
+// races, and its bits do not depend on the rest of the product.
 
 // include lib/index.wgsl
 
@@ -54,8 +55,8 @@ fn multiply_add(sum: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32>
     );
 }
 
-// What an invocation owns: of block column j and block row i, [j][i]. Loops whose variable is an index by itself are
-// those that compilers unroll, and an array that is left with a variable index does not live in registers.
+// The blocks of an invocation: [j][i] is block column j, block row i. Loop variables index arrays directly:
+// compilers unroll such loops, and an array that keeps a variable index does not stay in registers.
 alias Sums = array<array<mat4x4<f32>, TM>, TN>;
 
 // Stores a block whose rows are `step` apart.
@@ -107,7 +108,7 @@ fn direct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     }
 }
 
-// A workgroup is a subgroup, all of it: launched where subgroups are of one size only.
+// A workgroup is exactly one subgroup: launched only if all subgroups have the same size.
 @compute @workgroup_size(LANES)
 fn subgroup(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -123,8 +124,8 @@ fn subgroup(
     let column = at.z * TN;
     if (layer >= extent.layers) { return; }
 
-    // Of LANES / TN blocks of k, a lane loads one block of B. The loop over them is unrolled too: a shuffle from a lane
-    // that is known beforehand is a broadcast.
+    // A lane loads one block of B out of LANES / TN blocks of k. The loop over them is unrolled too: a
+    // shuffle from a constant lane is a broadcast.
     let own_k = lane / TN * 4u;
     let own_origin = b_origin(layer, column + lane % TN);
     var a_origins: array<AOrigin, TM>;
@@ -163,19 +164,20 @@ fn block_of_lane(block: mat4x4<f32>, lane: u32) -> mat4x4<f32> {
         subgroupShuffle(block[2], lane), subgroupShuffle(block[3], lane));
 }
 
-// The staged operands: row r of A's tile, four k of block kb, at kb * A_PITCH + r; row i of B's block kb, block of
-// columns j, at (i * GK + kb) * B_PITCH + j. The pitches keep what neighbours write in different banks where GK is 4.
+// The staged operands: row r of A's tile, four k of block kb, at kb * A_PITCH + r; row i of B's block kb,
+// block of columns j, at (i * GK + kb) * B_PITCH + j. With GK = 4 the pitches place the writes of neighbours
+// in different banks.
 const A_PITCH: u32 = 4u * GM * TM + 1u;
 const B_PITCH: u32 = GN * TN + 2u;
 var<workgroup> a_tile: array<vec4<f32>, GK * A_PITCH>;
 var<workgroup> b_tile: array<vec4<f32>, 4u * GK * B_PITCH>;
 
-const_assert 16u * GK * (A_PITCH + 4u * B_PITCH) <= 16384u; // what every adapter has
+const_assert 16u * GK * (A_PITCH + 4u * B_PITCH) <= 16384u; // available on every adapter
 
 const INVOCATIONS: u32 = GM * GN; // of a workgroup
 const_assert INVOCATIONS % GK == 0u;
-const STRIDE: u32 = INVOCATIONS / GK; // from one block that an invocation stages to the next
-const A_EACH: u32 = (GK * GM * TM + INVOCATIONS - 1u) / INVOCATIONS; // blocks that one stages, at most
+const STRIDE: u32 = INVOCATIONS / GK; // between the blocks that an invocation stages
+const A_EACH: u32 = (GK * GM * TM + INVOCATIONS - 1u) / INVOCATIONS; // the most blocks of one invocation
 const B_EACH: u32 = (GK * GN * TN + INVOCATIONS - 1u) / INVOCATIONS;
 
 @compute @workgroup_size(INVOCATIONS)
@@ -196,7 +198,7 @@ fn tiled(
     let m = local / GN;
     let n = local % GN;
 
-    // What an invocation stages has one block of k, kb, and blocks of rows (of columns) that begin with `own`.
+    // An invocation stages one block of k, kb, of the blocks of rows (of columns) own, own + STRIDE, ..
     let kb = local % GK;
     let own = local / GK;
     var a_origins: array<AOrigin, A_EACH>;
@@ -215,9 +217,9 @@ fn tiled(
     var a_next: array<mat4x4<f32>, A_EACH>;
     var b_next: array<mat4x4<f32>, B_EACH>;
 
-    // A turn loads the tile that begins at `first`, and multiplies the one before it while the loads are on their way.
-    // All invocations make as many turns and meet at the barriers of each: before the first nobody writes to a tile that
-    // is read, after the second nobody reads one that is written to.
+    // A turn loads the tile that begins at `first`, and multiplies the previous one while the loads are
+    // pending. All invocations take the same number of turns. The first barrier of a turn ends the reads of
+    // the old tile before it is overwritten; the second ends the writes of the new one before it is read.
     var sums: Sums;
     for (var first = begin; first < end + GK; first += GK) {
         if (first < end) {
@@ -233,7 +235,7 @@ fn tiled(
                     if (own + j * STRIDE < GN * TN) { b_next[j] = b_block(b_cursors[j], 4u * k.y); }
                 }
             } else {
-                // Beyond the end both are zero: nothing is added, to an infinity neither.
+                // Zeros past the end add nothing, even to an infinity.
                 for (var i = 0u; i < A_EACH; i++) { a_next[i] = mat4x4<f32>(); }
                 for (var j = 0u; j < B_EACH; j++) { b_next[j] = mat4x4<f32>(); }
             }

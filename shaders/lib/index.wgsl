@@ -1,12 +1,12 @@
-// One-dimensional dispatches: more than 65,535 workgroups are folded into rows.
+// One-dimensional dispatches. Workgroups beyond the limit of one dimension (65,535) fold into rows.
 const WORKGROUP: u32 = 64u;
 
-// The invocation's number, counted through all rows of workgroups.
+// The number of the invocation, across all rows of workgroups.
 fn flat_index(id: vec3<u32>, groups: vec3<u32>) -> u32 {
     return id.x + id.y * groups.x * WORKGROUP;
 }
 
-// Quotient and remainder of a / d. One division for both: few processors divide integers in vectors.
+// Quotient and remainder of a / d, by one division: integer division is slow, and rarely vectorised.
 fn divide(a: u32, d: u32) -> vec2<u32> {
     let quotient = a / d;
     return vec2(quotient, a - quotient * d);

@@ -1,19 +1,19 @@
-// Noise that is a function of what it is for: (seed, purpose, sample, step, element), never of a dispatch's shape.
+// Noise as a function of (seed, purpose, sample, step, element), and never of the shape of a dispatch.
 
 // include lib/philox.wgsl
 // include lib/sine.wgsl
 
-// Where a kernel's noise comes from; the fields of every such kernel's immediates.
+// The source of a kernel's noise; a part of the immediates of every such kernel.
 struct Noise {
     seed0: u32,
     seed1: u32,
     purpose: u32,
     step: u32,
     first: u32, // the number of the batch's first sample
-    given: u32, // 1: read from a tensor instead
+    given: u32, // 1: the noise is read from a tensor
 }
 
-// Four words for the vec4 number `block` of the batch's sample `sample`.
+// Four words for vec4 number `block` of sample `sample` of the batch.
 fn noise_bits(noise: Noise, sample: u32, block: u32) -> vec4<u32> {
     return philox(vec4(block, noise.step, noise.first + sample, noise.purpose), vec2(noise.seed0, noise.seed1));
 }
@@ -23,10 +23,10 @@ fn uniform_from(bits: vec4<u32>) -> vec4<f32> {
     return vec4<f32>(bits >> vec4(8u)) * 0x1p-24f;
 }
 
-// Standard normal (Box and Muller 1958), two from two words.
+// Standard normal (Box and Muller 1958), two numbers from two words.
 fn normal_from(bits: vec4<u32>) -> vec4<f32> {
     let u = uniform_from(bits);
-    // A driver may have the logarithm of 1 above 0.
+    // On some drivers the logarithm of 1 is above 0.
     let radius = sqrt(max(-2.0 * log(u.xz + 0x1p-24f), vec2(0.0)));
     let quarters = round(4.0 * u.yyww);
     let rest = 6.283185307179586f * (u.yyww - 0.25 * quarters);
@@ -38,7 +38,7 @@ fn rademacher_from(bits: vec4<u32>) -> vec4<f32> {
     return 1.0 - 2.0 * vec4<f32>(bits >> vec4(31u));
 }
 
-// A block of a tensor whose channels end inside it: 1 for channels there are, 0 for padding.
+// 1 for the channels of a block, 0 for its padding.
 fn channel_mask(block: u32, channels: u32) -> vec4<f32> {
     let c = block * 4u + vec4(0u, 1u, 2u, 3u);
     return select(vec4(0.0), vec4(1.0), c < vec4(channels));

@@ -30,7 +30,7 @@ fn normal_mass(a: vec4<f32>, b: vec4<f32>, open: vec4<bool>) -> Mass {
     let height = select(exp(-0.5 * (b - a) * (b + a)), zero, open); // phi(b) / phi(a)
     // a >= 0: phi(a) is a factor of everything.
     let tail = erfcx(ROOT_HALF * max(a, zero)) - height * erfcx(ROOT_HALF * max(b, zero));
-    // a < 0: what is outside is taken away from 1.
+    // a < 0: 1 minus the mass outside.
     let below = exp(-0.5 * a * a);
     let inside = 1.0 - 0.5 * below * (erfcx(ROOT_HALF * abs(a)) + height * erfcx(ROOT_HALF * max(b, zero)));
     let right = a >= zero;

@@ -1,5 +1,5 @@
-// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a counter and a key in, four
-// independent words out. `src/random.rs` is its twin, bit for bit.
+// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a counter and a key in,
+// four independent words out. `src/random.rs` is its twin, bit for bit.
 
 // The high word of a * b.
 fn mul_high(a: u32, b: u32) -> u32 {

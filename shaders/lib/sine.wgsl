@@ -1,6 +1,6 @@
-// The sine of four angles, each given as quarters of a turn and a rest of at most an eighth of one, to the last bits of f32;
-// a quarter more makes it the cosine. WGSL lets a driver's own sine be off by 2^-11. The polynomials are those of Cephes
-// (Moshier 1992, sinf.c), for angles up to pi / 4.
+// The sine of four angles, each given as a number of quarter turns and a remainder of at most an eighth of a
+// turn, accurate to the last bits of f32; one more quarter turn gives the cosine. WGSL lets a driver's own
+// sine be off by 2^-11. The polynomials are those of Cephes (Moshier 1992, sinf.c), for angles up to pi / 4.
 fn sine(quarters: vec4<f32>, rest: vec4<f32>) -> vec4<f32> {
     let square = rest * rest;
     let s = rest + rest * square

@@ -1,5 +1,5 @@
-//! Forward mode, generic over the engine beneath. Tangents ride along the batch: a value that depends on the input
-//! is a stack `[x; ẋ₁; …; ẋ_K]` of samples, and a linear primitive runs once on all of it.
+//! Forward mode, generic over the engine beneath. Tangents ride along the batch: a value that depends on the
+//! input is a stack `[x; ẋ₁; …; ẋ_K]` of samples, and a linear primitive runs once on all of it.
 
 use super::{Engine, Parameter, Stacked};
 use crate::kernels::conv2d::Conv2d;
@@ -50,20 +50,17 @@ impl<E: Stacked> Dual<E> {
     }
 
     /// The primal of a value, without its tangents.
-    ///
-    /// # Errors
-    /// If the device refuses.
     pub fn primal(&mut self, x: &DualValue<E::Value>) -> Result<E::Value> {
         Ok(self.part(x, 0)?.unwrap_or_else(|| x.stack.clone()))
     }
 
-    /// Part `k` of a stack, 0 being the primal; `None` of what does not vary.
+    /// Part `k` of a stack, 0 being the primal; `None` for a value that does not vary.
     fn part(&mut self, x: &DualValue<E::Value>, k: usize) -> Result<Option<E::Value>> {
         let n = self.extent(x);
         x.varies.then(|| self.engine.samples(&x.stack, k * n, n)).transpose()
     }
 
-    /// The primal's first extent.
+    /// The number of samples of the primal.
     fn extent(&self, x: &DualValue<E::Value>) -> usize {
         let n = self.engine.shape(&x.stack).n();
         if x.varies { n / (1 + self.probes) } else { n }
@@ -78,7 +75,8 @@ impl<E: Stacked> Dual<E> {
         Ok(DualValue { stack: f(&mut self.engine, &x.stack)?, varies: x.varies })
     }
 
-    /// A bilinear primitive: `f(a, b)`, and for each tangent `f(ȧ, b) + f(a, ḃ)`, as far as they vary.
+    /// A bilinear primitive: `f(a, b)`, and for each tangent `f(ȧ, b) + f(a, ḃ)`, without the terms that do
+    /// not vary.
     fn bilinear(
         &mut self,
         a: &DualValue<E::Value>,
@@ -103,7 +101,7 @@ impl<E: Stacked> Dual<E> {
             (Some(a), Some(b)) => self.engine.blend(&a, 1.0, &b, 1.0),
             (Some(one), None) | (None, Some(one)) => Ok(one),
             (None, None) => {
-                Err(KernelError::Mismatch { kernel: "dual", what: "a tangent of what does not vary".into() })
+                Err(KernelError::Mismatch { kernel: "dual", what: "neither operand varies".into() })
             }
         }
     }
@@ -117,7 +115,7 @@ impl<E: Stacked> Dual<E> {
         self.engine.extend(&x.stack, (1 + self.probes) * n)
     }
 
-    /// `alpha a + beta b` of which at least one varies; what does not vary has tangents of zero.
+    /// `alpha a + beta b`; an operand that does not vary has zero tangents.
     fn blend_varying(
         &mut self,
         a: &DualValue<E::Value>,
@@ -125,7 +123,7 @@ impl<E: Stacked> Dual<E> {
         b: &DualValue<E::Value>,
         beta: f32,
     ) -> Result<E::Value> {
-        // The engine takes missing samples of the second operand for zeros.
+        // To the engine, missing samples of the second operand are zeros.
         match a.varies {
             true => self.engine.blend(&a.stack, alpha, &b.stack, beta),
             false => self.engine.blend(&b.stack, beta, &a.stack, alpha),
@@ -163,7 +161,8 @@ impl<E: Stacked> Engine for Dual<E> {
         let Some(bias) = bias else {
             return self.bilinear(x, weight, |engine, x, w| engine.conv2d(x, w, None, spec));
         };
-        // A bias is added to every pixel of its part of the stack: the primal's to the primal, a tangent to a tangent.
+        // A bias is added to every pixel of its part of the stack: the primal's to the primal, a tangent to a
+        // tangent.
         let product = self.bilinear(x, weight, |engine, x, w| engine.conv2d(x, w, None, spec))?;
         let (product, bias) = (self.varying(&product)?, self.varying(bias)?);
         let mut rows = Vec::with_capacity((1 + self.probes) * n);

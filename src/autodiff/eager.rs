@@ -1,4 +1,4 @@
-//! Nothing recorded: a value is a tensor, and its memory goes back as soon as it is dropped.
+//! Evaluation only: nothing is recorded, a value is a tensor, and dropping it returns its memory to the pool.
 
 use super::{Engine, Parameter, Stacked};
 use crate::kernels::conv2d::{self, Conv2d};

@@ -1,6 +1,6 @@
 //! Automatic differentiation: one trait of primitives, three engines.
 //!
-//! | engine | what a value is | what it is for |
+//! | engine | a value is | used for |
 //! | --- | --- | --- |
 //! | [`Eager`] | a tensor | sampling: nothing is recorded |
 //! | [`Tape`] | a tensor and its place on the tape | training: reverse mode |
@@ -29,21 +29,22 @@ use crate::tensor::{Shape, Tensor};
 /// A trainable tensor as an engine sees it.
 #[derive(Clone)]
 pub struct Parameter {
-    /// Tells it from others on the same tape.
+    /// Its number, unique on a tape.
     pub id: usize,
     /// Its value.
     pub value: Tensor,
-    /// Where its gradient is written; without it none is computed.
+    /// The destination of its gradient; without one, none is computed.
     pub gradient: Option<Tensor>,
 }
 
-/// The primitives that a network is made of. Shapes are `[n, h, w, c]`; every method fails if shapes do not fit or
-/// the device refuses.
+/// The primitives of a network. Shapes are `[n, h, w, c]`. Every method can return
+/// [`KernelError::Mismatch`](crate::kernels::KernelError::Mismatch) for shapes that do not fit together, and
+/// [`KernelError::Gpu`](crate::kernels::KernelError::Gpu) for an error of the device.
 pub trait Engine {
-    /// What the primitives take and give.
+    /// The operands and results of the primitives.
     type Value: Clone;
 
-    /// A value that nothing is differentiated by.
+    /// A value without a gradient.
     fn constant(&mut self, tensor: &Tensor) -> Self::Value;
 
     /// A trainable value.
@@ -97,13 +98,13 @@ pub trait Engine {
     /// `alpha x + beta`.
     fn affine(&mut self, x: &Self::Value, alpha: f32, beta: f32) -> Result<Self::Value>;
 
-    /// Each sample times its own number, `s` `[n, 1, 1, 1]`.
+    /// Each sample times its number in `s`, `[n, 1, 1, 1]`.
     fn scale_samples(&mut self, x: &Self::Value, s: &Tensor) -> Result<Self::Value>;
 
     /// `x[n, h, w, c] + v[n, c]`.
     fn add_channels(&mut self, x: &Self::Value, v: &Self::Value) -> Result<Self::Value>;
 
-    /// `x[n, h, w, c] · v[n, c]`; the factors of one sample are those of all.
+    /// `x[n, h, w, c] · v[n, c]`; a `v` of one sample applies to all.
     fn scale_channels(&mut self, x: &Self::Value, v: &Self::Value) -> Result<Self::Value>;
 
     /// Channels `first .. first + count`.
@@ -112,19 +113,20 @@ pub trait Engine {
     /// Concatenation along channels.
     fn concat(&mut self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value>;
 
-    /// The same values with other extents, as many samples and the same channels.
+    /// The same values with other extents; the numbers of samples and of channels stay.
     fn reshape(&mut self, x: &Self::Value, shape: Shape) -> Result<Self::Value>;
 
     /// Each element dropped with probability `rate`, by the mask of `key`.
     fn dropout(&mut self, x: &Self::Value, rate: f32, key: Key) -> Result<Self::Value>;
 }
 
-/// An engine whose primitives also act on stacks `[x; ẋ₁; …; ẋ_K]` of samples, a primal and `probes` tangents: what
-/// [`Dual`] asks of the engine beneath it.
+/// An engine whose primitives also act on stacks `[x; ẋ₁; …; ẋ_K]` of samples, a primal and `probes`
+/// tangents: the requirement of [`Dual`] on the engine beneath it.
 ///
-/// The linear primitives of [`Engine`] take a stack as they take any batch. In [`Engine::blend`] and
-/// [`Engine::add_channels`] the second operand may have fewer samples, the missing ones counting as zero, and in
-/// [`Engine::scale_samples`] and [`Engine::scale_channels`] the factors repeat. The others have a method here.
+/// To the linear primitives of [`Engine`] a stack is a batch like any other. In [`Engine::blend`] and
+/// [`Engine::add_channels`] the second operand may have fewer samples, and the missing ones count as zero; in
+/// [`Engine::scale_samples`] and [`Engine::scale_channels`] the factors repeat. The other primitives have a
+/// method here.
 pub trait Stacked: Engine {
     /// [`Engine::conv2d`] with the bias on the first `bias_samples` samples only.
     fn conv2d_stack(
@@ -168,6 +170,6 @@ pub trait Stacked: Engine {
     /// `x` followed by samples of zeros, `n` in all.
     fn extend(&mut self, x: &Self::Value, n: usize) -> Result<Self::Value>;
 
-    /// The parts' samples one after the other, at least one part.
+    /// The samples of all parts in order; there is at least one part.
     fn stack(&mut self, parts: &[Self::Value]) -> Result<Self::Value>;
 }

@@ -1,5 +1,5 @@
-//! Reverse mode. The tape holds one closure per primitive, which holds what its adjoint needs and nothing more; it
-//! is run in reverse, and each closure, with all it held, is dropped as soon as it has run.
+//! Reverse mode. The tape holds one closure per primitive, which captures only what its adjoint needs. The
+//! closures run in reverse order, and each one is dropped, with all that it captured, as soon as it has run.
 
 use super::{Engine, Parameter, Stacked};
 use crate::kernels::conv2d::{self, Conv2d};
@@ -13,7 +13,7 @@ use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
 use std::collections::HashMap;
 
-/// A tensor and, if anything is differentiated by it, its place on the tape.
+/// A tensor and, if it needs a gradient, its node on the tape.
 #[derive(Clone)]
 pub struct TapeValue {
     tensor: Tensor,
@@ -38,17 +38,17 @@ pub struct Tape {
     parameters: HashMap<usize, usize>,
 }
 
-/// Where the gradient of a node is.
+/// The gradient of a node.
 enum Slot {
-    /// Nowhere yet: nothing contributed.
+    /// No contribution yet.
     Empty,
-    /// In a tensor of its own.
+    /// A tensor of its own.
     Owned(Tensor),
-    /// In a parameter's place, if `written`.
+    /// The destination of a parameter's gradient; it holds a value if `written`.
     Sink { tensor: Tensor, written: bool },
 }
 
-/// The gradients found so far, by node.
+/// The gradients computed so far, by node.
 #[derive(Default)]
 pub struct Gradients(Vec<Slot>);
 
@@ -68,7 +68,7 @@ impl Gradients {
         let slot = &mut self.0[node];
         match slot {
             Slot::Empty => *slot = Slot::Owned(gradient),
-            // A tensor that something else still holds must not change under it.
+            // A tensor with another owner must not change.
             Slot::Owned(held) if held.is_unique() => elementwise::accumulate(&gradient, 1.0, held)?,
             Slot::Owned(held) => *slot = Slot::Owned(elementwise::blend(held, 1.0, &gradient, 1.0)?),
             Slot::Sink { tensor, written: true } => elementwise::accumulate(&gradient, 1.0, tensor)?,
@@ -80,7 +80,7 @@ impl Gradients {
         Ok(())
     }
 
-    /// A tensor for an adjoint to write to, or to add to if `true` comes with it.
+    /// The destination of an adjoint's output, and whether the adjoint must add to its contents.
     fn destination(&mut self, node: usize, like: &Tensor) -> Result<(Tensor, bool)> {
         let slot = &mut self.0[node];
         match slot {
@@ -106,22 +106,19 @@ impl Tape {
         Tape::default()
     }
 
-    /// A value whose gradient [`Gradients::take`] will give.
+    /// An input whose gradient is available from [`Gradients::take`].
     pub fn variable(&mut self, tensor: &Tensor) -> TapeValue {
         let node = self.node(None, Slot::Empty);
         TapeValue { tensor: tensor.clone(), node: Some(node) }
     }
 
     /// Runs the tape backwards from `output` with the cotangent `seed` of its shape.
-    ///
-    /// # Errors
-    /// If the device refuses.
     pub fn backward(mut self, output: &TapeValue, seed: Tensor) -> Result<Gradients> {
         self.gradients.add(output.node, seed)?;
         while let Some(adjoint) = self.adjoints.pop() {
             let node = self.adjoints.len();
             let Some(adjoint) = adjoint else { continue };
-            // Without a gradient the output does not depend on this node.
+            // A node without a gradient does not influence the output.
             if let Slot::Owned(gradient) = std::mem::replace(&mut self.gradients.0[node], Slot::Empty) {
                 adjoint(gradient, &mut self.gradients)?;
             }
@@ -371,7 +368,8 @@ impl Stacked for Tape {
         let (y, statistics) = group_norm::forward(&x.tensor, affine, spec, probes)?;
         let (x, weight, bias, spec) = (x.clone(), weight.clone(), bias.clone(), *spec);
         Ok(self.record(y, &[x.node, weight.node, bias.node], move |dy, g| {
-            // The sums that make the input's gradient are those of weight and bias: there is no saving them.
+            // The input's gradient needs the sums that make up those of weight and bias: skipping them saves
+            // nothing.
             let mut place = |value: &TapeValue| match value.node {
                 Some(node) => g.destination(node, &value.tensor),
                 None => Ok((Tensor::empty(dy.gpu(), value.tensor.shape(), Default::default())?, false)),
@@ -395,7 +393,7 @@ impl Stacked for Tape {
     fn softmax_stack(&mut self, x: &TapeValue, probes: usize) -> Result<TapeValue> {
         let y = softmax::forward(&x.tensor, probes)?;
         let (node, output) = (x.node, y.clone());
-        // The output says everything, but for the tangents.
+        // The adjoint needs the output alone; with tangents also the input.
         let tangents = (probes > 0).then(|| x.tensor.clone());
         Ok(self.record(y, &[node], move |dy, g| {
             let dx = match tangents {

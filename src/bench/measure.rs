@@ -1,4 +1,4 @@
-//! Timing: repeated until it is long enough, and the median of several.
+//! Timing: the median of several stretches of repetitions.
 
 use super::Case;
 use crate::gpu::{Element, Gpu};
@@ -6,19 +6,19 @@ use crate::kernels::{Result, roofline};
 use crate::tensor::{Shape, Tensor};
 use std::time::{Duration, Instant};
 
-/// What the device can do at most, measured.
+/// The measured ceilings of a device.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ceilings {
-    /// Operations a second, multiply-adds from registers.
+    /// Operations per second, of multiply-adds from registers.
     pub operations: f64,
-    /// Bytes a second, read and written, of a large copy.
+    /// Bytes per second, read and written, of a large copy.
     pub bytes: f64,
 }
 
 /// Measures the ceilings.
 ///
 /// # Errors
-/// If the device refuses.
+/// Any error of the device.
 pub fn ceilings(gpu: &Gpu) -> Result<Ceilings> {
     let cpu = gpu.adapter().is_cpu();
     let (invocations, rounds) = if cpu { (4096, 2000) } else { (1 << 20, 4000) };
@@ -33,7 +33,7 @@ pub fn ceilings(gpu: &Gpu) -> Result<Ceilings> {
     })
 }
 
-/// The time of a case: the median of five, each of as many repetitions as take a while.
+/// The time of one run of a case: the median of five stretches of 60 ms.
 ///
 /// # Errors
 /// Those of the case.
@@ -41,7 +41,7 @@ pub fn measure(gpu: &Gpu, case: &Case) -> Result<Duration> {
     median(gpu, &*case.run)
 }
 
-/// One timed stretch lasts about this long.
+/// The approximate length of one timed stretch.
 const STRETCH: Duration = Duration::from_millis(60);
 
 fn median(gpu: &Gpu, run: &dyn Fn() -> Result<()>) -> Result<Duration> {
@@ -54,7 +54,7 @@ fn median(gpu: &Gpu, run: &dyn Fn() -> Result<()>) -> Result<Duration> {
         gpu.synchronize()?;
         Ok(start.elapsed() / repetitions)
     };
-    // The first run compiles, the second says how long one takes.
+    // The first run compiles the kernels; the second one determines the number of repetitions.
     time(1)?;
     let once = time(1)?.max(Duration::from_micros(1));
     let repetitions = (STRETCH.as_secs_f64() / once.as_secs_f64()).ceil().clamp(1.0, 1000.0) as u32;

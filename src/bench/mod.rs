@@ -1,6 +1,8 @@
-//! Measured cases: every kernel family, forward and backward, and the device's own ceilings to hold them against.
+//! Benchmark cases of every kernel family, forward and backward, and the device's ceilings to compare them
+//! with.
 //!
-//! The cases of a family stand in `benches/FAMILY.rs`; criterion runs them (`cargo bench`) and so does `tweedie bench`.
+//! The cases of a family are in `benches/FAMILY.rs`. Both criterion (`cargo bench`) and `tweedie bench` run
+//! them.
 
 mod measure;
 mod model;
@@ -70,19 +72,19 @@ families! {
 pub enum Work {
     /// Floating-point operations, two for a multiply-add.
     Operations(f64),
-    /// Bytes that a kernel must move at least: operands read once, results written once, without padding.
+    /// The least number of bytes to move: operands read once, results written once, without padding.
     Bytes(f64),
 }
 
-/// Something to measure.
+/// One benchmark.
 pub struct Case {
     /// The kernel family.
     pub family: &'static str,
-    /// What of it, and on what.
+    /// The function and the size of its operands.
     pub name: String,
-    /// What it amounts to.
+    /// The amount of work of one run.
     pub work: Work,
-    /// Records it once.
+    /// Records one run.
     pub run: Box<dyn Fn() -> Result<()>>,
 }
 
@@ -92,7 +94,7 @@ impl Case {
     }
 }
 
-/// How large the cases are.
+/// The size of the cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Size {
     /// For a software driver.
@@ -106,7 +108,7 @@ impl Size {
         if gpu.adapter().is_cpu() { Size::Small } else { Size::Large }
     }
 
-    /// One of two.
+    /// The value for this size.
     fn pick<T>(self, small: T, large: T) -> T {
         match self {
             Size::Small => small,
@@ -120,7 +122,7 @@ fn noise(gpu: &Gpu, shape: Shape) -> Result<Tensor> {
     fill(gpu, shape, Key::new(1, Purpose::Other(1)), Distribution::Normal { std: 1.0 })
 }
 
-/// Bytes of so many f32 tensors of a shape, without padding.
+/// Bytes of `tensors` f32 tensors of a shape, without padding.
 fn bytes(shape: Shape, tensors: usize) -> Work {
     Work::Bytes((4 * tensors * shape.len()) as f64)
 }

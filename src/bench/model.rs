@@ -1,4 +1,5 @@
-//! Whole models: a training step, an evaluation of the network, and one with its divergence.
+//! Benchmarks of a whole model: a training step, an evaluation of the network, and the divergence of its
+//! flow.
 
 use crate::autodiff::Eager;
 use crate::config::Config;
@@ -22,7 +23,7 @@ pub struct Model {
     conditioning: Conditioning,
 }
 
-/// The time that the network is evaluated at.
+/// The time of an evaluation.
 const TIME: f64 = 0.5;
 
 /// The model of `configs/digits_ve.toml`.
@@ -46,12 +47,12 @@ impl Model {
         self.x.shape().n()
     }
 
-    /// Bytes of the images, which an evaluation finds on the device and a divergence stacks with its probes.
+    /// Bytes of a batch of images on the device.
     pub fn input_bytes(&self) -> u64 {
         self.x.size()
     }
 
-    /// Numbers that are trained.
+    /// The number of trainable parameters.
     pub fn parameters(&self) -> usize {
         self.trainer.borrow().scorer.model.registry.count()
     }
@@ -59,7 +60,7 @@ impl Model {
     /// One training step.
     ///
     /// # Errors
-    /// If the device refuses.
+    /// Any error of the device.
     pub fn step(&self) -> std::result::Result<(), TrainError> {
         self.trainer.borrow_mut().step(&self.batch)
     }
@@ -67,7 +68,7 @@ impl Model {
     /// One evaluation of the network.
     ///
     /// # Errors
-    /// If the device refuses.
+    /// Any error of the device.
     pub fn evaluate(&self) -> Result<()> {
         self.trainer.borrow().scorer.network(&mut Eager, &self.x, &self.conditioning, None).map(drop)
     }
@@ -75,7 +76,7 @@ impl Model {
     /// One evaluation of the probability flow and its divergence, by one probe in forward mode.
     ///
     /// # Errors
-    /// If the device refuses.
+    /// Any error of the device.
     pub fn divergence(&self) -> crate::sample::Result<()> {
         let noise = Noise::Drawn(Key::new(1, Purpose::Probe));
         let probes = Probes { count: 1, kind: Probe::Rademacher, noise };

@@ -1,21 +1,21 @@
-//! Which adapter to use: listing, ordering, choosing.
+//! Adapters: listing, ordering, choosing.
 
 use super::error::GpuError;
 use wgpu::DeviceType;
 
-/// How the invocations of a matrix product or a convolution share the operands that they load.
+/// The way in which the invocations of a matrix product or a convolution share the operands that they load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
-    /// Each loads its own.
+    /// Each invocation loads its own.
     None,
-    /// The lanes of a subgroup of so many hand theirs around.
+    /// The lanes of a subgroup of this size exchange theirs.
     Subgroup(u32),
-    /// A workgroup stages them in its memory.
+    /// A workgroup stages them in workgroup memory.
     Workgroup,
 }
 
 impl Sharing {
-    /// The sizes of a subgroup that kernels are written for.
+    /// The subgroup sizes that the kernels support.
     pub const SUBGROUPS: [u32; 5] = [4, 8, 16, 32, 64];
 }
 
@@ -59,12 +59,12 @@ impl Adapter {
         &self.info.name
     }
 
-    /// The API it is reached through: `vulkan`, `metal` or `dx12`.
+    /// Its graphics API: `vulkan`, `metal` or `dx12`.
     pub fn backend(&self) -> String {
         self.info.backend.to_string()
     }
 
-    /// The driver and its version, as far as it says.
+    /// The driver and its version, if known.
     pub fn driver(&self) -> String {
         format!("{} {}", self.info.driver, self.info.driver_info).trim().to_string()
     }
@@ -90,8 +90,8 @@ impl Adapter {
         self.raw.features().contains(wgpu::Features::SHADER_F16)
     }
 
-    /// The ways of sharing operands that it has, from [`Sharing::None`] to the widest. Subgroups count if they are all of
-    /// one size.
+    /// The ways of sharing operands that it supports, from [`Sharing::None`] to the widest. Subgroups are
+    /// supported if all have the same size.
     pub fn sharings(&self) -> Vec<Sharing> {
         let (lanes, most) = (self.info.subgroup_min_size, self.info.subgroup_max_size);
         let subgroups = self.raw.features().contains(wgpu::Features::SUBGROUP)
@@ -101,27 +101,27 @@ impl Adapter {
         [Some(Sharing::None), subgroup, Some(Sharing::Workgroup)].into_iter().flatten().collect()
     }
 
-    /// The way of sharing that suits it: workgroup memory on GPUs, and not on processors.
+    /// The default way of sharing: the widest, but without workgroup memory on processors.
     pub(super) fn sharing(&self) -> Sharing {
         let suits = |sharing: &Sharing| !self.is_cpu() || *sharing != Sharing::Workgroup;
         self.sharings().into_iter().rfind(suits).unwrap_or(Sharing::None)
     }
 
-    /// The most bytes one storage binding can span.
+    /// The most bytes in one storage binding.
     pub fn max_binding(&self) -> u64 {
         self.raw.limits().max_storage_buffer_binding_size
     }
 
-    /// The device's memory in bytes where it can be learnt: the largest device-local heap; for a software driver,
-    /// whose heap is a number it made up, what the machine has available now.
+    /// The device's memory in bytes, if known: the largest device-local heap or, for a software driver, whose
+    /// heap size is arbitrary, the memory that the machine has available now.
     pub fn memory(&self) -> Option<u64> {
         let host = self.is_cpu().then(crate::memory::available).flatten();
         host.or_else(|| largest_device_local_heap(&self.raw))
     }
 }
 
-/// All adapters, best first: discrete, integrated, others, software. The index of an adapter here is the
-/// index that `--adapter` takes.
+/// All adapters, best first: discrete, integrated, others, software. The index of an adapter in this list
+/// selects it in [`choose`].
 pub fn adapters() -> Vec<Adapter> {
     let instance = instance();
     let raw = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
@@ -130,8 +130,8 @@ pub fn adapters() -> Vec<Adapter> {
     all
 }
 
-/// The adapter that `wanted` names (an index, or a part of a name in any case); without it the one that
-/// `WGPU_ADAPTER_NAME` names; without that the best.
+/// The adapter `wanted`: an index, or a part of a name in upper or lower case. Without it, the one named by
+/// the environment variable `WGPU_ADAPTER_NAME`; without that, the best.
 ///
 /// # Errors
 /// [`GpuError::NoAdapter`] if the machine has none, [`GpuError::NoSuchAdapter`] if none matches.
@@ -140,7 +140,7 @@ pub fn choose(wanted: Option<&str>) -> Result<Adapter, GpuError> {
     choose_among(&all, wanted).map(|index| all.swap_remove(index))
 }
 
-/// The index of the adapter that [`choose`] takes, among [`adapters`].
+/// The index in `all`, the list of [`adapters`], of the adapter that [`choose`] takes.
 ///
 /// # Errors
 /// Those of [`choose`].
@@ -163,7 +163,7 @@ fn position(names: &[&str], wanted: Option<&str>) -> Option<usize> {
         return (index < names.len()).then_some(index);
     }
     let wanted = wanted.to_lowercase();
-    // Nothing is a part of every name.
+    // The empty string is a part of every name.
     names.iter().position(|name| !wanted.is_empty() && name.to_lowercase().contains(&wanted))
 }
 

@@ -1,8 +1,8 @@
-//! What can go wrong between us and a device.
+//! The errors of the device layer.
 
 use std::fmt;
 
-/// An error of the device layer. Every message names the cause and what a user can do about it.
+/// An error of the device layer. A message names the cause and, where there is one, a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum GpuError {
     /// No Vulkan, Metal or DX12 adapter answered.
@@ -11,16 +11,18 @@ pub enum GpuError {
          (Debian, Ubuntu: apt-get install mesa-vulkan-drivers)"
     )]
     NoAdapter,
-    /// The adapter that was asked for does not exist.
-    #[error("no adapter matches `{wanted}`; choose one of those that `tweedie devices` lists: {available}")]
+    /// No adapter has the requested name or index.
+    #[error("no adapter matches `{wanted}`; this machine has {available}")]
     NoSuchAdapter {
-        /// The name or index that was asked for.
+        /// The requested name or index.
         wanted: String,
-        /// The adapters there are, as `index: name`.
+        /// The adapters of this machine, as `index: name`.
         available: String,
     },
-    /// The adapter lacks something every kernel needs.
-    #[error("adapter {adapter} lacks {missing}; choose another with --adapter (see `tweedie devices`)")]
+    /// The adapter lacks a feature that every kernel needs.
+    #[error(
+        "adapter {adapter} lacks {missing}; choose another one, by name or by the variable WGPU_ADAPTER_NAME"
+    )]
     Unsupported {
         /// The adapter's name.
         adapter: String,
@@ -32,21 +34,21 @@ pub enum GpuError {
     Open {
         /// The adapter's name.
         adapter: String,
-        /// The driver's words.
+        /// The driver's message.
         reason: String,
     },
     /// The device has no memory left for an allocation.
     #[error(
-        "out of device memory: {wanted} more were asked for with {in_use} in use{}; \
+        "out of device memory: an allocation of {wanted} failed with {in_use} in use{}; \
          use a smaller batch or a smaller model",
         .budget.map(|b| format!(" of {b}")).unwrap_or_default()
     )]
     OutOfMemory {
         /// The size of the allocation that failed.
         wanted: Bytes,
-        /// What was allocated before.
+        /// The memory allocated before.
         in_use: Bytes,
-        /// What the device has in all, where that is known.
+        /// The memory of the device, where it is known.
         budget: Option<Bytes>,
     },
     /// A tensor is larger than the adapter can hold or bind.
@@ -63,27 +65,28 @@ pub enum GpuError {
         limit: Bytes,
         /// The adapter's name.
         adapter: String,
-        /// What the limit is about: `allocate`, `hold` or `bind at once`.
+        /// The operation that the limit is for: `allocate`, `hold` or `bind at once`.
         verb: &'static str,
     },
-    /// A shader failed to assemble, validate or compile. A bug of ours or of the driver's.
-    #[error("shader {shader} was refused: {reason}")]
+    /// A shader does not assemble, validate or compile, or does not fit its launch. With a kernel of this
+    /// crate it is a bug of ours or of the driver.
+    #[error("shader {shader} was rejected: {reason}")]
     Shader {
         /// File and entry point.
         shader: String,
-        /// The validator's or the driver's words.
+        /// The message of the validator or the driver.
         reason: String,
     },
-    /// The device rejected a command. A bug of ours or of the driver's.
+    /// The device rejected a command: a bug of ours or of the driver.
     #[error("the device rejected a command: {0}")]
     Rejected(String),
     /// The device is gone: reset, unplugged, or hung.
-    #[error("the device was lost ({0}); training continues from its last checkpoint with --resume")]
+    #[error("the device was lost ({0}); a training run can be resumed from its last checkpoint")]
     Lost(String),
 }
 
 impl GpuError {
-    /// The same, with what was too large by a name that users know.
+    /// The same error, with a name for the tensor that was too large.
     pub(crate) fn about(self, name: String) -> GpuError {
         match self {
             GpuError::TooLarge { size, limit, adapter, verb, .. } => {

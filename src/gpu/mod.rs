@@ -1,4 +1,4 @@
-//! The device: adapter choice, buffers, shader assembly, pipelines, the command stream and timing.
+//! The device: adapters, buffers, shader assembly, pipelines, the command stream and timing.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), tweedie::gpu::GpuError> {
@@ -29,9 +29,9 @@ use pool::Pool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use stream::{Faults, Stream};
 
-/// Every kernel takes its shapes as immediates, and no more bytes of them than every backend has.
+/// Bytes of immediates, which hold a kernel's shapes and scalars: as many as every backend has.
 const MAX_IMMEDIATES: u32 = 128;
-/// What one submission may compute on a processor or a small GPU, and on a large one, in operations.
+/// The most operations in one submission, on a processor or a small GPU, and on a large one.
 const MAX_WORK: [u64; 2] = [20_000_000_000, 500_000_000_000];
 
 /// An open device. Cloning it is cheap; every clone is the same device.
@@ -47,7 +47,7 @@ impl PartialEq for Gpu {
 impl Eq for Gpu {}
 
 struct Shared {
-    // Fields drop in this order: what is recorded before what it was recorded for.
+    // Fields drop in this order: recorded commands before the resources that they use.
     stream: Mutex<Stream>,
     pipelines: Pipelines,
     pool: Arc<Pool>,
@@ -59,22 +59,22 @@ struct Shared {
     adapter: Adapter,
 }
 
-/// How a device is opened.
+/// Options for opening a device.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Compile every shader with tests of its indices and bounds on its loops.
+    /// Compile every shader with run-time checks of its indices and bounds on its loops.
     pub checked: bool,
-    /// How kernels share operands. By default through workgroup memory on GPUs; on processors, where a barrier
-    /// costs more than loads, through subgroups if all are of one size.
+    /// The way in which kernels share operands. Default: through workgroup memory on GPUs; on processors,
+    /// where a barrier costs more than loads, through subgroups if all have the same size.
     pub sharing: Option<Sharing>,
 }
 
-/// A range of a buffer as a kernel sees it.
+/// A range of a buffer for one binding of a kernel.
 #[derive(Clone, Copy)]
 pub struct Binding<'a> {
     /// The buffer.
     pub buffer: &'a Buffer,
-    /// Where the range starts, in bytes; a multiple of [`Gpu::alignment`].
+    /// The start of the range in bytes; a multiple of [`Gpu::alignment`].
     pub offset: u64,
     /// Its length in bytes.
     pub size: u64,
@@ -87,12 +87,12 @@ impl Binding<'_> {
     }
 }
 
-/// How much a dispatch covers.
+/// The extent of a launch.
 #[derive(Debug, Clone, Copy)]
 pub enum Extent {
-    /// At least so many invocations.
+    /// At least this many invocations.
     Invocations(usize),
-    /// So many workgroups.
+    /// This many workgroups.
     Workgroups(usize),
 }
 
@@ -115,10 +115,11 @@ pub(crate) struct Dispatch<'a> {
 }
 
 impl Gpu {
-    /// Opens the adapter that `wanted` names (see [`choose`]), else the best one.
+    /// Opens the adapter `wanted`, or by default the best one (see [`choose`]).
     ///
     /// # Errors
-    /// If there is no such adapter, if it lacks what the kernels need, or if the driver refuses.
+    /// If there is no such adapter, if it lacks a feature that the kernels need, or if the driver cannot open
+    /// it.
     pub fn open(wanted: Option<&str>) -> Result<Gpu, GpuError> {
         Gpu::with(choose(wanted)?, Options::default())
     }
@@ -126,7 +127,7 @@ impl Gpu {
     /// Opens an adapter.
     ///
     /// # Errors
-    /// If the adapter lacks what the kernels need, or if the driver refuses.
+    /// If the adapter lacks a feature that the kernels need, or if the driver cannot open it.
     pub fn with(adapter: Adapter, options: Options) -> Result<Gpu, GpuError> {
         let limits = adapter.raw.limits();
         let available = adapter.raw.features();
@@ -136,7 +137,7 @@ impl Gpu {
             return Err(lacking("128 bytes of immediates (push constants)"));
         }
         if options.sharing.is_some_and(|sharing| !adapter.sharings().contains(&sharing)) {
-            return Err(lacking("the way of sharing operands that was asked for"));
+            return Err(lacking("the requested way of sharing operands"));
         }
         let wished = wgpu::Features::SHADER_F16
             | wgpu::Features::SUBGROUP
@@ -174,12 +175,12 @@ impl Gpu {
         &self.0.adapter
     }
 
-    /// How kernels share operands (see [`Options::sharing`]).
+    /// The way in which kernels share operands (see [`Options::sharing`]).
     pub fn sharing(&self) -> Sharing {
         self.0.options.sharing.unwrap_or_else(|| self.adapter().sharing())
     }
 
-    /// About how many invocations it takes to keep the device busy.
+    /// About how many invocations keep the device busy.
     pub fn parallelism(&self) -> usize {
         match self.adapter().kind() {
             AdapterKind::Cpu => 256,
@@ -193,17 +194,17 @@ impl Gpu {
         self.0.device.features().contains(wgpu::Features::SHADER_F16)
     }
 
-    /// What the start of a binding must be a multiple of, in bytes.
+    /// The alignment of the start of a binding, in bytes.
     pub fn alignment(&self) -> u64 {
         u64::from(self.0.limits.min_storage_buffer_offset_alignment).max(256)
     }
 
-    /// The most bytes that one binding can span.
+    /// The most bytes in one binding.
     pub fn max_binding(&self) -> u64 {
         self.0.limits.max_storage_buffer_binding_size
     }
 
-    /// The most bytes that one buffer can hold.
+    /// The most bytes in one buffer.
     pub fn max_buffer(&self) -> u64 {
         self.0.limits.max_buffer_size
     }
@@ -213,7 +214,7 @@ impl Gpu {
         self.0.pool.usage()
     }
 
-    /// The most bytes that were live at once while `work` was recorded, beyond those live before it.
+    /// The peak of live bytes while `work` is recorded, beyond those live before it.
     ///
     /// # Errors
     /// Those of `work`.
@@ -225,7 +226,7 @@ impl Gpu {
         result.map(|()| peak - live)
     }
 
-    /// How many pipelines have been compiled so far.
+    /// The number of pipelines compiled so far.
     pub fn pipelines(&self) -> usize {
         self.0.pipelines.count()
     }
@@ -233,15 +234,15 @@ impl Gpu {
     /// A buffer of at least `bytes`, with unspecified contents.
     ///
     /// # Errors
-    /// [`GpuError::OutOfMemory`], or [`GpuError::TooLarge`] beyond what one buffer can be.
+    /// [`GpuError::OutOfMemory`], or [`GpuError::TooLarge`] beyond [`Gpu::max_buffer`].
     pub fn allocate(&self, bytes: u64) -> Result<Buffer, GpuError> {
         self.0.pool.allocate(bytes)
     }
 
-    /// Whether a binding of so many bytes is within [`Gpu::max_binding`]; `what` is its name in the error.
+    /// Checks a binding of `bytes` bytes against [`Gpu::max_binding`]; `what` names it in the error.
     ///
     /// # Errors
-    /// [`GpuError::TooLarge`] if it is not.
+    /// [`GpuError::TooLarge`] if it is larger.
     pub fn check_binding(&self, bytes: u64, what: impl FnOnce() -> String) -> Result<(), GpuError> {
         if bytes <= self.max_binding() {
             return Ok(());
@@ -254,8 +255,8 @@ impl Gpu {
     /// Records a kernel launch. It runs after everything recorded before it.
     ///
     /// # Errors
-    /// [`GpuError::Shader`] if the shader does not compile or declares other bindings, and whatever the device reported
-    /// since the last call.
+    /// [`GpuError::Shader`] if the shader does not compile or declares other bindings, and any error that the
+    /// device reported since the last call.
     pub(crate) fn dispatch(&self, dispatch: Dispatch<'_>) -> Result<(), GpuError> {
         let Dispatch { variant, entry, bindings, immediates, extent, work, checks } = dispatch;
         let pipeline = self.0.pipelines.get(&variant, entry, immediates.len(), checks)?;
@@ -277,22 +278,23 @@ impl Gpu {
         self.stream().dispatch(&pipeline, &bind_group, immediates, grid, work)
     }
 
-    /// Writes `bytes` at `offset` of a buffer, after everything recorded so far has read it.
+    /// Writes `bytes` at `offset` of a buffer, after everything recorded so far has run.
     ///
     /// # Errors
-    /// What the device reported since the last call.
+    /// Any error that the device reported since the last call.
     pub fn upload(&self, buffer: &Buffer, offset: u64, bytes: &[u8]) -> Result<(), GpuError> {
-        // A write happens before the next submission, hence before whatever is recorded but not submitted.
+        // A write happens before the next submission, hence before all commands that are recorded but not yet
+        // submitted.
         self.stream().flush()?;
         self.0.queue.write_buffer(buffer.raw(), offset, bytes);
         Ok(())
     }
 
-    /// Reads `size` bytes at `offset` of a buffer, after everything recorded so far; waits for the device.
+    /// Reads `size` bytes at `offset` of a buffer after everything recorded so far. Waits for the device.
     ///
     /// # Errors
-    /// [`GpuError::Lost`] if the device does not answer any more, [`GpuError::OutOfMemory`] without room for
-    /// the staging buffer.
+    /// [`GpuError::Lost`] if the device no longer answers, and any other error that it reported since the
+    /// last call.
     pub fn download(&self, buffer: &Buffer, offset: u64, size: u64) -> Result<Vec<u8>, GpuError> {
         let staging = self.0.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("download"),
@@ -312,23 +314,25 @@ impl Gpu {
         Ok(mapped[..size as usize].to_vec())
     }
 
-    /// Submits what is recorded, without waiting.
+    /// Submits the recorded commands, without waiting.
     ///
     /// # Errors
-    /// What the device reported since the last call.
+    /// Any error that the device reported since the last call.
     pub fn flush(&self) -> Result<(), GpuError> {
         self.stream().flush()
     }
 
-    /// Submits what is recorded and waits until the device has done it.
+    /// Submits the recorded commands and waits for the device.
     ///
     /// # Errors
-    /// [`GpuError::Lost`] if it never does, and what the device reported since the last call.
+    /// [`GpuError::Lost`] if the device no longer answers, and any other error that it reported since the
+    /// last call.
     pub fn synchronize(&self) -> Result<(), GpuError> {
         self.stream().synchronize()
     }
 
-    /// Workgroups in two dimensions, each within the adapter's limit, if they fit; the kernels test the flat index.
+    /// Workgroups in two dimensions, each within the adapter's limit, if they fit; the kernels test the flat
+    /// index.
     fn fold(&self, groups: usize) -> Option<[u32; 2]> {
         let limit = self.0.limits.max_compute_workgroups_per_dimension as usize;
         let rows = groups.div_ceil(limit);

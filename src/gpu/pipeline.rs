@@ -25,7 +25,8 @@ struct Slot {
     writes: bool,
 }
 
-/// Whether a shader is compiled with tests of every index, bounds on every loop and workgroup memory that is cleared.
+/// Whether a shader is compiled with tests of every index, bounds on every loop and workgroup memory that is
+/// cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Checks {
     On,
@@ -34,8 +35,9 @@ pub(crate) enum Checks {
 }
 
 impl Pipeline {
-    /// Whether these bindings are as many and as large as the entry point declares, and none that it writes shares a
-    /// buffer with one that it reads: else why not. wgpu would report these too, but only when it is too late.
+    /// Checks the number and the sizes of bindings against those that the entry point declares, and that none
+    /// that it writes shares a buffer with one that it only reads. wgpu reports these too, but to the device
+    /// and not to the caller.
     pub(super) fn check(&self, bindings: &[Binding<'_>]) -> Result<(), String> {
         if bindings.len() != self.slots.len() {
             return Err(format!("it declares {} bindings and gets {}", self.slots.len(), bindings.len()));
@@ -65,8 +67,8 @@ pub(super) struct Pipelines {
 }
 
 impl Pipelines {
-    /// `checked`: whether every shader is compiled with run-time checks. This crate's kernels need none; the tests run
-    /// both ways.
+    /// `checked`: whether every shader is compiled with run-time checks. This crate's kernels need none; the
+    /// tests run both ways.
     pub(super) fn new(device: wgpu::Device, info: &wgpu::AdapterInfo, checked: bool) -> Self {
         let disk = DiskCache::open(&device, info);
         Pipelines { device, checked, pipelines: Mutex::default(), disk }
@@ -147,10 +149,10 @@ impl Pipelines {
             Checks::Off => wgpu::ShaderRuntimeChecks::unchecked(),
         };
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        // SAFETY: `Checks::Off` comes from two places. `kernels::launch` is private to this crate's kernels: they have no
-        // unbounded loop, divide by no zero and index only inside their bindings, for each family checks its shapes and
-        // each invocation guards its edges; the kernel tests run with the checks on as well. The caller of the unsafe
-        // `Kernel::launch_unchecked` has promised the same.
+        // SAFETY: `Checks::Off` comes from two places. `kernels::launch` is private to this crate's kernels:
+        // they have no unbounded loop, divide by no zero and index only inside their bindings, for each
+        // family checks its shapes and each invocation guards its edges; the kernel tests run with the checks
+        // on as well. The caller of the unsafe `Kernel::launch_unchecked` has promised the same.
         let raw = unsafe {
             self.device.create_shader_module_trusted(
                 wgpu::ShaderModuleDescriptor {
@@ -175,8 +177,8 @@ impl Drop for Pipelines {
     }
 }
 
-/// The bindings of a module's entry point: storage buffers of group 0, numbered without a gap. Those that it does not use
-/// are gone from the module.
+/// The bindings of a module's entry point: storage buffers of group 0, numbered without a gap.
+/// [`Variant::module`] has removed those that it does not use.
 fn slots(module: &naga::Module) -> Result<Vec<Slot>, String> {
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
@@ -199,7 +201,7 @@ fn slots(module: &naga::Module) -> Result<Vec<Slot>, String> {
     Ok(slots.into_values().collect())
 }
 
-/// The size of the immediates that a module's entry point takes: those that it does not use are gone from the module.
+/// The size of the immediates of a module's entry point.
 fn immediates_size(module: &naga::Module) -> Result<usize, naga::proc::LayoutError> {
     let mut layouter = naga::proc::Layouter::default();
     layouter.update(module.to_ctx())?;
@@ -208,7 +210,7 @@ fn immediates_size(module: &naga::Module) -> Result<usize, naga::proc::LayoutErr
     Ok(immediates.map_or(0, |variable| layouter[variable.ty].size as usize))
 }
 
-/// The backend's own pipeline cache, in the user's cache folder. Vulkan has one; the others do without.
+/// The backend's own pipeline cache, in the user's cache folder. Only Vulkan has one.
 struct DiskCache {
     cache: wgpu::PipelineCache,
     path: PathBuf,
@@ -223,7 +225,7 @@ impl DiskCache {
         let path = dirs::cache_dir()?.join("tweedie").join(name);
         let data = std::fs::read(&path).ok();
         // SAFETY: the file was written by `save` below; the driver checks its header and its version, and
-        // `fallback` discards what it does not know.
+        // `fallback` discards unknown data.
         let cache = unsafe {
             device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
                 label: Some("tweedie"),
@@ -234,7 +236,7 @@ impl DiskCache {
         Some(DiskCache { cache, path })
     }
 
-    /// Best effort: without the file the next start compiles again.
+    /// Writes the file if possible; without it the next start compiles again.
     fn save(&self) {
         let Some(data) = self.cache.get_data() else { return };
         let Some(folder) = self.path.parent() else { return };

@@ -1,14 +1,14 @@
 //! The buffer pool: one `wgpu::Buffer` per allocation, kept in free lists by size class.
 //!
-//! wgpu orders dispatches by whole buffers, so two tensors in one buffer would wait for each other: nothing is
-//! suballocated here. A buffer that its last owner drops goes to the free list at once; the queue runs in
-//! order, so what is still recorded to read it will have run before whatever its next owner records.
+//! wgpu orders dispatches by whole buffers, so two tensors in one buffer would wait for each other: nothing
+//! is suballocated here. A buffer goes to the free list as soon as its last owner drops it. The queue runs in
+//! order, so recorded commands that still use the buffer run before those of its next owner.
 
 use super::error::{Bytes, GpuError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Storage on the device. Goes back to its pool when dropped.
+/// Storage on the device. Dropping it returns it to its pool.
 pub struct Buffer {
     raw: wgpu::Buffer,
     pool: Arc<Pool>,
@@ -28,12 +28,12 @@ impl Drop for Buffer {
     }
 }
 
-/// How much memory a device's pool holds, in bytes.
+/// The memory of a device's pool, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryUse {
     /// In live buffers.
     pub live: u64,
-    /// The most that was live at any time.
+    /// The largest value of `live` so far.
     pub peak: u64,
     /// Allocated from the driver: live buffers and free lists.
     pub allocated: u64,
@@ -43,7 +43,7 @@ pub(super) struct Pool {
     device: wgpu::Device,
     adapter: String,
     max_buffer: u64,
-    /// No more than this is ever allocated, where the device's size is known.
+    /// The limit of all allocations together, if the device's memory is known.
     budget: Option<u64>,
     state: Mutex<State>,
 }
@@ -94,7 +94,7 @@ impl Pool {
         MemoryUse { live: state.live, peak: state.peak, allocated: state.allocated }
     }
 
-    /// Counts the peak anew from `at` or what is live now, whichever is more; returns what it was.
+    /// Restarts the peak at the larger of `at` and the live bytes; returns its previous value.
     pub(super) fn restart_peak(&self, at: u64) -> u64 {
         let mut state = self.lock();
         let peak = at.max(state.live);
@@ -142,7 +142,7 @@ impl Pool {
     }
 }
 
-/// The size that is allocated for a request: the next number with three significant bits, so that requests
+/// The size of the allocation for a request: the next number with three significant bits, so that requests
 /// within a quarter of each other share a free list.
 fn size_class(bytes: u64) -> u64 {
     let bytes = bytes.max(256);

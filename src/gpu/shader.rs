@@ -78,13 +78,13 @@ library! {
     "lib/sine",
 }
 
-/// How a tensor's elements are stored. Arithmetic and accumulation are f32 in either case.
+/// The storage type of a tensor's elements. Arithmetic and accumulation are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Element {
     /// 32-bit floating point.
     #[default]
     F32,
-    /// 16-bit floating point, where the adapter has it.
+    /// 16-bit floating point, if the adapter has it.
     F16,
 }
 
@@ -105,7 +105,7 @@ pub struct Variant {
     pub shader: Shader,
     /// Values for its `const` lines.
     pub constants: Vec<(&'static str, u32)>,
-    /// What `Element` stands for.
+    /// The type `Element` of the text.
     pub element: Element,
 }
 
@@ -144,7 +144,8 @@ impl Variant {
         }
     }
 
-    /// The module with one of its entry points and what that reaches: others may use what the device lacks.
+    /// The module of one entry point and all that it uses, without the others, which may need features that
+    /// the device lacks.
     ///
     /// # Errors
     /// [`GpuError::Shader`] if the text does not assemble or parse, or has no such entry point.
@@ -193,7 +194,7 @@ impl Assembly<'_> {
 
     fn include(&mut self, name: &str) -> Result<(), GpuError> {
         let Some(&(name, text)) = LIBRARY.iter().find(|(known, _)| *known == name) else {
-            return Err(self.variant.fault(format!("there is no shaders/{name}.wgsl")));
+            return Err(self.variant.fault(format!("there is no include {name}.wgsl")));
         };
         if self.included.contains(&name) {
             return Ok(());
@@ -202,7 +203,7 @@ impl Assembly<'_> {
         self.append(text)
     }
 
-    /// The line, with the value that the variant gives to its constant or alias.
+    /// The line, with the variant's value of its constant or alias.
     fn settle<'l>(&mut self, line: &'l str) -> Cow<'l, str> {
         let text = line.trim_start();
         if let (Some(alias), Element::F16) = (text.strip_prefix("alias Element"), self.variant.element) {

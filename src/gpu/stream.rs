@@ -1,5 +1,5 @@
-//! The command stream: many dispatches in one compute pass, few passes in a submission, and a bound on what is
-//! submitted at once and on what is in flight.
+//! The command stream: many dispatches in one compute pass, few passes in a submission, and bounds on the
+//! work of a submission and on the submissions in flight.
 
 use super::error::GpuError;
 use super::pipeline::Pipeline;
@@ -7,14 +7,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A submission ends after so many dispatches, …
+/// The most dispatches in one submission.
 const MAX_DISPATCHES: u32 = 1024;
-/// … and no more than this many submissions wait for the device.
+/// The most submissions that wait for the device.
 const MAX_IN_FLIGHT: usize = 3;
-/// A wait is taken in slices of this length, to notice a lost device.
+/// The length of one wait, after which a lost device is noticed.
 const SLICE: Duration = Duration::from_secs(5);
 
-/// What the driver reported outside of any call's result.
+/// Errors that the driver reported outside of any call's result.
 #[derive(Default)]
 pub(super) struct Faults {
     lost: Mutex<Option<String>>,
@@ -26,7 +26,7 @@ impl Faults {
         let faults = Arc::new(Faults::default());
         let on_loss = faults.clone();
         device.set_device_lost_callback(move |reason, message| {
-            // Dropping the device is no loss.
+            // The device reports its own drop too.
             if reason != wgpu::DeviceLostReason::Destroyed {
                 note(&on_loss.lost, message);
             }
@@ -59,13 +59,13 @@ pub(super) struct Stream {
     // The pass must end before its encoder: fields drop in this order.
     pass: Option<wgpu::ComputePass<'static>>,
     encoder: Option<wgpu::CommandEncoder>,
-    /// The address of the pipeline that is set in the open pass; pipelines live as long as the device.
+    /// The address of the current pipeline of the open pass; pipelines live as long as the device.
     current: Option<usize>,
     dispatches: u32,
     work: u64,
     max_work: u64,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
-    /// Set while dispatches are timed one by one.
+    /// Present while each dispatch is timed.
     pub(super) profile: Option<Profile>,
 }
 
@@ -78,8 +78,8 @@ pub(super) struct Profile {
 }
 
 impl Stream {
-    /// `max_work`: floating-point operations that may go into one submission, so that a slow device is never
-    /// reset by its watchdog.
+    /// `max_work`: the most floating-point operations in one submission, so that a watchdog never resets a
+    /// slow device.
     pub(super) fn new(device: wgpu::Device, queue: wgpu::Queue, faults: Arc<Faults>, max_work: u64) -> Self {
         Stream {
             device,
@@ -131,7 +131,7 @@ impl Stream {
         Ok(())
     }
 
-    /// While profiling, the first of the two queries of a dispatch.
+    /// During a profile, the first of the two queries of a dispatch.
     fn begin_timing(&mut self, pipeline: &Pipeline) -> Option<u32> {
         let profile = self.profile.as_mut().filter(|profile| profile.labels.len() < profile.capacity)?;
         profile.labels.push(pipeline.label.clone());
@@ -151,7 +151,7 @@ impl Stream {
         record(self.encoder.get_or_insert_with(|| self.device.create_command_encoder(&Default::default())));
     }
 
-    /// Submits what is recorded.
+    /// Submits the recorded commands.
     pub(super) fn flush(&mut self) -> Result<(), GpuError> {
         self.end_pass();
         if let Some(encoder) = self.encoder.take() {
@@ -166,7 +166,7 @@ impl Stream {
         self.faults.check()
     }
 
-    /// Submits what is recorded and waits until the device has done all of it.
+    /// Submits the recorded commands and waits for the device.
     pub(super) fn synchronize(&mut self) -> Result<(), GpuError> {
         self.flush()?;
         self.in_flight.clear();

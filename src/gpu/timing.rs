@@ -1,30 +1,30 @@
-//! How long the device takes.
+//! Timing and profiles.
 
 use super::stream::Profile;
 use super::{Gpu, GpuError};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Dispatches that one profile can hold: a query set has 4,096 queries.
+/// The most dispatches of one profile: a query set has 4,096 queries, two for each.
 const PROFILED: usize = 2048;
 
-/// What one kernel took in a profile.
+/// The time of one kernel in a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelTime {
     /// File and entry point.
     pub kernel: String,
-    /// How often it was dispatched.
+    /// The number of its dispatches.
     pub count: usize,
-    /// The device's time for all of it.
+    /// The device's time for all of them.
     pub total: Duration,
 }
 
 impl Gpu {
-    /// The device's own time for what `work` records, by timestamps where the adapter has them, else by the
-    /// wall clock from submission to completion.
+    /// The device's time for the commands that `work` records, by timestamps if the adapter has them, else by
+    /// the wall clock from submission to completion.
     ///
     /// # Errors
-    /// Those of `work`, and what the device reported.
+    /// Those of `work`, and those that the device reported.
     pub fn time<E: From<GpuError>>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<Duration, E> {
         self.synchronize()?;
         if !self.0.timestamps {
@@ -41,12 +41,12 @@ impl Gpu {
         Ok(self.duration(ticks[0], ticks[1]))
     }
 
-    /// What each kernel of `work` takes on the device, longest first; the first 2,048 dispatches count. Each runs in a pass
-    /// of its own, which costs a little: compare kernels, not the sum with an unprofiled run. Empty where the adapter
-    /// has no timestamps.
+    /// The device's time for each kernel of `work`, longest first, over the first 2,048 dispatches. Each
+    /// dispatch runs in a pass of its own, which adds a little: compare kernels with each other, not their
+    /// sum with an unprofiled run. Empty if the adapter has no timestamps.
     ///
     /// # Errors
-    /// Those of `work`, and what the device reported.
+    /// Those of `work`, and those that the device reported.
     pub fn profile<E: From<GpuError>>(
         &self,
         work: impl FnOnce() -> Result<(), E>,

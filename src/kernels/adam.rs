@@ -15,7 +15,7 @@ pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
 
-/// What one step is made with.
+/// The settings of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adam {
     /// Learning rate.
@@ -26,11 +26,11 @@ pub struct Adam {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Times the weight, added to the gradient.
+    /// Weight decay: its product with the weight is added to the gradient.
     pub weight_decay: f64,
-    /// The largest global norm; a negative one allows any.
+    /// The largest global norm; negative for no clipping.
     pub grad_clip: f64,
-    /// The average becomes `ema` of itself and 1 − `ema` of the weight.
+    /// Decay of the moving average: it becomes `ema` · average + (1 − `ema`) · weight.
     pub ema: f64,
     /// The number of this step, from 1.
     pub step: u64,
@@ -73,9 +73,6 @@ struct Params {
 const RUN: usize = 1024;
 
 /// The gradient's global norm and the factor that clips it to `grad_clip`, `[1, 1, 1, 4]`: the first two.
-///
-/// # Errors
-/// If the device refuses.
 pub fn clip(gradient: &Tensor, grad_clip: f64) -> Result<Tensor> {
     let gpu = gradient.gpu();
     let total = gradient.shape().vec4s();
@@ -114,10 +111,10 @@ pub fn clip(gradient: &Tensor, grad_clip: f64) -> Result<Tensor> {
     Ok(norm)
 }
 
-/// One step over all arenas, with the gradient scaled by what [`clip`] found.
+/// One step over all arenas, with the gradient scaled by the factor of [`clip`].
 ///
 /// # Errors
-/// If the arenas differ in length, or the device refuses.
+/// If the arenas differ in length.
 pub fn adam(arenas: Arenas<'_>, norm: &Tensor, spec: Adam) -> Result<()> {
     let Arenas { weight, gradient, moment1, moment2, average } = arenas;
     let all = [gradient, weight, moment1, moment2, average];
@@ -157,7 +154,7 @@ pub fn adam(arenas: Arenas<'_>, norm: &Tensor, spec: Adam) -> Result<()> {
     Ok(())
 }
 
-/// `(first, count)` of the pieces of an arena of `total` `vec4`s that the adapter can bind, in `vec4`s.
+/// Windows `(first, count)` of an arena of `total` `vec4`s, each small enough for one binding, in `vec4`s.
 pub fn windows(gpu: &Gpu, total: usize) -> impl Iterator<Item = (usize, usize)> {
     let largest = (gpu.max_binding() / gpu.alignment() * gpu.alignment() / 16) as usize;
     (0..total).step_by(largest.max(1)).map(move |first| (first, largest.min(total - first)))

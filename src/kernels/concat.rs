@@ -28,7 +28,7 @@ fn variant(x: &Tensor, aligned: bool) -> Variant {
 /// `[n, h, w, c_a]` and `[n, h, w, c_b]` → `[n, h, w, c_a + c_b]`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn concat(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (c_a, c_b) = (a.shape().c(), b.shape().c());
     let fits = a.shape().with_c(c_b) == b.shape() && a.element() == b.element();
@@ -51,7 +51,7 @@ pub fn concat(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// Channels `first .. first + count` of `[n, h, w, c]`.
 ///
 /// # Errors
-/// If there are no such channels, or the device refuses.
+/// If there are no such channels.
 pub fn slice(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
     let shape = x.shape();
     check("concat", first + count <= shape.c(), || {
@@ -80,14 +80,14 @@ pub fn slice(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Copies `count` `vec4`s from number `from` of `x` to number `to` of `y`.
+/// Copies `count` `vec4`s of `x`, from number `from` on, to those of `y` from number `to` on.
 ///
 /// # Errors
-/// If either range does not exist, or the device refuses.
+/// If either range does not exist.
 pub fn copy(x: &Tensor, from: usize, y: &Tensor, to: usize, count: usize) -> Result<()> {
     let inside = from + count <= x.shape().vec4s() && to + count <= y.shape().vec4s();
     check("concat", inside && x.element() == y.element(), || {
-        format!("{count} blocks from {from} of {} do not go to {to} of {}", x.shape(), y.shape())
+        format!("cannot copy {count} blocks from {from} of {} to {to} of {}", x.shape(), y.shape())
     })?;
     let params = Params { rows: count as u32, first: from as u32, second: to as u32, a: 0, b: 0 };
     launch(x.gpu(), variant(x, false), "copy", &[x, y], &params, Extent::Invocations(count), count as u64)
@@ -96,7 +96,7 @@ pub fn copy(x: &Tensor, from: usize, y: &Tensor, to: usize, count: usize) -> Res
 /// Samples `first .. first + count`.
 ///
 /// # Errors
-/// If there are no such samples, or the device refuses.
+/// If there are no such samples.
 pub fn samples(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
     let y = Tensor::empty(x.gpu(), x.shape().with_n(count), x.element())?;
     let size = x.shape().sample_vec4s();
@@ -104,10 +104,10 @@ pub fn samples(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The tensors' samples, one tensor after the other.
+/// The samples of all parts, in order.
 ///
 /// # Errors
-/// If they differ in more than the number of samples, if there are none, or if the device refuses.
+/// If they differ in more than the number of samples, or if there are none.
 pub fn stack(parts: &[&Tensor]) -> Result<Tensor> {
     let first = parts.first().map(|part| part.shape());
     let n = parts.iter().map(|part| part.shape().n()).sum();
@@ -122,10 +122,10 @@ pub fn stack(parts: &[&Tensor]) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Samples by their numbers in `[a; b]`, in any order and any number of times.
+/// The samples of `[a; b]` with the numbers `picks`, in that order, repeated or left out as listed.
 ///
 /// # Errors
-/// If `a` and `b` differ in more than the number of samples, if there is no such sample, or if the device refuses.
+/// If `a` and `b` differ in more than the number of samples, or if there is no such sample.
 pub fn gather(a: &Tensor, b: &Tensor, picks: &[usize]) -> Result<Tensor> {
     let (n_a, n_b) = (a.shape().n(), b.shape().n());
     let fits = a.shape().with_n(n_b) == b.shape() && a.element() == b.element();
@@ -158,7 +158,7 @@ pub fn zeros_like(x: &Tensor) -> Result<Tensor> {
 /// `x` followed by samples of zeros, `n` in all.
 ///
 /// # Errors
-/// If `x` has more samples than `n`, or the device refuses.
+/// If `x` has more samples than `n`.
 pub fn extend(x: &Tensor, n: usize) -> Result<Tensor> {
     let y = Tensor::empty(x.gpu(), x.shape().with_n(n), x.element())?;
     let held = x.shape().vec4s();
@@ -167,10 +167,10 @@ pub fn extend(x: &Tensor, n: usize) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Overwrites `count` `vec4`s of `y` from number `from` on with zeros.
+/// Sets `count` `vec4`s of `y`, from number `from` on, to zero.
 ///
 /// # Errors
-/// If there are not as many, or the device refuses.
+/// If there are not as many.
 pub fn zero(y: &Tensor, from: usize, count: usize) -> Result<()> {
     check("concat", from + count <= y.shape().vec4s(), || {
         format!("{} ends before {from} + {count}", y.shape())

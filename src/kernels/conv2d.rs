@@ -104,7 +104,7 @@ pub fn weight_shape(kh: usize, kw: usize, c_in: usize, c_out: usize) -> Shape {
 /// `y = x * weight + bias`, the bias on the first `bias_samples` samples only.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn forward(
     x: &Tensor,
     weight: &Tensor,
@@ -123,7 +123,7 @@ pub fn forward(
     let depth = weight.shape().rows();
     let product = Product { layers: 1, rows: shape.rows(), columns: shape.c4(), depth };
     let variant = Variant::new(FORWARD).stored(x.element());
-    // Something must be bound where there is no bias; nothing of it is used.
+    // Without a bias its binding holds a placeholder that is not read.
     gemm::run(x.gpu(), variant, &[x, weight, bias.unwrap_or(weight), &y], &params, product)?;
     Ok(y)
 }
@@ -131,7 +131,7 @@ pub fn forward(
 /// The adjoint in the input: `dx` of shape `x` from `dy`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn grad_input(dy: &Tensor, weight: &Tensor, x: Shape, spec: &Conv2d) -> Result<Tensor> {
     check_weight(x, weight)?;
     check_shape("conv2d", "the output's gradient", dy, spec.output(x, weight.shape())?)?;
@@ -151,12 +151,12 @@ fn check_weight(x: Shape, weight: &Tensor) -> Result<()> {
     })
 }
 
-/// The adjoint in the weights, written to `dweight` or added to what it holds.
+/// The adjoint in the weights, written to `dweight`, or added to its contents if `accumulate`.
 ///
 /// Where the product has few elements, the long sum over pixels is cut into slices that are added in order.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn grad_weight(x: &Tensor, dy: &Tensor, spec: &Conv2d, dweight: &Tensor, accumulate: bool) -> Result<()> {
     check_weight(x.shape(), dweight)?;
     let weight = dweight.shape();
@@ -164,7 +164,7 @@ pub fn grad_weight(x: &Tensor, dy: &Tensor, spec: &Conv2d, dweight: &Tensor, acc
     let (rows, columns) = (weight.rows(), weight.c4());
     let lines = dy.shape().n() * dy.shape().h();
     let wanted = x.gpu().parallelism().div_ceil(gemm::invocations(x.gpu(), rows, columns));
-    // No empty slice: the shader gives each the same share of the lines, rounded up.
+    // The shader gives each slice the same share of the lines, rounded up: so few slices that none is empty.
     let share = lines.div_ceil(wanted.clamp(1, lines));
     let layers = lines.div_ceil(share);
     let mut params = geometry(spec, x.shape(), weight, dy.shape());

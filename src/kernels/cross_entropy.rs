@@ -23,23 +23,25 @@ struct Params {
     weight: f32,
 }
 
-/// Uploads a label of each sample as `[n, 1, 1, 1]`.
+/// Uploads the labels of `n` samples as `[n, 1, 1, 1]`.
 ///
 /// # Errors
-/// If a label is not below `classes`, or the device refuses.
+/// If a label is `classes` or more.
 pub fn upload(gpu: &Gpu, labels: &[usize], classes: usize) -> Result<Tensor> {
     if let Some(label) = labels.iter().find(|label| **label >= classes) {
-        check("cross_entropy", false, || format!("label {label} of {classes} classes"))?;
+        check("cross_entropy", false, || {
+            format!("label {label} is not below the number of classes, {classes}")
+        })?;
     }
     let values: Vec<f32> = labels.iter().map(|label| *label as f32).collect();
     Ok(Tensor::from_slice(gpu, Shape::new(labels.len(), 1, 1, 1), &values)?)
 }
 
-/// `weight · −log softmax(logits)[label]` of each sample, `[n, 1, 1, 1]`, and the gradient of their sum in the logits
-/// `[n, 1, 1, k]`, for labels of [`upload`].
+/// `weight · −log softmax(logits)[label]` of each sample, `[n, 1, 1, 1]`, and the gradient of their sum in
+/// the logits `[n, 1, 1, k]`, for labels of [`upload`].
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor, weight: f32) -> Result<(Tensor, Tensor)> {
     let (gpu, shape) = (logits.gpu(), logits.shape());
     let n = shape.n();
@@ -55,10 +57,9 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, weight: f32) -> Result<(T
     Ok((loss, gradient))
 }
 
-/// The cross entropy averaged over the samples, in the first lane of `[1, 1, 1, 4]`, the others being 0, and its gradient.
+/// The cross entropy averaged over the samples, in the first lane of `[1, 1, 1, 4]`, the others being 0, and
+/// its gradient.
 ///
-/// # Errors
-/// As those of [`cross_entropy`].
 pub fn mean(logits: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
     let n = logits.shape().n();
     let (each, gradient) = cross_entropy(logits, labels, 1.0 / n as f32)?;

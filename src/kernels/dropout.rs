@@ -1,5 +1,5 @@
-//! Dropout. Its mask is a function of its key, drawn again whenever it is needed: the adjoint and the tangent are
-//! the same call.
+//! Dropout. The mask is a function of the key and is drawn again at each use, so the adjoint and the tangent
+//! are the same call.
 
 use super::random::{NoiseWords, OPERATIONS_OF_BITS};
 use super::{Result, check, launch, shader};
@@ -24,11 +24,11 @@ struct Params {
     rate: f32,
 }
 
-/// `x / (1 − rate)` where the mask keeps, 0 elsewhere. Sample `i` has the mask of sample `i mod period`, so that a
-/// stack's tangents have those of their primals.
+/// `x / (1 − rate)` where the mask keeps an element, 0 elsewhere. Sample `i` has the mask of sample `i mod
+/// period`: with `period` samples in the primal of a stack, its tangents share the primal's masks.
 ///
 /// # Errors
-/// If the rate is not in [0, 1), or the device refuses.
+/// If the rate is not in [0, 1).
 pub fn dropout(x: &Tensor, rate: f32, key: Key, period: usize) -> Result<Tensor> {
     check("dropout", (0.0..1.0).contains(&rate), || format!("a rate of {rate} is not in [0, 1)"))?;
     let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;

@@ -1,4 +1,4 @@
-//! What is done element by element: activations, sums, scalings.
+//! Elementwise kernels: activations, sums, scalings.
 
 use super::reduce::{self, Axis};
 use super::stack::primal_samples;
@@ -75,7 +75,7 @@ pub(super) fn variants() -> Vec<Variant> {
 /// `act(x)`; for a stack with `probes` tangents also `act′(x) ẋ`.
 ///
 /// # Errors
-/// If the stack does not divide into samples, or the device refuses.
+/// If the stack does not divide into samples.
 pub fn activate(x: &Tensor, act: Activation, probes: usize) -> Result<Tensor> {
     let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
     if probes == 0 {
@@ -84,7 +84,7 @@ pub fn activate(x: &Tensor, act: Activation, probes: usize) -> Result<Tensor> {
     }
     let samples = primal_samples("elementwise", x, probes)?;
     let primal = Params { blocks: (samples * x.shape().sample_vec4s()) as u32, ..Params::of(x.shape()) };
-    // The slope times the whole stack, then the primal in its place.
+    // The slope times the whole stack; then the primal is overwritten.
     run("activation_slope", act, &[x, x, &y], Params { other: primal.blocks, ..Params::of(x.shape()) })?;
     run("activate", act, &[x, &y], primal)?;
     Ok(y)
@@ -94,7 +94,7 @@ pub fn activate(x: &Tensor, act: Activation, probes: usize) -> Result<Tensor> {
 /// `Σₖ act″(x) ẋₖ ȳₖ`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn activate_backward(x: &Tensor, dy: &Tensor, act: Activation, probes: usize) -> Result<Tensor> {
     check_shape("elementwise", "the output's gradient", dy, x.shape())?;
     let dx = Tensor::empty(x.gpu(), x.shape(), x.element())?;
@@ -111,7 +111,7 @@ pub fn activate_backward(x: &Tensor, dy: &Tensor, act: Activation, probes: usize
 /// `alpha a + beta b`. If `b` has fewer samples, the missing ones count as zero.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn blend(a: &Tensor, alpha: f32, b: &Tensor, beta: f32) -> Result<Tensor> {
     let shape = a.shape();
     let fits = b.shape().with_n(shape.n()) == shape && b.shape().n() <= shape.n();
@@ -125,16 +125,13 @@ pub fn blend(a: &Tensor, alpha: f32, b: &Tensor, beta: f32) -> Result<Tensor> {
 /// `y += alpha x`, in place.
 ///
 /// # Errors
-/// If the shapes differ, or the device refuses.
+/// If the shapes differ.
 pub fn accumulate(x: &Tensor, alpha: f32, y: &Tensor) -> Result<()> {
     check_shape("elementwise", "the summand", x, y.shape())?;
     run("accumulate", Activation::Identity, &[x, y], Params { alpha, ..Params::of(y.shape()) })
 }
 
 /// `alpha x + beta`, the shift on the first `shifted` samples only.
-///
-/// # Errors
-/// If the device refuses.
 pub fn affine(x: &Tensor, alpha: f32, beta: f32, shifted: usize) -> Result<Tensor> {
     let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
     let other = (shifted * x.shape().sample_vec4s()) as u32;
@@ -147,21 +144,23 @@ pub fn affine(x: &Tensor, alpha: f32, beta: f32, shifted: usize) -> Result<Tenso
 /// # Errors
 /// If `low` is not at most `high`.
 pub fn clamp(x: &Tensor, low: f32, high: f32) -> Result<Tensor> {
-    check("elementwise", low <= high, || format!("there is nothing from {low} to {high}"))?;
+    check("elementwise", low <= high, || format!("the interval from {low} to {high} is empty"))?;
     let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
     let params = Params { alpha: low, beta: high, ..Params::of(x.shape()) };
     run("clamp_to_range", Activation::Identity, &[x, &y], params)?;
     Ok(y)
 }
 
-/// Each sample times its own number, `s` `[n, 1, 1, 1]` in f32; if `x` has more samples, `s` repeats.
+/// Each sample times its number in `s`, `[n, 1, 1, 1]` in f32; `s` repeats if `x` has more samples.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn scale_samples(x: &Tensor, s: &Tensor) -> Result<Tensor> {
     let (n, period) = (x.shape().n(), s.shape().n());
     let fits = s.shape() == Shape::new(period, 1, 1, 1) && n % period == 0;
-    check("elementwise", fits, || format!("{} holds no number for each sample of {}", s.shape(), x.shape()))?;
+    check("elementwise", fits, || {
+        format!("factors {} do not repeat over the samples of {}", s.shape(), x.shape())
+    })?;
     let y = Tensor::empty(x.gpu(), x.shape(), x.element())?;
     run(
         "scale_samples",
@@ -175,7 +174,7 @@ pub fn scale_samples(x: &Tensor, s: &Tensor) -> Result<Tensor> {
 /// `x[n, h, w, c] + v[n, c]`. If `v` has fewer samples, the missing ones count as zero.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn add_channels(x: &Tensor, v: &Tensor) -> Result<Tensor> {
     let samples = v.shape().n();
     let fits = v.shape() == Shape::new(samples, 1, 1, x.shape().c()) && samples <= x.shape().n();
@@ -193,7 +192,7 @@ pub fn add_channels(x: &Tensor, v: &Tensor) -> Result<Tensor> {
 /// `x[n, h, w, c] · v[n, c]`; if `x` has more samples, `v` repeats.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn scale_channels(x: &Tensor, v: &Tensor) -> Result<Tensor> {
     let (n, period) = (x.shape().n(), v.shape().n());
     let fits = v.shape() == Shape::new(period, 1, 1, x.shape().c()) && n % period == 0;
@@ -204,10 +203,11 @@ pub fn scale_channels(x: &Tensor, v: &Tensor) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The adjoint of [`scale_channels`] in the factors, of shape `v`, in f32: sums of `x · dy` over pixels and repetitions.
+/// The adjoint of [`scale_channels`] in the factors, of shape `v`, in f32: sums of `x · dy` over pixels and
+/// repetitions.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn scale_channels_backward(x: &Tensor, dy: &Tensor, v: Shape) -> Result<Tensor> {
     check_shape("elementwise", "the output's gradient", dy, x.shape())?;
     let product = Tensor::empty(x.gpu(), x.shape(), x.element())?;
@@ -223,9 +223,6 @@ pub fn scale_channels_backward(x: &Tensor, dy: &Tensor, v: Shape) -> Result<Tens
 }
 
 /// The mean over the pixels of each sample and channel, `[n, h, w, c]` → `[n, 1, 1, c]` in f32.
-///
-/// # Errors
-/// If the device refuses.
 pub fn mean_pixels(x: &Tensor) -> Result<Tensor> {
     let pixels = (x.shape().h() * x.shape().w()) as f32;
     affine(&sum_pixels(x)?, 1.0 / pixels, 0.0, 0)
@@ -234,7 +231,7 @@ pub fn mean_pixels(x: &Tensor) -> Result<Tensor> {
 /// The adjoint of [`mean_pixels`]: `dy` / pixels at every pixel of the shape `x`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn mean_pixels_backward(dy: &Tensor, x: Shape) -> Result<Tensor> {
     check_shape("elementwise", "the output's gradient", dy, Shape::new(x.n(), 1, 1, x.c()))?;
     let dx = Tensor::empty(dy.gpu(), x, dy.element())?;

@@ -1,4 +1,4 @@
-//! Embeddings of a number per sample: `[sin, cos]` of it times frequencies.
+//! Embeddings of one number per sample: sines and cosines of its products with a set of frequencies.
 
 use super::{Result, check, launch, shader};
 use crate::gpu::{Element, Extent, Shader, Variant};
@@ -23,25 +23,25 @@ struct Params {
     fourier: u32,
 }
 
-/// Gaussian Fourier features (Tancik et al. 2020): `[sin 2πvW, cos 2πvW]`, for values `[n, 1, 1, 1]` and weights
-/// `[1, 1, 1, m]` → `[n, 1, 1, 2m]`.
+/// Gaussian Fourier features (Tancik et al. 2020): `[sin 2πvW, cos 2πvW]`, for values `[n, 1, 1, 1]` and
+/// weights `[1, 1, 1, m]` → `[n, 1, 1, 2m]`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn fourier(values: &Tensor, weights: &Tensor) -> Result<Tensor> {
     run(values, weights, 2 * weights.shape().c(), true)
 }
 
-/// Sinusoidal position embedding (Vaswani et al. 2017): `[sin vω, cos vω]` and a zero if `width` is odd, with the
-/// frequencies of [`sinusoidal_frequencies`], `[n, 1, 1, 1]` → `[n, 1, 1, width]`.
+/// Sinusoidal position embedding (Vaswani et al. 2017): `[sin vω, cos vω]` and a zero if `width` is odd, with
+/// the frequencies of [`sinusoidal_frequencies`], `[n, 1, 1, 1]` → `[n, 1, 1, width]`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn sinusoidal(values: &Tensor, frequencies: &Tensor, width: usize) -> Result<Tensor> {
     run(values, frequencies, width, false)
 }
 
-/// ωᵢ = 10000^(−i / (m − shift)), m = ⌊width / 2⌋ of them; the reference's shift is 1.
+/// The frequencies ωᵢ = 10000^(−i / (m − shift)), i = 0 … m − 1, m = ⌊width / 2⌋; the reference has shift 1.
 pub fn sinusoidal_frequencies(width: usize, shift: f64) -> Vec<f32> {
     let half = width / 2;
     let step = -(10000f64.ln() / (half as f64 - shift)) as f32;

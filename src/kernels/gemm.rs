@@ -1,10 +1,10 @@
-//! Launching the GEMM body (`shaders/lib/gemm.wgsl`): which form, which tile, how many workgroups.
+//! Launches the GEMM body (`shaders/lib/gemm.wgsl`): chooses its form, its tile and the number of workgroups.
 
 use super::{MULTIPLY_ADD, Result, launch};
 use crate::gpu::{Extent, Gpu, Sharing, Variant};
 use crate::tensor::Tensor;
 
-/// How large a product is: `layers` products of `[rows, depth] × [depth, 4 · columns]`.
+/// The size of a product: `layers` products of `[rows, depth] × [depth, 4 · columns]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Product {
     pub layers: usize,
@@ -13,9 +13,10 @@ pub(super) struct Product {
     pub depth: usize,
 }
 
-/// The blocks of 4 × 4 that an invocation owns, the invocations of a workgroup, and the blocks of k that it stages:
-/// `TM`, `TN`, `GM`, `GN`, `GK`, a divisor of `gm gn`. Both operands' staged tiles fit into 16 KiB, which every adapter has:
-/// `16 gk (4 gm tm + 1) + 64 gk (gn tn + 2)` bytes. A subgroup stages none, and its lanes lie along the rows.
+/// The blocks of 4 × 4 that an invocation owns, the invocations of a workgroup, and the blocks of k that it
+/// stages: `TM`, `TN`, `GM`, `GN`, `GK`, a divisor of `gm gn`. Both operands' staged tiles fit into 16 KiB,
+/// which every adapter has: `16 gk (4 gm tm + 1) + 64 gk (gn tn + 2)` bytes. A subgroup stages none, and its
+/// lanes lie along the rows.
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     tm: usize,
@@ -25,12 +26,13 @@ struct Tile {
     gk: usize,
 }
 
-/// Blocks of columns that a lane of a subgroup owns at most. Of 2, 4 and 8 the last is the fastest on llvmpipe, whose eight
-/// lanes can share no more.
+/// The most blocks of columns that a lane of a subgroup owns. On llvmpipe, whose subgroups of eight lanes can
+/// share no more, 8 is faster than 2 and 4.
 const SUBGROUP_COLUMNS: usize = 8;
 
 impl Tile {
-    /// By the number of columns alone: that of rows depends on the batch, and a sample's bits must not.
+    /// The tile depends on the number of columns alone: the number of rows depends on the batch, and a
+    /// sample's bits must not.
     fn new(sharing: Sharing, columns: usize) -> Tile {
         match (sharing, columns) {
             (Sharing::Subgroup(lanes), _) => {
@@ -61,7 +63,8 @@ impl Tile {
     }
 }
 
-/// A shader that includes the GEMM body, with every tile. The direct form takes those of the tiled one.
+/// The variants of a shader that includes the GEMM body, one for each tile. The direct form has the tiles of
+/// the tiled one.
 pub(super) fn variants(shader: &Variant) -> Vec<Variant> {
     let subgroups = Sharing::SUBGROUPS.map(Sharing::Subgroup);
     let mut all = Vec::new();
@@ -76,7 +79,7 @@ pub(super) fn variants(shader: &Variant) -> Vec<Variant> {
     all
 }
 
-/// Invocations that one layer takes: what splitting a sum is decided by.
+/// Invocations of one layer: they decide whether a sum is split.
 pub(super) fn invocations(gpu: &Gpu, rows: usize, columns: usize) -> usize {
     Tile::new(gpu.sharing(), columns).invocations(rows, columns)
 }

@@ -13,18 +13,18 @@ const SHADER: Shader = shader!("group_norm");
 /// About how many operations a `vec4` takes, activation included.
 const OPERATIONS: u64 = 64;
 
-/// How channels are grouped, and what follows.
+/// The groups of channels, and the activation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GroupNorm {
-    /// Groups, each of the same number of neighbouring channels.
+    /// The number of groups, each of the same number of neighbouring channels.
     pub groups: usize,
     /// Added to the variance.
     pub eps: f32,
-    /// What is applied to the normalised values.
+    /// The activation of the scaled and shifted values.
     pub act: Activation,
 }
 
-/// What the adjoint needs beside the input: mean and 1 / standard deviation, `[n, 1, 2, c]`.
+/// The statistics that the adjoint needs beside the input: mean and 1 / standard deviation, `[n, 1, 2, c]`.
 #[derive(Clone)]
 pub struct Statistics(Tensor);
 
@@ -46,7 +46,7 @@ struct Params {
 /// `RUN` of the shader.
 const RUN: usize = 4;
 
-/// One normalisation of `samples` samples of the given shape, as its passes see it.
+/// The parameters that all passes of one normalisation share.
 #[derive(Clone, Copy)]
 struct Pass {
     params: Params,
@@ -63,7 +63,7 @@ impl Pass {
             format!("{channels} channels do not divide into {groups} groups")
         })?;
         let pixels = shape.h() * shape.w();
-        // At least 64 pixels in a chunk, and so few chunks that a group's are summed by one invocation.
+        // At least 64 pixels in a chunk, and few enough chunks for one invocation to add up those of a group.
         let chunk = (pixels * (channels / groups)).div_ceil(8192).max(64);
         let params = Params {
             samples: samples as u32,
@@ -121,7 +121,7 @@ impl Pass {
         Ok(Statistics(statistics))
     }
 
-    /// Group means of `v` and of `v x̂`, and the sums per channel that they were made of.
+    /// Group means of `v` and of `v x̂`, and the sums per channel behind them.
     fn means(&self, adjoint: bool, at: Point<'_>, v: &Tensor) -> Result<Means> {
         let p = self.params;
         let shape = Shape::new(2, p.rows as usize, p.chunks as usize, p.channels as usize);
@@ -140,7 +140,8 @@ impl Pass {
         Ok(means)
     }
 
-    /// `J v` or its adjoint, from the group means of `v`, into the samples of `out` that `v` has in its stack.
+    /// `J v` or its adjoint, from the group means of `v`, into the samples of `out` that `v` has in its
+    /// stack.
     fn project(&self, adjoint: bool, at: Point<'_>, v: &Tensor, means: &Tensor, out: &Tensor) -> Result<()> {
         let [x, statistics, weight, bias] = at.operands();
         let operands = [x, statistics, weight, bias, v, means, out];
@@ -180,14 +181,14 @@ struct Means {
 pub struct Affine<'a> {
     /// Multiplies the normalised values.
     pub weight: &'a Tensor,
-    /// Added then.
+    /// Added afterwards.
     pub bias: &'a Tensor,
 }
 
 /// `y = act(weight · x̂ + bias)` of a stack's primal, and `J ẋ` of its `probes` tangents.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn forward(
     x: &Tensor,
     affine: Affine<'_>,
@@ -210,7 +211,7 @@ pub fn forward(
     Ok((y, statistics))
 }
 
-/// Where the gradients of weight and bias go, and whether they are added to what is there.
+/// The destinations of the gradients in weight and bias; `true` adds to their contents.
 #[derive(Clone, Copy)]
 pub struct AffineGrad<'a> {
     /// The weight's gradient, `[c]`.
@@ -219,10 +220,11 @@ pub struct AffineGrad<'a> {
     pub bias: (&'a Tensor, bool),
 }
 
-/// The adjoint of [`forward`] without tangents: the gradient in `x`, and those of weight and bias.
+/// The adjoint of [`forward`] without tangents: returns the gradient in `x`, and writes those in weight and
+/// bias to `into`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn backward(
     x: &Tensor,
     affine: Affine<'_>,
@@ -251,11 +253,13 @@ fn affine_gradients(sums: &Tensor, into: AffineGrad<'_>) -> Result<()> {
     reduce::sum_axis(sums, axis(1), into.weight.0, into.weight.1)
 }
 
-/// The adjoint of [`forward`] on a stack with `probes` tangents, without activation: the cotangents of the whole
-/// stack from those of its image.
+/// The adjoint of [`forward`] on a stack `[x; v₁; …; v_K]` with `probes` tangents, without activation, from
+/// the cotangents `[dy; u₁; …; u_K]`. With the Jacobian J = ∂y/∂x, which is symmetric up to the weight, the
+/// cotangent of each vₖ is Jᵀ uₖ, and that of x is Jᵀ dy + Σₖ ∂(uₖ · J vₖ)/∂x (`shaders/group_norm.wgsl`,
+/// `curvature`).
 ///
 /// # Errors
-/// If the shapes do not fit, if there is an activation, or if the device refuses.
+/// If the shapes do not fit, or if there is an activation.
 pub fn backward_stack(
     x: &Tensor,
     affine: Affine<'_>,
@@ -288,7 +292,7 @@ pub fn backward_stack(
     let u = tangents.means(true, at, dy)?;
     tangents.project(true, at, dy, &u.means, &dx)?;
 
-    // And u · J v, which depends on x through J.
+    // The derivative of u · J v in x, through J.
     let v = tangents.means(false, at, x)?;
     let uv_sums = Tensor::empty(x.gpu(), v.sums.shape(), Element::F32)?;
     tangents.run("curvature_sums", true, &[dy, x, &uv_sums], tangents.chunks_of(rows as u32))?;
@@ -296,7 +300,8 @@ pub fn backward_stack(
     let operands = [dy, x, affine.weight, &u.means, &v.means, &uv, x, &dx, &statistics.0];
     tangents.run("curvature", true, &operands, samples * x.shape().sample_vec4s())?;
 
-    // The weight multiplies J v too: its gradient gets Σ u · (J v), with J v of weight 1 and no activation.
+    // The weight also multiplies J v: its gradient gains Σ u · (J v), with J v at weight 1 and without
+    // activation.
     let ones = Tensor::from_slice(x.gpu(), affine.weight.shape(), &vec![1.0; x.shape().c()])?;
     let plain = Point { affine: Affine { weight: &ones, bias: affine.bias }, ..at };
     let jv = Tensor::empty(x.gpu(), x.shape(), x.element())?;

@@ -1,4 +1,5 @@
-//! Hutchinson's trace estimator: probes that ride along the batch as tangents, and their contraction.
+//! Hutchinson's trace estimator: probes stacked on the batch as tangents, and their contraction with the
+//! image.
 
 use super::chunk::{Chunks, RUN};
 use super::random::{Noise, NoiseWords, OPERATIONS_OF_A_NORMAL};
@@ -25,12 +26,12 @@ choices! {
     }
 }
 
-/// `count` probes for each sample. A drawn probe's number takes the place of the key's step.
+/// The probes of a batch. The number of a drawn probe is added to the step of its key.
 #[derive(Clone, Copy)]
 pub struct Probes<'a> {
-    /// How many.
+    /// Probes for each sample.
     pub count: usize,
-    /// Their distribution, if they are drawn.
+    /// The distribution of drawn probes.
     pub kind: Probe,
     /// Drawn, or given as `[count · n, h, w, c]`.
     pub noise: Noise<'a>,
@@ -40,7 +41,7 @@ pub struct Probes<'a> {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     noise: NoiseWords,
-    layout: Chunks,
+    cut: Chunks,
     probes: u32,
     channels: u32,
 }
@@ -49,7 +50,7 @@ impl Probes<'_> {
     fn params(&self, shape: Shape) -> Params {
         Params {
             noise: self.noise.words(),
-            layout: Chunks::new(shape, RUN),
+            cut: Chunks::new(shape, RUN),
             probes: self.count as u32,
             channels: shape.c() as u32,
         }
@@ -63,7 +64,7 @@ impl Probes<'_> {
 /// The stack `[x; ε₁; …; ε_K]` for `x` `[n, h, w, c]`.
 ///
 /// # Errors
-/// If the given probes do not fit, or the device refuses.
+/// If the given probes do not fit.
 pub fn seed(x: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
     let shape = x.shape();
     if let Noise::Given(given) = probes.noise {
@@ -78,11 +79,11 @@ pub fn seed(x: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
     Ok(stack)
 }
 
-/// `ε · (J ε)` for each probe of each sample, `[K · n, 1, 1, 4]`, each in four lanes that have yet to be added, from
-/// the image of [`seed`]'s stack.
+/// `ε · (J ε)` for each probe of each sample, `[K · n, 1, 1, 4]`, each as four lanes whose sum it is, from
+/// the image of the stack of [`seed`].
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn contract(image: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
     let rows = image.shape().n();
     let samples = rows / (1 + probes.count);
@@ -90,14 +91,14 @@ pub fn contract(image: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
     check_shape("hutchinson", "the image", image, shape.with_n((1 + probes.count) * samples))?;
     let params = probes.params(shape);
     let pairs = probes.count * samples;
-    let owned = probes.count * params.layout.total();
+    let owned = probes.count * params.cut.total();
     let partial = Tensor::empty(image.gpu(), Shape::vector(4 * owned), Element::F32)?;
     let operands = [image, probes.noise.tensor_or(image), &partial];
     let variant = probes.variant().stored(image.element());
     let work = (OPERATIONS_OF_A_NORMAL * pairs * shape.sample_vec4s()) as u64;
     launch(image.gpu(), variant, "contract", &operands, &params, Extent::Invocations(owned), work)?;
     let sums = Tensor::empty(image.gpu(), Shape::new(pairs, 1, 1, 4), Element::F32)?;
-    let axis = Axis { first: 0, outer: pairs, length: params.layout.chunks as usize, inner: 1 };
+    let axis = Axis { first: 0, outer: pairs, length: params.cut.chunks as usize, inner: 1 };
     reduce::sum_axis(&partial, axis, &sums, false)?;
     Ok(sums)
 }

@@ -1,4 +1,4 @@
-//! What is known put into a state.
+//! Imputation: observed values replace a part of the state.
 
 use super::random::{NoiseWords, OPERATIONS_OF_A_NORMAL};
 use super::{Result, check, launch, shader};
@@ -26,14 +26,15 @@ struct Params {
     std: f32,
 }
 
-/// `m x₀ + s z` where the mask is 1 and `x` where it is 0, `[n, h, w, c]` in f32, with standard normal z drawn from the key.
-/// With m = 1 and s = 0 the known values x₀ are kept bit for bit. If they or the mask are of fewer samples, they repeat.
+/// `m x₀ + s z` where `mask` is 1 and `x` where it is 0, `[n, h, w, c]` in f32, with the observed values x₀ =
+/// `known`, m and s from `at`, and standard normal z drawn from `key`. With m = 1 and s = 0 the observed
+/// values are kept bit for bit. `known` and `mask` repeat if they have fewer samples than `x`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn impute(x: &Tensor, known: &Tensor, mask: &Tensor, at: Marginal, key: Key) -> Result<Tensor> {
     let shape = x.shape();
-    for (name, tensor) in [("the known values", known), ("the mask", mask)] {
+    for (name, tensor) in [("the observed values", known), ("the mask", mask)] {
         let n = tensor.shape().n();
         let fits = tensor.shape().with_n(shape.n()) == shape && n > 0 && shape.n().is_multiple_of(n);
         check("impute", fits, || format!("{name} are {}, the state is {shape}", tensor.shape()))?;

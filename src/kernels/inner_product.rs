@@ -1,4 +1,5 @@
-//! A number of each sample: inner products, and errors in units of their tolerance; and samples at a given length.
+//! One number per sample: inner products, and errors in units of their tolerance. And samples scaled to a
+//! given norm.
 
 use super::chunk::{Chunks, RUN};
 use super::reduce::{self, Axis};
@@ -19,7 +20,7 @@ pub(super) fn variants() -> Vec<Variant> {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
-    layout: Chunks,
+    cut: Chunks,
     rtol: f32,
     atol: f32,
     norm: f32,
@@ -27,31 +28,32 @@ struct Params {
 
 impl Params {
     fn new(shape: Shape) -> Params {
-        Params { layout: Chunks::new(shape, RUN), ..Zeroable::zeroed() }
+        Params { cut: Chunks::new(shape, RUN), ..Zeroable::zeroed() }
     }
 }
 
-/// Σ a b over each sample of `[n, h, w, c]`, `[n, 1, 1, 4]`: in four lanes that have yet to be added (see [`lanes`]).
+/// Σ a b over each sample of `[n, h, w, c]`, `[n, 1, 1, 4]`: four lanes whose sum is the inner product (see
+/// [`lanes`]).
 ///
 /// # Errors
-/// If the shapes differ, or the device refuses.
+/// If the shapes differ.
 pub fn inner_product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     run("inner", &[a, b], 0.0, 0.0)
 }
 
-/// Σ (e / (atol + rtol max(|a|, |b|)))² over each sample of `[n, h, w, c]`, `[n, 1, 1, 4]` as in [`inner_product`]: the
-/// square of the error `e` of a step from `a` to `b`.
+/// Σ (e / (atol + rtol max(|a|, |b|)))² over each sample of `[n, h, w, c]`, `[n, 1, 1, 4]` as in
+/// [`inner_product`]: the square of the error `e` of a step from `a` to `b`.
 ///
 /// # Errors
-/// If the shapes differ, or the device refuses.
+/// If the shapes differ.
 pub fn scaled_error(a: &Tensor, b: &Tensor, e: &Tensor, rtol: f64, atol: f64) -> Result<Tensor> {
     run("scaled_error", &[a, b, e], rtol, atol)
 }
 
-/// Each sample of `a` `[n, h, w, c]` at the length `norm`.
+/// Each sample of `a` `[n, h, w, c]` scaled to the norm `norm`.
 ///
 /// # Errors
-/// If `a` is not f32, or the device refuses.
+/// If `a` is not f32.
 pub fn normalise(a: &Tensor, norm: f64) -> Result<Tensor> {
     let squares = inner_product(a, a)?;
     let y = Tensor::empty(a.gpu(), a.shape(), Element::F32)?;
@@ -63,7 +65,7 @@ pub fn normalise(a: &Tensor, norm: f64) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Reads numbers of samples back, their lanes added: one for each sample. Waits for the device.
+/// Reads back one number per sample, the sum of its four lanes. Waits for the device.
 ///
 /// # Errors
 /// What the device reported.
@@ -79,14 +81,14 @@ fn run(entry: &'static str, tensors: &[&Tensor], rtol: f64, atol: f64) -> Result
         check("inner_product", tensor.element() == Element::F32, || "the operands are f32".into())?;
     }
     let params = Params { rtol: rtol as f32, atol: atol as f32, ..Params::new(shape) };
-    let owned = params.layout.total();
+    let owned = params.cut.total();
     let partial = Tensor::empty(gpu, Shape::vector(4 * owned), Element::F32)?;
     let operands = [tensors, &[&partial]].concat();
     let variant = Variant::new(SHADER);
     let work = (OPERATIONS * shape.vec4s()) as u64;
     launch(gpu, variant, entry, &operands, &params, Extent::Invocations(owned), work)?;
     let sums = Tensor::empty(gpu, Shape::new(shape.n(), 1, 1, 4), Element::F32)?;
-    let axis = Axis { first: 0, outer: shape.n(), length: params.layout.chunks as usize, inner: 1 };
+    let axis = Axis { first: 0, outer: shape.n(), length: params.cut.chunks as usize, inner: 1 };
     reduce::sum_axis(&partial, axis, &sums, false)?;
     Ok(sums)
 }

@@ -9,11 +9,13 @@ use bytemuck::Pod;
 ///
 /// The WGSL follows the conventions of [`crate::gpu::Shader`], and these:
 ///
-/// * tensors are storage buffers in group 0, at bindings 0, 1, … without a gap: `array<f32>`, or `array<vec4<f32>>` with
-///   channels padded to a multiple of 4 (see [`Shape`](crate::tensor::Shape));
-/// * shapes and scalars are one `var<immediate>` of at most 128 bytes, the same bytes as the `params` of a launch;
-/// * workgroups come in one or two dimensions: `flat_index` of `lib/index.wgsl` is the number of an invocation, and
-///   `WORKGROUP` its workgroup size. There may be more invocations than requested: an entry point tests its number.
+/// * tensors are storage buffers in group 0, at bindings 0, 1, … without a gap: `array<f32>`, or
+///   `array<vec4<f32>>` with channels padded to a multiple of 4 (see [`Shape`](crate::tensor::Shape));
+/// * shapes and scalars are one `var<immediate>` of at most 128 bytes, the same bytes as the `params` of a
+///   launch;
+/// * workgroups come in one or two dimensions: `flat_index` of `lib/index.wgsl` is the number of an
+///   invocation, and `WORKGROUP` its workgroup size. There may be more invocations than requested: an entry
+///   point tests its number.
 ///
 /// ```
 /// use tweedie::gpu::{Extent, Gpu, Shader, Variant};
@@ -60,30 +62,31 @@ impl Kernel {
         Kernel { variant, entry }
     }
 
-    /// Launches the kernel with `tensors` at its bindings 0, 1, … and `params` as its immediates (`()` if it has none).
-    /// It runs after everything launched before it.
+    /// Launches the kernel with `tensors` at its bindings 0, 1, … and `params` as its immediates (`()` if it
+    /// has none). It runs after everything launched before it.
     ///
-    /// `work` is about how many floating-point operations the launch takes: it bounds what is submitted at once, so that
-    /// a slow device is not reset by its watchdog. It changes no result.
+    /// `work` is about how many floating-point operations the launch takes: it bounds what is submitted at
+    /// once, so that a slow device is not reset by its watchdog. It changes no result.
     ///
-    /// The shader is compiled with tests of every index and with bounds on its loops: whatever it does, it touches no
-    /// memory but its tensors.
+    /// The shader is compiled with tests of every index and with bounds on its loops: whatever it does, it
+    /// touches no memory but its tensors.
     ///
     /// # Errors
-    /// [`KernelError::Mismatch`](super::KernelError::Mismatch) without a tensor, or with tensors of several devices.
-    /// [`GpuError::Shader`](crate::gpu::GpuError::Shader) if the WGSL does not compile, if it declares other bindings or
-    /// immediates than it gets, or if a tensor that it writes shares memory with one that it reads.
-    /// [`GpuError::TooLarge`](crate::gpu::GpuError::TooLarge) beyond what the device binds.
+    /// [`KernelError::Mismatch`](super::KernelError::Mismatch) without a tensor, or with tensors of several
+    /// devices. [`GpuError::Shader`](crate::gpu::GpuError::Shader) if the WGSL does not compile, if it
+    /// declares other bindings or immediates than it gets, or if a tensor that it writes shares memory with
+    /// one that it reads. [`GpuError::TooLarge`](crate::gpu::GpuError::TooLarge) beyond what the device
+    /// binds.
     pub fn launch<P: Pod>(&self, tensors: &[&Tensor], params: &P, extent: Extent, work: u64) -> Result<()> {
         self.run(tensors, params, extent, work, Checks::On)
     }
 
-    /// The same without run-time checks, as this crate's own kernels run: where a kernel is bound by its arithmetic this
-    /// is faster.
+    /// The same without run-time checks, as this crate's own kernels run: where a kernel is bound by its
+    /// arithmetic this is faster.
     ///
     /// # Safety
-    /// With these tensors, parameters and extent no invocation may index outside of a binding or an array, divide an
-    /// integer by zero, read workgroup memory before it is written, or loop for ever.
+    /// With these tensors, parameters and extent no invocation may index outside of a binding or an array,
+    /// divide an integer by zero, read workgroup memory before it is written, or loop for ever.
     ///
     /// # Errors
     /// Those of [`Kernel::launch`].

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("matmul");
 
-/// Which operands are transposed, and a factor.
+/// The form of a product.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Matmul {
     /// The first operand is `[n, 1, k, m]`.
@@ -32,7 +32,7 @@ struct Params {
 /// `alpha · a · b`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn matmul(a: &Tensor, b: &Tensor, spec: Matmul) -> Result<Tensor> {
     let extents = |t: &Tensor, transposed| match transposed {
         false => (t.shape().w(), t.shape().c()),
@@ -63,7 +63,7 @@ pub(super) fn variants() -> Vec<Variant> {
 /// The adjoints of [`matmul`] in its operands: `(da, db)` from `dc`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn gradients(a: &Tensor, b: &Tensor, dc: &Tensor, spec: Matmul) -> Result<(Tensor, Tensor)> {
     let (ta, tb, alpha) = (spec.a_transposed, spec.b_transposed, spec.alpha);
     let product =

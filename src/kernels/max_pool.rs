@@ -1,4 +1,5 @@
-//! Max pooling with stride 1, its adjoint and its tangent: linear once it is known which pixels are the largest.
+//! Max pooling with stride 1, its adjoint and its tangent: with the positions of the maxima fixed, it is
+//! linear.
 
 use super::stack::primal_samples;
 use super::{Result, check, check_shape, launch, shader};
@@ -15,17 +16,17 @@ pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
 
-/// A window that moves over the image pixel by pixel.
+/// A square window that moves over the image in steps of one pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaxPool {
-    /// Its side, 15 pixels at most.
+    /// The window's side, 1 to 15 pixels.
     pub window: usize,
-    /// By how much it may stand out of the image on every side; less than its side.
+    /// Padding on every side, less than `window`; padded pixels are never the largest.
     pub pad: usize,
 }
 
 impl MaxPool {
-    /// A window of odd size around each pixel.
+    /// A window of odd size centred on each pixel.
     pub fn around(window: usize) -> Self {
         MaxPool { window, pad: window / 2 }
     }
@@ -33,11 +34,13 @@ impl MaxPool {
     /// The shape of the output for an input `x`.
     ///
     /// # Errors
-    /// If the window is too large, or larger than the padded image.
+    /// If the window or its padding is out of range, or if it is larger than the padded image.
     pub fn output(&self, x: Shape) -> Result<Shape> {
         let MaxPool { window, pad } = *self;
         check("max_pool", (1..=15).contains(&window) && pad < window, || {
-            format!("a window of {window} with a padding of {pad}; 1 to 15, and less padding")
+            format!(
+                "a window of {window} with a padding of {pad}; the window is 1 to 15 and the padding smaller"
+            )
         })?;
         let extent = |size: usize| (size + 2 * pad + 1).saturating_sub(window);
         let y = Shape::new(x.n(), extent(x.h()), extent(x.w()), x.c());
@@ -46,7 +49,7 @@ impl MaxPool {
     }
 }
 
-/// Which pixel of its window each pooled pixel is, for every channel: one byte each.
+/// The position of each maximum in its window, one byte for every pooled pixel and channel.
 #[derive(Clone)]
 pub struct Choices {
     words: Tensor,
@@ -97,10 +100,11 @@ impl Params {
     }
 }
 
-/// `[n, h, w, c]` → `[n, h′, w′, c]` and what was chosen; the tangents of a stack follow their primal's choices.
+/// `[n, h, w, c]` → `[n, h′, w′, c]`, and the positions of the maxima. The tangents of a stack use their
+/// primal's positions.
 ///
 /// # Errors
-/// If the window does not fit, if the stack does not divide into samples, or if the device refuses.
+/// If the window does not fit, or if the stack does not divide into samples.
 pub fn forward(x: &Tensor, spec: &MaxPool, probes: usize) -> Result<(Tensor, Choices)> {
     let shape = spec.output(x.shape())?;
     let samples = primal_samples("max_pool", x, probes)?;
@@ -112,10 +116,10 @@ pub fn forward(x: &Tensor, spec: &MaxPool, probes: usize) -> Result<(Tensor, Cho
     Ok((y, Choices { words, samples }))
 }
 
-/// The adjoint of [`forward`] given its choices, for a whole stack: the gradient in an input of shape `x`.
+/// The adjoint of [`forward`] at its [`Choices`], for a whole stack: the gradient in an input of shape `x`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn backward(dy: &Tensor, x: Shape, choices: &Choices, spec: &MaxPool) -> Result<Tensor> {
     let shape = spec.output(x)?;
     check_shape("max_pool", "the output's gradient", dy, shape)?;

@@ -1,4 +1,4 @@
-//! The Metropolis–Hastings test (Metropolis et al. 1953, Hastings 1970) of each sample.
+//! The Metropolis–Hastings test of each sample (Metropolis et al. 1953, Hastings 1970).
 
 use super::random::{NoiseWords, OPERATIONS_OF_BITS};
 use super::{Result, check, check_shape, launch, shader};
@@ -21,12 +21,13 @@ struct Params {
     sample: u32,
 }
 
-/// Of states `x` and proposals `y` `[n, h, w, c]`, for each sample the proposal with probability min(1, exp(log ratio)), else
-/// the state. `log_ratio` is `[n, 1, 1, 4]` in lanes that have yet to be added, as inner products are; one that is not
-/// a number rejects. `accepted` `[n]` counts each sample's acceptances. The uniform numbers are drawn from `key`.
+/// For each sample the proposal in `y` with probability min(1, exp(log ratio)), else the state in `x`, both
+/// `[n, h, w, c]`. The log ratio of a sample is the sum of its four lanes of `log_ratio`, `[n, 1, 1, 4]`, the
+/// form of [`inner_product`](super::inner_product::inner_product); a NaN rejects. `accepted`, a vector of
+/// length `n`, counts each sample's acceptances. The uniform numbers are drawn from `key`.
 ///
 /// # Errors
-/// If the shapes do not fit, if the operands are not f32, or if the device refuses.
+/// If the shapes do not fit, or if the operands are not f32.
 pub fn metropolis(x: &Tensor, y: &Tensor, log_ratio: &Tensor, accepted: &Tensor, key: Key) -> Result<Tensor> {
     let (gpu, shape) = (x.gpu(), x.shape());
     check_shape("metropolis", "the proposal", y, shape)?;

@@ -1,5 +1,13 @@
-//! The kernels: one file per family. Each function checks its shapes, picks a variant, binds and dispatches;
-//! none knows of differentiation, but a family's forward, adjoint and tangent live together.
+//! The kernels: one file per family. A function checks its shapes, picks a variant, binds and dispatches.
+//! Differentiation is the subject of [`autodiff`](crate::autodiff), but a family's forward, adjoint and
+//! tangent live together.
+//!
+//! A call records work and returns; the device runs it later, in order. Shapes are `[n, h, w, c]`. Every
+//! function can return [`KernelError::Mismatch`] for operands that do not fit together and
+//! [`KernelError::Gpu`] for an error of the device; the section "Errors" of a function names only its
+//! particular ones.
+//!
+//! [`Kernel`] launches a kernel of one's own.
 
 pub mod adam;
 mod chunk;
@@ -42,10 +50,10 @@ const MULTIPLY_ADD: usize = 8;
 /// Why a kernel was not launched.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The device refused.
+    /// An error of the device.
     #[error(transparent)]
     Gpu(#[from] GpuError),
-    /// What is asked for cannot be.
+    /// A request that cannot be met.
     #[error("{0}")]
     Refused(String),
     /// Operands do not fit together.
@@ -53,15 +61,15 @@ pub enum KernelError {
     Mismatch {
         /// The kernel family.
         kernel: &'static str,
-        /// Which operands, and how.
+        /// The operands, and how they differ.
         what: String,
     },
 }
 
-/// What every kernel returns.
+/// The result of a kernel.
 pub type Result<T> = std::result::Result<T, KernelError>;
 
-/// `Ok` if `fits`, else the mismatch that `what` describes.
+/// `Ok` if `fits`, else a mismatch with the description `what`.
 fn check(kernel: &'static str, fits: bool, what: impl FnOnce() -> String) -> Result<()> {
     if fits { Ok(()) } else { Err(KernelError::Mismatch { kernel, what: what() }) }
 }
@@ -71,7 +79,8 @@ pub(crate) fn check_shape(kernel: &'static str, name: &str, tensor: &Tensor, exp
     check(kernel, tensor.shape() == expected, || format!("{name} is {}, expected {expected}", tensor.shape()))
 }
 
-/// A kernel family of this crate: `shaders/NAME.wgsl`, `kernels-tests/NAME.rs`, `benches/NAME.rs` and a module here.
+/// A kernel family of this crate: `shaders/NAME.wgsl`, `kernels-tests/NAME.rs`, `benches/NAME.rs` and a
+/// module here.
 #[derive(Debug, Clone, Copy)]
 pub struct Family {
     /// Its name.
@@ -90,8 +99,8 @@ impl Family {
 
 macro_rules! families {
     ($($name:ident),+ $(,)?) => {
-        /// Every kernel family. A module above that is missing here does not pass the compiler: nothing else calls its
-        /// `variants`.
+        /// Every kernel family. A module above that is missing here does not pass the compiler: nothing else
+        /// calls its `variants`.
         pub const FAMILIES: &[Family] = &[$(Family { name: stringify!($name), variants: $name::variants }),+];
     };
 }

@@ -1,4 +1,4 @@
-//! Noise into a tensor, and how kernels take the noise that they draw themselves.
+//! Tensors of noise, and the noise source of the kernels that draw their own.
 
 use super::{Result, launch, shader};
 use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
@@ -14,20 +14,20 @@ pub(super) fn variants() -> Vec<Variant> {
 
 /// About how many operations a `vec4` of random words takes: ten rounds of Philox.
 pub(super) const OPERATIONS_OF_BITS: usize = 300;
-/// And a `vec4` of normal numbers: its words, and two logarithms, roots, sines and cosines.
+/// About how many a `vec4` of normal numbers takes: its words, and two logarithms, roots, sines and cosines.
 pub(super) const OPERATIONS_OF_A_NORMAL: usize = 400;
 
-/// Where a kernel's noise comes from.
+/// The source of a kernel's noise.
 #[derive(Clone, Copy)]
 pub enum Noise<'a> {
-    /// It draws it itself.
+    /// The kernel draws it from this key.
     Drawn(Key),
-    /// It reads it.
+    /// The kernel reads it from this tensor.
     Given(&'a Tensor),
 }
 
 impl<'a> Noise<'a> {
-    /// What is bound where the given noise would be.
+    /// The tensor for the binding of given noise: the noise itself, or a placeholder that is not read.
     pub(super) fn tensor_or(self, other: &'a Tensor) -> &'a Tensor {
         match self {
             Noise::Drawn(_) => other,
@@ -55,7 +55,7 @@ impl NoiseWords {
     }
 }
 
-/// A distribution, scaled and shifted.
+/// A distribution of independent numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Distribution {
     /// Uniform on [low, high).
@@ -98,10 +98,7 @@ fn params(key: Key, shape: Shape, kind: u32, scale: f32, shift: f32) -> Params {
     }
 }
 
-/// A tensor of noise, f32.
-///
-/// # Errors
-/// If the device refuses.
+/// A tensor of noise of the given shape, in f32.
 pub fn fill(gpu: &Gpu, shape: Shape, key: Key, distribution: Distribution) -> Result<Tensor> {
     let (kind, scale, shift) = match distribution {
         Distribution::Uniform { low, high } => (0, high - low, low),
@@ -116,10 +113,7 @@ pub fn fill(gpu: &Gpu, shape: Shape, key: Key, distribution: Distribution) -> Re
     Ok(y)
 }
 
-/// The generator's words for `samples` samples of `blocks` blocks, four a block, as they come off the device.
-///
-/// # Errors
-/// If the device refuses.
+/// The generator's words for `samples` samples of `blocks` blocks of four words each. Waits for the device.
 pub fn bits(gpu: &Gpu, samples: usize, blocks: usize, key: Key) -> Result<Vec<u32>> {
     let shape = Shape::new(samples, 1, 1, 4 * blocks);
     let y = Tensor::empty(gpu, shape, Element::F32)?;

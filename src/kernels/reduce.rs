@@ -22,13 +22,14 @@ struct Params {
     accumulate: u32,
 }
 
-/// An axis that is longer is summed in two passes.
+/// A longer axis is summed in two passes.
 const LONGEST: usize = 128;
 
-/// What is summed: `x` seen as `[outer, length, inner]` from its `vec4` number `first` on, `inner` in `vec4`s.
+/// A view of a tensor: `[outer, length, inner]` from its `vec4` number `first` on, with `inner` counted in
+/// `vec4`s.
 #[derive(Debug, Clone, Copy)]
 pub struct Axis {
-    /// Where the view begins, in `vec4`s.
+    /// The start of the view, in `vec4`s.
     pub first: usize,
     /// Extent before the axis.
     pub outer: usize,
@@ -41,7 +42,7 @@ pub struct Axis {
 /// `y[outer, inner] = Σ x[outer, l, inner]`, added to what `y` holds if `accumulate`.
 ///
 /// # Errors
-/// If the view is not inside `x`, if `y` has another size, or if the device refuses.
+/// If the view is not inside `x`, or if `y` has another size.
 pub fn sum_axis(x: &Tensor, axis: Axis, y: &Tensor, accumulate: bool) -> Result<()> {
     let Axis { first, outer, length, inner } = axis;
     let inside = first + outer * length * inner <= x.shape().vec4s() && outer * inner == y.shape().vec4s();
@@ -49,7 +50,7 @@ pub fn sum_axis(x: &Tensor, axis: Axis, y: &Tensor, accumulate: bool) -> Result<
     if length <= LONGEST {
         return pass(x, axis, length, y, accumulate);
     }
-    // As many runs as a run is long: both passes are short, and the first has invocations enough.
+    // With √length runs of √length both passes are short, and the first one has many invocations.
     let run = length.isqrt();
     let runs = length.div_ceil(run);
     let partial = Tensor::empty(x.gpu(), Shape::vector(4 * outer * runs * inner), Default::default())?;
@@ -77,7 +78,7 @@ fn pass(x: &Tensor, axis: Axis, run: usize, y: &Tensor, accumulate: bool) -> Res
 /// bias.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn sum_pixels(x: &Tensor, samples: usize, y: &Tensor, accumulate: bool) -> Result<()> {
     let shape = x.shape();
     let axis = Axis { first: 0, outer: 1, length: samples * shape.h() * shape.w(), inner: shape.c4() };

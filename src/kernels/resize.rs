@@ -1,5 +1,5 @@
-//! Bilinear resampling to any size, corner pixels onto corner pixels, and its adjoint. It is linear: its tangent is
-//! itself.
+//! Bilinear resampling to any size, which maps corner pixels to corner pixels, and its adjoint. It is linear:
+//! its tangent is itself.
 
 use super::{Result, check, check_shape, launch, shader};
 use crate::gpu::{Extent, Shader, Variant};
@@ -15,7 +15,7 @@ pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
 
-/// Extents of an image, at most: positions are 32-bit integers.
+/// The largest extent of an image: positions are 32-bit integers.
 const LARGEST: usize = 1 << 15;
 
 #[repr(C)]
@@ -50,7 +50,7 @@ fn run(entry: &'static str, image: Shape, resized: Shape, x: &Tensor, to: Shape)
 /// `[n, h, w, c]` → `[n, rows, columns, c]`.
 ///
 /// # Errors
-/// If an extent is 0 or beyond 32,768, or the device refuses.
+/// If an extent is 0 or beyond 32,768.
 pub fn forward(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor> {
     let shape = x.shape();
     let resized = Shape::new(shape.n(), rows, columns, shape.c());
@@ -60,7 +60,7 @@ pub fn forward(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor> {
 /// The adjoint: the gradient in an input of shape `x` from that of the output.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn backward(dy: &Tensor, x: Shape) -> Result<Tensor> {
     let resized = dy.shape();
     check_shape("resize", "the output's gradient", dy, Shape::new(x.n(), resized.h(), resized.w(), x.c()))?;

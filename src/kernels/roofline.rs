@@ -1,4 +1,4 @@
-//! Probes of what the device can do at most.
+//! Probes of the device's ceilings: memory bandwidth and arithmetic.
 
 use super::{Result, launch, shader};
 use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
@@ -20,13 +20,11 @@ struct Params {
     b: f32,
 }
 
-/// Operations of one invocation and round of [`multiply_adds`]: eight chains of four lanes, two operations each.
+/// Operations of one invocation and round of [`multiply_adds`]: eight chains of four lanes, two operations
+/// each.
 pub const OPERATIONS: usize = 8 * 4 * 2;
 
 /// `y = x`.
-///
-/// # Errors
-/// If the device refuses.
 pub fn copy(x: &Tensor, y: &Tensor) -> Result<()> {
     let blocks = x.shape().vec4s();
     let params = Params { blocks: blocks as u32, rounds: 0, a: 0.0, b: 0.0 };
@@ -35,9 +33,6 @@ pub fn copy(x: &Tensor, y: &Tensor) -> Result<()> {
 }
 
 /// `invocations` invocations of `rounds` rounds of multiply-adds from registers, [`OPERATIONS`] each.
-///
-/// # Errors
-/// If the device refuses.
 pub fn multiply_adds(gpu: &Gpu, invocations: usize, rounds: usize) -> Result<()> {
     let results = Tensor::empty(gpu, Shape::vector(4 * invocations), Element::F32)?;
     let params = Params { blocks: invocations as u32, rounds: rounds as u32, a: 0.999, b: 0.001 };

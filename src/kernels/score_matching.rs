@@ -1,5 +1,5 @@
-//! Score matching: the perturbation kernel, and the losses, denoising (Song 2021, eq. 7) and sliced (Song 2019b, eq. 8),
-//! with their gradients.
+//! Score matching: the perturbation kernel, and the losses, denoising (Song 2021, eq. 7) and sliced (Song
+//! 2019b, eq. 8), with their gradients.
 
 use super::chunk::{Chunks, RUN};
 use super::random::{Noise, NoiseWords, OPERATIONS_OF_A_NORMAL};
@@ -15,11 +15,11 @@ pub(super) fn variants() -> Vec<Variant> {
     vec![Variant::new(SHADER)]
 }
 
-/// What the denoising objective says of one sample: `x = mean · x₀ + std · z`, and with the residual
+/// The denoising objective of one sample: `x = mean · x₀ + std · z`, and with the residual
 /// `r = scale · out + of_z · z + of_x0 · x₀` the loss `weight · Σ r²`.
 ///
-/// With a network that gives the score, `scale` is the standard deviation and `of_z` 1; with one that predicts z, they
-/// are −1 and 1.
+/// For a network that predicts the score, `scale` is the standard deviation and `of_z` is 1; for one that
+/// predicts z, they are −1 and 1.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 pub struct Coefficients {
@@ -35,15 +35,17 @@ pub struct Coefficients {
     pub of_x0: f32,
     /// Factor of the squared residual.
     pub weight: f32,
-    /// Above 0, the loss is that of a decoder over 256 levels, `weight · Σ −log P(x₀)` (Ho 2020, eq. 13): `r` is what its mean
-    /// misses x₀ by, and this half a level, both in its standard deviations.
+    /// If positive, the loss is instead that of a decoder over 256 levels, `weight · Σ −log P(x₀)` (Ho 2020,
+    /// eq. 13), with `r` the distance of its mean from x₀ and `bin` half a level, both in units of its
+    /// standard deviation.
     pub bin: f32,
     /// The decoder's lowest level; its highest is 1.
     pub low: f32,
 }
 
-/// What the sliced objective says of one sample: with the score `s = x · state + net · out`, and v's image under its
-/// Jacobian `x · v + tangent · out˙`, the loss is `weight · Σ (s² + 2 v (x · v + tangent · out˙))`.
+/// The sliced objective of one sample: with the score `s = x · state + net · out`, and the image of v under
+/// the score's Jacobian, `x · v + tangent · out˙`, the loss is `weight · Σ (s² + 2 v (x · v + tangent ·
+/// out˙))`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 pub struct Slice {
@@ -53,7 +55,7 @@ pub struct Slice {
     pub net: f32,
     /// Factor of its derivative along v.
     pub tangent: f32,
-    /// Factor of it all.
+    /// Factor of the loss.
     pub weight: f32,
 }
 
@@ -61,20 +63,17 @@ pub struct Slice {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     noise: NoiseWords,
-    layout: Chunks,
+    cut: Chunks,
     channels: u32,
 }
 
 impl Params {
     fn new(shape: Shape, noise: Noise<'_>) -> Self {
-        Params { noise: noise.words(), layout: Chunks::new(shape, RUN), channels: shape.c() as u32 }
+        Params { noise: noise.words(), cut: Chunks::new(shape, RUN), channels: shape.c() as u32 }
     }
 }
 
 /// Uploads one [`Coefficients`] for each sample as `[n, 1, 1, 8]`, or one [`Slice`] as `[n, 1, 1, 4]`.
-///
-/// # Errors
-/// If the device refuses.
 pub fn upload<T: Pod>(gpu: &Gpu, each: &[T]) -> Result<Tensor> {
     let shape = Shape::new(each.len(), 1, 1, size_of::<T>() / 4);
     Ok(Tensor::from_slice(gpu, shape, bytemuck::cast_slice(each))?)
@@ -83,7 +82,7 @@ pub fn upload<T: Pod>(gpu: &Gpu, each: &[T]) -> Result<Tensor> {
 /// `mean · x₀ + std · z`, `[n, h, w, c]` in f32.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn perturb(x0: &Tensor, noise: Noise<'_>, coefficients: &Tensor) -> Result<Tensor> {
     let z = checked(x0, noise, coefficients)?;
     let x = Tensor::empty(x0.gpu(), x0.shape(), Element::F32)?;
@@ -96,11 +95,11 @@ pub fn perturb(x0: &Tensor, noise: Noise<'_>, coefficients: &Tensor) -> Result<T
     Ok(x)
 }
 
-/// The denoising loss summed over the batch, in the four lanes of `[1, 1, 1, 4]`, and its gradient in `out`, the network's
-/// output at what [`perturb`] made of `x0`.
+/// The denoising loss summed over the batch, in the four lanes of `[1, 1, 1, 4]`, and its gradient in `out`,
+/// the network's output at the perturbed data of [`perturb`].
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn denoising(
     out: &Tensor,
     x0: &Tensor,
@@ -115,11 +114,11 @@ pub fn denoising(
     Ok((total, dout))
 }
 
-/// The sliced loss summed over the batch, in the four lanes of `[1, 1, 1, 4]`, and its gradient in `stack`, the network's
-/// output at `x` and its derivative along `v`, `[2 n, h, w, c]`.
+/// The sliced loss summed over the batch, in the four lanes of `[1, 1, 1, 4]`, and its gradient in `stack`,
+/// the network's output at `x` and its derivative along `v`, `[2 n, h, w, c]`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn sliced(stack: &Tensor, x: &Tensor, v: &Tensor, slices: &Tensor) -> Result<(Tensor, Tensor)> {
     let n = x.shape().n();
     check_shape("score_matching", "the projections", v, x.shape())?;
@@ -134,18 +133,18 @@ pub fn sliced(stack: &Tensor, x: &Tensor, v: &Tensor, slices: &Tensor) -> Result
 /// Runs a loss whose last two operands are the network's output and its gradient.
 fn loss(entry: &'static str, operands: &[&Tensor; 5], params: Params) -> Result<Tensor> {
     let out = operands[3];
-    let partial = Tensor::empty(out.gpu(), Shape::vector(4 * params.layout.total()), Element::F32)?;
+    let partial = Tensor::empty(out.gpu(), Shape::vector(4 * params.cut.total()), Element::F32)?;
     let operands = [&operands[..], &[&partial]].concat();
     let variant = Variant::new(SHADER).stored(out.element());
-    let (owned, work) = (params.layout.total(), OPERATIONS_OF_A_NORMAL * out.shape().vec4s());
+    let (owned, work) = (params.cut.total(), OPERATIONS_OF_A_NORMAL * out.shape().vec4s());
     launch(out.gpu(), variant, entry, &operands, &params, Extent::Invocations(owned), work as u64)?;
     let total = Tensor::empty(out.gpu(), Shape::vector(4), Element::F32)?;
-    let axis = Axis { first: 0, outer: 1, length: params.layout.total(), inner: 1 };
+    let axis = Axis { first: 0, outer: 1, length: params.cut.total(), inner: 1 };
     reduce::sum_axis(&partial, axis, &total, false)?;
     Ok(total)
 }
 
-/// The tensor to bind for the noise: the given one, or anything.
+/// The tensor for the binding of given noise, after all operands are checked.
 fn checked<'a>(x0: &'a Tensor, noise: Noise<'a>, coefficients: &'a Tensor) -> Result<&'a Tensor> {
     let kernel = "score_matching";
     check_shape(kernel, "the coefficients", coefficients, Shape::new(x0.shape().n(), 1, 1, 8))?;

@@ -40,7 +40,8 @@ pub(super) fn variants() -> Vec<Variant> {
     (0..=WORKGROUP.ilog2()).map(|log| variant(1 << log)).collect()
 }
 
-/// How many invocations share a row: by its length, never by how many rows there are.
+/// Invocations that share a row: a function of its length alone, so that a row's bits do not depend on the
+/// batch.
 fn lanes(gpu: &Gpu, columns: usize) -> usize {
     match gpu.sharing() {
         Sharing::Workgroup => columns.div_ceil(4).next_power_of_two().min(WORKGROUP),
@@ -51,7 +52,7 @@ fn lanes(gpu: &Gpu, columns: usize) -> usize {
 /// The softmax of the primal of a stack with `probes` tangents, and `J ẋ` for each tangent.
 ///
 /// # Errors
-/// If the stack does not divide into samples, or the device refuses.
+/// If the stack does not divide into samples.
 pub fn forward(x: &Tensor, probes: usize) -> Result<Tensor> {
     let shape = x.shape();
     let samples = primal_samples("softmax", x, probes)?;
@@ -62,7 +63,7 @@ pub fn forward(x: &Tensor, probes: usize) -> Result<Tensor> {
     if probes == 0 {
         return Ok(y);
     }
-    // The tangents are written beside the primal that they read, hence to a tensor of their own.
+    // The tangents need the primal as an input while they are written: hence a second tensor.
     let stack = Tensor::empty(x.gpu(), shape, x.element())?;
     super::concat::copy(&y, 0, &stack, 0, samples * shape.sample_vec4s())?;
     let tangents = Params { rows: (probes * rows) as u32, first: rows as u32, ..params };
@@ -73,7 +74,7 @@ pub fn forward(x: &Tensor, probes: usize) -> Result<Tensor> {
 /// The adjoint, from the softmax's own output: `x̄ = J ȳ`.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn backward(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
     check_shape("softmax", "the output's gradient", dy, y.shape())?;
     let rows = y.shape().rows();
@@ -83,11 +84,10 @@ pub fn backward(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
     Ok(dx)
 }
 
-/// The adjoint of [`forward`] on a stack: `y` is its output, `x` its input, `dy` the cotangents of the whole
-/// stack.
+/// The adjoint of [`forward`] on a stack `x` with output `y`, from the cotangents `dy` of the whole stack.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn backward_stack(x: &Tensor, y: &Tensor, dy: &Tensor, probes: usize) -> Result<Tensor> {
     if probes == 0 {
         return backward(y, dy);

@@ -1,5 +1,5 @@
-//! FIR up- and downsampling: zeros are put between the pixels, the image is padded, filtered along rows and
-//! columns, and every `down`-th pixel kept (Karras et al. 2019). It is linear: its tangent is itself.
+//! FIR up- and downsampling (Karras et al. 2019): insert zeros between the pixels, pad the image, filter it
+//! along rows and columns, and keep every `down`-th pixel. It is linear: its tangent is itself.
 
 use super::{MULTIPLY_ADD, Result, check, check_shape, launch, shader};
 use crate::gpu::{Extent, Shader, Variant};
@@ -8,25 +8,26 @@ use bytemuck::{Pod, Zeroable};
 
 const SHADER: Shader = shader!("upfirdn2d");
 
-/// Taps along an axis, at most: they travel as immediates.
+/// The most taps along an axis: they are immediates.
 pub const MAX_TAPS: usize = 12;
 
 /// A resampling filter, separable: `kernel[0]` along columns of pixels (y), `kernel[1]` along rows (x).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Upfirdn2d {
-    /// The taps along y and x, as many along each, [`MAX_TAPS`] at most. A true convolution: the first tap
-    /// meets the last pixel.
+    /// The taps along y and x, the same number along each, at most [`MAX_TAPS`]. A true convolution: the
+    /// first tap multiplies the last pixel.
     pub kernel: [Vec<f32>; 2],
     /// Upsampling factor.
     pub up: usize,
     /// Downsampling factor.
     pub down: usize,
-    /// Zeros above, below, left and right of the upsampled image. Negative crops.
+    /// Zeros above, below, left and right of the upsampled image. Negative numbers crop it.
     pub pad: [isize; 4],
 }
 
 impl Upfirdn2d {
-    /// FIR ×2 upsampling by `kernel`, whose sum it normalises to 2 along each axis. Pads are the reference's.
+    /// FIR ×2 upsampling with the taps `kernel`, normalised to sum to 2 along each axis, and the reference's
+    /// padding.
     pub fn upsample(kernel: &[f32]) -> Self {
         let p = kernel.len() as isize - 2;
         let (before, after) = ((p + 1) / 2 + 1, p / 2);
@@ -34,21 +35,23 @@ impl Upfirdn2d {
         Upfirdn2d { kernel: [taps.clone(), taps], up: 2, down: 1, pad: [before, after, before, after] }
     }
 
-    /// FIR ×½ downsampling by `kernel`, whose sum it normalises to 1 along each axis. Pads are the reference's.
+    /// FIR ×½ downsampling with the taps `kernel`, normalised to sum to 1 along each axis, and the
+    /// reference's padding.
     pub fn downsample(kernel: &[f32]) -> Self {
         Upfirdn2d { down: 2, ..Self::blur(kernel, kernel.len() - 2) }
     }
 
-    /// Filters by `kernel`, whose sum it normalises to 1 along each axis, with `pad` zeros in all along each axis.
+    /// A filter with the taps `kernel`, normalised to sum to 1 along each axis, and a total of `pad` zeros
+    /// along each axis.
     pub fn blur(kernel: &[f32], pad: usize) -> Self {
         let (before, after) = (pad.div_ceil(2) as isize, (pad / 2) as isize);
         let taps = normalised(kernel, 1.0);
         Upfirdn2d { kernel: [taps.clone(), taps], up: 1, down: 1, pad: [before, after, before, after] }
     }
 
-    /// FIR ×2 upsampling for a 3 × 3 convolution without padding to follow: the two extra rows and columns are what
-    /// the filter gives beyond the border, not zeros. The reference's `upsample_conv_2d`, where the convolution
-    /// comes first; the two commute.
+    /// FIR ×2 upsampling before a 3 × 3 convolution without padding: the two extra rows and columns are the
+    /// filter's output beyond the border, not zeros. This is the reference's `upsample_conv_2d`, which
+    /// convolves first; the two commute.
     pub fn upsample_before_conv(kernel: &[f32]) -> Self {
         let taps = kernel.len() as isize;
         let before = (taps - 3).div_euclid(2) + 3;
@@ -66,7 +69,7 @@ impl Upfirdn2d {
         Upfirdn2d { kernel: [vec![0.5; 2], vec![0.5; 2]], up: 1, down: 2, pad: [0; 4] }
     }
 
-    /// The mean over a window of odd size around each pixel; what is outside of the image counts as zeros.
+    /// The mean over a window of odd size around each pixel; pixels outside of the image count as zeros.
     pub fn average(window: usize) -> Self {
         Self::blur(&vec![1.0; window], window - 1)
     }
@@ -111,7 +114,7 @@ struct Params {
 /// `[n, h, w, c]` → `[n, h′, w′, c]`.
 ///
 /// # Errors
-/// If the filter does not fit, or the device refuses.
+/// If the filter does not fit.
 pub fn forward(x: &Tensor, spec: &Upfirdn2d) -> Result<Tensor> {
     Correlation::forward(spec).run(x, spec.output(x.shape())?)
 }
@@ -119,13 +122,13 @@ pub fn forward(x: &Tensor, spec: &Upfirdn2d) -> Result<Tensor> {
 /// The adjoint: the gradient in an input of shape `x` from that of the output.
 ///
 /// # Errors
-/// If the shapes do not fit, or the device refuses.
+/// If the shapes do not fit.
 pub fn backward(dy: &Tensor, x: Shape, spec: &Upfirdn2d) -> Result<Tensor> {
     check_shape("upfirdn2d", "the output's gradient", dy, spec.output(x)?)?;
     Correlation::adjoint(spec).run(dy, x)
 }
 
-/// Those of the published networks, and a general one.
+/// The filters of the published networks, and a general one.
 pub(super) fn variants() -> Vec<Variant> {
     let fir = [1.0, 3.0, 3.0, 1.0];
     let general =
@@ -146,7 +149,7 @@ pub(super) fn variants() -> Vec<Variant> {
         .collect()
 }
 
-/// What the shader computes: `y[o] = Σᵢ tapsᵢ z[o down + i − pad]`.
+/// The shader's computation: `y[o] = Σᵢ tapsᵢ z[o down + i − pad]`.
 struct Correlation {
     taps: [Vec<f32>; 2],
     up: usize,
@@ -165,8 +168,8 @@ impl Correlation {
         }
     }
 
-    /// y[o] = Σᵢ fᵢ z[o down + i − pad] with f = kernel reversed; hence dx[q] = Σⱼ kernelⱼ dy[(q up + j − pad′) / down] with
-    /// pad′ = taps − 1 − pad.
+    /// y[o] = Σᵢ fᵢ z[o down + i − pad] with f = kernel reversed; hence dx[q] = Σⱼ kernelⱼ dy[(q up + j −
+    /// pad′) / down] with pad′ = taps − 1 − pad.
     fn adjoint(spec: &Upfirdn2d) -> Self {
         let last = spec.kernel.each_ref().map(|taps| taps.len() as isize - 1);
         Correlation {
@@ -180,7 +183,7 @@ impl Correlation {
     fn run(&self, x: &Tensor, output: Shape) -> Result<Tensor> {
         let len = self.taps[0].len();
         check("upfirdn2d", len == self.taps[1].len() && (1..=MAX_TAPS).contains(&len), || {
-            format!("{} and {len} taps; as many along both axes, 1 to {MAX_TAPS}", self.taps[1].len())
+            format!("{} and {len} taps; both axes have the same number, 1 to {MAX_TAPS}", self.taps[1].len())
         })?;
         let y = Tensor::empty(x.gpu(), output, x.element())?;
         let params = Params {
@@ -214,7 +217,7 @@ impl Correlation {
             .with("SPAN", self.span() as u32)
     }
 
-    /// Inputs along an axis that a square may need.
+    /// Inputs along an axis that a square may depend on.
     fn span(&self) -> usize {
         ((self.square() - 1) * self.down + self.taps[0].len()).div_ceil(self.up)
     }
@@ -225,8 +228,7 @@ impl Correlation {
         if self.up > self.down { smallest.max(2) } else { smallest * (2 / smallest).max(1) }
     }
 
-    /// Where the first input at or after a square's first position lies, beyond that position: the square's
-    /// first position is −pad modulo `up`.
+    /// The distance from a square's first position, −pad modulo `up`, to the first input at or after it.
     fn phase(&self, axis: usize) -> u32 {
         self.pad[axis].rem_euclid(self.up as isize) as u32
     }

@@ -7,8 +7,8 @@ pub use shape::Shape;
 use crate::gpu::{Binding, Buffer, Element, Gpu, GpuError};
 use std::sync::Arc;
 
-/// An array on the device, `[n, h, w, c]` with channels padded to a multiple of 4 (see [`Shape`]). Cloning it
-/// shares the memory, which is given back when the last handle is dropped.
+/// An array on the device, `[n, h, w, c]` with channels padded to a multiple of 4 (see [`Shape`]). Clones
+/// share the memory, which returns to the pool when the last one is dropped.
 #[derive(Clone)]
 pub struct Tensor {
     gpu: Gpu,
@@ -22,7 +22,7 @@ impl Tensor {
     /// A tensor with unspecified contents.
     ///
     /// # Errors
-    /// If the device has no room for it.
+    /// If the device has not enough memory.
     pub fn empty(gpu: &Gpu, shape: Shape, element: Element) -> Result<Tensor, GpuError> {
         let buffer = gpu.allocate(shape.vec4s() as u64 * 4 * element.bytes());
         let buffer = Arc::new(buffer.map_err(|error| error.about(format!("a tensor of shape {shape}")))?);
@@ -32,7 +32,7 @@ impl Tensor {
     /// A tensor of f32 with these values, given without padding.
     ///
     /// # Errors
-    /// If the device has no room for it.
+    /// If the device has not enough memory.
     ///
     /// # Panics
     /// If `values` has another length than the shape.
@@ -45,7 +45,7 @@ impl Tensor {
     /// A tensor of f32 zeros.
     ///
     /// # Errors
-    /// If the device has no room for it.
+    /// If the device has not enough memory.
     pub fn zeros(gpu: &Gpu, shape: Shape) -> Result<Tensor, GpuError> {
         Tensor::from_slice(gpu, shape, &vec![0.0; shape.len()])
     }
@@ -53,7 +53,7 @@ impl Tensor {
     /// Overwrites the values, given without padding.
     ///
     /// # Errors
-    /// What the device reported.
+    /// Any error that the device reported.
     ///
     /// # Panics
     /// If `values` has another length than the shape.
@@ -75,10 +75,10 @@ impl Tensor {
         }
     }
 
-    /// The values without padding, read back from the device: waits for it.
+    /// The values without padding. Waits for the device.
     ///
     /// # Errors
-    /// What the device reported.
+    /// Any error that the device reported.
     pub fn read(&self) -> Result<Vec<f32>, GpuError> {
         let bytes = self.gpu.download(&self.buffer, self.offset, self.size())?;
         let padded: Vec<f32> = match self.element {
@@ -96,17 +96,17 @@ impl Tensor {
         &self.gpu
     }
 
-    /// Its extents.
+    /// Its shape.
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
-    /// How its elements are stored.
+    /// Its storage type.
     pub fn element(&self) -> Element {
         self.element
     }
 
-    /// Its size in memory, padding included.
+    /// Its size in bytes, padding included.
     pub fn size(&self) -> u64 {
         self.shape.vec4s() as u64 * 4 * self.element.bytes()
     }
@@ -122,15 +122,15 @@ impl Tensor {
             && (self.offset, self.shape, self.element) == (other.offset, other.shape, other.element)
     }
 
-    /// What kernels bind.
+    /// Its binding for a kernel.
     pub fn binding(&self) -> Binding<'_> {
         Binding { buffer: &self.buffer, offset: self.offset, size: self.size() }
     }
 
-    /// The same memory with other extents.
+    /// The same memory with another shape.
     ///
     /// # Panics
-    /// If the extents hold another number of elements, padding included.
+    /// If the shape has another number of elements, padding included.
     pub fn reshape(&self, shape: Shape) -> Tensor {
         assert_eq!(shape.vec4s(), self.shape.vec4s(), "{} cannot be seen as {shape}", self.shape);
         assert!(

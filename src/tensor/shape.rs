@@ -6,8 +6,8 @@ use std::fmt;
 /// `[n, 1, 1, c]`, a batch of matrices `[n, 1, rows, columns]`, and a convolution's weights `[kh, kw, c_in,
 /// c_out]`.
 ///
-/// In memory the last axis is padded to a multiple of 4 so that kernels read and write `vec4`s; the padding is
-/// zero, always: whoever writes a tensor writes its padding too.
+/// In memory the last axis is padded to a multiple of 4 so that kernels read and write `vec4`s; the padding
+/// is zero, always: whoever writes a tensor writes its padding too.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape(pub [usize; 4]);
 
