@@ -40,7 +40,7 @@ for options in "" "--sampler ode" "--sampler heun" "--sampler stochastic_heun" "
         # shellcheck disable=SC2086
         "${!side}" sample "$work/before" -n 8 $options --out "$work/$side.npz" >/dev/null 2>&1 || true
     done
-    python3 - "$work" "${options:-the model's own sampler}" <<'PYTHON'
+    python3 - "$work" "${options:-default sampler}" <<'PYTHON'
 import io, struct, sys, zipfile
 work, name = sys.argv[1:]
 def samples(side):

@@ -1,8 +1,8 @@
-//! Counter-based randomness: every random number is a function of what it is for.
+//! Counter-based randomness: every random number is a function of its purpose, step, sample and element.
 //!
 //! Philox4x32-10 (Salmon et al. 2011), bit for bit what `shaders/lib/philox.wgsl` computes. The counter holds
-//! (element, step, sample, purpose), the key the seed: a sample depends on its number, never on the batch it
-//! was drawn in, on the device, or on how often anything else was drawn.
+//! (element, step, sample, purpose), the key the seed: a sample depends on its number, and not on its batch, the device, or the
+//! numbers drawn before.
 //!
 //! A [`Draw`] names the samples of a seed, a [`Key`] the numbers of a draw for one [`Purpose`], and a [`Philox`] is the stream of
 //! one sample's numbers as a generator of the `rand` crate:
@@ -19,40 +19,40 @@
 use rand::rand_core::impls::{fill_bytes_via_next, next_u64_via_u32};
 use rand::{RngCore, SeedableRng};
 
-/// What a random number is for. Two purposes never share a number.
+/// The purpose of a random number. Two purposes never share a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// The sample from the prior that a reverse process starts at.
+    /// The initial state of a reverse process, from the prior.
     Prior,
-    /// The predictor's noise; the step is the sampler's.
+    /// The predictor's noise; steps are the sampler's.
     Predictor,
-    /// The corrector's noise in its inner step of this number.
+    /// The corrector's noise, by the number of its inner step.
     Corrector(u16),
-    /// The noise that training perturbs data with.
+    /// The noise added to the data in training.
     Perturbation,
-    /// The time that training perturbs data to.
+    /// The times of a training step.
     Time,
-    /// The mask of the dropout layer of this number.
+    /// A dropout mask, by its number in the network.
     Dropout(u16),
     /// Probes of the trace estimator.
     Probe,
-    /// Initial values of the parameter of this number.
+    /// Initial values of a parameter, by its number in the network.
     Initialisation(u16),
     /// The order of the data in an epoch.
     Order,
-    /// Which images are flipped.
+    /// The choice of images to flip.
     Flip,
     /// Uniform dequantisation of the data.
     Dequantisation,
-    /// Which samples' classes training hides.
+    /// The choice of samples whose class is withheld in training.
     LabelDropout,
-    /// The noise that a classifier is tested with.
+    /// The noise added to test images.
     Evaluation,
-    /// What a constraint draws after part of a sampler's step.
+    /// The noise of a constraint, by the part of the sampler's step that it follows.
     Constraint(u16),
-    /// Whether the corrector's proposal in its inner step of this number is accepted.
+    /// Acceptance of the corrector's proposal, by the number of its inner step.
     Acceptance(u16),
-    /// What the Wiener increment of a Runge–Kutta predictor has beyond the increment's time integral.
+    /// The part of a Runge–Kutta predictor's Wiener increment that is independent of its time integral.
     Increment,
     /// The directions of sliced score matching.
     Projection,
@@ -60,13 +60,13 @@ pub enum Purpose {
     RandomProjection,
     /// The noise of a measurement.
     Measurement,
-    /// What a guided score perturbs a measurement with.
+    /// The noise that a guided score adds to a measurement.
     Guidance,
-    /// Which particles go on.
+    /// Resampling of particles.
     Resampling,
-    /// The hues of images that are coloured.
+    /// The hues of the coloured digits.
     Hue,
-    /// Tests, benchmarks and whatever else only has to be random.
+    /// Everything else: tests, benchmarks, programs that use the library.
     Other(u16),
 }
 
@@ -145,9 +145,9 @@ impl Draw {
 pub struct Key {
     /// The run's seed.
     pub seed: u64,
-    /// What the numbers are for.
+    /// The purpose of the numbers.
     pub purpose: Purpose,
-    /// The step they are for.
+    /// The step.
     pub step: u32,
     /// The number of the batch's first sample.
     pub first: u32,
@@ -159,7 +159,7 @@ impl Key {
         Key { seed, purpose, step: 0, first: 0 }
     }
 
-    /// The same for a step.
+    /// The same numbers of another step.
     pub fn at(self, step: u32) -> Self {
         Key { step, ..self }
     }
@@ -213,7 +213,7 @@ impl Key {
         let mut order: Vec<u32> = (0..len as u32).collect();
         for last in (1..len).rev() {
             let [word, ..] = self.bits(0, last as u32);
-            // Multiply and shift (Lemire 2019); its bias of len / 2³² is nobody's concern here.
+            // Multiply and shift (Lemire 2019); its bias of len / 2³² is negligible here.
             let other = (u64::from(word) * (last as u64 + 1)) >> 32;
             order.swap(last, other as usize);
         }

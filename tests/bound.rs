@@ -1,4 +1,4 @@
-//! The variational bound of DDPM's chain: against data whose likelihood is known, and against the objective.
+//! The variational bound of DDPM's chain, compared with a known likelihood and with the objective.
 
 use crate::distributions::{Component, Mixture};
 use crate::support::gpu;
@@ -18,7 +18,7 @@ fn mean_and_error(values: &[f64]) -> (f64, f64) {
 }
 
 #[test]
-fn with_the_exact_score_of_a_gaussian_the_bound_is_above_the_likelihood_by_what_theory_says() {
+fn with_the_exact_score_of_a_gaussian_the_gap_between_bound_and_likelihood_is_the_theoretical_one() {
     let vp: &Vp = &Vp { beta_min: 0.1, beta_max: 20.0 };
     let (chain, variances, images) = (DdpmChain::new(Chain::new(vp, 200)), [0.04, 0.01], 1200);
     let component = Component { weight: 1.0, mean: vec![0.2, -0.1], variance: variances.to_vec() };
@@ -35,7 +35,7 @@ fn with_the_exact_score_of_a_gaussian_the_bound_is_above_the_likelihood_by_what_
     let level = 2.0 * (2.0f64 / 255.0).ln();
     let likelihood: Vec<f64> = draws.chunks(2).map(|x| -mixture.log_density(x, 0.0) - level).collect();
     for kind in [PosteriorVariance::Beta, PosteriorVariance::BetaTilde] {
-        // The same in closed form, less the data's entropy: see `sde::ddpm`.
+        // The same in closed form, minus the data's entropy: see `sde::ddpm`.
         let expected = |v: f64| {
             let error = |i: usize| {
                 let m = chain.marginal(i);
@@ -44,7 +44,7 @@ fn with_the_exact_score_of_a_gaussian_the_bound_is_above_the_likelihood_by_what_
             let steps = |i| chain.error_weight(i, kind) * error(i) + chain.variance_divergence(i, kind);
             let first = chain.marginal(0);
             let (missed, variance) = ((first.std / first.mean).powi(2) * error(0), chain.variance(0, kind));
-            // Of normal densities, entropies being ½ log(2πe variance).
+            // For normal densities with entropy ½ log(2πe variance).
             chain.prior_divergence(1, v)
                 + (1..chain.len()).map(steps).sum::<f64>()
                 + 0.5 * (variance.ln() + missed / variance - 1.0 - v.ln())
@@ -62,13 +62,13 @@ fn with_the_exact_score_of_a_gaussian_the_bound_is_above_the_likelihood_by_what_
         let total = mean_and_error(&totals).0;
         assert!((bound.terms(kind).total() - total).abs() < 1e-9 * total);
     }
-    // The last state says nothing, the first one everything.
+    // The last state carries no information about the data, the first one all of it.
     assert!(bound.distortion(0) < 3.0 && bound.distortion(199) > 10.0);
     assert!((0..200).all(|i| bound.distortion(i) <= 255.0));
 }
 
 #[test]
-fn the_objective_is_the_bound_less_what_no_network_can_change() {
+fn the_objective_is_the_bound_minus_its_constant_terms() {
     for (kind, variance, prediction) in
         [(PosteriorVariance::Beta, "beta", "eps"), (PosteriorVariance::BetaTilde, "beta_tilde", "v")]
     {
@@ -117,7 +117,7 @@ fn the_objective_is_the_bound_less_what_no_network_can_change() {
         let constant: f64 = (1..chain.len()).map(|i| 64.0 * chain.variance_divergence(i, kind)).sum();
         let expected = terms.total() - terms.prior - constant;
         println!("{variance}: {loss} ± {error}, the bound's {expected}");
-        // The bound's own noise is that of 120 draws at each step, beside as many at random ones.
+        // The tolerance covers the noise of 120 draws at each step and of as many at random steps.
         assert!((loss - expected).abs() < 6.0 * error, "{variance}: {loss} ± {error} is not {expected}");
         assert!(error < 0.1 * expected, "{error} says nothing");
     }

@@ -1,4 +1,4 @@
-//! Classifiers of diffused images, and scores that are conditioned on a class.
+//! Classifiers of diffused images, and class-conditional scores.
 
 use crate::distributions::{Component, Mixture, assert_moments, diffused};
 use crate::support::gpu;
@@ -24,7 +24,7 @@ fn config(name: &str, set: &[&str]) -> Config {
     Config::from_toml(&std::fs::read_to_string(path).expect(name), &set).expect(name)
 }
 
-/// A model as it starts, with a place for gradients.
+/// A model with initial weights and a gradient arena.
 fn fresh(config: &Config) -> Scorer {
     let model = ScoreModel::build(config).expect("a model");
     let specs = model.registry.trainable.clone();
@@ -143,7 +143,7 @@ fn the_gradient_of_a_class_and_its_tangents_are_derivatives_of_its_log_probabili
     for (a, b) in read(&part(0)).iter().zip(read(&slope)) {
         close("the primal", f64::from(*a), f64::from(b), 1e-5 * size);
     }
-    // The Hessian is symmetric, and the difference of gradients.
+    // The Hessian is symmetric and matches the difference of gradients.
     let (hv, hw) = (part(1), part(2));
     let size = (dot(&hv, &hv) * dot(&w, &w)).sqrt();
     assert!(size > 1e-3);
@@ -171,7 +171,7 @@ fn score_of(score: &dyn Score, x: &Tensor) -> Tensor {
     run(score.at(x, &Times::from(vec![0.3, 0.8])).expect("a score").score())
 }
 
-/// Holds a score's adjoint against its tangent: ⟨J v, u⟩ = ⟨v, Jᵀ u⟩.
+/// Compares a score's adjoint with its tangent: ⟨J v, u⟩ = ⟨v, Jᵀ u⟩.
 fn assert_adjoint(what: &str, score: &dyn Differentiable) {
     let shape = Shape::new(2, 8, 8, 1);
     let (x, v, u) = (random(shape, 1), random(shape, 2), random(shape, 3));
@@ -201,7 +201,7 @@ fn scores_of_classes_have_the_adjoint_of_their_tangent() {
 }
 
 #[test]
-fn a_network_that_is_told_a_class_differs_by_class_and_guidance_extrapolates() {
+fn a_conditional_network_depends_on_the_class_and_guidance_extrapolates() {
     let scorer = fresh(&config("digits_ve", &["model.num_classes=10", "model.nf=8", "model.init_scale=1.0"]));
     let x = random(Shape::new(2, 8, 8, 1), 1);
     let told =
@@ -216,7 +216,8 @@ fn a_network_that_is_told_a_class_differs_by_class_and_guidance_extrapolates() {
     }
 }
 
-/// The exact posterior of one component of a mixture: its gradient is the component's score less the mixture's.
+/// The exact posterior of one component of a mixture. Its gradient is the component's score minus the
+/// mixture's.
 struct Exact<'a> {
     mixture: &'a Mixture,
     component: Mixture,
@@ -244,7 +245,7 @@ fn guidance_by_the_exact_posterior_draws_the_component() {
     ];
     for process in processes {
         let mixture = Mixture::eight(gpu(), process);
-        // The rarest component, which has a 36th of the mixture.
+        // The rarest component, with weight 1/36.
         let guide = Exact::new(&mixture, 0);
         let guided = ClassifierGuided { score: &mixture, guide: &guide, scale: 1.0 };
         let sampling = Sampling {

@@ -1,4 +1,4 @@
-//! The commands that follow the probability flow, as a user meets them.
+//! The commands of the probability flow, from the command line.
 
 use crate::cli::{folder, refuse, succeed, trained, tweedie};
 use crate::support::{Reference, read_safetensors};
@@ -9,7 +9,7 @@ fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// Loose tolerances: the tiny model has learnt next to nothing, and its flow is stiff.
+/// Loose tolerances: the tiny model is barely trained, and its flow is stiff.
 const LOOSE: [&str; 4] = ["--rtol", "1e-2", "--atol", "1e-2"];
 
 fn pictures(folder: &Path) {
@@ -41,7 +41,7 @@ fn the_ode_sampler_draws_a_sample_by_its_number_and_reports_its_evaluations() {
 }
 
 #[test]
-fn encode_and_decode_give_a_picture_back() {
+fn decode_inverts_encode() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     pictures(&at("pictures"));
@@ -73,7 +73,7 @@ fn encode_and_decode_give_a_picture_back() {
             assert!((before - after).abs() <= 2, "{file}: {before} has become {after}");
         }
     }
-    // Tensors and pictures are one thing: decoded x encodes to z.
+    // Tensors and pictures are equivalent: decoded x encodes to z.
     let mut encode = tweedie();
     encode.arg("encode").arg(trained()).arg("--in").arg(at("x.safetensors"));
     succeed(encode.args(tight).arg("--out").arg(at("z2.safetensors")));
@@ -93,7 +93,7 @@ fn encode_and_decode_give_a_picture_back() {
 }
 
 #[test]
-fn decoding_takes_the_steps_that_are_asked_for_or_usual_for_its_sampler() {
+fn decoding_takes_the_requested_steps_or_the_samplers_default() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let mut encode = tweedie();
@@ -105,7 +105,7 @@ fn decoding_takes_the_steps_that_are_asked_for_or_usual_for_its_sampler() {
         command.arg("--json").arg("--out").arg(at("x.npz"));
         command
     };
-    // The model's own sampler has 5 steps; Heun's usual 18, of two evaluations each, are not those.
+    // The model's own sampler has 5 steps; Heun's default is 18 steps of two evaluations each.
     for (args, evaluations) in [
         (&["--sampler", "heun"][..], 36.0),
         (&["--sampler", "heun", "--steps", "4"], 8.0),
@@ -182,7 +182,7 @@ fn likelihood_is_reported_with_its_errors() {
 }
 
 #[test]
-fn likelihoods_of_given_points_are_told_one_by_one() {
+fn likelihoods_of_given_points_are_reported_one_by_one() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let points = |name: &str, probes: &[usize]| {
@@ -235,7 +235,7 @@ fn likelihoods_of_given_points_are_told_one_by_one() {
 }
 
 #[test]
-fn a_picture_that_cannot_be_decoded_is_told_of_once() {
+fn a_picture_that_cannot_be_decoded_is_reported_once() {
     let folder = folder();
     let broken = folder.path().join("broken.png");
     for (bytes, cause) in [(&b"no picture"[..], "signature"), (b"\x89PNG\r\n\x1a\n", "end of file")] {
@@ -249,7 +249,7 @@ fn a_picture_that_cannot_be_decoded_is_told_of_once() {
 }
 
 #[test]
-fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
+fn invalid_inputs_of_the_flow_are_refused_and_nothing_is_written() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     pictures(&at("pictures"));
@@ -309,7 +309,7 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
         let message = refuse(command.arg(args[0]).arg(trained()).args(&args[1..]));
         assert!(message.contains(expected), "{args:?}: {message}");
     }
-    // A model's own files are read with it.
+    // A model's files are inputs too.
     let of_model = trained().join("checkpoints/step-00000020.safetensors");
     let mut encode = tweedie();
     encode.arg("encode").arg(trained()).args(["--in", &good, "--out"]).arg(&of_model);
@@ -330,7 +330,7 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
         assert!(message.contains(expected), "{args:?}: {message}");
     }
     succeed(tweedie().arg("sample").arg(trained()).args(["-n", "1", "--out", &file("x.npz")]));
-    // Samples are no latents.
+    // Samples are not latents.
     let message =
         refuse(tweedie().arg("decode").arg(trained()).args(["--in", &file("x.npz"), "--out", &out]));
     assert!(message.contains("no safetensors file"), "{message}");

@@ -1,5 +1,5 @@
-//! Distributions whose score is known in closed form at every time, for samplers and likelihoods to be held against, and the
-//! statistics to hold them against by.
+//! Distributions with a score in closed form at every time, as targets of samplers and likelihoods, and the
+//! statistics of the comparison.
 
 use tweedie::gpu::Gpu;
 use tweedie::kernels::combine::Form;
@@ -24,7 +24,7 @@ pub struct Component {
     pub variance: Vec<f64>,
 }
 
-/// What a mixture is at a point: log density, score, and each component's share and score.
+/// A mixture at a point: log density, score, and each component's share and score.
 struct Local {
     log_density: f64,
     score: Vec<f64>,
@@ -194,8 +194,8 @@ impl Adjoint for Mixture {
     }
 }
 
-/// States at time 1 drawn from the diffused mixture itself rather than from the prior, `[n, 1, 1, d]`: what is then
-/// wrong with a sample is the solver's doing.
+/// States at time 1 from the diffused mixture rather than from the prior, `[n, 1, 1, d]`, so that every error
+/// of a sample is the solver's.
 pub fn diffused(mixture: &Mixture, n: usize, seed: u64) -> Tensor {
     use tweedie::random::{Key, Purpose};
     let (d, end) = (mixture.dimensions(), mixture.process.marginal_prob(1.0));
@@ -238,8 +238,8 @@ pub fn assert_moments(what: &str, samples: &[f64], mixture: &Mixture, errors: f6
     }
 }
 
-/// Asserts that as many samples are nearest to each component's mean as its weight says, within `errors` standard errors and
-/// a solver's bias of `bias`.
+/// Asserts that the share of samples nearest to each component's mean is its weight, within `errors` standard
+/// errors and a solver's bias of `bias`.
 pub fn assert_weights(what: &str, samples: &[f64], mixture: &Mixture, errors: f64, bias: f64) {
     let d = mixture.dimensions();
     let n = (samples.len() / d) as f64;
@@ -265,7 +265,8 @@ pub fn assert_weights(what: &str, samples: &[f64], mixture: &Mixture, errors: f6
     }
 }
 
-/// The sliced Wasserstein distance W₂ between two sets of as many points of two dimensions, over 16 directions.
+/// The sliced Wasserstein distance W₂ between two sets of equally many points in two dimensions, over 16
+/// directions.
 pub fn sliced_wasserstein(a: &[f64], b: &[f64]) -> f64 {
     let directions = 16;
     let along = |points: &[f64], angle: f64| -> Vec<f64> {

@@ -1,4 +1,4 @@
-//! Solvers that need few evaluations against distributions whose score, and for Gaussians whose flow, is known in closed form.
+//! Solvers with few evaluations on distributions with a score, and for Gaussians a flow, in closed form.
 
 use crate::distributions::*;
 use crate::support::gpu;
@@ -32,8 +32,8 @@ fn to_eps(method: Method, schedule: Schedule) -> Sampling {
     Sampling { method, schedule: Some(schedule), noise_removal: false, ..Sampling::default() }
 }
 
-/// Where the probability flow of a single Gaussian takes states from time 1 to `t`: x = m μ + √(v / v₁) (x₁ − m₁ μ) with
-/// v = m² variance + s².
+/// The probability flow of a single Gaussian from time 1 to `t`: x = m μ + √(v / v₁) (x₁ − m₁ μ) with v = m²
+/// variance + s².
 fn flow(gaussian: &Mixture, x: &[f64], t: f64) -> Vec<f64> {
     let only = &gaussian.components[0];
     let d = gaussian.dimensions();
@@ -67,8 +67,8 @@ fn every_deterministic_solver_follows_the_flow_of_a_gaussian_with_its_order() {
             let (coarse, fine) = (error(method, steps), error(method, 2 * steps));
             let slope = (coarse / fine).log2();
             println!("{:?} {method:?}: {coarse:.2e} {fine:.2e}, order {slope:.2}", process);
-            // All the way from the prior to the data the leading error of order 3 cancels: it falls as of order 4. Half-way it
-            // does not (`sample/solver/multistep.rs`).
+            // From the prior to the data the leading error of order 3 cancels, and the error falls with order
+            // 4. Half-way it does not cancel (`sample/solver/multistep.rs`).
             let above = if method == Method::Dpmpp3m { 1.3 } else { 0.3 };
             let band = order - 0.3..order + above;
             assert!(band.contains(&slope), "{:?} {method:?}: {coarse} {fine}, {slope}", process);
@@ -125,7 +125,7 @@ fn without_churn_stochastic_heun_is_heun_and_with_it_another() {
     }
 }
 
-/// Solvers with what makes them good at the mixture of eight, and their steps.
+/// Solvers with good options for the mixture of eight, and their steps.
 fn solvers() -> Vec<(&'static str, Sampling, usize)> {
     let of = |method| Sampling { method, ..Sampling::default() };
     vec![
@@ -159,7 +159,7 @@ fn every_solver_lands_on_the_mixture_of_eight() {
             println!("{what}: {:.1} evaluations, distance {distance:.3}", sampled.evaluations);
             assert_moments(&what, &samples, &eight, 5.0, 0.01);
             assert_weights(&what, &samples, &eight, 5.0, 0.01);
-            // What two sets of exact draws are apart.
+            // The distance of two sets of exact draws.
             assert!(distance < 0.1, "{what}: {distance}");
         }
     }

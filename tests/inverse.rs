@@ -1,4 +1,4 @@
-//! Sampling given something known, against distributions whose posterior is known in closed form.
+//! Conditional sampling, compared with posteriors in closed form.
 
 use crate::distributions::{Component, Mixture, diffused};
 use crate::support::gpu;
@@ -47,7 +47,7 @@ fn operators(input: Shape) -> Vec<(&'static str, Box<dyn Operator>)> {
 }
 
 #[test]
-fn every_operators_adjoint_is_its_adjoint_and_its_gram_is_what_it_says() {
+fn every_operators_adjoint_and_gram_matrix_are_right() {
     for c in [1, 3, 5] {
         let input = Shape::new(1, 8, 12, c);
         for (name, a) in operators(input) {
@@ -68,9 +68,9 @@ fn every_operators_adjoint_is_its_adjoint_and_its_gram_is_what_it_says() {
 }
 
 #[test]
-fn what_is_measured_survives_the_range_of_pictures() {
+fn a_measurement_is_unchanged_by_the_range_of_pictures() {
     let input = Shape::new(1, 8, 12, 1);
-    // A third of the pixels black, a third white, and all of them off by a twentieth.
+    // A third of the pixels black, a third white, all with an error of a twentieth.
     let images: Vec<f32> =
         read(&random(input.with_n(3), 4)).iter().map(|v| v.clamp(-0.4, 0.4) as f32).collect();
     let off = read(&random(input.with_n(3), 5));
@@ -81,7 +81,7 @@ fn what_is_measured_survives_the_range_of_pictures() {
     let distance = |a: &dyn Operator, x: &Tensor, y: &Tensor| {
         let off: f64 =
             read(&a.apply(x).expect("A x")).iter().zip(read(y)).map(|(a, b)| (a - b).powi(2)).sum();
-        // Of a mask a third is measured, and the rest of both is zero.
+        // A mask measures a third; the rest of both is zero.
         (off / read(y).iter().filter(|v| **v != 0.0).count() as f64).sqrt()
     };
     for (name, a) in operators(input) {
@@ -89,20 +89,20 @@ fn what_is_measured_survives_the_range_of_pictures() {
             let measurement = Measurement { operator: &*a, y: y.clone(), noise_std };
             feasible(&measurement, x, (0.0, 1.0)).expect("images")
         };
-        // Within the noise of what is given the draw's own measurement is kept.
+        // Within the noise of the given measurement, the sample's own measurement is kept.
         let (x, cut) = (of(&drawn, 3), of(&cut, 3));
         let y = a.apply(&x).expect("A x");
         let kept = moved(&x, &y, 0.02);
         assert!(read(&kept).iter().all(|v| (0.0..=1.0).contains(v)), "{name}");
         let (before, after) = (distance(&*a, &cut, &y), distance(&*a, &kept, &y));
         match name {
-            // A pixel that is measured outside the range cannot be in it.
+            // A pixel measured outside the range cannot lie inside it.
             "mask" => assert_eq!(read(&kept), read(&cut), "{name}"),
-            // A blur that tells every pixel is of one image alone.
+            // An invertible blur determines the image.
             "blur" | "skewed blur" => assert!(after < before, "{name}: {after}, before {before}"),
             _ => assert!(after < 0.02 * before, "{name}: {after}, before {before}"),
         }
-        // Further away it comes as near as the noise lets a measurement be, and without noise to it.
+        // A sample further away is moved to the noise level, and without noise to the measurement.
         let images: Vec<f32> = images.iter().map(|x| 1.25 * x + 0.5).collect();
         let y = a.apply(&of(&images, 3)).expect("A x");
         assert!(distance(&*a, &x, &y) > 0.005, "{name}");
@@ -110,7 +110,7 @@ fn what_is_measured_survives_the_range_of_pictures() {
             let after = distance(&*a, &moved(&x, &y, noise_std), &y);
             assert!(after < 1.02 * noise_std + 5e-4, "{name}: {after}, noise {noise_std}");
         }
-        // Each on its own, and once there it stays.
+        // Each sample is moved independently, and a second call changes nothing.
         let own = a.apply(&of(&drawn[..input.len()], 1)).expect("A x");
         let alone = moved(&of(&drawn[..input.len()], 1), &own, 0.02);
         assert_eq!(read(&alone), read(&kept)[..input.len()], "{name}");
@@ -135,7 +135,7 @@ fn systems_are_solved_each_sample_on_its_own() {
             let scale: f64 = y[i * m..(i + 1) * m].iter().map(|v| v * v).sum();
             assert!(error < 1e-8 * scale, "{name}, sample {i}: {error:e} of {scale:e}");
         }
-        // Alone as in its batch.
+        // Alone and in a batch alike.
         let last = Tensor::from_slice(
             gpu(),
             a.output(),
@@ -146,8 +146,8 @@ fn systems_are_solved_each_sample_on_its_own() {
     }
 }
 
-/// A predictor–corrector sampler of so many steps. The Langevin step's norms are means over the batch: in two dimensions a
-/// sample's own is often near 0, and the step without bound.
+/// A predictor–corrector sampler with `steps` steps. The Langevin step's norms are means over the batch: in
+/// two dimensions a sample's own norm is often near 0, and its step unbounded.
 fn sampler(corrector: CorrectorName, steps: usize) -> PredictorCorrector {
     let config = Sampling { corrector, snr: 0.1, langevin_norms: Over::Batch, ..Sampling::default() };
     PredictorCorrector::new(&config, steps).expect("a sampler")
@@ -197,7 +197,7 @@ fn guided(
     Ok([moments(&samples), truth, errors])
 }
 
-/// Holds [`guided`] against the truth on every process, within five standard errors and a bias of `bias`.
+/// Compares [`guided`] with the truth on every process, within five standard errors and a bias of `bias`.
 fn assert_posterior(guidance: impl Fn(&dyn Adjoint) -> Guidance<'_>, bias: f64) {
     for process in PROCESSES {
         for noise_std in [0.3, 0.05] {
@@ -214,7 +214,7 @@ fn assert_posterior(guidance: impl Fn(&dyn Adjoint) -> Guidance<'_>, bias: f64) 
 
 #[test]
 fn pseudo_inverse_guidance_draws_from_a_gaussians_posterior() {
-    // The bias is that of 200 steps.
+    // The bias of 200 steps.
     assert_posterior(|score| Guidance::PseudoInverse { score, sigma_data: 0.5 }, 0.005);
 }
 
@@ -224,9 +224,9 @@ fn noised_measurements_draw_from_a_gaussians_posterior_up_to_a_bias_of_four_hund
     assert_posterior(|score| Guidance::Measured(score), 0.04);
 }
 
-/// The root mean square of a·x − y in units of the noise, over restorations of as many measurements y = a·x₀ + n of points x₀ of
-/// eight narrow Gaussians on a circle, each with so many particles; and the evaluations that each took. Of draws from the
-/// posterior it is 1.
+/// The root mean square of a·x − y in units of the noise, over restorations of `count` measurements y = a·x₀
+/// + n of points x₀ of eight narrow Gaussians on a circle, with `n` particles each; and the evaluations per
+/// restoration. Samples of the posterior give 1.
 fn residual_of_restorations(process: &'static dyn Process, n: usize, count: usize) -> (f64, f64) {
     let (a, noise_std) = ([1.0, 0.0], 0.1);
     let mut prior = Mixture::eight(gpu(), process);
@@ -250,8 +250,8 @@ fn residual_of_restorations(process: &'static dyn Process, n: usize, count: usiz
 }
 
 #[test]
-fn restorations_measure_as_their_measurements_do_within_the_noise_if_there_are_particles() {
-    // Of a mixture p(x₀ | x) is far from Gaussian, which the guidance alone takes it to be.
+fn restorations_by_particles_match_their_measurements_within_the_noise() {
+    // A mixture's p(x₀ | x) is far from the Gaussian that guidance alone assumes.
     let n = 600;
     let error = (0.5 / n as f64).sqrt();
     for process in PROCESSES {
@@ -268,7 +268,8 @@ fn restorations_measure_as_their_measurements_do_within_the_noise_if_there_are_p
 
 #[test]
 fn a_coordinate_that_is_known_is_exact_and_the_other_follows_it() {
-    // Two modes of the eight have their first coordinate there: weights 2 and 8, and what little is left of a third.
+    // Two of the eight modes have this first coordinate, with weights 2 and 8, and a third contributes
+    // little.
     let a = 0.5f64.sqrt();
     for process in PROCESSES {
         let prior = Mixture::eight(gpu(), process);
@@ -292,7 +293,8 @@ fn a_coordinate_that_is_known_is_exact_and_the_other_follows_it() {
         let upper: f64 = prior.components.iter().filter(|c| c.mean[1] > 0.1).map(|c| share(c) / total).sum();
         let actual = samples.chunks(2).map(|x| x[1]).sum::<f64>() / n as f64;
         let above = samples.chunks(2).filter(|x| x[1] > 0.35).count() as f64 / n as f64;
-        // Imputation is approximate: the unknown hears of the known only as noisy as itself. Five standard errors, and a bias that was measured: 0.06 of the share, 0.11 of the mean.
+        // Imputation is approximate: the unknown coordinate sees the known one only with the state's noise.
+        // Five standard errors, and a measured bias: 0.06 of the share, 0.11 of the mean.
         let error = (upper * (1.0 - upper) / n as f64).sqrt();
         assert!((above - upper).abs() < 5.0 * error + 0.07, "{process:?}: {above} are above, not {upper}");
         assert!((actual - mean).abs() < 7.5 * error + 0.12, "{process:?}: the mean is {actual}, not {mean}");

@@ -1,4 +1,4 @@
-//! What training minimises: every objective with every prediction that it goes with.
+//! Training objectives: each with every prediction that it supports.
 
 use crate::support::gpu;
 use tweedie::autodiff::{Dual, Engine, Parameter, Tape};
@@ -12,7 +12,7 @@ use tweedie::random::{Key, Purpose};
 use tweedie::tensor::{Shape, Tensor};
 use tweedie::train::{Draw, Objective, Trainer};
 
-/// The smallest network, with an output from the start.
+/// The smallest network, with a non-zero initial output.
 const TINY: [&str; 8] = [
     "model.nf=4",
     "model.ch_mult=[1, 2]",
@@ -28,7 +28,7 @@ const TINY: [&str; 8] = [
 fn config(sde: &str, set: &str) -> Config {
     let text = std::fs::read_to_string(format!("configs/digits_{sde}.toml")).expect("a file");
     let set: Vec<String> = TINY.iter().copied().chain(set.split_whitespace()).map(String::from).collect();
-    // What an objective implies must be left out to be implied.
+    // Keys that an objective implies must be left out.
     Config::from_toml(&text.replace("continuous = true\n", ""), &set).expect("a configuration")
 }
 
@@ -40,7 +40,7 @@ fn refusal(sde: &str, set: &str) -> String {
         .to_string()
 }
 
-/// Every objective with what it goes with: the configuration and its assignments.
+/// Every objective with its supported predictions: the configuration and its assignments.
 const OBJECTIVES: [(&str, &str); 20] = [
     ("ve", ""),
     ("ve", "model.scale_by_sigma=false model.prediction=eps"),
@@ -89,7 +89,7 @@ fn loss(objective: &Objective, trainer: &Trainer, x0: &Tensor, step: u32) -> f64
 }
 
 #[test]
-fn every_objective_trains_with_every_prediction_it_goes_with() {
+fn every_objective_trains_with_every_prediction_that_it_supports() {
     for (sde, set) in OBJECTIVES {
         let config = config(sde, set);
         let mut trainer = Trainer::new(gpu(), &config).expect("a trainer");
@@ -112,7 +112,7 @@ fn every_objective_trains_with_every_prediction_it_goes_with() {
     }
 }
 
-/// The directional derivative of a loss along the gradient of one parameter, by differences and by the gradient.
+/// The derivative of a loss along the gradient of one parameter, by differences and by the gradient.
 fn derivatives(objective: &Objective, trainer: &Trainer, x0: &Tensor, name: &str) -> (f64, f64) {
     loss(objective, trainer, x0, 0);
     let registry = &trainer.scorer.model.registry;
@@ -160,7 +160,7 @@ fn the_gradient_of_every_objective_is_the_change_of_its_loss() {
 }
 
 #[test]
-fn differences_give_what_forward_mode_gives() {
+fn finite_differences_agree_with_forward_mode() {
     for (sde, set) in [("ve", ""), ("vp", "model.prediction=v"), ("vp", "training.projection=sphere")] {
         let exact = config(sde, &format!("{set} training.objective=ssm"));
         let trainer = Trainer::new(gpu(), &exact).expect("a trainer");
@@ -187,7 +187,8 @@ fn differences_give_what_forward_mode_gives() {
 
 #[test]
 fn sliced_and_denoising_losses_differ_by_a_constant() {
-    // E ‖z‖² / (2 D), by which denoising exceeds: Vincent 2011. Both halves are means over pixels, λ = s².
+    // The denoising loss exceeds the sliced one by E ‖z‖² / (2 D) (Vincent 2011). Both are means over pixels,
+    // λ = s².
     for (sde, set) in [("vp", "training.projection=sphere"), ("vp", "model.prediction=x0")] {
         let set = format!("{set} training.reduce_mean=true");
         let trainer = Trainer::new(gpu(), &config(sde, &set)).expect("a trainer");
@@ -264,7 +265,7 @@ fn sliced_score_matching_of_an_affine_score_has_its_closed_form() {
     assert!(crate::support::relative_error(&gradient(&weight), &dw) < 1e-5);
     assert!(crate::support::relative_error(&gradient(&bias), &db) < 1e-5);
 
-    // Differences of what is affine are exact.
+    // Differences of an affine function are exact.
     let eps = 0.25;
     let mut tape = Tape::new();
     let (w, b) = (tape.parameter(&weight), tape.parameter(&bias));
@@ -328,7 +329,7 @@ fn objectives_that_contradict_the_rest_are_refused_in_one_sentence() {
         let message = refusal(sde, set);
         assert!(message.contains(expected) && !message.contains('\n'), "{set}: {message}");
     }
-    // What follows is filled in.
+    // Implied keys are filled in.
     let config = config("vp", "training.objective=ddpm");
     assert!(!config.training.continuous);
 }

@@ -1,4 +1,4 @@
-//! The probability flow and the likelihood against distributions whose flow and density are known.
+//! The probability flow and the likelihood on distributions with known flow and density.
 
 use crate::distributions::*;
 use crate::support::gpu;
@@ -20,7 +20,7 @@ fn ode(tolerance: f64) -> Ode {
 
 const DRAW: Draw = Draw::new(3);
 
-/// The three processes as they are sampled with.
+/// The three processes with their usual parameters.
 fn processes() -> [&'static dyn Process; 3] {
     [
         &Ve { sigma_min: 0.01, sigma_max: 10.0 },
@@ -29,8 +29,8 @@ fn processes() -> [&'static dyn Process; 3] {
     ]
 }
 
-/// The same, but run until nothing of the data is left: what then differs from log p is not the prior's doing, which
-/// otherwise leaves out the data's mean and variance.
+/// The same, run until the state is independent of the data. The prior then causes no error in log p;
+/// otherwise it neglects the data's mean and variance.
 fn forgetful() -> [&'static dyn Process; 3] {
     [
         &Ve { sigma_min: 0.01, sigma_max: 2000.0 },
@@ -49,7 +49,7 @@ fn read(x: &Tensor) -> Vec<f64> {
 }
 
 #[test]
-fn samples_of_the_flow_are_the_datas() {
+fn samples_of_the_flow_follow_the_data() {
     for process in processes() {
         for mixture in [Mixture::gaussian(gpu(), process), Mixture::eight(gpu(), process)] {
             let n = 2000;
@@ -100,15 +100,15 @@ fn the_flow_of_a_gaussian_is_followed_with_an_error_that_falls_with_the_toleranc
         };
         let results: Vec<(f64, f64)> = [1e-2, 1e-3, 1e-4, 1e-5].map(solved).to_vec();
         println!("{:?}: error and steps {results:?}", process);
-        // The order itself is measured in float64 beside the solver. So few steps estimate their own error badly: SciPy's
-        // are off by as much.
+        // The order itself is measured in float64 in the solver's unit tests. With so few steps the error
+        // estimate is poor, as SciPy's is.
         assert!(results[2].0 < 0.1 * results[0].0 && results[3].0 < 0.05 * results[0].0, "{results:?}");
         assert!(results[3].0 < 2e-3, "{results:?}");
     }
 }
 
 #[test]
-fn the_last_noise_is_removed_as_much_as_there_is() {
+fn all_of_the_last_noise_is_removed() {
     for process in processes() {
         let mixture = Mixture::gaussian(gpu(), process);
         let (x, eps) = (diffused(&mixture, 16, 5), process.sampling_eps());
@@ -125,7 +125,7 @@ fn the_last_noise_is_removed_as_much_as_there_is() {
         for (a, b) in read(&sampled.x).iter().zip(exact) {
             assert!((a - b).abs() < 2e-3, "{:?}: {a} is not {b}", process);
         }
-        // What has no noise is the data already.
+        // A state without noise is the data.
         assert!(
             read(&denoise(&mixture, &x, 0.0).expect("data")) == read(&x)
                 || process.marginal_prob(0.0).std > 0.0
@@ -134,7 +134,7 @@ fn the_last_noise_is_removed_as_much_as_there_is() {
 }
 
 #[test]
-fn encoding_and_decoding_give_the_data_back() {
+fn decoding_inverts_encoding() {
     for process in processes() {
         let mixture = Mixture::eight(gpu(), process);
         let x = points(&mixture.draws(16, 7), 2);
@@ -188,7 +188,7 @@ fn likelihoods(mixture: &Mixture, n: usize, probing: Probing, tolerance: f64) ->
     let x = mixture.draws(n, 11);
     let likelihood = log_likelihood(mixture, &points(&x, 2), probing, &ode(tolerance), &mut |_| Ok(()))
         .expect("a likelihood");
-    // The flow starts from data as they are at EPS.
+    // The flow starts from the data at EPS.
     let exact = x.chunks(2).map(|x| mixture.log_density(x, EPS));
     likelihood.samples.into_iter().zip(exact).collect()
 }
@@ -208,9 +208,10 @@ fn with_the_exact_trace_log_p_is_the_closed_form() {
     }
 }
 
-/// Of a process that has not forgotten the data, log p is off by what the prior is off at the latent, and by nothing else.
+/// For a process that still depends on the data at time 1, the error of log p is the prior's error at the
+/// latent.
 #[test]
-fn what_the_prior_leaves_out_is_all_that_log_p_is_off() {
+fn the_error_of_log_p_is_that_of_the_prior() {
     for process in processes() {
         let mixture = Mixture::eight(gpu(), process);
         let x = mixture.draws(8, 11);
@@ -270,7 +271,7 @@ fn a_samples_log_p_does_not_depend_on_its_batch_nor_on_how_its_tangents_are_divi
             .expect("a likelihood");
         assert_eq!(alone.samples[0], together.samples[i]);
     }
-    // So many probes that they do not ride along at once.
+    // Too many probes for one stack.
     let many =
         log_likelihood(&mixture, &x, drawn(0, 700), &ode(1e-3), &mut |_| Ok(())).expect("a likelihood");
     assert_eq!(many.samples[0].changes.len(), 700);

@@ -1,8 +1,8 @@
-//! Predictors, correctors and annealed Langevin dynamics against distributions whose score is known. States start from the
-//! diffused distribution itself: what is wrong with a sample is the solver's doing.
+//! Predictors, correctors and annealed Langevin dynamics on distributions with a known score. States start
+//! from the diffused distribution itself, so that every error of a sample is the solver's.
 //!
-//! Every check allows five standard errors and the solver's bias, which each test states. Orders of convergence are measured
-//! beside the predictors, where no noise hides them.
+//! Every check allows five standard errors and the solver's bias, which each test states. Orders of
+//! convergence are measured in the predictors' unit tests, where no noise hides them.
 
 use crate::distributions::*;
 use crate::support::gpu;
@@ -37,7 +37,7 @@ const CORRECTORS: [CorrectorName; 5] = [
     CorrectorName::Hmc,
 ];
 
-/// Steps of the samplers here.
+/// The number of sampler steps.
 const STEPS: usize = 64;
 
 const DRAW: Draw = Draw::new(5);
@@ -50,23 +50,23 @@ fn run(sampler: &dyn Sampler, mixture: &Mixture, x: Tensor, draw: Draw) -> Sampl
     sampler.run(mixture, x, draw, &mut |_| Ok(())).expect("samples")
 }
 
-/// How far a first-order step is off in a mean or a covariance of these targets with [`STEPS`] steps: what 20,000 samples
-/// of it show, rounded up. Correctors only bring it nearer, or add 2 snr² of a variance themselves.
+/// The bias of a first-order solver in a mean or a covariance of these targets with [`STEPS`] steps, measured
+/// with 20,000 samples and rounded up. Correctors reduce it, or add 2 snr² of a variance.
 fn bias(process: &dyn Process, predictor: PredictorName) -> f64 {
     match (predictor, process.name()) {
         (PredictorName::StochasticRungeKutta, _) => 0.01,
         (PredictorName::EulerMaruyama, _) => 0.02,
         (PredictorName::ReverseDiffusion, _) => 0.03,
         (PredictorName::AncestralSampling, _) => 0.04,
-        // The flow has no noise that would make an error be forgotten.
+        // The flow has no noise that would damp an error.
         (PredictorName::ProbabilityFlow, "vpsde") => 0.22,
         (PredictorName::ProbabilityFlow, _) => 0.06,
-        // The chain lags behind the marginals that it is led along.
+        // The chain lags behind the marginals.
         (PredictorName::None, _) => 0.06,
     }
 }
 
-/// A corrector by itself has to make the whole way: with more and larger steps.
+/// A corrector alone has to cover the whole path: more and larger steps.
 fn pair(predictor: PredictorName, corrector: CorrectorName) -> Sampling {
     let alone = predictor == PredictorName::None;
     Sampling {
@@ -75,7 +75,7 @@ fn pair(predictor: PredictorName, corrector: CorrectorName) -> Sampling {
         n_steps_each: if alone { 4 } else { 1 },
         snr: if alone { 0.4 } else { 0.16 },
         hmc_leapfrog: 2,
-        // A norm of two numbers says little; in many dimensions each sample has its own.
+        // The norm of two numbers varies too much; in many dimensions each sample uses its own.
         langevin_norms: Over::Batch,
         ..Sampling::default()
     }
@@ -91,7 +91,7 @@ fn every_predictor_with_every_corrector(process: &'static dyn Process) {
                 if idle && corrector == CorrectorName::None {
                     continue;
                 }
-                // The norms of a batch take time that is quadratic in it.
+                // The cost of batch norms is quadratic in the batch.
                 let n = if idle || corrector == CorrectorName::Langevin { 700 } else { *most };
                 let solver = PredictorCorrector::new(&pair(predictor, corrector), STEPS).expect("a solver");
                 let sampled = run(&solver, mixture, diffused(mixture, n, 3), DRAW);
@@ -153,7 +153,7 @@ fn every_evaluation_is_counted() {
     }
 }
 
-/// In 64 dimensions a sample's own norms say what its step should be.
+/// In 64 dimensions a sample's own norms determine its step.
 #[test]
 fn the_langevin_step_of_a_samples_own_norms_keeps_a_gaussian_of_many_dimensions() {
     let variance = |i: usize| 0.1 + 0.01 * (i % 5) as f64;
@@ -197,8 +197,8 @@ fn corrected(mixture: &Mixture, t: f64, config: &Sampling, (n, steps): (usize, u
     (host(&x), share)
 }
 
-/// Unadjusted steps are small here: they make a variance wrong by less than 2 snr² of itself. Of the modes, which lie five
-/// standard deviations apart, a sample in a hundred is nearer to another's mean than to its own.
+/// Unadjusted steps are small here: the relative error of a variance is below 2 snr². The modes are five
+/// standard deviations apart, and one sample in a hundred is closer to another mode's mean than to its own.
 #[test]
 fn every_corrector_leaves_the_marginal_as_it_is() {
     for (process, t) in [(VE, 0.4), (VP, 0.03), (SUBVP, 0.1)] {
@@ -229,7 +229,7 @@ fn mean_of(samples: &[f64], f: impl Fn(&[f64]) -> f64) -> (f64, f64) {
 
 /// ε is 1.28 of the noise's variance s². On N(0, v) unadjusted Langevin ends at v / (1 − ε / 2 v).
 #[test]
-fn large_steps_keep_a_gaussian_where_proposals_are_tested_and_spoil_it_where_they_are_not() {
+fn large_steps_preserve_a_gaussian_only_if_proposals_are_tested() {
     for process in [VE, VP, SUBVP] {
         let mixture = Mixture::gaussian(gpu(), process);
         let truth = marginal(&mixture, 1.0);
@@ -251,9 +251,9 @@ fn large_steps_keep_a_gaussian_where_proposals_are_tested_and_spoil_it_where_the
     }
 }
 
-/// Where the score is not linear, the energy's differences are Simpson's integrals of it.
+/// For a nonlinear score the energy differences are Simpson integrals of the score.
 #[test]
-fn large_steps_keep_the_spread_within_modes_where_proposals_are_tested() {
+fn large_steps_preserve_the_spread_within_modes_if_proposals_are_tested() {
     for (process, t) in [(VE, 0.3), (SUBVP, 0.1)] {
         let mixture = Mixture::eight(gpu(), process);
         let truth = marginal(&mixture, t);
@@ -282,7 +282,7 @@ fn annealed(levels: usize) -> Box<dyn Sampler> {
     sampler(&config, levels).expect("a sampler")
 }
 
-/// Five standard errors, and what ten steps at each level leave of the level before.
+/// Five standard errors, and the remainder of the previous level after ten steps.
 #[test]
 fn annealed_langevin_dynamics_sample_the_targets() {
     for (mixture, n) in [(Mixture::gaussian(gpu(), VE), 2000), (Mixture::eight(gpu(), VE), 1500)] {
@@ -307,7 +307,7 @@ fn annealed_langevin_dynamics_refuse_a_process_without_a_ladder() {
     assert!(AnnealedLangevin::new(&config, 1).is_err());
 }
 
-/// Knows the first of two coordinates, and remembers what it was asked.
+/// Fixes the first of two coordinates and records its calls.
 struct Known {
     value: f64,
     asked: RefCell<Vec<(Marginal, Key)>>,
@@ -325,9 +325,10 @@ impl Constraint for Known {
     }
 }
 
-/// Given the first coordinate of two modes, a sample is in one of the two, and what is known is exactly as it was.
+/// Given the first coordinate of two modes, a sample lies in one of them, and the known coordinate is
+/// unchanged.
 #[test]
-fn annealed_langevin_dynamics_paint_in_what_is_not_known() {
+fn annealed_langevin_dynamics_fill_in_the_unknown_coordinate() {
     let mixture = Mixture::eight(gpu(), VE);
     let known = Known { value: 0.5f64.sqrt(), asked: RefCell::default() };
     let config = Sampling { method: Method::Ald, n_steps_each: 10, ..Sampling::default() };
@@ -336,12 +337,13 @@ fn annealed_langevin_dynamics_paint_in_what_is_not_known() {
     let sampled = annealed.run_under(Some(&known), &mixture, x, DRAW, &mut |_| Ok(())).expect("samples");
     let samples = host(&sampled.x);
     assert!(samples.chunks(2).all(|x| x[0] as f32 == known.value as f32));
-    // Four standard deviations around either; a few are caught by the mode between the two.
+    // Four standard deviations around either; a few samples fall into the mode between them.
     let near = samples.chunks(2).filter(|x| (x[1].abs() - known.value).abs() < 0.4).count();
     assert!(near >= 190, "{near} of 200 in one of the two modes");
     let above = samples.chunks(2).filter(|x| x[1] > 0.0).count();
     assert!((10..190).contains(&above), "{above} of 200 above");
-    // The noise of what is known is that of a level: one for all its steps, another for the next.
+    // The noise of the known coordinate belongs to a level: the same for all its steps, another for the next
+    // level.
     let asked = known.asked.borrow();
     assert_eq!(asked.len(), 10 * STEPS + 1);
     let levels = asked[..10 * STEPS].chunks(10);

@@ -3,6 +3,9 @@
 use super::{ConfigError, Data, MAX_CHANNELS, ObjectiveName, Training, count, refuse, within};
 use serde::{Deserialize, Serialize};
 
+/// The largest number of taps of `model.fir_kernel`. `nn` asserts that the kernel takes as many.
+pub(crate) const MAX_TAPS: usize = 12;
+
 /// `model`: the network and the process's parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -162,6 +165,8 @@ pub enum ModelName {
     Ncsnv2Size256,
     /// The noise-conditional wide residual network, a classifier.
     WideResNet,
+    /// A network that the program gives, see [`Architecture`](crate::nn::Architecture).
+    Given,
 }
 
 impl ModelName {
@@ -175,11 +180,12 @@ impl ModelName {
         }
     }
 
-    /// Its normalisation.
-    fn normalization(self) -> &'static str {
+    /// Its normalisation; none for a network that the program gives.
+    fn normalization(self) -> Option<&'static str> {
         match self {
-            ModelName::Ncsnpp | ModelName::Ddpm | ModelName::WideResNet => "GroupNorm",
-            _ => "InstanceNorm++",
+            ModelName::Ncsnpp | ModelName::Ddpm | ModelName::WideResNet => Some("GroupNorm"),
+            ModelName::Given => None,
+            _ => Some("InstanceNorm++"),
         }
     }
 
@@ -195,8 +201,6 @@ impl ModelName {
 
 /// `wideresnet`: groups of blocks, each with twice the channels of the one before at half its size.
 pub(crate) const GROUPS: usize = 3;
-/// The largest number of taps of a filter: the resampling kernel's.
-pub(crate) const MAX_TAPS: usize = 12;
 /// Labels are bytes.
 const MAX_CLASSES: usize = 256;
 
@@ -328,16 +332,17 @@ impl Model {
     /// How the network is told the time: only `ncsnpp` has a choice.
     pub fn embedding(&self) -> EmbeddingType {
         match self.name {
-            ModelName::Ncsnpp | ModelName::WideResNet => self.embedding_type,
+            ModelName::Ncsnpp | ModelName::WideResNet | ModelName::Given => self.embedding_type,
             _ => EmbeddingType::Positional,
         }
     }
 
     fn check_network(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
         count("model.nf", self.nf as u64, MAX_CHANNELS)?;
-        let expected = self.name.normalization();
-        if let Some(other) = self.normalization.as_ref().filter(|name| *name != expected) {
-            return Err(refuse("model.normalization", other, format!("this network has {expected}")));
+        if let (Some(named), Some(own)) = (&self.normalization, self.name.normalization())
+            && named != own
+        {
+            return Err(refuse("model.normalization", named, format!("this network has {own}")));
         }
         if (self.name == ModelName::WideResNet) != (training.objective == ObjectiveName::Classifier) {
             let why = "the objective classifier and model.name = wideresnet require each other";
@@ -353,6 +358,8 @@ impl Model {
             return Err(refuse("model.embedding_type", "fourier", why));
         }
         match self.name {
+            // Its own constructor checks it.
+            ModelName::Given => Ok(()),
             ModelName::Ncsnpp | ModelName::Ddpm => self.check_unet(data),
             ModelName::WideResNet => self.check_classifier(data),
             _ => self.check_refinenet(training, data),

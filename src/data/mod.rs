@@ -1,4 +1,4 @@
-//! Data sets: bytes into arrays, and the order in which training sees them.
+//! Data sets: built-in digits, IDX files, sources of images of any kind, and the order in which training uses them.
 
 mod idx;
 mod loader;
@@ -25,7 +25,7 @@ pub enum DataError {
         /// What the system said.
         reason: String,
     },
-    /// A file does not hold what it should.
+    /// The contents of a file are not as expected.
     #[error("{path}: {what}; check how it was made, or name another file")]
     Format {
         /// The file.
@@ -46,7 +46,7 @@ pub enum DataError {
     },
 }
 
-/// Which part of a data set.
+/// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
     /// The images to train on.
@@ -55,7 +55,7 @@ pub enum Split {
     Test,
 }
 
-/// Images of one size in memory, bytes `[n, h, w, c]`, with a label each if there are any.
+/// Square images of one size in memory, levels `[n, size, size, c]`, and their labels if there are any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// Grey or colour levels, 0..=255.
@@ -72,7 +72,7 @@ impl Dataset {
     /// The data set that a configuration names.
     ///
     /// # Errors
-    /// If it is unknown, if its files cannot be read, or if its images are not of the configured size.
+    /// If it is unknown or given by a program, if its files cannot be read, or if its images are not of the configured size.
     pub fn load(config: &Data, split: Split) -> Result<Dataset, DataError> {
         let set = match (BuiltIn::named(&config.dataset), config.dataset.as_str()) {
             (Some(name), _) => Dataset::built_in(name, split)?,
@@ -134,9 +134,9 @@ impl Dataset {
         Dataset::from_arrays(images, "digits", Some((labels, "digits' labels")))
     }
 
-    /// The same digits in colour, 8 × 8 × 3, each in a hue h of its own that its number decides: a level v becomes
-    /// v (1 + cos(h − 2π k / 3)) / 2 in channel k = 0, 1, 2. The mean of a pixel's channels is v / 2 whatever the hue, so that
-    /// a picture's grey says nothing of its colour.
+    /// The same digits in colour, 8 × 8 × 3, each with a random hue h that depends on its number: a level v becomes
+    /// v (1 + cos(h − 2π k / 3)) / 2 in channel k = 0, 1, 2. The mean of a pixel's channels is v / 2 for every hue, so that the
+    /// grey image does not determine the colour.
     ///
     /// # Errors
     /// None, unless the program's file is damaged.
@@ -171,10 +171,11 @@ impl Dataset {
         Ok(Dataset { pixels: levels, labels, size: h, channels })
     }
 
-    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, h, w]` or `[n, h, w, c]` bytes, and `[n]`.
+    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, size, size]` or `[n, size, size, c]` bytes, and
+    /// `[n]`.
     ///
     /// # Errors
-    /// If a file cannot be read, or they do not belong together.
+    /// If a file cannot be read, or the numbers of images and labels differ.
     pub fn from_idx(images: &Path, labels: Option<&Path>) -> Result<Dataset, DataError> {
         let names = (images.display().to_string(), labels.map(|path| path.display().to_string()));
         let images = idx::read_file(images)?;
@@ -185,17 +186,17 @@ impl Dataset {
     /// Images from the bytes of an IDX file.
     ///
     /// # Errors
-    /// If they are none.
+    /// [`DataError::Format`] if they are no IDX file of square images.
     pub fn from_idx_bytes(bytes: &[u8]) -> Result<Dataset, DataError> {
         Dataset::from_arrays(idx::read(bytes, "the file")?, "the file", None)
     }
 
-    /// How many images there are.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.pixels.len() / self.image_len().max(1)
     }
 
-    /// Whether there is none.
+    /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.pixels.is_empty()
     }
@@ -205,7 +206,7 @@ impl Dataset {
         self.size * self.size * self.channels
     }
 
-    /// One image's bytes.
+    /// One image's levels, `[size, size, c]`.
     pub fn image(&self, index: usize) -> &[u8] {
         &self.pixels[index * self.image_len()..][..self.image_len()]
     }
@@ -261,14 +262,14 @@ impl Source for Dataset {
     }
 }
 
-/// A level 0..=255 in the range that models take: [0, 1], or [−1, 1] if centred (the reference's `get_data_scaler`).
+/// A level 0..=255 in the model's range: [0, 1], or [−1, 1] if centred (the reference's `get_data_scaler`).
 pub fn scale(level: f64, centered: bool) -> f64 {
     let unit = level / 255.0;
     if centered { 2.0 * unit - 1.0 } else { unit }
 }
 
-/// Image number `index` with its levels spread over the unit that each stands for, (level + u) / 256, in the range that
-/// models take: what a density is fitted to.
+/// Image number `index`, uniformly dequantised to (level + u) / 256 with u in [0, 1), in the model's range: continuous data for
+/// a density.
 pub fn dequantised(set: &Dataset, index: usize, key: Key, centered: bool) -> impl Iterator<Item = f32> + '_ {
     let mut noise = key.rng(index as u32);
     set.image(index).iter().map(move |level| {

@@ -1,4 +1,4 @@
-//! PyTorch's checkpoints: a zip archive with a pickle and a file for each storage.
+//! PyTorch's checkpoints: a zip archive with a pickle and one file per storage.
 
 use super::InteropError;
 use super::archive::{self, Archive};
@@ -8,15 +8,15 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-/// An open checkpoint: its objects are read, its storages when they are asked for.
+/// An open checkpoint. Its objects are read at once, its storages on request.
 pub(super) struct TorchFile {
     archive: RefCell<Box<dyn Archive>>,
-    /// The folder in the archive that everything is in.
+    /// The folder in the archive with all entries.
     folder: String,
     pickle: Pickle,
 }
 
-/// The pickle of a checkpoint holds names and shapes; no honest one is larger.
+/// The largest accepted pickle, in bytes; a real checkpoint's holds only names and shapes.
 const LARGEST_PICKLE: u64 = 32 << 20;
 
 impl TorchFile {
@@ -32,10 +32,10 @@ impl TorchFile {
         source.rewind()?;
         if start != *b"PK" {
             return Err(InteropError::Unknown(match start[0] {
-                0x80 => "it is a bare pickle, as EDM's and PyTorch's before 1.6: loading those means running code, which \
+                0x80 => "it is a bare pickle, as EDM's files and PyTorch's before 1.6 are: loading it means running code, which \
                          this program never does; save the weights again with PyTorch 1.6 or later, as tensors"
                     .into(),
-                _ => "it is no PyTorch checkpoint (no zip archive)".into(),
+                _ => "it is not a PyTorch checkpoint (not a zip archive)".into(),
             }));
         }
         let mut archive = archive::open(source)?;
@@ -55,7 +55,7 @@ impl TorchFile {
         Ok(TorchFile { archive: RefCell::new(archive), folder, pickle })
     }
 
-    /// What was saved.
+    /// The saved object.
     pub fn root(&self) -> Node<'_> {
         self.pickle.root()
     }
@@ -68,11 +68,12 @@ impl TorchFile {
             return Ok(Vec::new());
         }
         let name = format!("{}data/{}", self.folder, storage.key);
-        // Of a storage that is mostly nothing a few kilobytes of archive make gigabytes; no tensor is so sparse.
+        // A few kilobytes of archive can unpack to gigabytes of zeros, so a tensor must fill at least a
+        // quarter of its span.
         if span > count.saturating_mul(4) {
             return Err(damaged(format!("{name} has {count} numbers of a tensor among {span}")));
         }
-        let total = storage.len.checked_mul(size).ok_or_else(|| damaged("a storage that cannot be"))?;
+        let total = storage.len.checked_mul(size).ok_or_else(|| damaged("an impossible storage size"))?;
         let part = [tensor.offset * size, span * size];
         let bytes = part_of(&mut **self.archive.borrow_mut(), &name, total as u64, part)?;
         let mut values = Vec::with_capacity(count);
@@ -96,12 +97,12 @@ impl TorchFile {
 fn entry(archive: &mut dyn Archive, name: &str, most: usize) -> Result<Vec<u8>, InteropError> {
     let (size, _) = archive.entry(name).map_err(|e| damaged(format!("{name}: {e}")))?;
     if size > most as u64 {
-        return Err(damaged(format!("{name} has {size} bytes, {most} at most were expected")));
+        return Err(damaged(format!("{name} has {size} bytes, more than {most}")));
     }
     part_of(archive, name, size, [0, size as usize])
 }
 
-/// Some bytes of an entry that must have `total`: where they begin, and how many.
+/// `len` bytes of an entry from byte `from` on; the entry must have `total` bytes.
 fn part_of(
     archive: &mut dyn Archive,
     name: &str,
@@ -117,7 +118,7 @@ fn part_of(
     let skip = |entry: &mut dyn Read, len: u64| std::io::copy(&mut entry.take(len), &mut std::io::sink());
     let read = skip(&mut entry, from as u64).and_then(|skipped| {
         let read = skipped + entry.by_ref().take(len as u64).read_to_end(&mut bytes)? as u64;
-        // To the end and beyond: only there is the checksum looked at.
+        // Read beyond the end: only there is the checksum verified.
         Ok(read + skip(&mut entry, total.saturating_sub(read) + 1)?)
     });
     match read.map_err(|e| wrong(&e))? == total && bytes.len() == len {
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
     use std::io::{Cursor, Write};
 
-    /// An archive like PyTorch's, of [[1, 2, 3], [4, 5, 6]] transposed.
+    /// An archive in PyTorch's format with [[1, 2, 3], [4, 5, 6]] transposed.
     fn archive(data: &[u8], method: zip::CompressionMethod) -> Vec<u8> {
         let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
         let options = zip::write::SimpleFileOptions::default().compression_method(method);
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_that_is_cut_anywhere_or_claims_too_much_is_refused() {
+    fn a_truncated_archive_and_one_that_claims_too_much_are_refused() {
         let whole = archive(&floats(), zip::CompressionMethod::Stored);
         for len in 0..whole.len() {
             assert!(read(&whole[..len]).is_err(), "{len}");
@@ -197,7 +198,7 @@ mod tests {
         let bomb = archive(&vec![0; 1 << 26], zip::CompressionMethod::Deflated);
         let text = read(&bomb).unwrap_err().to_string();
         assert!(text.contains("not 24"), "{text}");
-        // A bit of a number: the archive's checksum knows.
+        // One flipped bit: the archive's checksum detects it.
         let mut changed = whole.clone();
         let place = whole.windows(4).position(|bytes| bytes == 3.0f32.to_le_bytes()).unwrap();
         changed[place] ^= 1;
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_code_to_load_is_refused_with_the_reason() {
+    fn a_file_that_needs_code_to_load_is_refused_with_the_reason() {
         let text = TorchFile::read(Cursor::new(b"\x80\x03}.")).map(drop).unwrap_err().to_string();
         assert!(text.contains("running code"), "{text}");
     }

@@ -45,7 +45,7 @@ impl Factor {
     pub fn get(&self, sample: usize) -> f64 {
         match self {
             Factor::All(value) => *value,
-            Factor::Each(values) => values[sample % values.len()],
+            Factor::Each(values) => values.get(sample % values.len().max(1)).copied().unwrap_or(f64::NAN),
         }
     }
 
@@ -72,7 +72,7 @@ impl Factor {
     fn is_zero(&self) -> bool {
         match self {
             Factor::All(value) => *value == 0.0,
-            Factor::Each(values) => values.iter().all(|value| *value == 0.0),
+            Factor::Each(values) => !values.is_empty() && values.iter().all(|value| *value == 0.0),
         }
     }
 

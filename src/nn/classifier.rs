@@ -1,4 +1,4 @@
-//! A classifier of diffused images: its logits, and how the log probability of a class changes with the image.
+//! A classifier of diffused images: its logits, and the gradient of a class's log probability in the image.
 
 use super::score::Scorer;
 use crate::autodiff::{Dual, Eager, Tape};
@@ -15,13 +15,13 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// The classifier that a model is; `None` if it is a score model.
+    /// A classifier from its model; `None` if it is a score model.
     pub fn new(scorer: Scorer) -> Option<Classifier> {
         let classes = scorer.model.network.logits()?;
         Some(Classifier { scorer, classes })
     }
 
-    /// How many classes it tells apart.
+    /// Number of classes.
     pub fn classes(&self) -> usize {
         self.classes
     }
@@ -31,7 +31,7 @@ impl Classifier {
         self.scorer.gpu()
     }
 
-    /// The process whose images it has been trained on.
+    /// The process of its training.
     pub fn process(&self) -> &dyn Process {
         &*self.scorer.model.process
     }

@@ -1,4 +1,4 @@
-//! Parameters: what a network is made of by name and layout, and flat arenas that hold the values.
+//! Parameters: the names and layouts of a network's weights, and flat arenas with their values.
 //!
 //! Names and the layout in files are the reference implementation's; in memory weights are `[kh, kw, c_in, c_out]`.
 
@@ -63,7 +63,7 @@ impl Layout {
         }
     }
 
-    /// How many values there are.
+    /// Number of values.
     pub fn len(self) -> usize {
         self.file_shape().iter().product()
     }
@@ -71,6 +71,17 @@ impl Layout {
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self.len() == 0
+    }
+
+    /// Outputs of a layer with these weights; of a vector, its length.
+    pub fn outputs(self) -> usize {
+        self.window().2
+    }
+
+    /// Inputs of each output of a layer with these weights.
+    pub fn fan_in(self) -> usize {
+        let (k, c_in, _) = self.window();
+        k * k * c_in
     }
 
     /// Values in file order → values in memory order, with the rows of zeros.
@@ -115,10 +126,10 @@ impl Layout {
     }
 }
 
-/// How a parameter starts.
+/// Initialisation of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
-    /// All the same.
+    /// A constant.
     Constant(f32),
     /// Uniform on [−a, a], a² = 3 · scale / mean of fan-in and fan-out; a scale of 0 counts as 1e-10.
     FanAverage(
@@ -141,19 +152,19 @@ pub enum Init {
     ),
 }
 
-/// One parameter's name, layout and start.
+/// The name, layout and initialisation of one parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParameterSpec {
     /// Its name in files.
     pub name: String,
     /// Its axes.
     pub layout: Layout,
-    /// Its start.
+    /// Its initialisation.
     pub init: Init,
 }
 
 impl ParameterSpec {
-    /// Its start, in file order; `index` is its number in the network.
+    /// Its initial values in file order; `index` is its number in the network.
     pub fn initial(&self, seed: u64, index: usize) -> Vec<f32> {
         let len = self.layout.len();
         let key = Key::new(seed, Purpose::Initialisation(index as u16));
@@ -189,10 +200,12 @@ pub struct ParameterId(usize);
 /// All parameters of a network, in the reference's order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Registry {
-    /// What is trained.
+    /// The trained parameters.
     pub trainable: Vec<ParameterSpec>,
-    /// What is not: Fourier frequencies.
+    /// Parameters that are not trained: Fourier frequencies.
     pub frozen: Vec<ParameterSpec>,
+    /// Dropout masks of the network's blocks.
+    masks: u16,
 }
 
 impl Registry {
@@ -202,12 +215,18 @@ impl Registry {
         ParameterId(self.trainable.len() - 1)
     }
 
-    /// How many numbers are trained.
+    /// The number of the next dropout mask.
+    pub fn dropout_mask(&mut self) -> u16 {
+        self.masks += 1;
+        self.masks - 1
+    }
+
+    /// Number of trained values.
     pub fn count(&self) -> usize {
         self.trainable.iter().map(|spec| spec.layout.len()).sum()
     }
 
-    /// Where each parameter lies in an arena, in `vec4`s, aligned so that each can be bound.
+    /// The place of each parameter in an arena in `vec4`s, aligned so that each can be bound, and the arena's length.
     fn places(&self, gpu: &Gpu) -> (Vec<Range<usize>>, usize) {
         let unit = gpu.alignment() as usize / 16;
         let mut end = 0;
@@ -225,7 +244,7 @@ impl Registry {
     }
 }
 
-/// One number for each parameter of a network, in one flat tensor: weights, gradients, an optimiser's moments.
+/// One value for each of a network's weights, in one flat tensor: weights, gradients, an optimiser's moments.
 #[derive(Clone)]
 pub struct Arena {
     flat: Tensor,
@@ -247,7 +266,7 @@ impl Arena {
         Ok(arena)
     }
 
-    /// An arena with values in file order, as many as the registry has parameters.
+    /// An arena with the values `values(i)` of parameter i in file order.
     ///
     /// # Errors
     /// If the device has no room for it.
@@ -297,7 +316,7 @@ impl Arena {
     }
 }
 
-/// What a network reads its parameters from, and where their gradients go.
+/// The parameters of a network on a device, and the places of their gradients.
 #[derive(Clone)]
 pub struct Parameters {
     /// The values.
@@ -322,17 +341,17 @@ impl Parameters {
 /// A model's state in host memory, in the order and the layout of files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
-    /// Steps of training that have been made.
+    /// Training steps made.
     pub step: u64,
     /// The weights, one array for each trained parameter.
     pub raw: Vec<Vec<f32>>,
     /// Their moving average.
     pub ema: Vec<Vec<f32>>,
-    /// What is not trained.
+    /// Parameters that are not trained.
     pub frozen: Vec<Vec<f32>>,
     /// Adam's first and second moments, if the file has them.
     pub moments: Option<[Vec<Vec<f32>>; 2]>,
-    /// Steps that the moments have seen: 0 without them.
+    /// Steps that the moments average over: 0 without moments.
     pub updates: u64,
 }
 

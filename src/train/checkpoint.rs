@@ -4,7 +4,7 @@
 //! | tensor | what |
 //! | --- | --- |
 //! | `raw/NAME`, `ema/NAME` | the weights and their moving average |
-//! | `fixed/NAME` | what is not trained |
+//! | `fixed/NAME` | parameters that are not trained |
 //! | `adam.m/NAME`, `adam.v/NAME` | the optimiser's moments |
 //!
 //! The file's metadata hold one entry, `tweedie`: JSON with the number of steps made and the configuration, from which
@@ -26,21 +26,21 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 choices! {
-    /// Which weights of a checkpoint.
+    /// The weights of a checkpoint to use.
     pub enum Weights {
-        /// Those that are trained.
+        /// The trained weights.
         Raw = "raw",
         /// Their moving average.
         Ema = "ema",
     }
 }
 
-/// What a checkpoint says of itself.
+/// A checkpoint's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Header {
     format: u32,
     step: u64,
-    /// Steps that Adam's moments have seen, if those are not all.
+    /// Steps that Adam's moments average over, if not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     updates: Option<u64>,
     config: Config,
@@ -68,10 +68,10 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes a trainer's state: aside, flushed to disk, and then renamed into place.
+    /// Writes a trainer's state to a temporary file, flushes it to disk, and renames it into place.
     ///
     /// # Errors
-    /// If the device is lost, or the file cannot be written; whatever was there before is untouched.
+    /// If the device is lost, or the file cannot be written; an existing file is then unchanged.
     pub fn write(trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
         let failure = RefCell::new(None);
         let tensors = views(trainer, &failure);
@@ -83,10 +83,10 @@ impl Checkpoint {
         }
     }
 
-    /// Writes a state that is in host memory, an imported one.
+    /// Writes a state in host memory, such as an imported one.
     ///
     /// # Errors
-    /// If the file cannot be written; whatever was there before is untouched.
+    /// If the file cannot be written; an existing file is then unchanged.
     ///
     /// # Panics
     /// If the state is of another network than the registry.
@@ -100,7 +100,7 @@ impl Checkpoint {
         write_file(path, &header, host_views(state, registry), || false)
     }
 
-    /// A checkpoint of a state that no file holds, an imported one; messages call it `path`.
+    /// A checkpoint of a state in host memory, such as an imported one; error messages call it `path`.
     ///
     /// # Errors
     /// If it is larger than a file can be.
@@ -119,24 +119,24 @@ impl Checkpoint {
         Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
     }
 
-    /// Reads a file and checks that it holds what its header says.
+    /// Reads a file and checks its header.
     ///
     /// # Errors
-    /// If it cannot be read, or is no checkpoint.
+    /// If it cannot be read, or is not a checkpoint.
     pub fn read(path: &Path) -> Result<Checkpoint, TrainError> {
         Checkpoint::from_bytes(path, std::fs::read(path).map_err(|e| file_error(path, e))?)
     }
 
-    /// The checkpoint that a file's bytes are; messages call it `path`.
+    /// A checkpoint from a file's bytes; error messages call it `path`.
     ///
     /// # Errors
-    /// If they are none.
+    /// [`TrainError::Checkpoint`] if they are not a checkpoint.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, TrainError> {
         let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|e| checkpoint_error(path, damaged(e)))?;
         let header = metadata.metadata().as_ref().and_then(|entries| entries.get("tweedie"));
         let header =
-            header.ok_or_else(|| checkpoint_error(path, "it is no checkpoint of this program".into()))?;
+            header.ok_or_else(|| checkpoint_error(path, "it is not a checkpoint of this program".into()))?;
         let header: Header = serde_json::from_str(header)
             .map_err(|e| checkpoint_error(path, format!("its header cannot be read ({e})")))?;
         if header.format != FORMAT {
@@ -146,16 +146,16 @@ impl Checkpoint {
         header
             .config
             .check()
-            .map_err(|e| checkpoint_error(path, format!("its configuration cannot be: {e}")))?;
+            .map_err(|e| checkpoint_error(path, format!("its configuration is not possible: {e}")))?;
         Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
     }
 
-    /// Steps that had been made.
+    /// Training steps made.
     pub fn step(&self) -> u64 {
         self.header.step
     }
 
-    /// The configuration that it was trained with.
+    /// The configuration of its training.
     pub fn config(&self) -> &Config {
         &self.header.config
     }
@@ -171,7 +171,7 @@ impl Checkpoint {
         Ok(Scorer { model, parameters: Parameters { values, gradients: None, frequencies } })
     }
 
-    /// The trainer that goes on from here. Moments that an imported model came without begin at 0.
+    /// The trainer that resumes from here. Missing moments of an imported model begin at 0.
     ///
     /// # Errors
     /// If a tensor is missing, of another shape, or not finite, or the device has no room.
@@ -189,7 +189,7 @@ impl Checkpoint {
         Ok(trainer)
     }
 
-    /// Everything that the file holds, in host memory.
+    /// The contents of the file in host memory.
     ///
     /// # Errors
     /// If a tensor is missing, of another shape, or not finite.
@@ -260,7 +260,7 @@ impl Checkpoint {
 }
 
 fn damaged(error: SafeTensorError) -> String {
-    format!("it is truncated or no safetensors file ({error})")
+    format!("it is truncated or not a safetensors file ({error})")
 }
 
 fn checkpoint_error(path: &Path, what: String) -> TrainError {
@@ -332,7 +332,7 @@ impl View for Host {
     }
 }
 
-/// A tensor of a trainer, read off the device when the file gets to it: no second copy of the model in host memory.
+/// A tensor of a trainer, read off the device while the file is written: no second copy of the model in host memory.
 struct Lazy<'a> {
     shape: Vec<usize>,
     values: Box<dyn Fn() -> Result<Vec<f32>, GpuError> + 'a>,
@@ -349,7 +349,7 @@ impl View for Lazy<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        // There is no error to return here: it is kept, and the file discarded.
+        // The trait returns no error: it is kept here, and the file is discarded.
         let values = (self.values)().unwrap_or_else(|error| {
             self.failure.borrow_mut().get_or_insert(error);
             vec![0.0; self.shape.iter().product()]

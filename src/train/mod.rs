@@ -21,7 +21,7 @@ use crate::gpu::GpuError;
 use crate::kernels::KernelError;
 use std::path::{Path, PathBuf};
 
-/// Why training stopped, or a checkpoint could not be used.
+/// An error of training, or of a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A kernel or the device.
@@ -38,12 +38,12 @@ pub enum TrainError {
     File {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's message.
         reason: String,
         /// What to do.
         remedy: &'static str,
     },
-    /// A file is not a checkpoint of ours.
+    /// A file is not a checkpoint of this program.
     #[error("{path}: {what}; name another checkpoint")]
     Checkpoint {
         /// The file.
@@ -118,7 +118,7 @@ pub enum TrainError {
         /// Steps made.
         u64,
     ),
-    /// The loss is not a number any more.
+    /// The loss is not finite.
     #[error(
         "the loss is not finite at step {0}: training has diverged; train again with a lower optim.lr or \
          optim.grad_clip (the checkpoints before are whole)"
@@ -135,7 +135,7 @@ impl From<GpuError> for TrainError {
     }
 }
 
-/// A file error with its path, and a word on full disks.
+/// A file error with its path and a remedy.
 fn file_error(path: &Path, error: std::io::Error) -> TrainError {
     let remedy = match error.kind() {
         std::io::ErrorKind::StorageFull => "make room and resume: the files written before are whole",

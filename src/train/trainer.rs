@@ -1,4 +1,4 @@
-//! One optimisation step after the other.
+//! The optimisation step.
 
 use super::TrainError;
 use super::classes;
@@ -12,8 +12,8 @@ use crate::nn::{Arena, Parameters, ScoreModel, Scorer};
 use crate::random::Draw;
 use crate::tensor::{Shape, Tensor};
 
-/// A model in training: weights, their average, the optimiser's moments, and how many steps have been made. All
-/// randomness and the order of the data follow from the seed and that number.
+/// A model in training: weights, their average, the optimiser's moments, and the number of steps made. All randomness and
+/// the order of the data follow from the seed and that number.
 pub struct Trainer {
     /// The configuration.
     pub config: Config,
@@ -25,18 +25,18 @@ pub struct Trainer {
     pub moments: [Arena; 2],
     /// Steps made.
     pub step: u64,
-    /// Steps that the moments have seen: fewer, if an imported model came without its moments.
+    /// Steps that the moments average over: fewer, if a model was imported without moments.
     pub updates: u64,
     objective: Objective,
-    /// Where the objective leaves the gradient of the weights.
+    /// The gradient of the weights.
     gradients: Arena,
-    /// The loss summed since it was last read, in four lanes, and over how many steps.
+    /// The sum of the losses since the last report, in four lanes, and their number.
     running: (Tensor, u64),
     /// Norm and clipping factor of the last gradient.
     norm: Option<Tensor>,
 }
 
-/// What happened since the last report.
+/// Loss and gradient since the last report.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepReport {
     /// The loss, averaged over the steps since the last report.
@@ -95,7 +95,7 @@ impl Trainer {
         })
     }
 
-    /// The model with the averaged weights, for sampling. It shares their memory: it changes as training goes on.
+    /// The model with the averaged weights, for sampling. It shares their memory, so it changes with every step.
     pub fn averaged(&self) -> Scorer {
         let mut scorer = self.scorer.clone();
         scorer.parameters.values = self.average.clone();
@@ -147,8 +147,7 @@ impl Trainer {
         batch_shape(&self.config)
     }
 
-    /// The learning rate of the step after `step` others: it rises over the warm-up, from 0 in the first one, as the
-    /// reference's does.
+    /// The learning rate after `step` steps: it rises linearly over the warm-up, from 0, as in the reference.
     fn learning_rate(&self, step: u64) -> f64 {
         let optim = &self.config.optim;
         let warm = if optim.warmup > 0 { (step as f64 / optim.warmup as f64).min(1.0) } else { 1.0 };
@@ -157,7 +156,7 @@ impl Trainer {
 
     fn adam(&self) -> Adam {
         let optim = &self.config.optim;
-        // The average's rate rises too: (1 + n) / (10 + n) after n updates (the reference's `ema.py`).
+        // The rate of the average rises as well: (1 + n) / (10 + n) after n updates (the reference's `ema.py`).
         let updates = (self.step + 1) as f64;
         let rising = (1.0 + updates) / (10.0 + updates);
         Adam {
@@ -181,7 +180,7 @@ impl Trainer {
         Ok(running.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / *steps as f64)
     }
 
-    /// What happened since the last report; waits for the device. `None` if no step was made since.
+    /// Loss and gradient since the last report; waits for the device. `None` if no step was made since.
     ///
     /// # Errors
     /// [`TrainError::Diverged`] if the loss is not finite.
@@ -204,7 +203,7 @@ fn batch_shape(config: &Config) -> Shape {
     Shape::new(config.training.batch_size, data.image_size, data.image_size, data.num_channels)
 }
 
-/// A batch must fit, before it is put together on the host.
+/// Checks that a batch fits before it is made on the host.
 fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
     let (size, limit) = (shape.vec4s() as u64 * 16, gpu.max_binding());
     if size <= limit {
@@ -215,7 +214,7 @@ fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
     Err(GpuError::TooLarge { what, size, limit, adapter, verb: "bind at once" }.into())
 }
 
-/// Five arenas must fit, before any of them is allocated.
+/// Checks that the five arenas fit before any of them is allocated.
 fn fits(gpu: &Gpu, model: &ScoreModel) -> Result<(), TrainError> {
     let arena = model.registry.arena_bytes(gpu);
     let adapter = gpu.adapter().name().to_string();
