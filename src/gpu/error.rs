@@ -12,7 +12,7 @@ pub enum GpuError {
     )]
     NoAdapter,
     /// The adapter that was asked for does not exist.
-    #[error("no adapter matches `{wanted}`; choose one of those that `tweedie devices` lists: {available}")]
+    #[error("no adapter matches `{wanted}`; the adapters are {available}")]
     NoSuchAdapter {
         /// The name or index that was asked for.
         wanted: String,
@@ -20,7 +20,7 @@ pub enum GpuError {
         available: String,
     },
     /// The adapter lacks something every kernel needs.
-    #[error("adapter {adapter} lacks {missing}; choose another with --adapter (see `tweedie devices`)")]
+    #[error("adapter {adapter} lacks {missing}")]
     Unsupported {
         /// The adapter's name.
         adapter: String,
@@ -78,7 +78,7 @@ pub enum GpuError {
     #[error("the device rejected a command: {0}")]
     Rejected(String),
     /// The device is gone: reset, unplugged, or hung.
-    #[error("the device was lost ({0}); training continues from its last checkpoint with --resume")]
+    #[error("the device was lost ({0})")]
     Lost(String),
 }
 
