@@ -15,19 +15,15 @@ pub const MANY: usize = 65_535;
 pub fn with_numbers(command: Command) -> Command {
     let number = |arg: Arg| {
         let kind = arg.get_value_parser().type_id();
-        match kind {
-            kind if kind == TypeId::of::<usize>() => arg.value_parser(whole::<usize>(i64::MAX)),
-            kind if kind == TypeId::of::<u64>() => arg.value_parser(whole::<u64>(i64::MAX)),
-            kind if kind == TypeId::of::<u32>() => arg.value_parser(whole::<u32>(u32::MAX.into())),
-            kind if [TypeId::of::<u16>(), TypeId::of::<f32>(), TypeId::of::<f64>()]
-                .iter()
-                .all(|t| kind != *t) =>
-            {
-                return arg;
-            }
-            _ => arg,
-        }
-        .allow_negative_numbers(true)
+        let is = |types: &[TypeId]| types.iter().any(|number| kind == *number);
+        let arg = match () {
+            () if is(&[TypeId::of::<usize>()]) => arg.value_parser(whole::<usize>(i64::MAX)),
+            () if is(&[TypeId::of::<u64>()]) => arg.value_parser(whole::<u64>(i64::MAX)),
+            () if is(&[TypeId::of::<u32>()]) => arg.value_parser(whole::<u32>(u32::MAX.into())),
+            () if is(&[TypeId::of::<u16>(), TypeId::of::<f32>(), TypeId::of::<f64>()]) => arg,
+            () => return arg,
+        };
+        arg.allow_negative_numbers(true)
     };
     command.mut_subcommands(|command| command.mut_args(number))
 }

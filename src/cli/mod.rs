@@ -7,7 +7,7 @@ mod progress;
 mod report;
 mod sampling;
 
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, GpuError};
 use arguments::{MANY, choice, choice_among};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -48,7 +48,17 @@ struct Common {
 
 impl Common {
     fn open(&self) -> anyhow::Result<Gpu> {
-        Ok(Gpu::open(self.adapter.as_deref())?)
+        Gpu::open(self.adapter.as_deref()).map_err(with_adapter)
+    }
+}
+
+/// An error of the device, with the option that mends it.
+fn with_adapter(error: GpuError) -> anyhow::Error {
+    match error {
+        GpuError::NoSuchAdapter { .. } | GpuError::Unsupported { .. } => {
+            anyhow::anyhow!("{error}; choose another with --adapter (see `tweedie devices`)")
+        }
+        other => other.into(),
     }
 }
 

@@ -37,12 +37,12 @@ pub struct Config {
     /// All randomness derives from it: 0 to 2⁶³ − 1.
     #[serde(default = "seed")]
     pub seed: u64,
-    /// How to train.
+    /// The objective and the training loop.
     pub training: Training,
-    /// How to sample.
+    /// The sampler.
     #[serde(default)]
     pub sampling: Sampling,
-    /// What to train on.
+    /// The images.
     pub data: Data,
     /// The network and the process.
     pub model: Model,
@@ -120,7 +120,7 @@ impl Config {
         self.training.objective == ObjectiveName::Classifier
     }
 
-    /// What the network's output stands for.
+    /// The prediction of the network.
     pub fn prediction(&self) -> Prediction {
         self.model.prediction.unwrap_or(match (self.training.objective, self.training.sde) {
             (ObjectiveName::Edm, _) => Prediction::Edm,

@@ -47,7 +47,7 @@ pub struct Model {
     /// Image sizes with attention.
     #[serde(default)]
     pub attn_resolutions: Vec<usize>,
-    /// Whether DDPM's resampling has a convolution.
+    /// Resample with a convolution, as DDPM does.
     #[serde(default = "super::yes")]
     pub resamp_with_conv: bool,
     /// Condition the network on the time.
@@ -71,7 +71,7 @@ pub struct Model {
     /// The input's pyramid.
     #[serde(default = "defaults::progressive_input")]
     pub progressive_input: ProgressiveInput,
-    /// How the input's pyramid is joined.
+    /// The way in which the input's pyramid is merged.
     #[serde(default = "defaults::progressive_combine")]
     pub progressive_combine: Combine,
     /// The attention; only `ddpm` is supported.
@@ -180,7 +180,7 @@ impl ModelName {
         }
     }
 
-    /// The kind of normalisation that it has; unknown of a network that the program gives.
+    /// Its normalisation; none for a network that the program gives.
     fn normalization(self) -> Option<&'static str> {
         match self {
             ModelName::Ncsnpp | ModelName::Ddpm | ModelName::WideResNet => Some("GroupNorm"),
@@ -262,13 +262,13 @@ pub enum Progressive {
 pub enum ProgressiveInput {
     /// None.
     None,
-    /// Each level is shown the downsampled image.
+    /// Each level merges the downsampled image.
     InputSkip,
     /// Features are downsampled and added, level by level.
     Residual,
 }
 
-/// How a level takes the input's pyramid in.
+/// The ways in which a level merges the input's pyramid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Combine {
@@ -278,7 +278,7 @@ pub enum Combine {
     Sum,
 }
 
-/// How the network is told the time.
+/// The time embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EmbeddingType {
@@ -334,7 +334,7 @@ impl Model {
         count("model.num_scales", self.num_scales as u64, 1_000_000)
     }
 
-    /// How the network is told the time: only `ncsnpp` has a choice.
+    /// The time embedding of the network: only `ncsnpp` has a choice.
     pub fn embedding(&self) -> EmbeddingType {
         match self.name {
             ModelName::Ncsnpp | ModelName::WideResNet | ModelName::Given => self.embedding_type,

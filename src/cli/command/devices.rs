@@ -1,7 +1,7 @@
 //! `tweedie devices`.
 
-use crate::cli::{Common, print};
-use crate::gpu::{Bytes, adapters, choose_among};
+use crate::cli::{Common, print, with_adapter};
+use crate::gpu::{Adapter, Bytes, adapters, choose_among};
 
 /// List the adapters, best first, and mark the one that is used.
 ///
@@ -15,19 +15,16 @@ pub struct Args {}
 
 pub fn run(common: &Common, _: &Args) -> anyhow::Result<()> {
     let all = adapters();
-    let chosen = choose_among(&all, common.adapter.as_deref())?;
+    let chosen = choose_among(&all, common.adapter.as_deref()).map_err(with_adapter)?;
     if common.json {
-        let list: Vec<serde_json::Value> = all
-            .iter()
-            .enumerate()
-            .map(|(index, a)| {
-                serde_json::json!({
-                    "index": index, "name": a.name(), "kind": a.kind(), "backend": a.backend(), "driver": a.driver(),
-                    "memory_bytes": a.memory(), "max_binding_bytes": a.max_binding(), "f16": a.has_f16(),
-                    "chosen": index == chosen,
-                })
+        let entry = |(index, a): (usize, &Adapter)| {
+            serde_json::json!({
+                "index": index, "name": a.name(), "kind": a.kind(), "backend": a.backend(), "driver": a.driver(),
+                "memory_bytes": a.memory(), "max_binding_bytes": a.max_binding(), "f16": a.has_f16(),
+                "chosen": index == chosen,
             })
-            .collect();
+        };
+        let list: Vec<_> = all.iter().enumerate().map(entry).collect();
         return print(serde_json::to_string_pretty(&list)?);
     }
     for (index, a) in all.iter().enumerate() {

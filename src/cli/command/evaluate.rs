@@ -58,15 +58,11 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let dimensions = shape.with_n(1).len();
     let name = args.data.as_deref().unwrap_or("digits");
     let test = data::named(name, Split::Test)?;
-    let train = match name {
-        _ if BuiltIn::named(name).is_some() => {
-            ensure!(
-                args.train.is_none(),
-                "--train: the training images of {name} are built in; leave it out"
-            );
-            Some(data::named(name, Split::Train)?)
-        }
-        _ => args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?,
+    let built_in = BuiltIn::named(name).is_some();
+    ensure!(!built_in || args.train.is_none(), "--train: {name} has its own training images; leave it out");
+    let train = match built_in {
+        true => Some(data::named(name, Split::Train)?),
+        false => args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?,
     };
     for set in [Some(&test), train.as_ref()].into_iter().flatten() {
         let expected = [set.size, set.size, set.channels];

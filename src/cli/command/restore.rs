@@ -51,7 +51,7 @@ pub struct Args {
     /// Also write the measurements: F.npz, which --in takes, or F.png to look at if they are images
     #[arg(long, value_name = "F.npz|F.png")]
     measurement: Option<PathBuf>,
-    /// How the measurement guides the model
+    /// The guidance by the measurement
     #[arg(long, value_enum, default_value_t = Method::Pigdm)]
     method: Method,
     /// Particles that each sample is selected from step by step (Wu 2023): more are closer to the posterior and cost more

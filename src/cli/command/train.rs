@@ -5,7 +5,8 @@ use crate::cli::progress::style;
 use crate::cli::report::chain;
 use crate::cli::{Common, note, paths, print};
 use crate::config::Config;
-use crate::gpu::{Bytes, Gpu};
+use crate::gpu::{Bytes, Gpu, GpuError};
+use crate::kernels::KernelError;
 use crate::sample::{Draw, prior, sampler};
 use crate::train::{Event, Metrics, Run, RunOptions, TrainError, Trainer};
 use anyhow::{anyhow, ensure};
@@ -66,30 +67,29 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 
 /// An error of a run, with the option that mends it.
 fn with_flags(error: TrainError) -> anyhow::Error {
-    match error {
-        TrainError::Exists { folder } => {
-            let folder = folder.display();
-            anyhow!("{folder} holds a run already; add --resume to continue it, or choose another --out")
+    let shown = |folder: &PathBuf| folder.display().to_string();
+    let (what, option) = match &error {
+        TrainError::Exists { folder } => (
+            format!("{} holds a run already", shown(folder)),
+            "add --resume to continue it, or choose another --out",
+        ),
+        TrainError::NothingToResume { .. } => (error.to_string(), "leave --resume out"),
+        TrainError::OtherConfig { folder, key, value } => (
+            format!("{} was started with {key} = {value}", shown(folder)),
+            "resume with that value, or choose another --out",
+        ),
+        TrainError::Behind { folder, requested, made } => (
+            format!("--steps {requested}: {} has made {made} steps already", shown(folder)),
+            "choose a larger number, or another --out",
+        ),
+        TrainError::NoSteps => ("--steps 0".into(), "it must be at least 1"),
+        TrainError::Kernel(KernelError::Gpu(GpuError::Lost(_))) => {
+            (error.to_string(), "training continues from its last checkpoint with --resume")
         }
-        TrainError::NothingToResume { folder } => {
-            anyhow!("{} holds no run to resume; leave --resume out", folder.display())
-        }
-        TrainError::OtherConfig { folder, key, value } => {
-            let folder = folder.display();
-            anyhow!(
-                "{folder} was started with {key} = {value}; resume with that value, or choose another --out"
-            )
-        }
-        TrainError::Behind { folder, requested, made } => {
-            let folder = folder.display();
-            anyhow!(
-                "--steps {requested}: {folder} has made {made} steps already; choose a larger number, or another --out"
-            )
-        }
-        TrainError::NoSteps => anyhow!("--steps 0: it must be at least 1"),
-        TrainError::Diverged(_) => anyhow!("{error}; choose another --out for that"),
-        other => other.into(),
-    }
+        TrainError::Diverged(_) => (error.to_string(), "choose another --out for that"),
+        _ => return error.into(),
+    };
+    anyhow!("{what}; {option}")
 }
 
 fn configured(args: &Args) -> anyhow::Result<Config> {

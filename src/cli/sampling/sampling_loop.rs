@@ -15,7 +15,7 @@ pub struct Part {
     pub draw: Draw,
     /// The first of them, counted from the first of the command.
     pub first: u32,
-    /// How many.
+    /// The number of samples.
     pub n: u32,
     /// The states that a sampler starts from.
     pub x: Tensor,

@@ -123,19 +123,19 @@ options! {
     /// The noise that stochastic Heun adds over all steps: EDM's S_churn.
     s_churn: f64 = 40.0,
         Some("churn"), Values::From(0.0), |s| s.method == Method::StochasticHeun;
-    /// The smallest noise level at which stochastic Heun adds noise,
+    /// The smallest noise level at which stochastic Heun adds noise.
     s_tmin: f64 = 0.05,
         None, Values::From(0.0), |s| s.method == Method::StochasticHeun;
-    /// the largest,
+    /// The largest noise level at which stochastic Heun adds noise.
     s_tmax: f64 = 50.0,
         None, Values::From(0.0), |s| s.method == Method::StochasticHeun;
-    /// and the standard deviation of that noise.
+    /// The standard deviation of the noise that stochastic Heun adds.
     s_noise: f64 = 1.003,
         None, Values::From(0.0), |s| s.method == Method::StochasticHeun;
 }
 
 choices! {
-    /// How the noise levels σ = s / m of a grid lie.
+    /// The spacings of the noise levels σ = s / m of a grid.
     pub enum Schedule {
         /// Uniform in time, as the reference's.
         Time = "time",
