@@ -15,6 +15,7 @@ mod cli_ode;
 mod diffusers;
 mod distributions;
 mod engines;
+mod examples;
 mod families;
 mod fast_solvers;
 mod hostile;
