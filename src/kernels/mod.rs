@@ -99,19 +99,18 @@ impl Family {
 
 macro_rules! families {
     ($($name:ident),+ $(,)?) => {
-        /// Every kernel family. A module above that is missing here does not pass the compiler: nothing else
-        /// calls its `variants`.
+        /// Every kernel family. The compiler reports a module that is missing here: its `variants` are dead code.
         pub const FAMILIES: &[Family] = &[$(Family { name: stringify!($name), variants: $name::variants }),+];
     };
 }
 
 families! {
     adam, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson, impute,
-    inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, roofline, score_matching, sde_step,
-    softmax, upfirdn2d,
+    inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, roofline, score_matching,
+    sde_step, softmax, upfirdn2d,
 }
 
-/// The text of `shaders/NAME.wgsl`.
+/// The shader `shaders/NAME.wgsl`.
 macro_rules! shader {
     ($name:literal) => {
         $crate::gpu::Shader::new($name, include_str!(concat!("../../shaders/", $name, ".wgsl")))
