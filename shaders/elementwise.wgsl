@@ -19,7 +19,7 @@ var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> a: array<Element4>;
 @group(0) @binding(1) var<storage, read> b: array<Element4>;
 @group(0) @binding(2) var<storage, read_write> y: array<Element4>;
-@group(0) @binding(1) var<storage, read_write> y1: array<Element4>; // the output of an entry point with one operand
+@group(0) @binding(1) var<storage, read_write> y1: array<Element4>; // y after one operand
 
 // y = act(a).
 @compute @workgroup_size(WORKGROUP)

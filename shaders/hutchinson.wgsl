@@ -18,7 +18,7 @@ struct Params {
 var<immediate> p: Params;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;              // [n, h, w, c]
-@group(0) @binding(1) var<storage, read> given: array<vec4<f32>>;          // [K n, h, w, c]: given probes, else anything
+@group(0) @binding(1) var<storage, read> given: array<vec4<f32>>;          // [K n, h, w, c], or not read
 @group(0) @binding(2) var<storage, read_write> stack: array<vec4<f32>>;    // [(1 + K) n, h, w, c]
 
 // The i-th vec4 of all probes.
@@ -42,7 +42,7 @@ fn seed(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     if (i < primal) { stack[i] = x[i]; } else { stack[i] = probe_at(i - primal); }
 }
 
-@group(0) @binding(0) var<storage, read> tangents: array<Element4>;        // [(1 + K) n, h, w, c]: tangents after the primal
+@group(0) @binding(0) var<storage, read> tangents: array<Element4>;        // [(1 + K) n, h, w, c]
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;  // [K n, chunks]
 
 // eps . (J eps) of one chunk of one probe of one sample, lane by lane. An invocation owns one chunk.

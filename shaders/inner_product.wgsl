@@ -27,7 +27,7 @@ fn inner(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     partial[index] = sum;
 }
 
-@group(0) @binding(2) var<storage, read> e: array<vec4<f32>>;                // [n, h, w, c]: the error of a step from a to b
+@group(0) @binding(2) var<storage, read> e: array<vec4<f32>>;                // [n, h, w, c]: an error
 @group(0) @binding(3) var<storage, read_write> partial_error: array<vec4<f32>>; // [n, chunks]
 
 // (e / (atol + rtol max(|a|, |b|)))^2.
@@ -44,7 +44,7 @@ fn scaled_error(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     partial_error[index] = sum;
 }
 
-@group(0) @binding(1) var<storage, read> squares: array<vec4<f32>>;          // [n]: the inner product of a with itself, in lanes
+@group(0) @binding(1) var<storage, read> squares: array<vec4<f32>>;          // [n]: a . a, in lanes
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;          // [n, h, w, c]
 
 // y = a norm / |a|. An invocation owns one vec4.

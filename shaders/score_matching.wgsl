@@ -109,7 +109,7 @@ struct Slice {
 @group(0) @binding(0) var<storage, read> state: array<vec4<f32>>;          // [n, h, w, c]
 @group(0) @binding(1) var<storage, read> v: array<vec4<f32>>;              // [n, h, w, c]: the projections
 @group(0) @binding(2) var<storage, read> slices: array<Slice>;             // [n]
-@group(0) @binding(3) var<storage, read> stack: array<Element4>;           // [2 n, h, w, c]: out, and its derivative along v
+@group(0) @binding(3) var<storage, read> stack: array<Element4>;           // [2 n, h, w, c]: out, its tangent
 @group(0) @binding(4) var<storage, read_write> dstack: array<Element4>;    // [2 n, h, w, c]
 
 // Likewise: one chunk of a sample, and the same chunk of its tangent.

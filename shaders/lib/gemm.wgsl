@@ -19,8 +19,8 @@
 // batch, or a slice of a sum that a later pass completes. There are three forms of the same loop:
 //
 //   direct     an invocation loads its own operands
-//   subgroup   the lanes of a subgroup own the same columns and exchange the blocks of B that they load: for processors, where
-//              a load costs as much as many multiplications, and a barrier more
+//   subgroup   the lanes of a subgroup own the same columns and exchange the blocks of B that they load: for
+//              processors, where a load costs as much as many multiplications, and a barrier more
 //   tiled      a workgroup stages both operands in workgroup memory
 //
 // Each element of C belongs to one invocation, which adds its products in order of (s, k). There are no

@@ -59,7 +59,7 @@ macro_rules! families {
     };
 }
 
-// A module above that is missing here does not pass the compiler: nothing else calls its `cases`.
+// The compiler reports a module that is missing here: its `cases` are dead code.
 families! {
     adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson, impute,
     inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, score_matching,

@@ -58,11 +58,14 @@ impl Pipeline {
     }
 }
 
+/// A variant, its entry point, and whether it has run-time checks.
+type Key = (Variant, &'static str, Checks);
+
 /// All pipelines of one device.
 pub(super) struct Pipelines {
     device: wgpu::Device,
     checked: bool,
-    pipelines: Mutex<HashMap<(Variant, &'static str, Checks), Arc<Pipeline>>>,
+    pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
     disk: Option<DiskCache>,
 }
 

@@ -69,13 +69,14 @@ impl std::fmt::Debug for Shader {
 /// The files that can be included: path below `shaders` without its ending, and text.
 macro_rules! library {
     ($($file:literal),+ $(,)?) => {
-        const LIBRARY: &[(&str, &str)] = &[$(($file, include_str!(concat!("../../shaders/", $file, ".wgsl")))),+];
+        const LIBRARY: &[(&str, &str)] =
+            &[$(($file, include_str!(concat!("../../shaders/", $file, ".wgsl")))),+];
     };
 }
 
 library! {
-    "lib/activation", "lib/chunk", "lib/conv2d", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/normal", "lib/philox",
-    "lib/sine",
+    "lib/activation", "lib/chunk", "lib/conv2d", "lib/element", "lib/gemm", "lib/index", "lib/noise", "lib/normal",
+    "lib/philox", "lib/sine",
 }
 
 /// The storage type of a tensor's elements. Arithmetic and accumulation are always f32.

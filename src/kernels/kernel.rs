@@ -65,28 +65,28 @@ impl Kernel {
     /// Launches the kernel with `tensors` at its bindings 0, 1, … and `params` as its immediates (`()` if it
     /// has none). It runs after everything launched before it.
     ///
-    /// `work` is about how many floating-point operations the launch takes: it bounds what is submitted at
-    /// once, so that a slow device is not reset by its watchdog. It changes no result.
+    /// `work` is an estimate of the launch's floating-point operations. It bounds the work of one submission,
+    /// so that a watchdog does not reset a slow device; it does not affect results.
     ///
-    /// The shader is compiled with tests of every index and with bounds on its loops: whatever it does, it
-    /// touches no memory but its tensors.
+    /// The shader is compiled with tests of every index and with bounds on its loops: it cannot access memory
+    /// outside of its tensors.
     ///
     /// # Errors
     /// [`KernelError::Mismatch`](super::KernelError::Mismatch) without a tensor, or with tensors of several
     /// devices. [`GpuError::Shader`](crate::gpu::GpuError::Shader) if the WGSL does not compile, if it
     /// declares other bindings or immediates than it gets, or if a tensor that it writes shares memory with
-    /// one that it reads. [`GpuError::TooLarge`](crate::gpu::GpuError::TooLarge) beyond what the device
-    /// binds.
+    /// one that it only reads. [`GpuError::TooLarge`](crate::gpu::GpuError::TooLarge) if a tensor is larger
+    /// than one binding of the device.
     pub fn launch<P: Pod>(&self, tensors: &[&Tensor], params: &P, extent: Extent, work: u64) -> Result<()> {
         self.run(tensors, params, extent, work, Checks::On)
     }
 
-    /// The same without run-time checks, as this crate's own kernels run: where a kernel is bound by its
-    /// arithmetic this is faster.
+    /// [`Kernel::launch`] without run-time checks, as for this crate's own kernels: faster for a kernel that is
+    /// bound by its arithmetic.
     ///
     /// # Safety
     /// With these tensors, parameters and extent no invocation may index outside of a binding or an array,
-    /// divide an integer by zero, read workgroup memory before it is written, or loop for ever.
+    /// divide an integer by zero, read workgroup memory before it is written, or loop forever.
     ///
     /// # Errors
     /// Those of [`Kernel::launch`].

@@ -99,8 +99,7 @@ impl Family {
 
 macro_rules! families {
     ($($name:ident),+ $(,)?) => {
-        /// Every kernel family. A module above that is missing here does not pass the compiler: nothing else
-        /// calls its `variants`.
+        /// Every kernel family. The compiler reports a module that is missing here: its `variants` are dead code.
         pub const FAMILIES: &[Family] = &[$(Family { name: stringify!($name), variants: $name::variants }),+];
     };
 }
@@ -111,7 +110,7 @@ families! {
     softmax, upfirdn2d,
 }
 
-/// The text of `shaders/NAME.wgsl`.
+/// The shader `shaders/NAME.wgsl`.
 macro_rules! shader {
     ($name:literal) => {
         $crate::gpu::Shader::new($name, include_str!(concat!("../../shaders/", $name, ".wgsl")))
