@@ -447,7 +447,10 @@ fn an_invalid_configuration_is_refused_before_anything_is_written() {
         assert!(!out.exists(), "{set} left {} behind", out.display());
     }
     let message = refuse(&mut train(&out, &["sampling.method=ald", "training.sde=vpsde"]));
-    assert!(message.contains("sampling.method = ald: annealed Langevin dynamics runs on"), "{message}");
+    assert!(
+        message.contains("sampling.method = ald: annealed Langevin dynamics needs training.sde = vesde"),
+        "{message}"
+    );
     // An error in --set is not reported as an error of the file.
     let message = refuse(&mut train(&out, &["optim.lr=nan"]));
     assert!(message.starts_with("error: optim.lr = NaN: "), "{message}");
@@ -549,7 +552,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--sampler", "pc", "--sigma-min", "0.1"], "--sigma-min"),
         (
             vec!["--out", out, "--predictor", "none", "--corrector", "none"],
-            "without a predictor and without a corr",
+            "a sampler needs a predictor or a corrector",
         ),
         (
             vec!["--out", out, "--corrector-steps", "0"],

@@ -278,7 +278,10 @@ fn classifiers_that_cannot_be_trained_are_refused() {
     for (set, expected) in [
         (vec!["model.num_classes=0"], "model.num_classes = 0: a classifier needs at least 2 classes"),
         (vec!["model.num_classes=9"], "the data have a label 9"),
-        (vec!["training.objective=dsm"], "only classifier trains model.name = wideresnet"),
+        (
+            vec!["training.objective=dsm"],
+            "the objective classifier and model.name = wideresnet require each other",
+        ),
         (vec!["model.embedding_type=positional"], "is told the noise by fourier features"),
         (vec!["model.channel_multiplier=0"], "model.channel_multiplier = 0"),
         (vec!["data.dataset=idx", &images], "model.num_classes needs labelled images"),

@@ -343,7 +343,10 @@ fn unsupported_options_of_these_networks_are_named() {
         let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
         Config::from_toml(&text.expect("a file"), &set).expect_err("an error").to_string()
     };
-    assert!(refuse(&["training.continuous=true"]).contains("ncsn looks its noise level up by number"));
+    assert!(
+        refuse(&["training.continuous=true"])
+            .contains("ncsn is conditioned on the number of the noise level")
+    );
     assert!(refuse(&["data.image_size=33"]).contains("must be divisible by 2"));
     assert!(refuse(&["model.name=ncsnv2", "data.image_size=512"]).contains("beyond 256 pixels"));
     assert!(refuse(&["model.normalization=GroupNorm"]).contains("this network has InstanceNorm++"));
