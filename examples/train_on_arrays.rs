@@ -6,7 +6,7 @@
 //! ```
 
 use rand::{Rng, SeedableRng};
-use tweedie::config::{Config, Data, Method, Model, Optim, Sampling, Training};
+use tweedie::config::{Config, Data, EmbeddingType, Method, Model, Optim, Sampling, Training};
 use tweedie::data::FloatDataset;
 use tweedie::gpu::Gpu;
 use tweedie::random::{Draw, Philox};
@@ -36,10 +36,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             num_res_blocks: 1,
             attn_resolutions: vec![],
             sigma_max: 10.0,
+            embedding_type: EmbeddingType::Fourier,
+            scale_by_sigma: true,
             ema_rate: 0.9,
             ..Model::default()
         },
-        optim: Optim { lr: 1e-3, warmup: 10, ..Optim::default() },
+        optim: Optim { lr: 3e-3, warmup: 10, ..Optim::default() },
         ..Config::default()
     }
     .validated()?;
