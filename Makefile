@@ -1,11 +1,11 @@
-# make demo   trains a small NCSN++ on real digits and draws new ones: runs/digits/samples.png
+# make demo   trains a small NCSN++ on real digits and samples new ones: runs/digits/samples.png
 # make test   every test
-# make lint   formatting, clippy and documentation without warnings
-# make bench  criterion over every kernel and the digits model
+# make lint   formatting, clippy and documentation, without warnings
+# make bench  criterion on every kernel and on the digits model
 
 RUN := runs/digits
 
-# Mesa's device-selection layer complains where there is no display.
+# Without a display, Mesa's device-selection layer prints a warning.
 ifeq ($(XDG_RUNTIME_DIR)$(WAYLAND_DISPLAY),)
 export NODEVICE_SELECT := 1
 endif

@@ -8,7 +8,6 @@ use criterion::{Criterion, Throughput};
 use std::time::{Duration, Instant};
 use tweedie::bench::{Work, cases, digits};
 use tweedie::gpu::Gpu;
-use tweedie::train::TrainError;
 
 type Error = Box<dyn std::error::Error>;
 
@@ -29,7 +28,7 @@ fn main() -> Result<(), Error> {
     }
     let model = digits(&gpu)?;
     let images = Throughput::Elements(model.images() as u64);
-    run(&mut criterion, &gpu, ("model", "training step"), images.clone(), &|| model.step());
+    run(&mut criterion, &gpu, ("model", "training step"), images.clone(), &|| Ok(model.step()?));
     run(&mut criterion, &gpu, ("model", "evaluation"), images.clone(), &|| Ok(model.evaluate()?));
     run(&mut criterion, &gpu, ("model", "divergence, one probe"), images, &|| Ok(model.divergence()?));
     criterion.final_summary();
@@ -42,7 +41,7 @@ fn run(
     gpu: &Gpu,
     (group, name): (&str, &str),
     throughput: Throughput,
-    work: &dyn Fn() -> Result<(), TrainError>,
+    work: &dyn Fn() -> Result<(), Error>,
 ) {
     let mut group = criterion.benchmark_group(group);
     group.throughput(throughput);

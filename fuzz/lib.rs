@@ -1,9 +1,9 @@
-//! What the targets have in common.
+//! Functions shared by the targets.
 
 use tweedie::config::Config;
 use tweedie::nn::{Registry, ScoreModel};
 
-/// The parameters of a small network, that of the seeds in `corpus`.
+/// The parameters of the small network of the seeds in `corpus`.
 pub fn registry() -> &'static Registry {
     static REGISTRY: std::sync::OnceLock<Registry> = std::sync::OnceLock::new();
     REGISTRY.get_or_init(|| {
@@ -12,7 +12,8 @@ pub fn registry() -> &'static Registry {
     })
 }
 
-/// A network that a small file describes and a device may well refuse: its parameters are listed, nothing is allocated.
+/// Lists the parameters of a configuration's network, and writes and reads the configuration. Nothing is
+/// allocated: the network may be too large for a device.
 pub fn build(config: &Config) {
     let _ = ScoreModel::build(config);
     assert_eq!(&Config::from_toml(&config.to_toml(), &[]).expect("its own words"), config);

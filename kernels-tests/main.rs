@@ -8,6 +8,7 @@
 mod support;
 
 mod adam;
+mod combine;
 mod concat;
 mod conv2d;
 mod cross_entropy;
@@ -28,6 +29,6 @@ mod reduce;
 mod resize;
 mod roofline;
 mod score_matching;
-mod sde_step;
+
 mod softmax;
 mod upfirdn2d;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that there is a Vulkan, Metal or DX12 adapter: installs Mesa's software Vulkan driver where none is found.
-# Takes --release if that is how the program was built.
+# Ensures that the machine has a Vulkan, Metal or DX12 adapter: installs Mesa's software Vulkan driver if none
+# is found. The argument --release selects the release build of the program.
 set -eu
 cd "$(dirname "$0")/.."
 

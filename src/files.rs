@@ -1,16 +1,16 @@
-//! Files that are either the old one or the new one, whatever happens.
+//! Atomic writes: a file is either the old one or the new one, even after a crash.
 
 use std::io;
 use std::path::Path;
 
-/// How the names of files begin that are being written.
+/// The prefix of temporary files.
 const ASIDE: &str = ".writing-";
 
-/// Writes a file aside, flushes it to disk, and renames it into place. `write` is given the path to write to, which ends
-/// like `path`.
+/// Writes a temporary file in the folder of `path`, flushes it to disk, and renames it to `path`. `write`
+/// receives the temporary path, which has the extension of `path`.
 ///
 /// # Errors
-/// Those of `write` and of the file system; what was there before is untouched then, and nothing is left behind.
+/// Errors of `write` and of the file system. The old file is then unchanged, and no temporary file remains.
 pub fn atomically<E: From<io::Error>>(
     path: &Path,
     write: impl FnOnce(&Path) -> Result<(), E>,
@@ -19,26 +19,26 @@ pub fn atomically<E: From<io::Error>>(
     let ending = path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
     let mut builder = tempfile::Builder::new();
     builder.prefix(ASIDE).suffix(&ending);
-    // Readable by whom the user lets read, as any other file: temporary ones are private by default.
+    // The user's umask decides who can read the file; temporary files are private by default.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    // The error names the temporary file, which says nothing to anybody.
+    // The error would name the temporary file, which is unknown to the user.
     let aside = builder.tempfile_in(folder).map_err(|e| io::Error::from(e.kind()))?;
     let permissions = aside.as_file().metadata()?.permissions();
     write(aside.path())?;
-    // `write` may have replaced the file: what the path names now is what counts.
+    // `write` may have replaced the file, so open the path again.
     let written = std::fs::File::open(aside.path())?;
     written.set_permissions(permissions)?;
     written.sync_all()?;
     aside.persist(path).map_err(|e| e.error)?;
-    // The rename itself is on disk when the folder is. Not every system lets one open a folder.
+    // The rename is durable once the folder is flushed. Some systems cannot open a folder.
     if let Ok(folder) = std::fs::File::open(folder) {
         let _ = folder.sync_all();
     }
     Ok(())
 }
 
-/// Removes what a process that was killed while it wrote has left in a folder.
+/// Removes the temporary files of a process that was killed while writing.
 pub fn sweep(folder: &Path) {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     for file in files.filter(|file| file.file_name().to_string_lossy().starts_with(ASIDE)) {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_behind_is_swept() {
+    fn temporary_files_of_a_killed_process_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(".writing-x"), "half").unwrap();
         std::fs::write(folder.path().join("kept"), "whole").unwrap();

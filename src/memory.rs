@@ -1,6 +1,7 @@
 //! The host's memory.
 
-/// What Linux would still give this process: MemAvailable, or what its control group has left. Elsewhere `None`.
+/// Bytes available to this process on Linux: 90 % of MemAvailable, or of the control group's remainder if
+/// that is less. `None` on other systems.
 pub fn available() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"))?;
@@ -9,11 +10,11 @@ pub fn available() -> Option<u64> {
         std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok()
     };
     let group = read("memory.max").zip(read("memory.current")).map(|(max, now)| max.saturating_sub(now));
-    // Not all of it: whoever takes the last page is killed, not told.
+    // Leave a tenth: a process that takes the last page is killed without warning.
     Some(group.map_or(available, |group| group.min(available)) / 10 * 9)
 }
 
-/// Whether so many bytes more can be had, as far as is known.
+/// Whether `bytes` more bytes are available; `true` if unknown.
 pub fn fits(bytes: u64) -> bool {
     available().is_none_or(|available| bytes <= available)
 }

@@ -1,43 +1,58 @@
-//! Counter-based randomness: every random number is a function of what it is for.
+//! Counter-based randomness: every random number is a function of its purpose, step, sample and element.
 //!
 //! Philox4x32-10 (Salmon et al. 2011), bit for bit what `shaders/lib/philox.wgsl` computes. The counter holds
-//! (element, step, sample, purpose), the key the seed: a sample depends on its number, never on the batch it
-//! was drawn in, on the device, or on how often anything else was drawn.
+//! (element, step, sample, purpose), the key the seed: a sample depends on its number, and not on its batch,
+//! the device, or the numbers drawn before.
+//!
+//! A [`Draw`] names the samples of a seed, a [`Key`] the numbers of a draw for one [`Purpose`], and a
+//! [`Philox`] is the stream of one sample's numbers as a generator of the `rand` crate:
+//!
+//! ```
+//! use rand::Rng;
+//! use tweedie::random::{Draw, Purpose};
+//!
+//! let key = Draw::new(42).key(Purpose::Other(0));
+//! let (u, v): (f32, f32) = key.rng(3).random();
+//! assert_eq!([u, v], key.uniform(3, 0)[..2]);
+//! ```
 
-/// What a random number is for. Two purposes never share a number.
+use rand::rand_core::impls::{fill_bytes_via_next, next_u64_via_u32};
+use rand::{RngCore, SeedableRng};
+
+/// The purpose of a random number. Two purposes never share a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// The sample from the prior that a reverse process starts at.
+    /// The initial state of a reverse process, from the prior.
     Prior,
-    /// The predictor's noise; the step is the sampler's.
+    /// The predictor's noise; steps are the sampler's.
     Predictor,
-    /// The corrector's noise in its inner step of this number.
+    /// The corrector's noise, by the number of its inner step.
     Corrector(u16),
-    /// The noise that training perturbs data with.
+    /// The noise added to the data in training.
     Perturbation,
-    /// The time that training perturbs data to.
+    /// The times of a training step.
     Time,
-    /// The mask of the dropout layer of this number.
+    /// A dropout mask, by its number in the network.
     Dropout(u16),
     /// Probes of the trace estimator.
     Probe,
-    /// Initial values of the parameter of this number.
+    /// Initial values of a parameter, by its number in the network.
     Initialisation(u16),
     /// The order of the data in an epoch.
     Order,
-    /// Which images are flipped.
+    /// The choice of images to flip.
     Flip,
     /// Uniform dequantisation of the data.
     Dequantisation,
-    /// Which samples' classes training hides.
+    /// The choice of samples whose class is withheld in training.
     LabelDropout,
-    /// The noise that a classifier is tested with.
+    /// The noise added to test images.
     Evaluation,
-    /// What a constraint draws after part of a sampler's step.
+    /// The noise of a constraint, by the part of the sampler's step that it follows.
     Constraint(u16),
-    /// Whether the corrector's proposal in its inner step of this number is accepted.
+    /// Acceptance of the corrector's proposal, by the number of its inner step.
     Acceptance(u16),
-    /// What the Wiener increment of a Runge–Kutta predictor has beyond the increment's time integral.
+    /// The part of a Runge–Kutta predictor's Wiener increment that is independent of its time integral.
     Increment,
     /// The directions of sliced score matching.
     Projection,
@@ -45,13 +60,13 @@ pub enum Purpose {
     RandomProjection,
     /// The noise of a measurement.
     Measurement,
-    /// What a guided score perturbs a measurement with.
+    /// The noise that a guided score adds to a measurement.
     Guidance,
-    /// Which particles go on.
+    /// Resampling of particles.
     Resampling,
-    /// The hues of images that are coloured.
+    /// The hues of the coloured digits.
     Hue,
-    /// Tests, benchmarks and whatever else only has to be random.
+    /// Everything else: tests, benchmarks, programs that use the library.
     Other(u16),
 }
 
@@ -86,14 +101,53 @@ impl Purpose {
     }
 }
 
+/// The samples that are drawn: the numbers `first …` of a seed, in a step. All that is random about a sample
+/// follows from its number, the step and the seed, never from its batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Draw {
+    /// The seed.
+    pub seed: u64,
+    /// The number of the batch's first sample.
+    pub first: u32,
+    /// The step of training; 0 for samplers, which number their own steps.
+    pub step: u32,
+}
+
+impl Draw {
+    /// The samples 0, 1, … of a seed, in step 0.
+    pub const fn new(seed: u64) -> Draw {
+        Draw { seed, first: 0, step: 0 }
+    }
+
+    /// A seed from any generator, from 0 to 2⁶³ − 1 as in a configuration.
+    pub fn from_rng(rng: &mut impl RngCore) -> Draw {
+        Draw::new(rng.next_u64() >> 1)
+    }
+
+    /// The same samples in another step.
+    pub const fn at(self, step: u32) -> Draw {
+        Draw { step, ..self }
+    }
+
+    /// The samples from number `first` on.
+    pub const fn from(self, first: u32) -> Draw {
+        Draw { first, ..self }
+    }
+
+    /// The key of these samples' numbers for a purpose.
+    pub fn key(self, purpose: Purpose) -> Key {
+        Key { seed: self.seed, purpose, step: self.step, first: self.first }
+    }
+}
+
 /// All random numbers of one purpose in one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     /// The run's seed.
     pub seed: u64,
-    /// What the numbers are for.
+    /// The purpose of the numbers.
     pub purpose: Purpose,
-    /// The step they are for.
+    /// The step.
     pub step: u32,
     /// The number of the batch's first sample.
     pub first: u32,
@@ -105,7 +159,7 @@ impl Key {
         Key { seed, purpose, step: 0, first: 0 }
     }
 
-    /// The same for a step.
+    /// The same numbers of another step.
     pub fn at(self, step: u32) -> Self {
         Key { step, ..self }
     }
@@ -118,6 +172,11 @@ impl Key {
     /// The fields as kernels take them: seed, purpose, step, first.
     pub(crate) fn words(self) -> [u32; 5] {
         [self.seed as u32, (self.seed >> 32) as u32, self.purpose.code(), self.step, self.first]
+    }
+
+    /// The stream of a sample's words: those of [`Key::bits`], block after block.
+    pub fn rng(self, sample: u32) -> Philox {
+        Philox { key: self, sample, block: 0, words: [0; 4], used: 4 }
     }
 
     /// Four words for the four elements `4 * block ..` of a sample.
@@ -148,16 +207,66 @@ impl Key {
         self.bits(sample, block).map(|word| if word >> 31 == 0 { 1.0 } else { -1.0 })
     }
 
-    /// A permutation of `0 .. len` (Fisher and Yates), one for each step.
+    /// A permutation of `0 .. len` (Fisher and Yates), one for each step. Runs resume by it, so it must not
+    /// change with the version of a library: it does not use `rand`'s shuffle.
     pub fn permutation(self, len: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..len as u32).collect();
         for last in (1..len).rev() {
             let [word, ..] = self.bits(0, last as u32);
-            // Multiply and shift (Lemire 2019); its bias of len / 2³² is nobody's concern here.
+            // Multiply and shift (Lemire 2019); its bias of len / 2³² is negligible here.
             let other = (u64::from(word) * (last as u64 + 1)) >> 32;
             order.swap(last, other as usize);
         }
         order
+    }
+}
+
+/// One sample's random words as a generator of the `rand` crate. After 2³² blocks it goes on with those of
+/// the next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Philox {
+    key: Key,
+    sample: u32,
+    /// The next block.
+    block: u32,
+    words: [u32; 4],
+    /// Words of the present block that have been used.
+    used: usize,
+}
+
+impl RngCore for Philox {
+    fn next_u32(&mut self) -> u32 {
+        if self.used == 4 {
+            self.words = self.key.bits(self.sample, self.block);
+            self.used = 0;
+            let (block, wrapped) = self.block.overflowing_add(1);
+            self.block = block;
+            self.key.step = self.key.step.wrapping_add(u32::from(wrapped));
+        }
+        self.used += 1;
+        self.words[self.used - 1]
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        next_u64_via_u32(self)
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        fill_bytes_via_next(self, bytes);
+    }
+}
+
+impl SeedableRng for Philox {
+    /// The seed of a [`Key`], little-endian.
+    type Seed = [u8; 8];
+
+    fn from_seed(seed: [u8; 8]) -> Philox {
+        Philox::seed_from_u64(u64::from_le_bytes(seed))
+    }
+
+    /// Sample 0 of [`Purpose::Other`]`(0)`.
+    fn seed_from_u64(seed: u64) -> Philox {
+        Key::new(seed, Purpose::Other(0)).rng(0)
     }
 }
 
@@ -180,6 +289,7 @@ pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::Rng;
 
     #[test]
     fn philox_gives_the_known_answers_of_random123() {
@@ -191,6 +301,28 @@ mod tests {
             philox([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344], [0xa4093822, 0x299f31d0]),
             [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]
         );
+    }
+
+    /// The bits of `rand`'s uniform numbers are part of the promise: initial weights and dequantisation are
+    /// drawn by it.
+    #[test]
+    fn a_stream_holds_the_words_and_the_uniform_numbers_of_its_key() {
+        let key = Draw::new(5).at(7).from(11).key(Purpose::Order);
+        assert_eq!(key, Key::new(5, Purpose::Order).at(7).from(11));
+        let (mut words, mut numbers) = (key.rng(2), key.rng(2));
+        for block in 0..5 {
+            assert_eq!([(); 4].map(|()| words.next_u32()), key.bits(2, block));
+            assert_eq!([(); 4].map(|()| numbers.random::<f32>()), key.uniform(2, block));
+        }
+        assert_eq!(Philox::from_seed(9u64.to_le_bytes()), Key::new(9, Purpose::Other(0)).rng(0));
+    }
+
+    #[test]
+    fn a_stream_goes_on_after_its_last_block() {
+        let key = Key::new(1, Purpose::Other(3));
+        let mut stream = Philox { block: u32::MAX, ..key.rng(0) };
+        let words: Vec<u32> = (0..8).map(|_| stream.next_u32()).collect();
+        assert_eq!(words, [key.bits(0, u32::MAX), key.at(1).bits(0, 0)].concat());
     }
 
     #[test]

@@ -1,14 +1,12 @@
-//! The variational bound of DDPM's chain: against data whose likelihood is known, and against the objective.
+//! The variational bound of DDPM's chain, compared with a known likelihood and with the objective.
 
 use crate::distributions::{Component, Mixture};
 use crate::support::gpu;
 use tweedie::config::Config;
 use tweedie::data::{Dataset, Loader, Split};
 use tweedie::eval::Bound;
-use tweedie::nn::Label;
 use tweedie::random::{Key, Purpose};
-use tweedie::sample::Score;
-use tweedie::sde::{Chain, PosteriorVariance, Sde, SdeKind};
+use tweedie::sde::{Chain, DdpmChain, PosteriorVariance, Process, Vp};
 use tweedie::tensor::{Shape, Tensor};
 use tweedie::train::{Draw, Objective, Trainer};
 
@@ -20,24 +18,24 @@ fn mean_and_error(values: &[f64]) -> (f64, f64) {
 }
 
 #[test]
-fn with_the_exact_score_of_a_gaussian_the_bound_is_above_the_likelihood_by_what_theory_says() {
-    let sde = Sde { kind: SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 }, n: 200 };
-    let (chain, variances, images) = (Chain::new(&sde), [0.04, 0.01], 1200);
+fn with_the_exact_score_of_a_gaussian_the_gap_between_bound_and_likelihood_is_the_theoretical_one() {
+    let vp: &Vp = &Vp { beta_min: 0.1, beta_max: 20.0 };
+    let (chain, variances, images) = (DdpmChain::new(Chain::new(vp, 200)), [0.04, 0.01], 1200);
     let component = Component { weight: 1.0, mean: vec![0.2, -0.1], variance: variances.to_vec() };
-    let mixture = Mixture::new(gpu(), sde, vec![component]);
+    let mixture = Mixture::new(gpu(), vp, vec![component]);
     let draws = mixture.draws(images, 3);
     let values: Vec<f32> = draws.iter().map(|v| *v as f32).collect();
     let x0 = Tensor::from_slice(gpu(), Shape::new(images, 1, 1, 2), &values).expect("an upload");
-    let time = |i: usize| sde.time_of_sigma(chain.marginal(i).std / chain.marginal(i).mean);
-    let labels: Vec<Label> = (0..chain.len()).map(|i| mixture.label(time(i))).collect();
+    let time = |i: usize| vp.time_of_sigma(chain.marginal(i).std / chain.marginal(i).mean);
+    let times: Vec<f64> = (0..chain.len()).map(time).collect();
     let mut bound = Bound::new(chain.clone(), -1.0);
-    bound.add(&mixture, &labels, &x0, Key::new(1, Purpose::Other(0)), &mut || {}).expect("a bound");
+    bound.add(&mixture, &times, &x0, Key::new(1, Purpose::Other(0)), &mut || {}).expect("a bound");
 
     // Levels 2 / 255 apart.
     let level = 2.0 * (2.0f64 / 255.0).ln();
     let likelihood: Vec<f64> = draws.chunks(2).map(|x| -mixture.log_density(x, 0.0) - level).collect();
     for kind in [PosteriorVariance::Beta, PosteriorVariance::BetaTilde] {
-        // The same in closed form, less the data's entropy: see `sde::chain`.
+        // The same in closed form, minus the data's entropy: see `sde::ddpm`.
         let expected = |v: f64| {
             let error = |i: usize| {
                 let m = chain.marginal(i);
@@ -46,7 +44,7 @@ fn with_the_exact_score_of_a_gaussian_the_bound_is_above_the_likelihood_by_what_
             let steps = |i| chain.error_weight(i, kind) * error(i) + chain.variance_divergence(i, kind);
             let first = chain.marginal(0);
             let (missed, variance) = ((first.std / first.mean).powi(2) * error(0), chain.variance(0, kind));
-            // Of normal densities, entropies being ½ log(2πe variance).
+            // For normal densities with entropy ½ log(2πe variance).
             chain.prior_divergence(1, v)
                 + (1..chain.len()).map(steps).sum::<f64>()
                 + 0.5 * (variance.ln() + missed / variance - 1.0 - v.ln())
@@ -64,13 +62,13 @@ fn with_the_exact_score_of_a_gaussian_the_bound_is_above_the_likelihood_by_what_
         let total = mean_and_error(&totals).0;
         assert!((bound.terms(kind).total() - total).abs() < 1e-9 * total);
     }
-    // The last state says nothing, the first one everything.
+    // The last state carries no information about the data, the first one all of it.
     assert!(bound.distortion(0) < 3.0 && bound.distortion(199) > 10.0);
     assert!((0..200).all(|i| bound.distortion(i) <= 255.0));
 }
 
 #[test]
-fn the_objective_is_the_bound_less_what_no_network_can_change() {
+fn the_objective_is_the_bound_minus_its_constant_terms() {
     for (kind, variance, prediction) in
         [(PosteriorVariance::Beta, "beta", "eps"), (PosteriorVariance::BetaTilde, "beta_tilde", "v")]
     {
@@ -90,33 +88,36 @@ fn the_objective_is_the_bound_less_what_no_network_can_change() {
         let config = Config::from_toml(&text, &set.map(String::from)).expect("a configuration");
         let trainer = Trainer::new(gpu(), &config).expect("a trainer");
         let shape = Shape::new(16, 8, 8, 1);
-        let batch = Loader::new(Dataset::digits(Split::Test).expect("digits"), &config.data, 16, 1).batch(0);
+        let batch = Loader::new(Dataset::digits(Split::Test).expect("digits"), &config.data, 16, 1)
+            .and_then(|mut loader| loader.batch(0))
+            .expect("a batch");
         let x0 = Tensor::from_slice(gpu(), shape, &batch.images).expect("an upload");
 
-        let objective = Objective::new(&config);
+        let objective = Objective::new(&config, &trainer.scorer.model);
         let losses: Vec<f64> = (0..120)
             .map(|step| {
                 let lanes = objective
-                    .loss(&trainer.scorer, &x0, &vec![None; x0.shape().n()], Draw { seed: 4, step })
+                    .loss(&trainer.scorer, &x0, &vec![None; x0.shape().n()], Draw::new(4).at(step))
                     .expect("a loss");
                 lanes.read().expect("a download").iter().map(|v| f64::from(*v)).sum()
             })
             .collect();
         let (loss, error) = mean_and_error(&losses);
 
-        let chain = Chain::new(&config.sde());
         let model = &trainer.scorer.model;
-        let labels: Vec<Label> = (0..chain.len()).map(|i| model.chain_label(i, chain.marginal(i))).collect();
+        let chain = DdpmChain::new(Chain::new(&*model.process, config.model.num_scales));
+        let time = |i: usize| model.chain_time(i, chain.len(), chain.marginal(i));
+        let times: Vec<f64> = (0..chain.len()).map(time).collect();
         let mut bound = Bound::new(chain.clone(), -1.0);
         for seed in 0..4 {
             let key = Key::new(seed, Purpose::Other(1));
-            bound.add(&trainer.scorer, &labels, &x0, key, &mut || {}).expect("a bound");
+            bound.add(&trainer.scorer, &times, &x0, key, &mut || {}).expect("a bound");
         }
         let terms = bound.terms(kind);
         let constant: f64 = (1..chain.len()).map(|i| 64.0 * chain.variance_divergence(i, kind)).sum();
         let expected = terms.total() - terms.prior - constant;
         println!("{variance}: {loss} ± {error}, the bound's {expected}");
-        // The bound's own noise is that of 120 draws at each step, beside as many at random ones.
+        // The tolerance covers the noise of 120 draws at each step and of as many at random steps.
         assert!((loss - expected).abs() < 6.0 * error, "{variance}: {loss} ± {error} is not {expected}");
         assert!(error < 0.1 * expected, "{error} says nothing");
     }

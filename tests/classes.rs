@@ -1,15 +1,18 @@
-//! Classifiers of diffused images, and scores that are conditioned on a class.
+//! Classifiers of diffused images, and class-conditional scores.
 
 use crate::distributions::{Component, Mixture, assert_moments, diffused};
 use crate::support::gpu;
 use tweedie::autodiff::{Dual, Eager, Engine, Tape};
 use tweedie::config::{Config, CorrectorName, PredictorName, Sampling};
+use tweedie::kernels::combine::Form;
 use tweedie::kernels::random::{Distribution, fill};
-use tweedie::kernels::{Result, concat, cross_entropy, elementwise};
+use tweedie::kernels::{concat, cross_entropy};
 use tweedie::nn::{Arena, Classifier, Parameters, ScoreModel, Scorer};
 use tweedie::random::{Key, Purpose};
-use tweedie::sample::{ClassifierGuided, Conditional, Draw, Guide, Score, Toward, sampler};
-use tweedie::sde::{Sde, SdeKind};
+use tweedie::sample::{
+    ClassConditional, ClassifierGuided, Differentiable, Draw, Guide, Result, Score, Times, Toward, sampler,
+};
+use tweedie::sde::{Process, SubVp, Ve, Vp};
 use tweedie::tensor::{Shape, Tensor};
 
 const SMALL: [&str; 4] =
@@ -21,7 +24,7 @@ fn config(name: &str, set: &[&str]) -> Config {
     Config::from_toml(&std::fs::read_to_string(path).expect(name), &set).expect(name)
 }
 
-/// A model as it starts, with a place for gradients.
+/// A model with initial weights and a gradient arena.
 fn fresh(config: &Config) -> Scorer {
     let model = ScoreModel::build(config).expect("a model");
     let specs = model.registry.trainable.clone();
@@ -50,7 +53,7 @@ fn dot(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 fn moved(x: &Tensor, d: &Tensor, h: f32) -> Tensor {
-    elementwise::blend(x, 1.0, d, h).expect("a sum")
+    (x + d * f64::from(h)).run().expect("a sum")
 }
 
 fn close(what: &str, a: f64, b: f64, tolerance: f64) {
@@ -64,7 +67,7 @@ fn a_classifier_runs_alike_on_every_engine_and_its_adjoint_is_adjoint_to_its_tan
         let scorer = fresh(&config("digits_classifier", &[&SMALL[..], &[&process]].concat()));
         let shape = Shape::new(3, 8, 8, 1);
         let (x, v, u) = (random(shape, 1), random(shape, 2), random(Shape::new(3, 1, 1, 10), 3));
-        let conditioning = scorer.condition(&scorer.labels(&[0.01, 0.4, 1.0])).expect("an upload");
+        let conditioning = scorer.condition(&[0.01, 0.4, 1.0]).expect("an upload");
         let eager = scorer.network(&mut Eager, &x, &conditioning, None).expect("logits");
         assert_eq!(eager.shape(), u.shape());
         assert!(read(&eager).iter().any(|v| v.abs() > 1e-2), "{sde}");
@@ -90,7 +93,7 @@ fn the_gradient_of_the_loss_in_the_parameters_is_its_difference() {
     let scorer = fresh(&config("digits_classifier", &SMALL));
     let x = random(Shape::new(4, 8, 8, 1), 1);
     let labels = cross_entropy::upload(gpu(), &[3, 0, 9, 3], 10).expect("labels");
-    let conditioning = scorer.condition(&scorer.labels(&[0.1, 0.3, 0.6, 0.9])).expect("an upload");
+    let conditioning = scorer.condition(&[0.1, 0.3, 0.6, 0.9]).expect("an upload");
     let mut tape = Tape::new();
     let input = tape.constant(&x);
     let logits = scorer.network(&mut tape, &input, &conditioning, None).expect("logits");
@@ -140,7 +143,7 @@ fn the_gradient_of_a_class_and_its_tangents_are_derivatives_of_its_log_probabili
     for (a, b) in read(&part(0)).iter().zip(read(&slope)) {
         close("the primal", f64::from(*a), f64::from(b), 1e-5 * size);
     }
-    // The Hessian is symmetric, and the difference of gradients.
+    // The Hessian is symmetric and matches the difference of gradients.
     let (hv, hw) = (part(1), part(2));
     let size = (dot(&hv, &hv) * dot(&w, &w)).sqrt();
     assert!(size > 1e-3);
@@ -159,31 +162,36 @@ fn classes_come_after_the_parameters_of_a_model_without() {
     assert_eq!(with.trainable[count].layout.file_shape(), [11, 64]);
 }
 
-/// Holds a score's adjoint against its tangent: ⟨J v, u⟩ = ⟨v, Jᵀ u⟩.
-fn assert_adjoint(what: &str, score: &dyn Score) {
+fn run(form: Form) -> Tensor {
+    form.run().expect("a form")
+}
+
+/// A score at two times.
+fn score_of(score: &dyn Score, x: &Tensor) -> Tensor {
+    run(score.at(x, &Times::from(vec![0.3, 0.8])).expect("a score").score())
+}
+
+/// Compares a score's adjoint with its tangent: ⟨J v, u⟩ = ⟨v, Jᵀ u⟩.
+fn assert_adjoint(what: &str, score: &dyn Differentiable) {
     let shape = Shape::new(2, 8, 8, 1);
     let (x, v, u) = (random(shape, 1), random(shape, 2), random(shape, 3));
-    let labels = [0.3, 0.8].map(|t| score.label(t));
+    let t = Times::from(vec![0.3, 0.8]);
     let stack = concat::stack(&[&x, &v]).expect("a stack");
-    let image = score.tangents(&stack, 1, &labels).expect("tangents");
+    let image = run(score.tangents(&stack, 1, &t).expect("tangents"));
     let jv = concat::samples(&image, 2, 2).expect("a tangent");
-    let (net, pullback) = score.pullback(&x, &labels).expect("an adjoint");
+    let (at, pullback) = score.adjoint(&x, &t).expect("an adjoint");
     let size = (dot(&jv, &jv) * dot(&u, &u)).sqrt();
     assert!(size > 1e-3, "{what}: nothing depends on the state");
-    close(
-        what,
-        dot(&moved(&net, &score.network(&x, &labels).expect("an output"), -1.0), &u),
-        0.0,
-        1e-4 * size,
-    );
-    close(what, dot(&jv, &u), dot(&v, &pullback(u.clone()).expect("a gradient")), 1e-3 * size);
+    close(what, dot(&moved(&run(at.score()), &score_of(score, &x), -1.0), &u), 0.0, 1e-4 * size);
+    let jtu = run(pullback(Form::from(&u)).expect("a gradient"));
+    close(what, dot(&jv, &u), dot(&v, &jtu), 1e-3 * size);
 }
 
 #[test]
 fn scores_of_classes_have_the_adjoint_of_their_tangent() {
     let scorer = fresh(&config("digits_ve", &["model.num_classes=10", "model.nf=8", "model.init_scale=1.0"]));
     for weight in [0.0, 1.5] {
-        assert_adjoint("told", &Conditional { scorer: &scorer, class: 3, weight });
+        assert_adjoint("told", &ClassConditional { scorer: &scorer, class: 3, weight });
     }
     let classifier = constant(fresh(&config("digits_classifier", &SMALL)));
     let guide = Toward { classifier: &classifier, class: 3 };
@@ -193,15 +201,12 @@ fn scores_of_classes_have_the_adjoint_of_their_tangent() {
 }
 
 #[test]
-fn a_network_that_is_told_a_class_differs_by_class_and_guidance_extrapolates() {
+fn a_conditional_network_depends_on_the_class_and_guidance_extrapolates() {
     let scorer = fresh(&config("digits_ve", &["model.num_classes=10", "model.nf=8", "model.init_scale=1.0"]));
     let x = random(Shape::new(2, 8, 8, 1), 1);
-    let labels = scorer.labels(&[0.3, 0.8]);
-    let told = |class: usize, weight: f64| {
-        let score = Conditional { scorer: &scorer, class, weight };
-        read(&score.network(&x, &labels).expect("an output"))
-    };
-    let none = read(&Score::network(&scorer, &x, &labels).expect("an output"));
+    let told =
+        |class: usize, weight: f64| read(&score_of(&ClassConditional { scorer: &scorer, class, weight }, &x));
+    let none = read(&score_of(&scorer, &x));
     let (three, seven, strong) = (told(3, 0.0), told(7, 0.0), told(3, 2.0));
     assert_ne!(three, seven);
     assert_ne!(three, none);
@@ -211,7 +216,8 @@ fn a_network_that_is_told_a_class_differs_by_class_and_guidance_extrapolates() {
     }
 }
 
-/// The exact posterior of one component of a mixture: its gradient is the component's score less the mixture's.
+/// The exact posterior of one component of a mixture. Its gradient is the component's score minus the
+/// mixture's.
 struct Exact<'a> {
     mixture: &'a Mixture,
     component: Mixture,
@@ -220,33 +226,26 @@ struct Exact<'a> {
 impl<'a> Exact<'a> {
     fn new(mixture: &'a Mixture, k: usize) -> Self {
         let only = Component { weight: 1.0, ..mixture.components[k].clone() };
-        Exact { mixture, component: Mixture::new(gpu(), mixture.sde, vec![only]) }
+        Exact { mixture, component: Mixture::new(gpu(), mixture.process, vec![only]) }
     }
 }
 
 impl Guide for Exact<'_> {
-    fn gradient(&self, x: &Tensor, times: &[f64]) -> Result<Tensor> {
-        self.tangents(x, 0, times)
-    }
-
-    fn tangents(&self, stack: &Tensor, probes: usize, times: &[f64]) -> Result<Tensor> {
-        let of = |mixture: &Mixture| {
-            let labels: Vec<_> = times.iter().map(|t| mixture.label(*t)).collect();
-            mixture.tangents(stack, probes, &labels)
-        };
-        elementwise::blend(&of(&self.component)?, 1.0, &of(self.mixture)?, -1.0)
+    fn gradient(&self, x: &Tensor, t: &Times) -> Result<Tensor> {
+        Ok((self.component.at(x, t)?.score() - self.mixture.at(x, t)?.score()).run()?)
     }
 }
 
 #[test]
 fn guidance_by_the_exact_posterior_draws_the_component() {
-    for kind in [
-        SdeKind::Ve { sigma_min: 0.01, sigma_max: 5.0 },
-        SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 },
-        SdeKind::SubVp { beta_min: 0.1, beta_max: 20.0 },
-    ] {
-        let mixture = Mixture::eight(gpu(), Sde { kind, n: 1000 });
-        // The rarest component, which has a 36th of the mixture.
+    let processes: [&dyn Process; 3] = [
+        &Ve { sigma_min: 0.01, sigma_max: 5.0 },
+        &Vp { beta_min: 0.1, beta_max: 20.0 },
+        &SubVp { beta_min: 0.1, beta_max: 20.0 },
+    ];
+    for process in processes {
+        let mixture = Mixture::eight(gpu(), process);
+        // The rarest component, with weight 1/36.
         let guide = Exact::new(&mixture, 0);
         let guided = ClassifierGuided { score: &mixture, guide: &guide, scale: 1.0 };
         let sampling = Sampling {
@@ -254,28 +253,23 @@ fn guidance_by_the_exact_posterior_draws_the_component() {
             corrector: CorrectorName::None,
             ..Sampling::default()
         };
-        let solver = sampler(&sampling, &mixture.sde, 500).expect("a sampler");
+        let solver = sampler(&sampling, 500).expect("a sampler");
         let x = diffused(&guide.component, 1000, 5);
-        let sampled = solver.run(&guided, x, Draw { seed: 1, first: 0 }, &mut |_| Ok(())).expect("samples");
+        let sampled = solver.run(&guided, x, Draw::new(1), &mut |_| Ok(())).expect("samples");
         let samples: Vec<f64> = read(&sampled.x).into_iter().map(f64::from).collect();
-        assert_moments(&format!("{kind:?}"), &samples, &guide.component, 5.0, 2e-3);
+        assert_moments(&format!("{process:?}"), &samples, &guide.component, 5.0, 2e-3);
     }
 }
 
 #[test]
-fn no_guidance_is_the_score_itself_and_the_label_holds_the_time() {
+fn no_guidance_is_the_score_itself() {
     let scorer = fresh(&config("digits_ve", &["model.nf=8", "model.init_scale=1.0"]));
     let classifier = constant(fresh(&config("digits_classifier", &SMALL)));
     let guide = Toward { classifier: &classifier, class: 2 };
     let x = random(Shape::new(2, 8, 8, 1), 1);
-    let times = [0.25, 0.75];
-    let at = |scale: f64| {
-        let guided = ClassifierGuided { score: &scorer, guide: &guide, scale };
-        assert_eq!(guided.label(0.25).label, 0.25);
-        guided.score(&x, &times).expect("a score")
-    };
-    let (plain, none, double) = (scorer.score(&x, &times).expect("a score"), at(0.0), at(2.0));
-    let gradient = guide.gradient(&x, &times).expect("a gradient");
+    let at = |scale: f64| score_of(&ClassifierGuided { score: &scorer, guide: &guide, scale }, &x);
+    let (plain, none, double) = (score_of(&scorer, &x), at(0.0), at(2.0));
+    let gradient = guide.gradient(&x, &Times::from(vec![0.3, 0.8])).expect("a gradient");
     let size = dot(&plain, &plain).sqrt();
     for (i, plain) in read(&plain).iter().enumerate() {
         close("no guidance", f64::from(read(&none)[i]), f64::from(*plain), 1e-6 * size);

@@ -1,11 +1,11 @@
-//! The program as a user meets it: runs of a tiny model, and input that cannot be.
+//! The program from the command line: runs of a tiny model, and invalid input.
 
 use crate::support::gpu;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// The smallest model that has every kind of layer.
+/// The smallest model with every kind of layer.
 const TINY: [&str; 8] = [
     "model.nf=4",
     "model.num_res_blocks=1",
@@ -38,7 +38,7 @@ pub fn succeed(command: &mut Command) -> String {
     String::from_utf8(stdout).expect("text")
 }
 
-/// Runs what must fail and returns its message, which must be one line on standard error.
+/// Runs a command that must fail and returns its message, which must be one line on standard error.
 pub fn refuse(command: &mut Command) -> String {
     let Output { status, stderr, .. } = command.output().expect("the program starts");
     let text = String::from_utf8(stderr).expect("text");
@@ -57,7 +57,7 @@ pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// A trained run that several tests look at.
+/// A trained run shared by several tests.
 pub fn trained() -> &'static Path {
     static RUN: std::sync::OnceLock<(tempfile::TempDir, PathBuf)> = std::sync::OnceLock::new();
     let (_, run) = RUN.get_or_init(|| {
@@ -70,7 +70,7 @@ pub fn trained() -> &'static Path {
 }
 
 #[test]
-fn a_run_that_was_killed_in_mid_step_goes_on_bit_for_bit() {
+fn a_run_killed_in_mid_step_resumes_bit_for_bit() {
     let folder = folder();
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
     succeed(train(&whole, &[]).args(["--steps", "60"]));
@@ -91,7 +91,7 @@ fn a_run_that_was_killed_in_mid_step_goes_on_bit_for_bit() {
     succeed(resume.args(["train", "--resume", "--steps", "60", "--out"]).arg(&broken));
     let read = |run: &Path| std::fs::read(checkpoint(run, 60)).expect("a checkpoint");
     assert!(read(&whole) == read(&broken), "the checkpoints differ");
-    // The rows of both runs tell of the same steps and losses, once each.
+    // The rows of both runs have the same steps and losses, once each.
     let rows = |run: &Path| -> Vec<String> {
         let text = std::fs::read_to_string(run.join("metrics.csv")).expect("metrics");
         text.lines().map(|line| line.split(',').take(4).collect::<Vec<_>>().join(",")).collect()
@@ -144,13 +144,13 @@ fn a_run_folder_holds_what_the_design_says_and_is_not_overwritten() {
     let message = refuse(&mut train(run, &[]));
     assert!(message.contains("holds a run already; add --resume"), "{message}");
     assert!(std::fs::read(checkpoint(run, 20)).expect("a checkpoint") == before);
-    // A run goes on with the configuration it was begun with.
+    // A run resumes with the configuration that it started with.
     let message = refuse(train(run, &["optim.lr=0.5"]).arg("--resume"));
-    assert!(message.contains("was begun with optim.lr = 0.001; resume with that"), "{message}");
+    assert!(message.contains("was started with optim.lr = 0.001; resume with that"), "{message}");
 }
 
 #[test]
-fn a_run_does_not_go_back_and_a_missing_or_broken_newest_checkpoint_costs_no_more_than_itself() {
+fn a_run_does_not_go_back_and_survives_a_missing_or_broken_newest_checkpoint() {
     let folder = folder();
     let run = folder.path().join("run");
     succeed(train(&run, &[]).args(["--steps", "20"]));
@@ -159,7 +159,8 @@ fn a_run_does_not_go_back_and_a_missing_or_broken_newest_checkpoint_costs_no_mor
         command.args(["train", "--resume", "--steps", steps, "--out"]).arg(&run);
         command
     };
-    // A row after the checkpoint, as a run that is killed leaves one, and what is no text: a refusal touches neither.
+    // A row after the checkpoint, as a killed run leaves it, and bytes that are not text: a refusal changes
+    // neither.
     let rows = std::fs::read(run.join("metrics.csv")).expect("rows");
     let more = [&rows[..], b"25,1,1,1,1,1,1\n\xff\n"].concat();
     std::fs::write(run.join("metrics.csv"), &more).expect("rows");
@@ -168,26 +169,27 @@ fn a_run_does_not_go_back_and_a_missing_or_broken_newest_checkpoint_costs_no_mor
     assert!(std::fs::read(run.join("metrics.csv")).expect("rows") == more);
     succeed(&mut resume("20"));
     assert!(std::fs::read(run.join("metrics.csv")).expect("rows") == rows);
-    // Rows that are another's are not dropped.
+    // Rows of another program are not dropped.
     let others = String::from_utf8(rows.clone()).expect("text").replace(',', ";");
     std::fs::write(run.join("metrics.csv"), &others).expect("rows");
     let message = refuse(&mut resume("21"));
     assert!(message.contains("metrics.csv: it does not begin with the header"), "{message}");
     assert!(std::fs::read(run.join("metrics.csv")).expect("rows") == others.as_bytes());
     std::fs::write(run.join("metrics.csv"), &rows).expect("rows");
-    // Killed before its first checkpoint, it begins again.
+    // A run that was killed before its first checkpoint starts again.
     let begun = folder.path().join("begun");
     std::fs::create_dir_all(begun.join("checkpoints")).expect("a folder");
     std::fs::copy(run.join("config.toml"), begun.join("config.toml")).expect("a file");
     succeed(tweedie().args(["train", "--resume", "--steps", "20", "--out"]).arg(&begun));
     let read = |run: &Path| std::fs::read(checkpoint(run, 20)).expect("a checkpoint");
     assert!(read(&begun) == read(&run));
-    // The file that says which is the newest is missing.
+    // `latest` is missing.
     std::fs::remove_file(run.join("checkpoints/latest")).expect("a file");
     let whole = std::fs::read(checkpoint(&run, 20)).expect("a checkpoint");
     succeed(&mut resume("30"));
     assert!(std::fs::read(checkpoint(&run, 20)).expect("a checkpoint") == whole);
-    // The newest is cut: its removal is asked for, and the one before goes on to the same bytes.
+    // The newest checkpoint is truncated: the message requests its removal, and the one before leads to the
+    // same bytes.
     let newest = std::fs::read(checkpoint(&run, 30)).expect("a checkpoint");
     std::fs::write(checkpoint(&run, 30), &newest[..1000]).expect("a file");
     let message = refuse(&mut resume("30"));
@@ -197,7 +199,7 @@ fn a_run_does_not_go_back_and_a_missing_or_broken_newest_checkpoint_costs_no_mor
     assert!(std::fs::read(checkpoint(&run, 30)).expect("a checkpoint") == newest);
 }
 
-/// The program where no byte can be written to any file.
+/// The program with a file size limit of 0 bytes.
 #[cfg(target_os = "linux")]
 fn without_room() -> Command {
     let mut command = Command::new("sh");
@@ -208,13 +210,13 @@ fn without_room() -> Command {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_cannot_be_written_is_told_of_and_leaves_nothing() {
+fn a_failed_write_is_reported_and_leaves_nothing() {
     let (run, folder) = (trained(), folder());
-    // So small that an encoder's buffer holds all of it until it is closed.
+    // Small enough for an encoder's buffer, which writes only when it is closed.
     for name in ["s.png", "s.npz", "pictures/"] {
         let out = folder.path().join(name);
         let message = refuse(without_room().arg("sample").arg(run).args(["-n", "1", "--out"]).arg(&out));
-        assert!(message.contains("cannot be written; make room there"), "{name}: {message}");
+        assert!(message.contains("cannot be written; free some space there"), "{name}: {message}");
     }
     let pictures = folder.path().join("pictures");
     assert_eq!(std::fs::read_dir(&pictures).expect("a folder").count(), 0);
@@ -229,13 +231,13 @@ fn what_cannot_be_written_is_told_of_and_leaves_nothing() {
 /// `/dev/full` is a disk that is always full.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_told_of_and_a_reader_who_leaves_is_not() {
+fn a_full_disk_is_reported_and_a_closed_pipe_is_not() {
     let (run, folder) = (trained(), folder());
     let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
     let mut command = tweedie();
     command.arg("devices").stdout(full());
     assert!(refuse(&mut command).contains("No space left"));
-    // Nobody reads what training says: it goes on.
+    // Training continues after the reader of its output is gone.
     let out = folder.path().join("run");
     let mut child = train(&out, &["training.log_freq=1"]);
     let mut child = child
@@ -247,13 +249,13 @@ fn a_full_disk_is_told_of_and_a_reader_who_leaves_is_not() {
     drop(child.stdout.take());
     assert!(child.wait().expect("an end").success());
     assert!(checkpoint(&out, 12).exists());
-    // A folder that no file fits in is found out before anything is drawn.
+    // A folder that cannot be written is refused before sampling.
     let message = refuse(tweedie().arg("sample").arg(run).args(["--out", "/proc/samples.png"]));
-    assert!(message.contains("/proc/samples.png cannot be written; make room there"), "{message}");
+    assert!(message.contains("/proc/samples.png cannot be written; free some space there"), "{message}");
 }
 
 #[test]
-fn an_ending_in_capitals_is_an_ending() {
+fn an_extension_in_capitals_is_recognised() {
     let (run, folder) = (trained(), folder());
     let out = folder.path().join("S.PNG");
     succeed(tweedie().arg("sample").arg(run).args(["-n", "1", "--out"]).arg(&out));
@@ -323,7 +325,7 @@ fn a_sampler_is_chosen_with_its_steps_and_reports_its_evaluations() {
 }
 
 #[test]
-fn predictors_correctors_and_samplers_are_asked_for_by_name() {
+fn predictors_correctors_and_samplers_are_selected_by_name() {
     let (run, folder) = (trained(), folder());
     let report = |args: &[&str]| -> serde_json::Value {
         let mut command = tweedie();
@@ -356,8 +358,9 @@ fn memory_is_flat_from_step_20_to_step_500() {
     let (device, process) = (column(5), column(6));
     assert_eq!(device.len(), 25);
     assert!(device.iter().all(|bytes| *bytes == device[0]), "{device:?}");
-    // The allocator's own slack, and the file that a checkpoint is written from. A GPU's driver keeps memory of its own on the
-    // host, and takes its time: with an H100's the process grew by 10.9 MB up to step 220, and no more after it.
+    // The tolerance covers the allocator's slack and the buffer of a checkpoint. A GPU's driver also
+    // allocates host memory over many steps: with an H100 the process grew by 10.9 MB up to step 220, and not
+    // afterwards.
     let (settled, of_driver) = if gpu().adapter().is_cpu() { (0, 0.0) } else { (12, 24e6) };
     let (first, then) = (process[settled] - process[0], process[24] - process[settled]);
     assert!(first <= of_driver && then < 8e6, "the process grew by {first} and {then} bytes: {process:?}");
@@ -380,54 +383,57 @@ fn devices_lists_the_adapter_that_is_used() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
+fn an_invalid_configuration_is_refused_before_anything_is_written() {
     let folder = folder();
     let out = folder.path().join("run");
     for (set, expected) in [
-        ("model.nff=4", "unknown field `nff`; did you mean `nf`?"),
-        ("model.colour=4", "unknown field `colour`, expected one of `name`"),
-        ("model.dropuot=0", "unknown field `dropuot`; did you mean `dropout`?"),
-        ("model.attn_resolution=[4]", "did you mean `attn_resolutions`?"),
-        // Like another key, but of another meaning.
-        ("sampling.sigma_max=1", "unknown field `sigma_max`, expected one of"),
-        ("data.num_classes=10", "unknown field `num_classes`, expected one of"),
-        ("model.beta_1=0.9", "unknown field `beta_1`, expected one of"),
-        ("training=5", "training: invalid type: integer `5`, expected a section of keys"),
+        ("model.nff=4", "model.nff: unknown key; did you mean nf?"),
+        ("model.colour=4", "model.colour: unknown key, expected one of name"),
+        ("model.dropuot=0", "model.dropuot: unknown key; did you mean dropout?"),
+        ("model.attn_resolution=[4]", "did you mean attn_resolutions?"),
+        // Similar to another key, but with another meaning.
+        ("sampling.sigma_max=1", "sampling.sigma_max: unknown key, expected one of"),
+        ("data.num_classes=10", "data.num_classes: unknown key, expected one of"),
+        ("model.beta_1=0.9", "model.beta_1: unknown key, expected one of"),
+        ("training=5", "training = 5: it must be a section of keys"),
         ("model.nf=2", "group norm"),
         ("model.nf=150", "group norm"),
         ("model.nf=0", "model.nf = 0: it must be at least 1"),
         ("model.ch_mult=[]", "model.ch_mult = []"),
         ("sampling.sigma_min=100", "sampling.sigma_min = 100.0: the process has noise levels from"),
         ("model.ch_mult=[1, 2, 2, 2, 2]", "data.image_size = 8: model.ch_mult has 5 levels"),
-        ("model.attn_resolutions=[5]", "model.attn_resolutions = 5: no level's images are of that size"),
+        ("model.attn_resolutions=[5]", "model.attn_resolutions = 5: no level has images of that size"),
         (
             "model.attn_resolutions_up=[4, 2]",
-            "model.attn_resolutions_up = 2: no level's images are of that size",
+            "model.attn_resolutions_up = 2: no level has images of that size",
         ),
         ("data.image_size=4", "the images of digits are 8x8"),
         ("data.num_channels=3", "the configuration says data.image_size = 8 and data.num_channels = 3"),
         ("data.dataset=lsun", "data.dataset = lsun is not built in"),
         ("model.sigma_max=0.001", "model.sigma_max = 0.001: it must be a number above model.sigma_min"),
         ("model.dropout=1.0", "model.dropout = 1.0"),
-        ("model.nonlinearity=tanh", "unknown variant `tanh`"),
+        ("model.nonlinearity=tanh", "model.nonlinearity = tanh: it must be swish, elu, "),
         ("training.continuous=false", "fourier embeds a continuous noise level"),
-        ("training.batch_size=many", "invalid type"),
-        ("sampling.hmc_leapfrog=0", "sampling.hmc_leapfrog = 0: it must be at least 1"),
+        ("training.batch_size=many", "training.batch_size = many: it must be a whole number"),
+        ("sampling.hmc_leapfrog=0", "sampling.hmc_leapfrog = 0: it must be a whole number from 1 to 1000"),
         ("sampling.ald_eps=-1", "sampling.ald_eps = -1.0: it must be a number from 0 up"),
         ("model", "write it as section.key=value"),
         ("model..nf=4", "write it as section.key=value"),
         ("=4", "write it as section.key=value"),
         (
             "training.batch_size=-1",
-            "training.batch_size: invalid value: integer `-1`, expected a whole number",
+            "training.batch_size = -1: it must be a whole number from 0 to 9223372036854775807",
         ),
         ("training.batch_size=1000000000000", "training.batch_size = 1000000000000: it must be at most"),
         ("training.batch_size=4000000000", "a tensor of shape [4000000000, 8, 8, 1]"),
         ("training.n_iters=4294967296", "training.n_iters = 4294967296: it must be at most"),
-        ("seed=18446744073709551615", "seed: invalid type"),
+        (
+            "seed=18446744073709551615",
+            "seed = 18446744073709551615: it must be a whole number from 0 to 9223372036854775807",
+        ),
         ("optim.lr=nan", "optim.lr = NaN: it must be a number from 0 up"),
         ("optim.grad_clip=0", "optim.grad_clip = 0.0"),
-        ("sampling.steps=1", "sampling.steps = 1: a sampler needs at least 2"),
+        ("sampling.steps=1", "sampling.steps = 1: it must be a whole number from 2 to 1000000"),
         ("model.sigma_max=nan", "model.sigma_max = NaN"),
         ("model.sigma_max=0.01", "model.sigma_max = 0.01: it must be a number above model.sigma_min"),
         ("model.fourier_scale=inf", "model.fourier_scale = inf: it must be a number above 0"),
@@ -442,7 +448,7 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
     }
     let message = refuse(&mut train(&out, &["sampling.method=ald", "training.sde=vpsde"]));
     assert!(message.contains("sampling.method = ald: annealed Langevin dynamics runs on"), "{message}");
-    // What --set says is not the file's doing.
+    // An error in --set is not reported as an error of the file.
     let message = refuse(&mut train(&out, &["optim.lr=nan"]));
     assert!(message.starts_with("error: optim.lr = NaN: "), "{message}");
     let message = refuse(&mut train(Path::new("Cargo.toml"), &[]));
@@ -454,7 +460,7 @@ fn a_configuration_that_cannot_be_is_refused_before_anything_is_written() {
 }
 
 #[test]
-fn what_is_too_large_for_the_device_is_refused_and_leaves_nothing() {
+fn a_model_too_large_for_the_device_is_refused_and_leaves_nothing() {
     let folder = folder();
     let out = folder.path().join("run");
     let list: serde_json::Value =
@@ -468,14 +474,14 @@ fn what_is_too_large_for_the_device_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn a_line_of_a_configuration_is_named() {
+fn an_error_in_a_configuration_names_its_line() {
     let folder = folder();
     let path = folder.path().join("bad.toml");
     let text = std::fs::read_to_string("configs/digits_ve.toml").expect("a file");
     std::fs::write(&path, text.replace("lr = 1e-3", "lrr = 1e-3")).expect("a file");
     let line = text.lines().position(|line| line.starts_with("lr = ")).expect("a line") + 1;
     let message = refuse(tweedie().arg("train").arg(&path).arg("--out").arg(folder.path().join("run")));
-    assert!(message.contains(&format!("line {line}: unknown field `lrr`")), "{message}");
+    assert!(message.contains(&format!("line {line}: optim.lrr: unknown key")), "{message}");
 }
 
 #[test]
@@ -501,13 +507,13 @@ fn idx_files_that_are_missing_cut_or_do_not_match_are_refused() {
     assert!(message.contains("labels of shape [360] do not match the 1437 images"), "{message}");
     let message = idx(folder.path(), None);
     assert!(message.contains("it is a folder; name an IDX file"), "{message}");
-    // A header that claims more than there can be.
+    // A header with an impossible count.
     let huge = folder.path().join("huge");
     std::fs::write(&huge, [&[0, 0, 8, 3][..], &[0, 255, 255, 255].repeat(3)].concat()).expect("a file");
     let message = idx(&huge, None);
     assert!(message.contains("more than this machine has memory for"), "{message}");
     assert!(!out.exists());
-    // And a good one trains.
+    // A valid file trains.
     let images = format!("data.images={}", images.display());
     succeed(train(&out, &["data.dataset=idx", &images]).args(["--steps", "2"]));
 }
@@ -519,21 +525,21 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
     let out = folder.path().join("s.png");
     let out = out.to_str().expect("a path");
     for (args, expected) in [
-        (vec!["--out", out, "-n", "0"], "at least one sample"),
-        (vec!["--out", out, "--steps", "1"], "at least 2"),
-        (vec!["--out", out, "--snr", "-1"], "--snr -1"),
+        (vec!["--out", out, "-n", "0"], "-n 0: it must be at least 1"),
+        (vec!["--out", out, "--steps", "1"], "--steps 1: it must be a whole number from 2 to 1000000"),
+        (vec!["--out", out, "--snr", "-1"], "--snr -1: it must be a number from 0 up"),
         (vec!["--out", out, "--snr", "-1e-3"], "--snr -0.001"),
         (vec!["--out", out, "--class", "-1"], "was trained without classes"),
-        (vec!["--out", "x/s.png", "--out", "./x/s.png"], "x/s.png and ./x/s.png are one output"),
-        (vec!["--out", out, "--trajectory", out], "are one output; give each a name of its own"),
-        (vec!["--out", "x/", "--trajectory", "x/00000.png"], "are one output; give each a name of its own"),
-        (vec!["--out", out, "--rtol", "0"], "--rtol 0"),
+        (vec!["--out", "x/s.png", "--out", "./x/s.png"], "x/s.png and ./x/s.png are the same output"),
+        (vec!["--out", out, "--trajectory", out], "are the same output; choose different paths"),
+        (vec!["--out", "x/", "--trajectory", "x/00000.png"], "are the same output; choose different paths"),
+        (vec!["--out", out, "--rtol", "0"], "--rtol 0: it must be a number above 0"),
         (vec!["--out", out, "--atol", "-1"], "--atol -1"),
         (vec!["--out", out, "--churn", "nan"], "--churn"),
-        (vec!["--out", out, "--eta", "2.5"], "--eta 2.5"),
+        (vec!["--out", out, "--eta", "2.5"], "--eta 2.5: it must be a number from 0 to 2"),
         (
             vec!["--out", out, "--sampler", "ddim", "--steps", "1000000000000"],
-            "--steps 1000000000000: it must be at",
+            "--steps 1000000000000: it must be a whole number from 2 to 1000000",
         ),
         (vec!["--out", out, "--sampler", "ddim", "--sigma-min", "0"], "--sigma-min 0"),
         (
@@ -545,19 +551,28 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
             vec!["--out", out, "--predictor", "none", "--corrector", "none"],
             "without a predictor and without a corr",
         ),
-        (vec!["--out", out, "--corrector-steps", "0"], "--corrector-steps 0"),
+        (
+            vec!["--out", out, "--corrector-steps", "0"],
+            "--corrector-steps 0: it must be a whole number from 1 to 65535",
+        ),
         (vec!["--out", "samples.jpg"], "written as .png, .npz"),
         (vec!["--out", out, "--animate", "film.mp4"], "ends in .gif"),
         (vec!["--out", "samples.pngg"], "written as .png, .npz"),
-        (vec!["--out", "/dev/null"], "/dev/null is no folder; name one, or F.png"),
-        (vec!["--out", out, "--first", "4294967295", "-n", "2"], "numbered up to 4294967295; begin before"),
-        (vec!["--out", out, "--seed", "18446744073709551615"], "it is too large"),
+        (vec!["--out", "/dev/null"], "/dev/null is not a folder; choose one, or F.png"),
+        (vec!["--out", out, "--first", "4294967295", "-n", "2"], "exceed 4294967295"),
+        (
+            vec!["--out", out, "--seed", "18446744073709551615"],
+            "--seed 18446744073709551615: it must be a whole number from 0 to 9223372036854775807",
+        ),
         (vec!["--out", "film.gif"], "written as .png, .npz"),
-        (vec!["--out", out, "-n", "-3"], "-3 is not in 0..=4294967295"),
+        (vec!["--out", out, "-n", "-3"], "-n -3: it must be a whole number from 0 to 4294967295"),
         (vec!["--out", out, "-n", "4000000000"], "draw them in parts, with --first"),
-        (vec!["--out", out, "--seed", "-1"], "-1 is not in 0..=9223372036854775807"),
+        (
+            vec!["--out", out, "--seed", "-1"],
+            "--seed -1: it must be a whole number from 0 to 9223372036854775807",
+        ),
         (vec!["--out", out, "--batch", "0"], "--batch 0"),
-        (vec!["--out", "/dev/null/x/s.png"], "cannot be written; make room there or name another place"),
+        (vec!["--out", "/dev/null/x/s.png"], "cannot be written; free some space there"),
     ] {
         let message = sample(run, &args);
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -576,7 +591,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
 }
 
 #[test]
-fn an_option_that_the_sampler_has_no_use_for_is_refused() {
+fn an_option_that_the_sampler_does_not_read_is_refused() {
     let (run, folder) = (trained(), folder());
     let out = folder.path().join("s.png");
     let refused = |command: &str, args: &[&str]| {
@@ -599,7 +614,7 @@ fn an_option_that_the_sampler_has_no_use_for_is_refused() {
         ("dpmpp_3m", "churn", "1"),
     ] {
         let flag = format!("--{option}");
-        let expected = format!("{flag}: the sampler {sampler} has no use for it; leave it out");
+        let expected = format!("{flag}: the sampler {sampler} does not use this option");
         let message = refused("sample", &["--sampler", sampler, &flag, value]);
         assert!(message.contains(&expected), "{sampler}: {message}");
         if sampler == "pc" {
@@ -609,7 +624,10 @@ fn an_option_that_the_sampler_has_no_use_for_is_refused() {
     }
     for (option, value) in [("--snr", "0.3"), ("--corrector-steps", "2")] {
         let message = refused("sample", &["--corrector", "none", option, value]);
-        assert!(message.contains(&format!("{option}: there is no corrector that takes it")), "{message}");
+        assert!(
+            message.contains(&format!("{option}: the corrector none does not use this option")),
+            "{message}"
+        );
     }
     assert!(!out.exists());
 }
@@ -617,25 +635,37 @@ fn an_option_that_the_sampler_has_no_use_for_is_refused() {
 #[test]
 fn usage_errors_are_one_line() {
     for (args, expected) in [
-        (&["smaple"][..], "unrecognized subcommand"),
-        (&["sample"], "required arguments were not provided"),
-        (&["sample", "runs/digits", "--out", "s.png", "--stepz", "4"], "unexpected argument '--stepz'"),
-        (&["sample", "runs/digits", "--out", "s.png", "--steps", "four"], "invalid value 'four'"),
-        (&["sample", "runs/digits", "--out", "s.png", "--sampler", "huen"], "possible values"),
-        (&["likelihood", "runs/digits", "--exact", "--probes", "2"], "cannot be used with"),
-        (&["likelihood", "runs/digits", "-n", "-1"], "'-1' for '-n <N>': -1 is not in"),
-        (&["bench", "kernels", "--only"], "a value is required for '--only <TEXT>'"),
-        (&["noise-scales", "--images", "-1"], "'-1' for '--images <N>': -1 is not in"),
-        (&["noise-scales", "--steps-each", "99999999999"], "99999999999 is not in 1..=65535"),
-        // An option is not the value of the one before it.
-        (&["sample", "runs/digits", "-n", "--out", "s.png"], "a value is required for '-n <N>'"),
-        (&["sample", "runs/digits", "--snr", "--out", "s.png"], "a value is required for '--snr <SNR>'"),
-        (&["interpolate", "runs/digits", "--seeds", "3", "--out", "s.png"], "2 values required for '--seeds"),
+        (&["smaple"][..], "unknown command smaple; did you mean sample?"),
+        (&["sample"], "missing --out <F.png|F.npz|DIR>, <MODEL>"),
         (
-            &["restore", "runs/digits", "--particles", "--simulate"],
-            "a value is required for '--particles <P>'",
+            &["sample", "runs/digits", "--out", "s.png", "--stepz", "4"],
+            "unknown argument --stepz; did you mean --steps?",
         ),
-        (&["interpolate", "runs/digits", "--data", "digits"], "required arguments were not provided"),
+        (
+            &["sample", "runs/digits", "--out", "s.png", "--steps", "four"],
+            "--steps four: it must be a whole number from 2",
+        ),
+        (
+            &["sample", "runs/digits", "--out", "s.png", "--sampler", "huen"],
+            "--sampler huen: it must be pc, ald, euler, heun, stochastic_heun, ddim, ",
+        ),
+        (
+            &["likelihood", "runs/digits", "--exact", "--probes", "2"],
+            "--exact and --probes <K> exclude each other",
+        ),
+        (&["likelihood", "runs/digits", "-n", "-1"], "-n -1: it must be a whole number from 0"),
+        (&["bench", "kernels", "--only"], "--only <TEXT> needs a value"),
+        (&["noise-scales", "--images", "-1"], "--images -1: it must be a whole number from 0"),
+        (&["noise-scales", "--steps-each", "99999999999"], "--steps-each 99999999999: "),
+        // An option is not taken as the value of the option before it.
+        (&["sample", "runs/digits", "-n", "--out", "s.png"], "-n <N> needs a value"),
+        (&["sample", "runs/digits", "--snr", "--out", "s.png"], "--snr <X> needs a value"),
+        (
+            &["interpolate", "runs/digits", "--seeds", "3", "--out", "s.png"],
+            "--seeds <S> <T> needs 2 values, not 1",
+        ),
+        (&["restore", "runs/digits", "--particles", "--simulate"], "--particles <P> needs a value"),
+        (&["interpolate", "runs/digits", "--data", "digits"], "missing "),
     ] {
         let Output { status, stdout, stderr } = tweedie().args(args).output().expect("the program starts");
         let text = String::from_utf8(stderr).expect("text");
@@ -646,7 +676,7 @@ fn usage_errors_are_one_line() {
     }
 }
 
-/// The first images of a set as `tweedie sample` writes samples.
+/// Writes the first images of a set in the format of `tweedie sample`.
 fn write_samples(path: &Path, set: &tweedie::data::Dataset, count: usize) {
     use npyz::WriterBuilder;
     let levels = (0..count).flat_map(|i| set.image(i));
@@ -661,7 +691,7 @@ fn write_samples(path: &Path, set: &tweedie::data::Dataset, count: usize) {
 }
 
 #[test]
-fn copies_are_looked_for_among_the_training_images_of_all_data_that_are_built_in() {
+fn copies_are_searched_among_the_training_images_of_every_built_in_data_set() {
     use tweedie::data::{Dataset, Split};
     let folder = folder();
     let path = folder.path().join("train.npz");
@@ -677,7 +707,7 @@ fn copies_are_looked_for_among_the_training_images_of_all_data_that_are_built_in
     }
 }
 
-/// An array of numbers under a header that says what it likes of its extents.
+/// An array of numbers with an arbitrary `shape` in its header.
 pub fn write_array(shape: &str, numbers: &[f32]) -> Vec<u8> {
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
     let header = format!("{header:<117}\n");
@@ -686,12 +716,12 @@ pub fn write_array(shape: &str, numbers: &[f32]) -> Vec<u8> {
 }
 
 #[test]
-fn arrays_whose_extents_are_not_what_they_hold_are_refused() {
+fn arrays_with_a_wrong_shape_in_their_header_are_refused() {
     let folder = folder();
     let path = folder.path().join("x.npz");
     let zeros = [0.0; 64];
     for (shape, numbers, holds) in [
-        // 2⁶⁴ and more, of which the last 64 bits are 0 or 64.
+        // 2⁶⁴ and more, with last 64 bits 0 or 64.
         ("(4294967296, 4294967296, 1, 1)", &[][..], "it holds 0 numbers"),
         ("(4611686018427387905, 8, 8, 1)", &zeros, "it holds 64 numbers"),
         ("(0, 8, 8, 1)", &[], "it is empty, [0, 8, 8, 1]"),
@@ -728,7 +758,7 @@ fn real_digits_are_as_far_apart_as_the_reference_measured() {
     assert!(message.contains("tweedie sample --out F.npz"), "{message}");
     let message =
         refuse(tweedie().args(["evaluate", "--classifier", "c", "--class", "1", "--data", "digits"]));
-    assert!(message.contains("cannot be used with"), "{message}");
+    assert!(message.contains("exclude each other"), "{message}");
 }
 
 #[test]
@@ -744,7 +774,7 @@ fn every_published_noise_scale_of_the_digits_can_be_pasted_into_a_configuration(
     // In [−1, 1] distances are twice as large.
     assert!((report["sigma_max"].as_f64().expect("a number") - 2.0 * sigma_max).abs() < 1e-3);
     assert_eq!(report["of"], 1437);
-    // Half a level of 24 more or less is 0.03.
+    // Half of one of 24 levels is 0.03.
     assert!((report["overlap"].as_f64().expect("a number") - 0.5668).abs() < 0.03);
     for sigma in ["7", "1e-300", "0", "NaN"] {
         let message = refuse(tweedie().args(["noise-scales", "--sigma-min", sigma]));
@@ -754,7 +784,7 @@ fn every_published_noise_scale_of_the_digits_can_be_pasted_into_a_configuration(
 }
 
 #[test]
-fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
+fn the_bound_of_discrete_and_continuous_models_is_reported_term_by_term() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     for config in ["configs/digits_ddpm.toml", "configs/digits_vp.toml"] {
@@ -773,7 +803,7 @@ fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
             command
         };
         assert!(refuse(bound("6").args(["--terms", "t.png"])).contains("written as .csv"));
-        assert!(refuse(&mut bound("361")).contains("-n 361: the data hold 360 images"));
+        assert!(refuse(&mut bound("361")).contains("-n 361: the data set has only 360 images"));
         let text = succeed(bound("6").arg("--terms").arg(&table));
         assert!(text.contains("the bound") && text.contains("grey levels"), "{text}");
         let report: serde_json::Value =
@@ -789,16 +819,19 @@ fn the_bound_of_discrete_and_continuous_models_is_told_term_by_term() {
             let number = |key: &str| bound[key].as_f64().expect("a number");
             let total = number("prior") + number("steps") + number("decoder");
             assert!((total - number("bits_per_dim")).abs() < 1e-9 && total > 0.0);
-            // Rates add up as the chain is run down.
+            // Rates add up along the reverse chain.
             let spent = number("prior") + rows.iter().map(|row| row[1 + column]).sum::<f64>();
             assert!((spent - total).abs() < 1e-9, "{spent} is not {total}");
             assert!((rows[29][3 + column] + rows[29][1 + column] - total).abs() < 1e-9);
         }
         assert!(refuse(bound("6").args(["--data", "Cargo.toml"])).contains("Cargo.toml"));
         let message = refuse(bound("6").args(["--terms", "/dev/null/x/terms.csv"]));
-        assert!(message.contains("/dev/null/x/terms.csv cannot be written; make room there"), "{message}");
+        assert!(
+            message.contains("/dev/null/x/terms.csv cannot be written; free some space there"),
+            "{message}"
+        );
         assert!(!message.contains(".writing-"), "{message}");
-        assert!(refuse(&mut bound("500")).contains("the data hold 360 images"));
+        assert!(refuse(&mut bound("500")).contains("the data set has only 360 images"));
     }
     assert!(refuse(tweedie().arg("bound").arg(trained())).contains("training.sde = vpsde"));
 }
@@ -837,7 +870,7 @@ fn keys(lines: &str) -> Vec<String> {
 }
 
 #[test]
-fn help_names_what_lines_of_json_hold() {
+fn help_names_the_keys_of_json_lines() {
     let folder = folder();
     let trained = train(&folder.path().join("run"), &[]).args(["--steps", "5", "--json"]).output();
     let trained = String::from_utf8(trained.expect("the program starts").stdout).expect("text");

@@ -1,4 +1,4 @@
-//! Classes from the command line: classifiers, guidance, and models that are told the class.
+//! Classes from the command line: classifiers, guidance, and class-conditional models.
 
 use crate::cli::{checkpoint, folder, refuse, succeed, tweedie};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const TINY: [&str; 10] = [
     "optim.warmup=0",
 ];
 
-/// The smallest model that is told classes.
+/// The smallest class-conditional model.
 const TOLD: [&str; 6] = [
     "model.nf=4",
     "model.num_res_blocks=1",
@@ -52,7 +52,8 @@ impl Models {
     }
 }
 
-/// A score model, a classifier of its images, and a model that is told classes, hardly trained.
+/// A score model, a classifier of its images, and a class-conditional model, each after a few steps of
+/// training.
 fn models() -> &'static Models {
     static MODELS: OnceLock<Models> = OnceLock::new();
     MODELS.get_or_init(|| {
@@ -78,7 +79,7 @@ fn values(path: &Path) -> (Vec<u64>, Vec<f32>) {
 }
 
 #[test]
-fn a_classifier_that_was_stopped_goes_on_bit_for_bit_and_draws_no_samples() {
+fn a_stopped_classifier_resumes_bit_for_bit_and_draws_no_samples() {
     let folder = folder();
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
     succeed(&mut train_classifier(&whole, &[], "20"));
@@ -90,7 +91,7 @@ fn a_classifier_that_was_stopped_goes_on_bit_for_bit_and_draws_no_samples() {
 }
 
 #[test]
-fn a_model_that_is_told_classes_goes_on_bit_for_bit() {
+fn a_class_conditional_model_resumes_bit_for_bit() {
     let folder = folder();
     let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
     let run = |out: &Path, steps: &str| {
@@ -104,7 +105,7 @@ fn a_model_that_is_told_classes_goes_on_bit_for_bit() {
 }
 
 #[test]
-fn a_classifiers_accuracy_is_told_by_noise() {
+fn a_classifiers_accuracy_is_reported_by_noise_level() {
     let mut command = tweedie();
     command.arg("evaluate").arg(models().at("classifier")).args(["--data", "digits"]);
     let text = succeed(&mut command);
@@ -118,7 +119,7 @@ fn a_classifiers_accuracy_is_told_by_noise() {
     assert!(message.contains("tested on the test images of its own data, digits"), "{message}");
     let mut train = tweedie();
     let message = refuse(train.arg("evaluate").arg(models().at("classifier")).args(["--train", "x.gz"]));
-    assert!(message.contains("--train: a classifier is looked at by itself; leave it out"), "{message}");
+    assert!(message.contains("--train: a classifier is evaluated alone"), "{message}");
     let message = refuse(tweedie().arg("evaluate").arg(models().at("plain")));
     assert!(message.contains("is a score model: draw samples"), "{message}");
 }
@@ -153,14 +154,14 @@ fn a_row_of_the_grid_is_a_class_and_a_class_is_the_same_alone() {
 }
 
 #[test]
-fn help_shows_how_classes_are_asked_for_with_and_without_a_classifier() {
+fn help_shows_how_to_request_classes_with_and_without_a_classifier() {
     let text = succeed(tweedie().args(["sample", "--help"]));
     assert!(text.contains("--class all --classifier runs/classifier"), "{text}");
-    assert!(text.contains("sample runs/told -n 10 --class all --out"), "{text}");
+    assert!(text.contains("sample runs/conditional -n 10 --class all --out"), "{text}");
 }
 
 #[test]
-fn what_is_known_of_an_image_goes_with_classes_and_the_flow_with_one() {
+fn known_pixels_combine_with_classes_and_the_flow_with_one_class() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let classifier = models().at("classifier");
@@ -183,7 +184,8 @@ fn what_is_known_of_an_image_goes_with_classes_and_the_flow_with_one() {
             let ((shape, both), (_, five)) = (drawn("2,5"), drawn("5"));
             assert_eq!(shape, [4, 8, 8, 1], "{name} {model}");
             assert_eq!(both[128..], five, "{name} {model}");
-            // What a model draws that is hardly trained is black and white, whatever it is told; restoring pulls it from there.
+            // Samples of a barely trained model are black and white for every class; the measurement pulls
+            // them away from there.
             let differ = both[..128] != five;
             assert!(
                 differ || (name, model) == ("inpaint", "told"),
@@ -205,7 +207,7 @@ fn what_is_known_of_an_image_goes_with_classes_and_the_flow_with_one() {
         };
         assert_ne!(decoded("5"), decoded("2"), "{model}: the class changes nothing");
         let message = refuse(&mut run("decode", model, &[&z, how, &["2,5"]].concat(), "none.npz"));
-        assert!(message.contains("a flow is that of one class; name one"), "{message}");
+        assert!(message.contains("--class: the flow needs one class"), "{message}");
         let mut likelihood = tweedie();
         likelihood.arg("likelihood").arg(models().at(model)).args(["-n", "2"]).args(how).arg("5").args(loose);
         succeed(&mut likelihood);
@@ -214,7 +216,7 @@ fn what_is_known_of_an_image_goes_with_classes_and_the_flow_with_one() {
 }
 
 #[test]
-fn classes_that_cannot_be_are_refused() {
+fn invalid_classes_are_refused() {
     let folder = folder();
     let out = folder.path().join("s.npz");
     let other = folder.path().join("other");
@@ -223,20 +225,24 @@ fn classes_that_cannot_be_are_refused() {
     let (classifier, plain, other) =
         (path(&models().at("classifier")), path(&models().at("plain")), path(&other));
     for (model, args, expected) in [
-        ("plain", vec!["--class", "3"], "was trained without classes: name a classifier with --classifier"),
-        ("plain", vec!["--classifier", &classifier], "need a class to guide to; add --class"),
-        ("plain", vec!["--guidance", "2"], "need a class to guide to; add --class"),
+        ("plain", vec!["--class", "3"], "was trained without classes; guide it with --classifier"),
+        ("plain", vec!["--classifier", &classifier], "need a class; add --class"),
+        ("plain", vec!["--guidance", "2"], "need a class; add --class"),
         (
             "plain",
             vec!["--class", "10", "--classifier", &classifier],
-            "--class 10: write numbers from 0 to 9",
+            "--class 10: it must be numbers from 0 to 9",
         ),
-        ("plain", vec!["--class", "3,x", "--classifier", &classifier], "--class 3,x: write numbers"),
+        (
+            "plain",
+            vec!["--class", "3,x", "--classifier", &classifier],
+            "--class 3,x: it must be numbers from 0 to",
+        ),
         ("plain", vec!["--class", "3", "--classifier", &classifier, "--guidance", "NaN"], "--guidance NaN"),
-        ("plain", vec!["--class", "3", "--classifier", &plain], "is no classifier"),
+        ("plain", vec!["--class", "3", "--classifier", &plain], "is not a classifier"),
         ("plain", vec!["--class", "3", "--classifier", &other], "train a classifier with the same process"),
         ("plain", vec!["--class", "3", "--classifier", "nowhere"], "nowhere does not exist"),
-        ("told", vec!["--class", "10"], "--class 10: write numbers from 0 to 9"),
+        ("told", vec!["--class", "10"], "--class 10: it must be numbers from 0 to 9"),
         ("classifier", vec!["--class", "1"], "is a classifier, which has no score"),
         ("classifier", vec![], "is a classifier, which has no score"),
     ] {

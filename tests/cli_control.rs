@@ -1,4 +1,5 @@
-//! Control as a user meets it: images of which something is known, the reverse process as pictures, and input that cannot be.
+//! Controlled generation from the command line: partly known images, pictures of the reverse process, and
+//! invalid input.
 
 use crate::cli::{folder, refuse, succeed, train, trained, tweedie, write_array};
 use image::{GrayImage, Luma, RgbImage};
@@ -20,7 +21,7 @@ fn digit(index: usize) -> Vec<f32> {
     set.image(index).iter().map(|level| (f64::from(*level) / 255.0) as f32).collect()
 }
 
-/// Runs of other processes and of colour, each trained for two steps.
+/// Runs of other processes and of colour images, each trained for two steps.
 fn other(name: &'static str, set: &[&str]) -> PathBuf {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let run = FOLDER.get_or_init(folder).path().join(name);
@@ -37,7 +38,7 @@ fn command(name: &str, model: &Path, args: &[&str], out: &Path) -> Command {
 }
 
 #[test]
-fn what_is_known_of_a_digit_is_kept_exactly_for_every_process_and_the_rest_varies() {
+fn the_known_part_of_a_digit_is_kept_exactly_for_every_process_and_the_rest_varies() {
     let folder = folder();
     let centred = ["training.sde=vpsde", "data.centered=true", "model.scale_by_sigma=false"];
     let sub = ["training.sde=subvpsde", "data.centered=true", "model.scale_by_sigma=false"];
@@ -63,7 +64,7 @@ fn what_is_known_of_a_digit_is_kept_exactly_for_every_process_and_the_rest_varie
 }
 
 #[test]
-fn a_completion_is_its_number_and_several_images_get_one_each() {
+fn a_completion_depends_on_its_number_and_several_images_get_one_each() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let complete = |input: &str, args: &[&str], name: &str| {
@@ -74,11 +75,11 @@ fn a_completion_is_its_number_and_several_images_get_one_each() {
     let four = complete("data:digits:5", &["-n", "4"], "four.npz");
     assert!(four == complete("data:digits:5", &["-n", "4", "--batch", "3"], "batches.npz"));
     assert_eq!(four[128..], complete("data:digits:5", &["-n", "2", "--first", "2"], "tail.npz"));
-    // Two of each of several images: the first's are those that it has alone.
+    // Two completions of each of several images: those of the first image are the same as alone.
     let (one, two) = (&["-n", "2"], complete("data:digits:5-6", &["-n", "2"], "two.npz"));
     assert_eq!(two.len(), 4 * 64);
     assert_eq!(two[..128], complete("data:digits:5", one, "one.npz"));
-    // The completions as images of their own: each with its own upper half.
+    // The completions as inputs: each keeps its own upper half.
     let several = complete(at("four.npz").to_str().expect("a path"), &[], "several.npz");
     assert_eq!(several.len(), 4 * 64);
     for (a, b) in several.chunks(64).zip(four.chunks(64)) {
@@ -99,11 +100,11 @@ fn annealed_langevin_dynamics_completes_too() {
     let (values, original) = (samples(&out).1, digit(5));
     assert!(values[..32] == original[..32] && values[32..] != original[32..]);
     let message = refuse(&mut command("inpaint", trained(), &[&known[..], &["ode"]].concat(), &out));
-    assert!(message.contains("--sampler: known values are put into the samplers pc and ald"), "{message}");
+    assert!(message.contains("--sampler: known values can only be imposed on pc, ald"), "{message}");
 }
 
 #[test]
-fn the_white_of_a_mask_is_what_is_known() {
+fn the_white_pixels_of_a_mask_are_known() {
     let folder = folder();
     let (mask, out) = (folder.path().join("mask.PNG"), folder.path().join("out.npz"));
     // One known pixel.
@@ -118,7 +119,7 @@ fn the_white_of_a_mask_is_what_is_known() {
 /// Models of colour images, of every process.
 fn colour() -> [PathBuf; 3] {
     let set = ["data.dataset=digits_color", "data.num_channels=3"];
-    // Little noise: what an untrained model draws then stays near its range.
+    // Little noise keeps the samples of an untrained model near its range.
     let centred = ["data.centered=true", "model.scale_by_sigma=false", "model.beta_max=0.2"];
     let of = |name, more: &[&str]| other(name, &[&set[..], more].concat());
     [
@@ -137,7 +138,7 @@ fn colours_are_drawn_and_the_grey_is_kept() {
     let grey = grey.to_str().expect("a path");
     let models = colour();
     for model in &models {
-        // Few steps of another predictor would end with one that is too long for VP and sub-VP.
+        // With few steps, the last step of another predictor would be too long for VP and sub-VP.
         let steps = ["--predictor", "ancestral_sampling", "--corrector", "none", "--steps", "100"];
         succeed(&mut command("colorize", model, &[&["--in", grey, "-n", "2"], &steps[..]].concat(), &out));
         let (shape, values) = samples(&out);
@@ -149,11 +150,11 @@ fn colours_are_drawn_and_the_grey_is_kept() {
             assert!((mean - expected).abs() < 1e-5, "pixel {i}: {mean}, not {expected}");
             assert!(pixel.iter().all(|v| (0.0..=1.0).contains(v)), "pixel {i}: {pixel:?}");
         }
-        // An untrained model's colours reach the bounds, and are colours still.
+        // An untrained model's colours reach the bounds of the range and are still colours.
         let coloured = values.chunks(3).filter(|pixel| pixel.iter().any(|v| (v - pixel[0]).abs() > 0.01));
         assert!(coloured.count() > 100, "{}", model.display());
     }
-    // A row for each image, begun with its grey; a colour image's grey is that of its mean.
+    // One row per image, which begins with its grey; the grey of a colour image is the mean of its channels.
     let rows = folder.path().join("rows.png");
     let several = ["--in", "data:digits_color:0-1", "-n", "3", "--show-grey"];
     succeed(&mut command("colorize", &models[0], &several, &rows));
@@ -167,13 +168,13 @@ fn colours_are_drawn_and_the_grey_is_kept() {
         assert!(shown.iter().all(|v| *v == shown[0] && (f32::from(*v) - mean).abs() <= 0.51), "{shown:?}");
     }
     let message = refuse(&mut command("colorize", &models[0], &["--in", grey, "--show-grey"], &out));
-    assert!(message.contains("--show-grey: no picture is written"), "{message}");
+    assert!(message.contains("--show-grey: no grid is written"), "{message}");
     let message = refuse(&mut command("colorize", trained(), &["--in", grey], &out));
-    assert!(message.contains("makes images of 1 channel(s); colours need a model of 3"), "{message}");
+    assert!(message.contains("makes images of 1 channel(s); colorize needs a model of 3"), "{message}");
 }
 
 #[test]
-fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
+fn invalid_images_and_masks_are_refused_and_nothing_is_written() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name).to_str().expect("a path").to_string();
     let grey = |name: &str, size: u32, level: u8| {
@@ -186,30 +187,30 @@ fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
     let (colour, out) = (at("c.png"), folder.path().join("out/x.npz"));
     for (args, expected) in [
         (vec!["--in", &large, "--mask", "left"], "is 9x9, the model's images are 8x8"),
-        (vec!["--in", &colour, "--mask", "left"], "is in colour where grey is needed"),
+        (vec!["--in", &colour, "--mask", "left"], "is in colour, and the model needs grey images"),
         (vec!["--in", "none.png", "--mask", "left"], "none.png does not exist"),
         (vec!["--in", "Cargo.toml", "--mask", "left"], "images are read from .png, a folder"),
         (vec!["--in", "data:digits:360", "--mask", "left"], "write data:digits:I with I from 0 to 359"),
         (vec!["--in", "data:digits_color:900", "--mask", "left"], "write data:digits_color:I with I from 0"),
         (vec!["--in", "data:faces:0", "--mask", "left"], "write data:digits:I"),
         (vec!["--in", "data:digits:3-2", "--mask", "left"], "or I-J for several"),
-        (vec!["--in", &half, "--mask", &white], "is white everywhere: nothing is left to draw"),
-        (vec!["--in", &half, "--mask", &black], "is black everywhere: nothing is known"),
-        (vec!["--in", &half, "--mask", &half], "neither black nor white somewhere"),
+        (vec!["--in", &half, "--mask", &white], "is white everywhere; make the part to draw black"),
+        (vec!["--in", &half, "--mask", &black], "is black everywhere; make the observed part white"),
+        (vec!["--in", &half, "--mask", &half], "has pixels that are neither black nor white"),
         (vec!["--in", &half, "--mask", &large], "is 9x9, the model's images are 8x8"),
-        (vec!["--in", &half, "--mask", "middle"], "middle is no mask"),
-        (vec!["--in", &half, "--mask", "left", "-n", "0"], "at least one sample"),
-        (vec!["--in", &half, "--mask", "left", "--show", "both"], "name one of them too"),
+        (vec!["--in", &half, "--mask", "middle"], "middle is not a mask"),
+        (vec!["--in", &half, "--mask", "left", "-n", "0"], "-n 0: it must be at least 1"),
+        (vec!["--in", &half, "--mask", "left", "--show", "both"], "--show needs --animate or --trajectory"),
         (
             vec!["--in", "data:digits:0-99", "--mask", "left", "--first", "4294967290", "--batch", "1"],
-            "--first 4294967290: samples are numbered up to 4294967295",
+            "--first 4294967290: with -n 100 sample numbers exceed 4294967295",
         ),
     ] {
         let message = refuse(&mut command("inpaint", trained(), &args, &out));
         assert!(message.contains(expected), "{args:?}: {message}");
         assert!(!folder.path().join("out").exists(), "{args:?} left something behind");
     }
-    // What is read is never replaced, however it is spelt.
+    // An input is never overwritten, however its path is spelt.
     let before = std::fs::read(&half).expect("a picture");
     for (input, mask, out) in [
         (&half, "left", folder.path().join("./h.png")),
@@ -217,17 +218,17 @@ fn images_and_masks_that_cannot_be_are_refused_and_nothing_is_written() {
         (&half, "left", folder.path().to_path_buf()),
     ] {
         let message = refuse(&mut command("inpaint", trained(), &["--in", input, "--mask", mask], &out));
-        assert!(message.contains("is what is read; name another place to write to"), "{message}");
+        assert!(message.contains("is an input; choose a different output path"), "{message}");
     }
     assert!(std::fs::read(&half).expect("a picture") == before);
-    // A mask that is a side is no file: its name may be an output's.
+    // A mask that is a side is not a file, so an output may have its name.
     let problem = problem(folder.path(), "kind = \"mask\"\nmask = \"left\"\nnoise_std = 0.05");
     let args = ["--problem", &problem, "--in", "data:digits:4", "--simulate", "--particles", "1"];
     for _ in 0..2 {
         let mut beside = command("restore", trained(), &args, Path::new("left"));
         succeed(beside.current_dir(folder.path()));
     }
-    // What is drawn from a model may lie beside it, and be drawn again.
+    // Samples may be written next to the model, and overwritten.
     let beside = trained().join("beside.png");
     for _ in 0..2 {
         succeed(&mut command("sample", trained(), &["-n", "1"], &beside));
@@ -243,7 +244,7 @@ fn a_strip_has_a_row_for_each_sample_and_shows_the_state_the_denoised_or_both() 
         let mut command = command("sample", trained(), &args, &out);
         command.arg("--trajectory").arg(&path).arg("--animate").arg(path.with_extension("gif"));
         let report: serde_json::Value = serde_json::from_str(&succeed(&mut command)).expect("JSON");
-        // What is shown costs evaluations of its own, which are not the sampler's.
+        // The shown predictions cost evaluations of their own, which are not counted for the sampler.
         assert_eq!(report["evaluations"].as_f64(), Some(10.0));
         assert!(std::fs::read(path.with_extension("gif")).expect("a film").starts_with(b"GIF89a"));
         image::open(path).expect("a picture").into_luma8()
@@ -262,7 +263,7 @@ fn a_strip_has_a_row_for_each_sample_and_shows_the_state_the_denoised_or_both() 
 }
 
 #[test]
-fn the_data_that_solvers_end_with_are_what_is_predicted_there() {
+fn solvers_end_with_the_prediction_at_the_last_level() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let vp = other("vp", &["training.sde=vpsde", "data.centered=true", "model.scale_by_sigma=false"]);
@@ -283,7 +284,7 @@ fn problem(folder: &Path, text: &str) -> String {
     path.to_str().expect("a path").to_string()
 }
 
-/// A problem that is an array of rows of 64 numbers.
+/// A problem with an array of rows of 64 numbers.
 fn array<T: npyz::AutoSerialize>(path: &Path, values: Vec<T>) -> String {
     let rows = values.len() as u64 / 64;
     array_of(path, values, &[rows, 8, 8, 1], npyz::Order::C)
@@ -306,7 +307,7 @@ fn array_of<T: npyz::AutoSerialize>(
 }
 
 #[test]
-fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
+fn every_simulated_problem_is_restored_by_both_methods() {
     let folder = folder();
     let (out, y) = (folder.path().join("x.npz"), folder.path().join("y.npz"));
     let rows = (0..3 * 64).map(|i| f64::from(i % 7) / 64.0).collect();
@@ -337,7 +338,7 @@ fn every_problem_is_restored_from_what_was_simulated_by_both_methods() {
         }
         assert!(restored[0] != restored[1] && restored[0][..64] != restored[0][64..]);
         assert_eq!(samples(&y).0[1..], shape.map(|extent| extent as u64), "{text}");
-        // The measurement itself leads to the same restorations, and so do batches of one.
+        // The written measurement gives the same restorations, and so do batches of one.
         let given = ["--problem", &problem, "--in", y.to_str().expect("a path"), "-n", "2"];
         succeed(command("restore", trained(), &given, &out).args(["--batch", "1"]));
         assert!(samples(&out).1 == restored[1], "{text}");
@@ -378,7 +379,7 @@ fn ancestral_sampling_restores_unless_another_predictor_is_named() {
 }
 
 #[test]
-fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
+fn invalid_problems_are_refused_and_nothing_is_written() {
     let folder = folder();
     let out = folder.path().join("out/x.npz");
     let matrix = folder.path().join("a.npy");
@@ -406,18 +407,21 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
             "size = 9223372036854775807: it must be",
         ),
         ("kind = \"super_resolution\"\nfactor = 4\nnoise_std = -0.1", "noise_std = -0.1"),
-        ("kind = \"super_resolution\"\nfactor = 4\nnoise = 0.1", "unknown field `noise`"),
+        (
+            "kind = \"super_resolution\"\nfactor = 4\nnoise = 0.1",
+            "noise: unknown key, expected one of factor, kind, noise_std",
+        ),
         ("kind = \"deblur\"\nsigma = 1.0\nsize = 9", "a filter of 9 taps"),
         ("kind = \"deblur\"\nkernel = [1.0, -1.9999, 1.0]", "taps that nearly cancel"),
-        ("kind = \"mask\"\nmask = \"middle\"", "middle is no mask"),
+        ("kind = \"mask\"\nmask = \"middle\"", "middle is not a mask"),
         ("kind = \"random_projection\"\nrows = 65", "rows = 65: an image of 64 numbers has at most 64"),
         (&broken, "cannot be read as .npy"),
-        (&whole, "its numbers are of type '<i4', and not float32 or float64"),
+        (&whole, "its numbers are of type '<i4', not float32 or float64"),
         (&zeros, "a matrix of zeros measures nothing"),
-        (&turned, "is an array [8, 8, 1, 5] and does not fit: [rows, 8, 8, 1] or [rows, 64] does"),
-        (&by_columns, "it is stored column by column"),
+        (&turned, "has shape [8, 8, 1, 5]; it must be [rows, 8, 8, 1] or [rows, 64]"),
+        (&by_columns, "it is stored in Fortran order"),
         (&long, "a row of norm 8.0e6; divide the matrix"),
-        ("kind = \"sharpen\"", "unknown variant `sharpen`"),
+        ("kind = \"sharpen\"", "kind = sharpen: it must be super_resolution, "),
     ] {
         let problem = problem(folder.path(), text);
         let args = ["--problem", &problem, "--in", "data:digits:4", "--simulate"];
@@ -427,12 +431,15 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
     let problem = problem(folder.path(), "kind = \"super_resolution\"\nfactor = 4");
     let args = ["--problem", &problem, "--in", "data:digits:4"];
     let message = refuse(&mut command("restore", trained(), &args, &out));
-    assert!(message.contains("holds 8x8x1 numbers each, a measurement has 2x2x1"), "{message}");
+    assert!(
+        message.contains("holds measurements of 8x8x1 numbers, and the operator's have 2x2x1"),
+        "{message}"
+    );
     for (more, expected) in [
         (&["--particles", "0"][..], "--particles 0"),
-        (&["--particles", "1000000000"], "--particles 1000000000: at most 65535"),
-        (&["--particles", "3", "--method", "paper"], "they go with --method pigdm and --sampler pc"),
-        (&["--particles", "3", "--sampler", "ode"], "they go with --method pigdm and --sampler pc"),
+        (&["--particles", "1000000000"], "--particles 1000000000: it must be at most 65535"),
+        (&["--particles", "3", "--method", "paper"], "particles need --method pigdm and --sampler pc"),
+        (&["--particles", "3", "--sampler", "ode"], "particles need --method pigdm and --sampler pc"),
         (&["--particles", "3", "--predictor", "probability_flow"], "a predictor that adds noise"),
     ] {
         let args = [&args[..], &["--simulate"], more].concat();
@@ -441,12 +448,12 @@ fn problems_that_cannot_be_are_refused_and_nothing_is_written() {
     }
     let mut twice = command("restore", trained(), &args, &out);
     let message = refuse(twice.args(["--simulate", "--measurement"]).arg(&out));
-    assert!(message.contains("are one output; give each a name of its own"), "{message}");
+    assert!(message.contains("are the same output; choose different paths"), "{message}");
     let directions = self::problem(folder.path(), "kind = \"random_projection\"\nrows = 9");
     let args =
         ["--problem", &directions, "--in", "data:digits:4", "--simulate", "--measurement", "out/Y.PNG"];
     let message = refuse(&mut command("restore", trained(), &args, &out));
-    assert!(message.contains("--measurement out/Y.PNG: these measurements are no image"), "{message}");
+    assert!(message.contains("--measurement out/Y.PNG: these measurements are not an image"), "{message}");
     let message =
         refuse(&mut command("restore", trained(), &["--problem", "none.toml", "--in", "y.npz"], &out));
     assert!(message.contains("none.toml cannot be read"), "{message}");

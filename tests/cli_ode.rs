@@ -1,4 +1,4 @@
-//! The commands that follow the probability flow, as a user meets them.
+//! The commands of the probability flow, from the command line.
 
 use crate::cli::{folder, refuse, succeed, trained, tweedie};
 use crate::support::{Reference, read_safetensors};
@@ -9,7 +9,7 @@ fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// Loose tolerances: the tiny model has learnt next to nothing, and its flow is stiff.
+/// Loose tolerances: the tiny model is barely trained, and its flow is stiff.
 const LOOSE: [&str; 4] = ["--rtol", "1e-2", "--atol", "1e-2"];
 
 fn pictures(folder: &Path) {
@@ -41,7 +41,7 @@ fn the_ode_sampler_draws_a_sample_by_its_number_and_reports_its_evaluations() {
 }
 
 #[test]
-fn encode_and_decode_give_a_picture_back() {
+fn decode_inverts_encode() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     pictures(&at("pictures"));
@@ -73,7 +73,7 @@ fn encode_and_decode_give_a_picture_back() {
             assert!((before - after).abs() <= 2, "{file}: {before} has become {after}");
         }
     }
-    // Tensors and pictures are one thing: decoded x encodes to z.
+    // Tensors and pictures are equivalent: decoded x encodes to z.
     let mut encode = tweedie();
     encode.arg("encode").arg(trained()).arg("--in").arg(at("x.safetensors"));
     succeed(encode.args(tight).arg("--out").arg(at("z2.safetensors")));
@@ -93,7 +93,7 @@ fn encode_and_decode_give_a_picture_back() {
 }
 
 #[test]
-fn decoding_takes_the_steps_that_are_asked_for_or_usual_for_its_sampler() {
+fn decoding_takes_the_requested_steps_or_the_samplers_default() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let mut encode = tweedie();
@@ -105,7 +105,7 @@ fn decoding_takes_the_steps_that_are_asked_for_or_usual_for_its_sampler() {
         command.arg("--json").arg("--out").arg(at("x.npz"));
         command
     };
-    // The model's own sampler has 5 steps; Heun's usual 18, of two evaluations each, are not those.
+    // The model's own sampler has 5 steps; Heun's default is 18 steps of two evaluations each.
     for (args, evaluations) in [
         (&["--sampler", "heun"][..], 36.0),
         (&["--sampler", "heun", "--steps", "4"], 8.0),
@@ -114,11 +114,14 @@ fn decoding_takes_the_steps_that_are_asked_for_or_usual_for_its_sampler() {
         assert_eq!(json(&succeed(&mut decode(args)))["nfev"].as_f64(), Some(evaluations), "{args:?}");
     }
     for (args, expected) in [
-        (&["--steps", "4"][..], "--steps: the sampler ode has no use for it; leave it out"),
-        (&["--sampler", "heun", "--rtol", "1e-3"], "--rtol: the sampler heun has no use for it"),
-        (&["--sampler", "pc"], "--sampler: decoding follows the flow, without noise; take ode"),
+        (&["--steps", "4"][..], "--steps: the sampler ode does not use this option"),
+        (&["--sampler", "heun", "--rtol", "1e-3"], "--rtol: the sampler heun does not use this option"),
+        (&["--sampler", "pc"], "--sampler pc: it must be euler, heun, ddim, dpmpp_2m, dpmpp_3m, ode"),
         (&["--sampler", "heun", "--steps", "-1"], "--steps"),
-        (&["--sampler", "heun", "--steps", "1000000000"], "--steps 1000000000: it must be at most"),
+        (
+            &["--sampler", "heun", "--steps", "1000000000"],
+            "--steps 1000000000: it must be a whole number from 2 to 1000000",
+        ),
     ] {
         let message = refuse(&mut decode(args));
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -150,7 +153,7 @@ fn interpolation_goes_from_one_image_to_the_other() {
     let (a, b) = (a.to_str().expect("a path"), b.to_str().expect("a path"));
     interpolate(&["--in", a, "--in", b], "between.npz");
     let message = refuse(tweedie().arg("interpolate").arg(trained()).args(["--in", a, "--out", "x.png"]));
-    assert!(message.contains("name two images, not 1"), "{message}");
+    assert!(message.contains("there must be two images, not 1"), "{message}");
     let mut far = tweedie();
     far.arg("interpolate").arg(trained()).args(["--indices", "0", "360", "--out"]).arg(at("no.png"));
     let message = refuse(&mut far);
@@ -179,7 +182,7 @@ fn likelihood_is_reported_with_its_errors() {
 }
 
 #[test]
-fn likelihoods_of_given_points_are_told_one_by_one() {
+fn likelihoods_of_given_points_are_reported_one_by_one() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let points = |name: &str, probes: &[usize]| {
@@ -218,13 +221,13 @@ fn likelihoods_of_given_points_are_told_one_by_one() {
     }
     let text = succeed(&mut likelihood("x.safetensors", &[]));
     assert!(text.starts_with("image 0: ") && text.lines().count() == 4, "{text}");
-    let drawn = "are `eps` of";
+    let drawn = "has the probes, `eps`, and none are drawn";
     for (args, expected) in [
         (&["--probes", "2"][..], drawn),
         (&["--exact"], drawn),
         (&["--seed", "1"], drawn),
-        (&["--data", "digits"], "cannot be used with"),
-        (&["--draws", "2"], "cannot be used with"),
+        (&["--data", "digits"], "exclude each other"),
+        (&["--draws", "2"], "exclude each other"),
     ] {
         let message = refuse(&mut likelihood("two.safetensors", args));
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -232,7 +235,7 @@ fn likelihoods_of_given_points_are_told_one_by_one() {
 }
 
 #[test]
-fn a_picture_that_cannot_be_decoded_is_told_of_once() {
+fn a_picture_that_cannot_be_decoded_is_reported_once() {
     let folder = folder();
     let broken = folder.path().join("broken.png");
     for (bytes, cause) in [(&b"no picture"[..], "signature"), (b"\x89PNG\r\n\x1a\n", "end of file")] {
@@ -246,7 +249,7 @@ fn a_picture_that_cannot_be_decoded_is_told_of_once() {
 }
 
 #[test]
-fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
+fn invalid_inputs_of_the_flow_are_refused_and_nothing_is_written() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     pictures(&at("pictures"));
@@ -267,7 +270,10 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
         (vec!["encode", "--in", &good, "--atol", "-1e-5", "--out", &tensors], "--atol -0.00001"),
         (vec!["encode", "--in", &good, "--out", &out], "written as .safetensors"),
         (vec!["encode", "--in", &file("wide.png"), "--out", &tensors], "is 9x8, the model's images are 8x8"),
-        (vec!["encode", "--in", &file("green.png"), "--out", &tensors], "is in colour where grey is needed"),
+        (
+            vec!["encode", "--in", &file("green.png"), "--out", &tensors],
+            "is in colour, and the model needs grey images",
+        ),
         (vec!["encode", "--in", &file("empty"), "--out", &tensors], "holds no PNG"),
         (vec!["encode", "--in", "nowhere.png", "--out", &tensors], "nowhere.png does not exist"),
         (vec!["encode", "--in", "Cargo.toml", "--out", &tensors], "images are read from .png, a folder"),
@@ -275,43 +281,46 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
         (vec!["decode", "--in", &file("cut.safetensors"), "--out", &out], "truncated or no safetensors"),
         (vec!["decode", "--in", "z.safetensors", "--temperature", "-1", "--out", &out], "--temperature -1"),
         (vec!["decode", "--in", "z.safetensors", "--temperature", "1e30", "--out", &out], "from 0 to 1000"),
-        (vec!["decode", "--in", &tensors, "--out", &tensors], "is what is read; name another place"),
-        (vec!["encode", "--in", &tensors, "--out", &tensors], "is what is read; name another place"),
-        (vec!["encode", "--in", &clear, "--out", &tensors], "clear.png is transparent somewhere"),
+        (vec!["decode", "--in", &tensors, "--out", &tensors], "is an input; choose a different output path"),
+        (vec!["encode", "--in", &tensors, "--out", &tensors], "is an input; choose a different output path"),
+        (vec!["encode", "--in", &clear, "--out", &tensors], "clear.png is partly transparent"),
         (vec!["decode", "--in", "z.safetensors", "--out", "x.jpg"], "x.jpg: samples are written"),
-        (vec!["interpolate", "--seeds", "1", "2", "--steps", "1", "--out", &out], "two ends at least"),
+        (
+            vec!["interpolate", "--seeds", "1", "2", "--steps", "1", "--out", &out],
+            "--steps 1: it must be at least 2",
+        ),
         (
             vec!["interpolate", "--seeds", "1", "2", "--steps", "99999999999", "--out", &out],
-            "--steps 99999999999: at most 65535 images",
+            "--steps 99999999999: it must be at most 65535",
         ),
         (
             vec!["interpolate", "--seeds", "1", "2", "--data", "digits", "--out", &out],
-            "--data goes with --indices; leave it out",
+            "--data needs --indices; leave it out",
         ),
         (
             vec!["interpolate", "--in", "data:digits:0-3", "--in", "data:digits:4", "--out", &out],
-            "--in data:digits:0-3: it holds 4 images, an end is one",
+            "--in data:digits:0-3: it holds 4 images, and an end is one",
         ),
-        (vec!["interpolate", "--seeds", "1", "2", "--out", &out, "--out", &out], "are one output"),
-        (vec!["decode", "--in", "z.safetensors", "--out", &out, "--out", &out], "are one output"),
+        (vec!["interpolate", "--seeds", "1", "2", "--out", &out, "--out", &out], "are the same output"),
+        (vec!["decode", "--in", "z.safetensors", "--out", &out, "--out", &out], "are the same output"),
         (vec!["sample", "--sampler", "ode", "--rtol", "-1", "--out", &out], "--rtol -1"),
     ] {
         let mut command = tweedie();
         let message = refuse(command.arg(args[0]).arg(trained()).args(&args[1..]));
         assert!(message.contains(expected), "{args:?}: {message}");
     }
-    // A model's own files are read with it.
+    // A model's files are inputs too.
     let of_model = trained().join("checkpoints/step-00000020.safetensors");
     let mut encode = tweedie();
     encode.arg("encode").arg(trained()).args(["--in", &good, "--out"]).arg(&of_model);
-    assert!(refuse(&mut encode).contains("is what is read; name another place"));
+    assert!(refuse(&mut encode).contains("is an input; choose a different output path"));
     for (args, expected) in [
         (["--probes", "0"], "--probes 0"),
         (["--draws", "0"], "--draws 0"),
-        (["-n", "0"], "-n 0: ask for at least one image"),
-        (["-n", "361"], "-n 361: the data hold 360 images"),
-        (["--out", "likelihoods.safetensors"], "required arguments were not provided: --in <F.safetensors>"),
-        (["-n=1", "--out=likelihoods.safetensors"], "--out goes with --in; leave it out"),
+        (["-n", "0"], "-n 0: it must be at least 1"),
+        (["-n", "361"], "-n 361: the data set has only 360 images"),
+        (["--out", "likelihoods.safetensors"], "missing --in <F.safetensors>"),
+        (["-n=1", "--out=likelihoods.safetensors"], "--out needs --in; leave it out"),
         (["--draws", "4000000000"], "--draws 4000000000: it must be from 1 to 65535"),
         (["--probes", "100000000000"], "--probes 100000000000: it must be from 1 to 65535"),
         (["--data", "nowhere"], "nowhere"),
@@ -321,7 +330,7 @@ fn what_the_flow_cannot_be_given_is_refused_and_nothing_is_written() {
         assert!(message.contains(expected), "{args:?}: {message}");
     }
     succeed(tweedie().arg("sample").arg(trained()).args(["-n", "1", "--out", &file("x.npz")]));
-    // Samples are no latents.
+    // Samples are not latents.
     let message =
         refuse(tweedie().arg("decode").arg(trained()).args(["--in", &file("x.npz"), "--out", &out]));
     assert!(message.contains("no safetensors file"), "{message}");

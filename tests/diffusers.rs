@@ -1,4 +1,5 @@
-//! Hugging Face's `UNet2DModel`, in and out: `../shared/fixtures/diffusers`, and what cannot be expressed.
+//! Import and export of Hugging Face's `UNet2DModel`: `../shared/fixtures/diffusers`, and unsupported
+//! features.
 
 use crate::interop::{Pickler, checkpoint, excerpt, folder, refuse, succeed, tweedie};
 use crate::support::{read_safetensors, relative_error, shared};
@@ -39,7 +40,7 @@ fn config(fixture: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(fixture.join(CONFIG)).expect("a file")).expect("JSON")
 }
 
-/// How far the bare network of a model is from a fixture's output.
+/// The distance of a model's bare network from a fixture's output.
 fn error(model: &Path, fixture: &Path) -> f64 {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
@@ -55,7 +56,7 @@ fn error(model: &Path, fixture: &Path) -> f64 {
 }
 
 #[test]
-fn an_imported_model_gives_its_own_outputs_and_goes_out_and_in_without_a_changed_bit() {
+fn an_imported_model_reproduces_its_outputs_and_a_round_trip_changes_no_bit() {
     for name in MODELS {
         let Some(fixture) = shared(&format!("fixtures/diffusers/{name}")) else { return };
         let folder = folder();
@@ -80,7 +81,7 @@ fn an_imported_model_gives_its_own_outputs_and_goes_out_and_in_without_a_changed
 }
 
 #[test]
-fn a_folder_in_hugging_faces_layout_is_a_model_as_it_is() {
+fn a_folder_in_hugging_faces_layout_is_accepted_as_a_model() {
     let Some(fixture) = shared("fixtures/diffusers/ddpm") else { return };
     let folder = folder();
     let out = folder.path().join("samples.npz");
@@ -119,7 +120,7 @@ fn names_of_both_generations_and_weights_of_both_kinds_give_the_same_model() {
         write(folder.path(), &described, &all);
         assert!(read_diffusers(folder.path(), &[]).expect("a model").1 == expected, "{name}");
 
-        // As the first models were published: everything in one folder, and the weights a pickle.
+        // The format of the first published models: one folder, and the weights in a pickle.
         let mut p = Pickler::default();
         p.pickle.extend(b"\x80\x02ccollections\nOrderedDict\n)R(");
         for (name, (shape, values)) in &all {
@@ -144,7 +145,7 @@ fn names_of_both_generations_and_weights_of_both_kinds_give_the_same_model() {
 }
 
 #[test]
-fn cosines_that_come_first_are_put_behind_the_sines() {
+fn cosines_before_sines_are_moved_behind_them() {
     let Some(fixture) = shared("fixtures/diffusers/ddpm") else { return };
     let (mut described, mut all) = (config(&fixture), tensors(&fixture.join(WEIGHTS)));
     described["flip_sin_to_cos"] = json!(true);
@@ -158,7 +159,7 @@ fn cosines_that_come_first_are_put_behind_the_sines() {
 }
 
 #[test]
-fn what_cannot_be_expressed_is_refused_by_name() {
+fn unsupported_features_are_refused_by_name() {
     let refused = |model: &str, key: &str, value: Value, expected: &str| {
         let Some(fixture) = shared(&format!("fixtures/diffusers/{model}")) else { return };
         let mut described = config(&fixture);
@@ -209,7 +210,7 @@ fn what_cannot_be_expressed_is_refused_by_name() {
         ("ddpm", json!({ "prediction_type": "flow" }), "prediction_type flow"),
         ("ddpm", json!({ "beta_end": 1e308 }), "beta_end 1"),
         ("ddpm", json!({ "beta_start": -0.5 }), "beta_start -0.5"),
-        ("ddpm", json!([]), "no JSON object"),
+        ("ddpm", json!([]), "not a JSON object"),
         ("ddpm", json!({ "_class_name": "ScoreSdeVeScheduler" }), "ScoreSdeVeScheduler"),
         ("ncsnpp", json!({ "_class_name": "DDPMScheduler" }), "DDPMScheduler"),
     ] {
@@ -222,7 +223,7 @@ fn what_cannot_be_expressed_is_refused_by_name() {
 }
 
 #[test]
-fn weights_that_do_not_fit_their_description_are_refused_and_leave_nothing() {
+fn weights_that_do_not_match_their_configuration_are_refused_and_leave_nothing() {
     for model in MODELS {
         let Some(fixture) = shared(&format!("fixtures/diffusers/{model}")) else { return };
         let refused = |change: &dyn Fn(&mut Tensors), expected: &str| {
@@ -238,13 +239,13 @@ fn weights_that_do_not_fit_their_description_are_refused_and_leave_nothing() {
         };
         refused(&|all| all.get_mut("conv_in.weight").expect("a weight").0.swap(0, 1), "has shape");
         refused(&|all| drop(all.remove("conv_in.weight")), "holds no tensor");
-        refused(&|all| drop(all.insert("conv_in.weight_g".into(), (vec![1], vec![0.0]))), "no place");
+        refused(&|all| drop(all.insert("conv_in.weight_g".into(), (vec![1], vec![0.0]))), "does not have");
         refused(&|all| all.get_mut("conv_in.weight").expect("a weight").1[7] = f32::NAN, "not finite");
     }
 }
 
 #[test]
-fn what_their_network_does_not_have_is_not_exported() {
+fn networks_without_a_counterpart_are_not_exported() {
     let Some(fixture) = shared("fixtures/score_sde/ncsnpp_ve") else { return };
     let folder = folder();
     let at = |name: &str| folder.path().join(name);

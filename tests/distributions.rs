@@ -1,17 +1,17 @@
-//! Distributions whose score is known in closed form at every time, for samplers and likelihoods to be held against, and the
-//! statistics to hold them against by.
+//! Distributions with a score in closed form at every time, as targets of samplers and likelihoods, and the
+//! statistics of the comparison.
 
 use tweedie::gpu::Gpu;
-use tweedie::kernels::{Result, concat};
-use tweedie::nn::Label;
-use tweedie::sample::{Pullback, Score};
-use tweedie::sde::Sde;
+use tweedie::kernels::combine::Form;
+use tweedie::kernels::concat;
+use tweedie::sample::{Adjoint, Evaluation, Pullback, Result, Score, Tangents, Times};
+use tweedie::sde::Process;
 use tweedie::tensor::{Shape, Tensor};
 
 /// A mixture of Gaussians with diagonal covariances, diffused by a process. In float64 on the host; points are
 /// tensors `[n, 1, 1, d]`.
 pub struct Mixture {
-    pub sde: Sde,
+    pub process: &'static dyn Process,
     pub components: Vec<Component>,
     gpu: Gpu,
 }
@@ -24,7 +24,7 @@ pub struct Component {
     pub variance: Vec<f64>,
 }
 
-/// What a mixture is at a point: log density, score, and each component's share and score.
+/// A mixture at a point: log density, score, and each component's share and score.
 struct Local {
     log_density: f64,
     score: Vec<f64>,
@@ -32,18 +32,18 @@ struct Local {
 }
 
 impl Mixture {
-    pub fn new(gpu: &Gpu, sde: Sde, components: Vec<Component>) -> Mixture {
-        Mixture { sde, components, gpu: gpu.clone() }
+    pub fn new(gpu: &Gpu, process: &'static dyn Process, components: Vec<Component>) -> Mixture {
+        Mixture { process, components, gpu: gpu.clone() }
     }
 
     /// One Gaussian of two dimensions.
-    pub fn gaussian(gpu: &Gpu, sde: Sde) -> Mixture {
+    pub fn gaussian(gpu: &Gpu, process: &'static dyn Process) -> Mixture {
         let only = Component { weight: 1.0, mean: vec![0.4, -0.2], variance: vec![0.25, 0.04] };
-        Mixture::new(gpu, sde, vec![only])
+        Mixture::new(gpu, process, vec![only])
     }
 
     /// Eight Gaussians of two dimensions on a circle of radius 1, with weights from 1/36 to 8/36.
-    pub fn eight(gpu: &Gpu, sde: Sde) -> Mixture {
+    pub fn eight(gpu: &Gpu, process: &'static dyn Process) -> Mixture {
         let component = |k: usize| {
             let angle = std::f64::consts::TAU * k as f64 / 8.0;
             Component {
@@ -52,7 +52,7 @@ impl Mixture {
                 variance: vec![0.01; 2],
             }
         };
-        Mixture::new(gpu, sde, (0..8).map(component).collect())
+        Mixture::new(gpu, process, (0..8).map(component).collect())
     }
 
     pub fn dimensions(&self) -> usize {
@@ -61,7 +61,7 @@ impl Mixture {
 
     /// log p at a point and a time of the process, in nats.
     pub fn log_density(&self, x: &[f64], t: f64) -> f64 {
-        let marginal = self.sde.marginal_prob(t);
+        let marginal = self.process.marginal_prob(t);
         self.local(x, marginal.mean, marginal.std).log_density
     }
 
@@ -139,60 +139,66 @@ impl Mixture {
     }
 }
 
-/// The label of an analytic score holds the time itself.
-impl Score for Mixture {
-    fn gpu(&self) -> &Gpu {
-        &self.gpu
-    }
-
-    fn sde(&self) -> &Sde {
-        &self.sde
-    }
-
-    fn label(&self, t: f64) -> Label {
-        Label::of_score(t)
-    }
-
-    fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
-        self.tangents(x, 0, labels)
-    }
-
-    fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor> {
+impl Mixture {
+    /// Scores and their derivatives along the tangents of a stack `[x; ẋ₁; …; ẋ_K]`.
+    fn stack(&self, stack: &Tensor, probes: usize, t: &Times) -> Result<Tensor> {
         let shape = stack.shape();
         let d = shape.with_n(1).len();
         let values: Vec<f64> = stack.read()?.iter().map(|v| f64::from(*v)).collect();
         let rows: Vec<&[f64]> = values.chunks(d).collect();
-        let n = labels.len();
+        let n = rows.len() / (1 + probes);
         let mut out = Vec::with_capacity(values.len());
-        for row in 0..(1 + probes) * n {
-            let marginal = self.sde.marginal_prob(labels[row % n].label);
-            let (x, m, s) = (rows[row % n], marginal.mean, marginal.std);
-            let value = match row < n {
+        for (i, row) in rows.iter().enumerate() {
+            let marginal = self.process.marginal_prob(t.get(i % n));
+            let (x, m, s) = (rows[i % n], marginal.mean, marginal.std);
+            let value = match i < n {
                 true => self.local(x, m, s).score,
-                false => self.derivative(x, rows[row], m, s),
+                false => self.derivative(x, row, m, s),
             };
             out.extend(value.iter().map(|v| *v as f32));
         }
         Ok(Tensor::from_slice(&self.gpu, shape, &out)?)
     }
+}
 
-    /// The derivative of a gradient is symmetric: its adjoint is its tangent.
-    fn pullback(&self, x: &Tensor, labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
-        let (x, labels) = (x.clone(), labels.to_vec());
-        let score = self.network(&x, &labels)?;
-        let pullback = move |u: Tensor| {
-            let image = self.tangents(&concat::stack(&[&x, &u])?, 1, &labels)?;
-            concat::samples(&image, labels.len(), labels.len())
-        };
-        Ok((score, Box::new(pullback)))
+impl Score for Mixture {
+    fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    fn process(&self) -> &dyn Process {
+        self.process
+    }
+
+    fn at(&self, x: &Tensor, t: &Times) -> Result<Evaluation> {
+        Ok(Evaluation::new(x, Form::from(&self.stack(x, 0, t)?), self.process(), t))
     }
 }
 
-/// States at time 1 drawn from the diffused mixture itself rather than from the prior, `[n, 1, 1, d]`: what is then
-/// wrong with a sample is the solver's doing.
+impl Tangents for Mixture {
+    fn tangents(&self, stack: &Tensor, probes: usize, t: &Times) -> Result<Form> {
+        Ok(Form::from(&self.stack(stack, probes, t)?))
+    }
+}
+
+/// The derivative of a gradient is symmetric: its adjoint is its tangent.
+impl Adjoint for Mixture {
+    fn adjoint(&self, x: &Tensor, t: &Times) -> Result<(Evaluation, Pullback<'_>)> {
+        let at = self.at(x, t)?;
+        let (n, x, t) = (x.shape().n(), x.clone(), t.clone());
+        let pullback = move |u: Form| {
+            let image = self.stack(&concat::stack(&[&x, &u.run()?])?, 1, &t)?;
+            Ok(Form::from(&concat::samples(&image, n, n)?))
+        };
+        Ok((at, Box::new(pullback)))
+    }
+}
+
+/// States at time 1 from the diffused mixture rather than from the prior, `[n, 1, 1, d]`, so that every error
+/// of a sample is the solver's.
 pub fn diffused(mixture: &Mixture, n: usize, seed: u64) -> Tensor {
     use tweedie::random::{Key, Purpose};
-    let (d, end) = (mixture.dimensions(), mixture.sde.marginal_prob(1.0));
+    let (d, end) = (mixture.dimensions(), mixture.process.marginal_prob(1.0));
     let key = Key::new(seed, Purpose::Other(78));
     let noise = |i: usize| f64::from(key.normal(0, i as u32 / 4)[i % 4]);
     let x: Vec<f32> = mixture
@@ -232,8 +238,8 @@ pub fn assert_moments(what: &str, samples: &[f64], mixture: &Mixture, errors: f6
     }
 }
 
-/// Asserts that as many samples are nearest to each component's mean as its weight says, within `errors` standard errors and
-/// a solver's bias of `bias`.
+/// Asserts that the share of samples nearest to each component's mean is its weight, within `errors` standard
+/// errors and a solver's bias of `bias`.
 pub fn assert_weights(what: &str, samples: &[f64], mixture: &Mixture, errors: f64, bias: f64) {
     let d = mixture.dimensions();
     let n = (samples.len() / d) as f64;
@@ -259,7 +265,8 @@ pub fn assert_weights(what: &str, samples: &[f64], mixture: &Mixture, errors: f6
     }
 }
 
-/// The sliced Wasserstein distance W₂ between two sets of as many points of two dimensions, over 16 directions.
+/// The sliced Wasserstein distance W₂ between two sets of equally many points in two dimensions, over 16
+/// directions.
 pub fn sliced_wasserstein(a: &[f64], b: &[f64]) -> f64 {
     let directions = 16;
     let along = |points: &[f64], angle: f64| -> Vec<f64> {
@@ -279,12 +286,11 @@ pub fn sliced_wasserstein(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     use super::*;
     use crate::support::gpu;
-    use tweedie::sde::SdeKind;
+    use tweedie::sde::{Ve, Vp};
 
     #[test]
     fn a_mixtures_score_is_the_gradient_of_its_log_density_and_its_tangent_the_derivative_of_that() {
-        let sde = Sde { kind: SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 }, n: 1000 };
-        let mixture = Mixture::eight(gpu(), sde);
+        let mixture = Mixture::eight(gpu(), &Vp { beta_min: 0.1, beta_max: 20.0 });
         let (x, v, m, s, h) = ([0.3, -0.8], [0.6, 1.1], 0.7, 0.4, 1e-5);
         let moved = |sign: f64, by: &[f64; 2]| [x[0] + sign * h * by[0], x[1] + sign * h * by[1]];
         let local = mixture.local(&x, m, s);
@@ -301,8 +307,7 @@ mod tests {
 
     #[test]
     fn exact_draws_pass_every_check_and_others_do_not() {
-        let sde = Sde { kind: SdeKind::Ve { sigma_min: 0.01, sigma_max: 5.0 }, n: 1000 };
-        let mixture = Mixture::eight(gpu(), sde);
+        let mixture = Mixture::eight(gpu(), &Ve { sigma_min: 0.01, sigma_max: 5.0 });
         let draws = mixture.draws(4000, 1);
         assert_moments("draws", &draws, &mixture, 5.0, 0.0);
         assert_weights("draws", &draws, &mixture, 5.0, 0.0);

@@ -1,4 +1,4 @@
-//! The three engines on one function that uses every primitive in mid-graph.
+//! The three engines on one function that uses every primitive inside its graph.
 
 use crate::support::gpu;
 use tweedie::autodiff::{Dual, DualValue, Eager, Engine, Parameter, Tape, TapeValue};
@@ -23,7 +23,7 @@ fn random_on(gpu: &Gpu, shape: Shape, seed: u64) -> Tensor {
     fill(gpu, shape, Key::new(seed, Purpose::Other(0)), Distribution::Normal { std: 0.5 }).expect("noise")
 }
 
-/// Weights and biases, with a place for their gradients.
+/// Weights and biases, with memory for their gradients.
 fn parameters(gpu: &Gpu) -> Vec<Parameter> {
     let shapes = [
         weight_shape(3, 3, 6, 10),
@@ -74,7 +74,7 @@ fn function<E: Engine>(e: &mut E, x: &E::Value, p: &[Parameter]) -> Result<E::Va
     let mixed = e.activation(&mixed, Activation::Elu)?;
     let large = e.upfirdn2d(&mixed, &Upfirdn2d::upsample(&[1.0, 3.0, 3.0, 1.0]))?;
     let h = e.blend(&h, 0.7, &large, 0.7)?;
-    // Far apart, so that no small step changes which is the largest.
+    // Far apart, so that a small step does not change the maximum.
     let steps = e.constant(&steps(gpu, e.shape(&mixed)));
     let pooled = e.blend(&mixed, 0.2, &steps, 0.2)?;
     let pooled = e.max_pool(&pooled, MaxPool::around(3))?;
@@ -142,7 +142,7 @@ fn the_tape_is_adjoint_to_the_tangent_and_probes_do_not_mix() {
     }
 }
 
-/// ∂/∂x ⟨u, J(x) v⟩ by reverse over forward, with the gradients in the parameters left in their places.
+/// ∂/∂x ⟨u, J(x) v⟩ by reverse over forward; the gradients in the parameters are written to their memory.
 fn reverse_over_forward(x: &Tensor, v: &Tensor, u: &Tensor, p: &[Parameter]) -> Tensor {
     let mut dual = Dual::new(Tape::new(), 1);
     let stack: TapeValue = dual.engine.variable(&concat::stack(&[x, v]).expect("a stack"));
@@ -164,7 +164,7 @@ fn reverse_over_forward_gives_a_symmetric_second_derivative() {
     assert!(scale > 0.1, "the second derivative is not zero");
     assert_equal("symmetry", dot(&hv, &w), dot(&v, &hw), scale);
 
-    // And a difference of first derivatives agrees, as far as f32 lets it.
+    // A difference of first derivatives agrees within f32's precision.
     let h = 0.01;
     let at = |h: f32| {
         let x = tweedie::kernels::elementwise::blend(&x, 1.0, &w, h).expect("a sum");
@@ -176,7 +176,7 @@ fn reverse_over_forward_gives_a_symmetric_second_derivative() {
 
 #[test]
 fn reverse_over_forward_reaches_the_parameters() {
-    // ⟨u, J(x) v⟩ changes with each parameter as its gradient says.
+    // The difference of ⟨u, J(x) v⟩ in each parameter matches its gradient.
     let (x, p) = (random(SHAPE, 1), parameters(gpu()));
     let (v, u) = (random(SHAPE, 2), random(SHAPE, 4));
     reverse_over_forward(&x, &v, &u, &p);
@@ -203,7 +203,7 @@ fn reverse_over_forward_reaches_the_parameters() {
 
 #[test]
 fn the_tape_holds_no_memory_once_it_has_run() {
-    // A device of its own: other tests allocate on the shared one meanwhile.
+    // A separate device, because other tests allocate on the shared one at the same time.
     let gpu = Gpu::open(None).expect("an adapter");
     let (x, p) = (random_on(&gpu, SHAPE, 1), parameters(&gpu));
     let u = random_on(&gpu, SHAPE, 4);

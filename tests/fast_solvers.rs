@@ -1,26 +1,25 @@
-//! Solvers that need few evaluations against distributions whose score, and for Gaussians whose flow, is known in closed form.
+//! Solvers with few evaluations on distributions with a score, and for Gaussians a flow, in closed form.
 
 use crate::distributions::*;
 use crate::support::gpu;
 use tweedie::config::{Method, Over, Sampling, Schedule};
 use tweedie::kernels::concat;
-use tweedie::sample::{Draw, Sampled, Score, sampler};
-use tweedie::sde::{Sde, SdeKind};
+use tweedie::sample::{Draw, SampleError, Sampled, sampler};
+use tweedie::sde::{Process, SubVp, Ve, Vp};
 use tweedie::tensor::Tensor;
 
-const DRAW: Draw = Draw { seed: 3, first: 0 };
+const DRAW: Draw = Draw::new(3);
 
-fn processes() -> [Sde; 3] {
+fn processes() -> [&'static dyn Process; 3] {
     [
-        SdeKind::Ve { sigma_min: 0.01, sigma_max: 50.0 },
-        SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 },
-        SdeKind::SubVp { beta_min: 0.1, beta_max: 20.0 },
+        &Ve { sigma_min: 0.01, sigma_max: 50.0 },
+        &Vp { beta_min: 0.1, beta_max: 20.0 },
+        &SubVp { beta_min: 0.1, beta_max: 20.0 },
     ]
-    .map(|kind| Sde { kind, n: 1000 })
 }
 
 fn run(config: &Sampling, steps: usize, score: &Mixture, x: &Tensor, draw: Draw) -> Sampled {
-    let sampler = sampler(config, score.sde(), steps).expect("a sampler");
+    let sampler = sampler(config, steps).expect("a sampler");
     sampler.run(score, x.clone(), draw, &mut |_| Ok(())).expect("samples")
 }
 
@@ -33,12 +32,12 @@ fn to_eps(method: Method, schedule: Schedule) -> Sampling {
     Sampling { method, schedule: Some(schedule), noise_removal: false, ..Sampling::default() }
 }
 
-/// Where the probability flow of a single Gaussian takes states from time 1 to `t`: x = m μ + √(v / v₁) (x₁ − m₁ μ) with
-/// v = m² variance + s².
+/// The probability flow of a single Gaussian from time 1 to `t`: x = m μ + √(v / v₁) (x₁ − m₁ μ) with v = m²
+/// variance + s².
 fn flow(gaussian: &Mixture, x: &[f64], t: f64) -> Vec<f64> {
     let only = &gaussian.components[0];
     let d = gaussian.dimensions();
-    let (start, end) = (gaussian.sde.marginal_prob(1.0), gaussian.sde.marginal_prob(t));
+    let (start, end) = (gaussian.process.marginal_prob(1.0), gaussian.process.marginal_prob(t));
     let moved = |(k, x): (usize, &f64)| {
         let (mu, c) = (only.mean[k % d], only.variance[k % d]);
         let v = |m: tweedie::sde::Marginal| m.mean * m.mean * c + m.std * m.std;
@@ -49,10 +48,10 @@ fn flow(gaussian: &Mixture, x: &[f64], t: f64) -> Vec<f64> {
 
 #[test]
 fn every_deterministic_solver_follows_the_flow_of_a_gaussian_with_its_order() {
-    for sde in processes() {
-        let gaussian = Mixture::gaussian(gpu(), sde);
+    for process in processes() {
+        let gaussian = Mixture::gaussian(gpu(), process);
         let x = diffused(&gaussian, 16, 1);
-        let exact = flow(&gaussian, &values(&x), sde.sampling_eps());
+        let exact = flow(&gaussian, &values(&x), process.sampling_eps());
         let error = |method, steps| {
             let config = to_eps(method, Schedule::LogSnr);
             let ends = values(&run(&config, steps, &gaussian, &x, DRAW).x);
@@ -67,13 +66,13 @@ fn every_deterministic_solver_follows_the_flow_of_a_gaussian_with_its_order() {
         ] {
             let (coarse, fine) = (error(method, steps), error(method, 2 * steps));
             let slope = (coarse / fine).log2();
-            println!("{:?} {method:?}: {coarse:.2e} {fine:.2e}, order {slope:.2}", sde.kind);
-            // All the way from the prior to the data the leading error of order 3 cancels: it falls as of order 4. Half-way it
-            // does not (`sample/multistep.rs`).
+            println!("{:?} {method:?}: {coarse:.2e} {fine:.2e}, order {slope:.2}", process);
+            // From the prior to the data the leading error of order 3 cancels, and the error falls with order
+            // 4. Half-way it does not cancel (`sample/solver/multistep.rs`).
             let above = if method == Method::Dpmpp3m { 1.3 } else { 0.3 };
             let band = order - 0.3..order + above;
-            assert!(band.contains(&slope), "{:?} {method:?}: {coarse} {fine}, {slope}", sde.kind);
-            assert!(fine < 0.02, "{:?} {method:?}: {fine}", sde.kind);
+            assert!(band.contains(&slope), "{:?} {method:?}: {coarse} {fine}, {slope}", process);
+            assert!(fine < 0.02, "{:?} {method:?}: {fine}", process);
         }
     }
 }
@@ -81,8 +80,8 @@ fn every_deterministic_solver_follows_the_flow_of_a_gaussian_with_its_order() {
 /// x′ = √ᾱ′ x₀ + √(1 − ᾱ′) ε with x₀ and ε of the network (Song 2021a, eq. 12), and Euler's x̃ + (σ′ − σ) (x̃ − D) / σ.
 #[test]
 fn ddim_is_its_papers_step_and_eulers_in_sigma() {
-    for sde in processes() {
-        let gaussian = Mixture::gaussian(gpu(), sde);
+    for process in processes() {
+        let gaussian = Mixture::gaussian(gpu(), process);
         let x = diffused(&gaussian, 4, 1);
         let steps = 20;
         let config = to_eps(Method::Ddim, Schedule::Time);
@@ -90,13 +89,13 @@ fn ddim_is_its_papers_step_and_eulers_in_sigma() {
         let euler = Sampling { method: Method::Euler, ..config };
         assert_eq!(ends.read().unwrap(), run(&euler, steps, &gaussian, &x, DRAW).x.read().unwrap());
 
-        let time = |i: usize| 1.0 + (sde.sampling_eps() - 1.0) * i as f64 / steps as f64;
+        let time = |i: usize| 1.0 + (process.sampling_eps() - 1.0) * i as f64 / steps as f64;
         let only = &gaussian.components[0];
         for (k, (x, end)) in values(&x).iter().zip(values(&ends)).enumerate() {
             let (mu, c) = (only.mean[k % 2], only.variance[k % 2]);
-            let (mut ddim, mut euler) = (*x, x / sde.marginal_prob(1.0).mean);
+            let (mut ddim, mut euler) = (*x, x / process.marginal_prob(1.0).mean);
             for i in 0..steps {
-                let (now, next) = (sde.marginal_prob(time(i)), sde.marginal_prob(time(i + 1)));
+                let (now, next) = (process.marginal_prob(time(i)), process.marginal_prob(time(i + 1)));
                 let v = now.mean * now.mean * c + now.std * now.std;
                 let eps = |x: f64| now.std * (x - now.mean * mu) / v;
                 ddim = next.mean * (ddim - now.std * eps(ddim)) / now.mean + next.std * eps(ddim);
@@ -104,17 +103,17 @@ fn ddim_is_its_papers_step_and_eulers_in_sigma() {
                 let d = mu + c / (c + sigma * sigma) * (euler - mu);
                 euler += (below - sigma) * (euler - d) / sigma;
             }
-            let euler = euler * sde.marginal_prob(time(steps)).mean;
-            assert!((ddim - euler).abs() < 1e-9, "{:?}: {ddim} {euler}", sde.kind);
-            assert!((end - ddim).abs() < 2e-5, "{:?}: {end}, not {ddim}", sde.kind);
+            let euler = euler * process.marginal_prob(time(steps)).mean;
+            assert!((ddim - euler).abs() < 1e-9, "{:?}: {ddim} {euler}", process);
+            assert!((end - ddim).abs() < 2e-5, "{:?}: {end}, not {ddim}", process);
         }
     }
 }
 
 #[test]
 fn without_churn_stochastic_heun_is_heun_and_with_it_another() {
-    for sde in processes() {
-        let eight = Mixture::eight(gpu(), sde);
+    for process in processes() {
+        let eight = Mixture::eight(gpu(), process);
         let x = diffused(&eight, 8, 1);
         let with = |method, s_churn| {
             let config = Sampling { method, s_churn, ..Sampling::default() };
@@ -126,7 +125,7 @@ fn without_churn_stochastic_heun_is_heun_and_with_it_another() {
     }
 }
 
-/// Solvers with what makes them good at the mixture of eight, and their steps.
+/// Solvers with good options for the mixture of eight, and their steps.
 fn solvers() -> Vec<(&'static str, Sampling, usize)> {
     let of = |method| Sampling { method, ..Sampling::default() };
     vec![
@@ -148,19 +147,19 @@ fn solvers() -> Vec<(&'static str, Sampling, usize)> {
 /// Five standard errors of 2000 samples, and 0.01 of bias.
 #[test]
 fn every_solver_lands_on_the_mixture_of_eight() {
-    for sde in processes() {
-        let eight = Mixture::eight(gpu(), sde);
+    for process in processes() {
+        let eight = Mixture::eight(gpu(), process);
         let x = diffused(&eight, 2000, 2);
         let draws = eight.draws(2000, 5);
         for (name, config, steps) in solvers() {
-            let what = format!("{:?} {name}", sde.kind);
+            let what = format!("{:?} {name}", process);
             let sampled = run(&config, steps, &eight, &x, DRAW);
             let samples = values(&sampled.x);
             let distance = sliced_wasserstein(&samples, &draws);
             println!("{what}: {:.1} evaluations, distance {distance:.3}", sampled.evaluations);
             assert_moments(&what, &samples, &eight, 5.0, 0.01);
             assert_weights(&what, &samples, &eight, 5.0, 0.01);
-            // What two sets of exact draws are apart.
+            // The distance of two sets of exact draws.
             assert!(distance < 0.1, "{what}: {distance}");
         }
     }
@@ -185,8 +184,8 @@ fn evaluations_are_counted() {
 
 #[test]
 fn a_sample_depends_on_its_number_and_not_on_its_batch() {
-    for sde in processes() {
-        let eight = Mixture::eight(gpu(), sde);
+    for process in processes() {
+        let eight = Mixture::eight(gpu(), process);
         let x = diffused(&eight, 5, 4);
         let third = concat::samples(&x, 3, 1).unwrap();
         for (name, config, steps) in solvers() {
@@ -194,8 +193,8 @@ fn a_sample_depends_on_its_number_and_not_on_its_batch() {
                 continue;
             }
             let all = run(&config, steps.min(12), &eight, &x, DRAW).x.read().unwrap();
-            let alone = run(&config, steps.min(12), &eight, &third, Draw { first: 3, ..DRAW }).x;
-            assert_eq!(all[6..8], alone.read().unwrap()[..], "{:?} {name}", sde.kind);
+            let alone = run(&config, steps.min(12), &eight, &third, DRAW.from(3)).x;
+            assert_eq!(all[6..8], alone.read().unwrap()[..], "{:?} {name}", process);
         }
     }
 }
@@ -219,12 +218,11 @@ fn a_tighter_tolerance_costs_evaluations() {
 
 #[test]
 fn a_sampler_without_a_grid_takes_no_schedule() {
-    let sde = processes()[0];
     for method in [Method::Pc, Method::AdaptiveSde] {
         let config = Sampling { method, schedule: Some(Schedule::Edm), ..Sampling::default() };
-        let message = sampler(&config, &sde, 10).err().expect("an error").to_string();
+        let message = sampler(&config, 10).err().expect("an error").to_string();
         assert!(message.contains("leave sampling.schedule out"), "{message}");
     }
-    let one = sampler(&Sampling { method: Method::Heun, ..Sampling::default() }, &sde, 1);
-    assert!(one.err().expect("an error").to_string().contains("at least 2"));
+    let one = sampler(&Sampling { method: Method::Heun, ..Sampling::default() }, 1);
+    assert!(matches!(one.err(), Some(SampleError::TooFewSteps { steps: 1 })));
 }

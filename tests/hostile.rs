@@ -1,6 +1,5 @@
-//! Files that are damaged on purpose: thousands of small changes to good ones, by a fixed seed. Whatever a reader makes of
-//! them, it neither panics nor takes the machine's memory; and what is cut short is refused. (`fuzz/` does the same
-//! with coverage to steer by.)
+//! Deliberately damaged files: thousands of small changes to valid ones, from a fixed seed. No reader may
+//! panic or exhaust memory, and every truncated file is refused. (`fuzz/` does the same, guided by coverage.)
 
 use crate::interop::Pickler;
 use crate::support::tiny_with;
@@ -20,7 +19,7 @@ fn small() -> (Config, Registry, State) {
     tiny_with(&["model.ch_mult=[1]", "model.attn_resolutions=[]"])
 }
 
-/// Numbers that no run repeats by chance and every run repeats by design.
+/// A deterministic generator of random numbers.
 struct Dice {
     key: Key,
     block: u32,
@@ -33,7 +32,8 @@ impl Dice {
     }
 }
 
-/// A file with up to four changes: a bit, a byte that readers mind, a cut, a piece left out, doubled or moved, a large number.
+/// A file with up to four changes: a flipped bit, a significant byte, a cut, a piece removed, doubled or
+/// moved, a large number.
 fn mutated(good: &[u8], dice: &mut Dice) -> Vec<u8> {
     let mut bytes = good.to_vec();
     for _ in 0..1 + dice.below(4) {
@@ -59,7 +59,7 @@ fn mutated(good: &[u8], dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-/// Reads a good file, every beginning of it (of a long one, some), and `count` changed ones.
+/// Reads a valid file, every prefix of it (a selection for a long file), and `count` changed ones.
 fn torment(name: &str, good: &[u8], count: usize, read: impl Fn(&[u8]) -> bool) {
     assert!(read(good), "{name}: the good file");
     for len in (0..good.len()).step_by(good.len().div_ceil(500)) {
@@ -70,12 +70,12 @@ fn torment(name: &str, good: &[u8], count: usize, read: impl Fn(&[u8]) -> bool) 
     assert!(refused > count / 10, "{name}: {refused} of {count}");
 }
 
-/// A checkpoint of the reference's, as a pickle and its archive.
+/// A checkpoint of the reference, as a pickle and its archive.
 fn reference() -> (Vec<u8>, Pickler) {
     reference_at(|p| p.int(7))
 }
 
-/// The same with this as its `step`.
+/// The same with another `step`.
 fn reference_at(step: impl Fn(&mut Pickler)) -> (Vec<u8>, Pickler) {
     let (_, registry, state) = small();
     let mut p = Pickler::default();
@@ -94,16 +94,16 @@ fn reference_at(step: impl Fn(&mut Pickler)) -> (Vec<u8>, Pickler) {
 }
 
 #[test]
-fn a_step_of_the_reference_that_is_no_number_is_named() {
+fn a_step_of_the_reference_that_is_not_a_number_is_named() {
     let (_, registry, state) = small();
     let read = |step: &dyn Fn(&mut Pickler)| {
         read_score_sde_from(Cursor::new(reference_at(step).1.archive()), &registry)
     };
-    // As later releases of PyTorch have Adam's.
+    // The format of Adam's step in later releases of PyTorch.
     assert_eq!(read(&|p| p.tensor(&[1], &[7.0])).expect("a checkpoint").step, state.step + 7);
     let refused = |what: &str, step: &dyn Fn(&mut Pickler)| {
         let message = read(step).map(drop).expect_err(what).to_string();
-        assert!(message.contains("`step` is no number of steps"), "{what}: {message}");
+        assert!(message.contains("`step` must be a whole number"), "{what}: {message}");
     };
     refused("a text", &|p| p.text("seven"));
     refused("none", &|p| p.pickle.push(b'N'));
@@ -123,7 +123,7 @@ fn checkpoints_of_the_reference() {
         read_score_sde_from(Cursor::new(bytes.to_vec()), &registry).is_ok_and(|read| read.raw == state.raw)
     };
     torment("archive", &whole, 300, read);
-    // The archive's checksums keep most changes from the pickle: it is changed before it is packed.
+    // The archive's checksums would detect most changes, so the pickle is changed before it is packed.
     let packed = |bytes: &[u8]| {
         let mut p = Pickler { pickle: bytes.to_vec(), storages: storages.clone() };
         // `archive` ends the pickle.
@@ -140,7 +140,7 @@ fn checkpoints_of_the_reference() {
 #[test]
 fn a_zip_bomb_is_refused_before_it_is_unpacked() {
     let (_, registry, _) = small();
-    // One number at every gigabyte of a storage that is all zeros.
+    // One number per gigabyte of a storage of zeros.
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let packed =
         zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
@@ -197,20 +197,20 @@ fn checkpoints_of_this_program_and_weights_by_name() {
     let whole = Checkpoint::read(&path).expect("a header").state().map(drop).expect_err("NaN").to_string();
     assert!(by_name.contains("not finite") && whole.contains("not finite"), "{by_name}, {whole}");
 
-    // A configuration that none of ours is, so that nothing is built of it.
+    // An unsupported configuration, so that no network is built.
     let model = tweedie::config::Model { num_res_blocks: 1_000_000, ..config.model.clone() };
     let endless = Config { model, ..config.clone() };
     Checkpoint::write_state(&state, &registry, &endless, &path).expect("a checkpoint");
     let message = Checkpoint::read(&path).map(drop).expect_err("endless blocks").to_string();
     assert!(message.contains("num_res_blocks = 1000000: it must be at most"), "{message}");
 
-    // A tensor that the network has no place for.
+    // A tensor that the network does not have.
     let mut fewer = registry.clone();
     fewer.trainable.pop();
     let message = read_safetensors_bytes(&good, &fewer).map(drop).expect_err("one too many").to_string();
-    assert!(message.contains("has no place"), "{message}");
+    assert!(message.contains("does not have"), "{message}");
 
-    // Headers that lie about where the numbers are.
+    // Headers with wrong offsets.
     for offsets in ["[4,2]", "[-4,4]", "[0,18446744073709551615]", "[0,1e3]", "[2,6]"] {
         let header = format!("{{\"a\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":{offsets}}}}}");
         let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 8]].concat();
@@ -237,7 +237,7 @@ fn descriptions_of_networks() {
     write_diffusers(&folder.path().join("model"), &config, &state).expect("a model");
     let text = |name: &str| std::fs::read(folder.path().join("model").join(name)).expect("a file");
     let utf8 = |bytes: &[u8], read: &dyn Fn(&str) -> bool| std::str::from_utf8(bytes).is_ok_and(read);
-    // Without the line's end, so that every beginning is a cut.
+    // Without the final newline, so that every prefix is a truncation.
     let trimmed = |bytes: Vec<u8>| bytes.trim_ascii_end().to_vec();
     torment("config.json", &trimmed(text("unet/config.json")), 2000, |bytes| {
         utf8(bytes, &|text| diffusers_config(text, None).is_ok())
@@ -250,7 +250,7 @@ fn descriptions_of_networks() {
     torment("reference's config.json", &json, 2000, |bytes| {
         utf8(bytes, &|text| reference_config(text, &[]).is_ok())
     });
-    // A beginning of a TOML file may well be one: only the changes matter.
+    // A prefix of a TOML file may be valid TOML: only the changes are tested.
     let good = config.to_toml();
     let mut dice = Dice { key: Key::new(9, Purpose::Other(0)), block: 0 };
     let read = |bytes: &[u8]| utf8(bytes, &|text| Config::from_toml(text, &[]).is_ok());
@@ -272,12 +272,12 @@ fn images() {
     assert!(refused > 1000, "{refused}");
 }
 
-/// Where the fuzz targets begin.
+/// The initial corpus of a fuzz target.
 fn corpus(target: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
 }
 
-/// What a fuzz target does with a file.
+/// Runs a fuzz target on a file.
 fn fuzz(target: &str, bytes: &[u8]) {
     let (_, registry, _) = small();
     let text = || std::str::from_utf8(bytes).unwrap_or_default();
@@ -308,7 +308,7 @@ fn fuzz(target: &str, bytes: &[u8]) {
 }
 
 #[test]
-fn what_fuzzing_has_found_worth_keeping_still_does_no_harm() {
+fn the_kept_corpus_of_the_fuzz_targets_does_no_harm() {
     let mut count = 0;
     for target in ["archive", "pickle", "safetensors", "diffusers", "reference", "config", "idx"] {
         for file in std::fs::read_dir(corpus(target)).expect("a folder").flatten() {

@@ -1,4 +1,4 @@
-//! Models by name, from a hub of the test's own on the loopback address.
+//! Models by name, from a test hub on the loopback address.
 
 use crate::interop::{checkpoint, folder, refuse, succeed, tweedie};
 use crate::support::tiny;
@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex};
 use tweedie::interop::write_diffusers;
 use tweedie::train::Checkpoint;
 
-/// A hub with one model, `owner/tiny`, of which there is one commit, `main` and `v1`.
+/// A hub with one model, `owner/tiny`, and one commit, `main` and `v1`.
 struct Hub {
     endpoint: String,
-    /// The paths that were asked for.
+    /// The requested paths.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -46,7 +46,7 @@ impl Hub {
     }
 }
 
-/// Answers one request; the path it was for.
+/// Answers one request and returns its path.
 fn answer(mut stream: TcpStream, files: &Files) -> Option<String> {
     let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
     let mut lines = Vec::new();
@@ -107,14 +107,14 @@ fn a_model_of_the_hub_is_downloaded_once_and_found_in_the_cache_without_a_networ
     assert!(hub.asked.lock().expect("a log").len() >= 6);
     assert!(at("cache/hub/models--owner--tiny/refs/main").exists());
 
-    // A hub that nobody answers for: the cache is enough, for what was downloaded.
+    // An unreachable hub: the cache suffices for downloaded models.
     let nobody = Hub { endpoint: "http://127.0.0.1:1".into(), asked: Arc::default() };
     succeed(nobody.program(&at("cache")).args(["convert", "hf:owner/tiny"]).arg(at("again")));
     assert!(checkpoint(&at("again")).exists());
     let message = refuse(nobody.program(&at("cache")).args(["convert", "hf:owner/tiny@v1"]).arg(at("none")));
     assert!(message.contains("cannot be reached"), "{message}");
 
-    // As the first models were published, without folders, by a revision's name.
+    // The format of the first published models, without folders, by a revision's name.
     for (place, name) in [
         ("unet", "config.json"),
         ("unet", "diffusion_pytorch_model.safetensors"),
@@ -132,7 +132,7 @@ fn a_model_of_the_hub_is_downloaded_once_and_found_in_the_cache_without_a_networ
 }
 
 #[test]
-fn what_the_hub_does_not_have_is_said_in_a_sentence() {
+fn a_model_that_the_hub_does_not_have_is_refused_in_one_sentence() {
     let hub = Hub::serve(HashMap::from([("unet/config.json".to_string(), b"{}".to_vec())]));
     let folder = folder();
     for (name, expected) in [

@@ -1,5 +1,5 @@
-//! Other people's checkpoints, in and out, through the program: `../shared/fixtures/score_sde`, and files that are broken or
-//! hostile.
+//! Import and export of foreign checkpoints by the program: `../shared/fixtures/score_sde`, and broken or
+//! hostile files.
 
 use crate::support::{read_safetensors, relative_error, shared};
 use safetensors::tensor::{Dtype, TensorView};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tweedie::train::Checkpoint;
 
-/// The fixtures, and whether their network is one of ours yet.
+/// The fixtures, and whether their network is supported.
 const MODELS: [&str; 3] = ["ncsnpp_ve", "ddpmpp_vp", "ddpm_vp"];
 
 pub fn tweedie() -> Command {
@@ -22,7 +22,7 @@ pub fn succeed(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Runs what must fail; its message, which must be one line.
+/// Runs a command that must fail and returns its message, which must be one line.
 pub fn refuse(command: &mut Command) -> String {
     let output = command.output().expect("the program starts");
     let text = String::from_utf8(output.stderr).expect("text");
@@ -115,7 +115,7 @@ fn the_score_command_gives_the_references_scores_drifts_and_divergences() {
         close("divergence", &ema["divergence"], "pf_divergence", 1e-3);
         let raw = score("given.safetensors", &["--weights", "raw"], "raw.safetensors");
         close("raw score", &raw["score"], "score_raw", 1e-4);
-        // Drawn probes estimate the same trace, and say something else of it.
+        // Random probes estimate the same trace with other values.
         let drawn = score("bare.safetensors", &["--divergence", "--probes", "2"], "drawn.safetensors");
         assert_eq!(drawn["divergence"].shape, [2]);
         assert_ne!(drawn["divergence"].values, ema["divergence"].values);
@@ -123,12 +123,12 @@ fn the_score_command_gives_the_references_scores_drifts_and_divergences() {
 }
 
 #[test]
-fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
+fn import_export_and_import_again_change_no_bit_and_training_continues() {
     let Some(fixture) = shared("fixtures/score_sde/ncsnpp_ve") else { return };
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     succeed(&mut import(&fixture, &at("run")));
-    // Out, and in again: the folder, the file in it, and the file with the configuration beside it.
+    // Exported and imported again: the folder, the file in it, and the file with its configuration.
     let there_and_back = |run: &str| {
         let out = at(&format!("{run}-out"));
         succeed(tweedie().arg("convert").arg(at(run)).arg(&out).args(["--to", "safetensors"]));
@@ -144,7 +144,7 @@ fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
         }
     };
     there_and_back("run");
-    // Not into the run itself, whose configuration would be another's.
+    // Not into the run itself, whose configuration would then be wrong.
     let mut export = tweedie();
     export.arg("convert").arg(at("run")).arg(at("run")).args(["--to", "safetensors"]);
     assert!(refuse(&mut export).contains("config.toml exists already; choose another folder"));
@@ -158,7 +158,7 @@ fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
     let (whole, named) = (state("run"), state("named"));
     assert_eq!((&whole.raw, &whole.ema, &whole.frozen), (&named.raw, &named.ema, &named.frozen));
 
-    // 16 × 16 colour images to go on with, from the step that the checkpoint was at, with its optimiser.
+    // Continue on 16 × 16 colour images from the checkpoint's step, with its optimiser.
     let pixels: Vec<u8> = (0..8 * 768).map(|i| (i * 37 % 251) as u8).collect();
     let header = [0u8, 0, 8, 4, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0, 0, 16, 0, 0, 0, 3];
     std::fs::write(at("images.idx"), [&header[..], &pixels].concat()).expect("a file");
@@ -185,7 +185,7 @@ fn import_export_and_import_again_change_no_bit_and_training_goes_on() {
     assert!(distance < 1e-3, "{distance}");
 }
 
-/// A pickle of protocol 2, with the storages that its tensors are in.
+/// A pickle of protocol 2, with the storages of its tensors.
 #[derive(Default)]
 pub struct Pickler {
     pub pickle: Vec<u8>,
@@ -282,10 +282,10 @@ fn the_optimisers_moments_are_found_by_number_past_the_frozen_frequencies() {
     assert_eq!(state.raw, state.ema);
 }
 
-/// Adam's first step is at most the learning rate, whatever the gradient; with moments of 0 that are not corrected for it would
-/// be (1 − β₁) / √(1 − β₂) = 3.2 times that.
+/// Adam's first step is at most the learning rate for every gradient. Without bias correction of zero moments
+/// it would be (1 − β₁) / √(1 − β₂) = 3.2 times that.
 #[test]
-fn training_goes_on_from_a_model_without_moments_as_from_a_first_step() {
+fn training_continues_from_a_model_without_moments_as_from_a_first_step() {
     let (config, registry, state) = crate::support::tiny_with(&["optim.warmup=0", "optim.lr=0.001"]);
     let state = tweedie::nn::State { step: 1234, ..state };
     let gpu = crate::support::gpu();
@@ -301,7 +301,8 @@ fn training_goes_on_from_a_model_without_moments_as_from_a_first_step() {
     assert_eq!((trainer.step, trainer.updates), (1235, 1));
 }
 
-/// What a module of the reference's is, by its parameters, as the facts' tables say it: `Res 128->256`, `Attn 256`, …
+/// The kind of a module of the reference, from its parameters, in the notation of the facts' tables: `Res
+/// 128->256`, `Attn 256`, …
 fn kind(parts: &[(&str, Vec<usize>)]) -> String {
     let shape = |name: &str| parts.iter().find(|(part, _)| *part == name).map(|(_, shape)| &shape[..]);
     let conv = |shape: &[usize]| format!("{}->{}", shape[1], shape[0]);
@@ -435,7 +436,7 @@ fn repacked(archive: &[u8], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 #[test]
-fn files_that_are_cut_hostile_or_of_another_network_are_refused_and_leave_nothing() {
+fn truncated_or_hostile_files_and_those_of_another_network_are_refused_and_leave_nothing() {
     let Some(fixture) = shared("fixtures/score_sde/ncsnpp_ve") else { return };
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
@@ -452,7 +453,7 @@ fn files_that_are_cut_hostile_or_of_another_network_are_refused_and_leave_nothin
         let message = convert(&at("cut.pth"), &config);
         assert!(message.contains("truncated") || message.contains("no zip"), "{len}: {message}");
     }
-    // Where the pickle first names a function, it names another one.
+    // The pickle's first function name is replaced.
     let hostile = repacked(&whole, |pickle| {
         let from = b"ctorch._utils\n_rebuild_tensor_v2\n";
         let place = pickle.windows(from.len()).position(|window| window == from).expect("a call");
@@ -468,7 +469,7 @@ fn files_that_are_cut_hostile_or_of_another_network_are_refused_and_leave_nothin
     assert!(message.contains("has shape"), "{message}");
     std::fs::write(at("odd.json"), json.replace("\"nf\": 16", "\"nf\": 16, \"nff\": 3")).expect("a file");
     let message = convert(&fixture.join("checkpoint.pth"), &at("odd.json"));
-    assert!(message.contains("unknown field `nff`"), "{message}");
+    assert!(message.contains("nff: unknown key; did you mean nf?"), "{message}");
     std::fs::write(at("model.pkl"), b"\x80\x03}.").expect("a file");
     assert!(convert(&at("model.pkl"), &config).contains("runs code"));
     let message = refuse(tweedie().arg("convert").arg(fixture.join("checkpoint.pth")).arg(at("run")));

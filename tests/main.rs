@@ -1,9 +1,11 @@
-//! The library against reference values, analytic answers and itself, and the program as a user meets it.
+//! Tests of the library against reference values, analytic answers and itself, and of the program from the
+//! command line.
 //!
-//! Tests that need `../shared` say so and are skipped, with a printed reason, where it is absent.
+//! Tests that need `../shared` are skipped without it and print the reason.
 
 mod support;
 
+mod architecture;
 mod bound;
 mod classes;
 mod cli;
@@ -18,6 +20,7 @@ mod fast_solvers;
 mod hostile;
 #[cfg(feature = "hub")]
 mod hub;
+mod imports;
 mod interop;
 mod inverse;
 mod networks;
@@ -26,6 +29,8 @@ mod ode;
 mod ops;
 mod portability;
 mod refinenets;
+mod sampling_options;
 mod score_command;
 mod score_sde;
 mod solvers_pc;
+mod training;

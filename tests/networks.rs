@@ -1,4 +1,5 @@
-//! Networks: every shipped configuration against the parameter counts of the reference, and every option on every engine.
+//! Networks: the parameter counts of every shipped configuration against the reference, and every option on
+//! every engine.
 
 use crate::support::gpu;
 use std::path::{Path, PathBuf};
@@ -41,9 +42,10 @@ fn published_networks_have_the_published_number_of_parameters() {
         ("vp/cifar10_ncsnpp", 62_693_251, 570),
         ("vp/cifar10_ncsnpp_continuous", 62_693_251, 570),
         ("subvp/cifar10_ncsnpp_continuous", 62_693_251, 570),
-        // Attention a level lower, which has as many channels.
+        // Attention one level lower, with as many channels.
         ("ve/celeba_ncsnpp", 62_693_251, 570),
-        // Sinusoids are half as many features as Fourier's: 128 · 512 fewer, as without `deep`.
+        // Sinusoids have half as many features as Fourier features: 128 · 512 fewer weights, as without
+        // `deep`.
         ("vp/cifar10_ncsnpp_deep_continuous", 107_586_947 - 65_536, 962),
         ("subvp/cifar10_ncsnpp_deep_continuous", 107_586_947 - 65_536, 962),
         ("vp/ddpm/cifar10", 35_218_947, 308),
@@ -63,7 +65,7 @@ fn published_networks_have_the_published_number_of_parameters() {
 }
 
 #[test]
-fn every_shipped_configuration_describes_a_network_and_survives_being_written() {
+fn every_shipped_configuration_describes_a_network_and_survives_a_round_trip() {
     let mut count = 0;
     let folders =
         ["", "ve", "vp", "subvp", "ve/ncsn", "ve/ncsnv2", "vp/ddpm"].map(|folder| configs().join(folder));
@@ -75,11 +77,11 @@ fn every_shipped_configuration_describes_a_network_and_survives_being_written() 
         assert_eq!(Config::from_toml(&config.to_toml(), &[]).expect("its own words"), config);
         count += 1;
     }
-    // The reference's 39, and our own.
+    // The reference's 39, and those of this crate.
     assert!(count >= 41, "{count}");
 }
 
-/// A model whose weights are all noise, so that a path that is skipped shows.
+/// A model with noise for weights, so that a skipped path changes the output.
 fn noisy(config: &Config) -> Scorer {
     let model = ScoreModel::build(config).expect("a model");
     let specs = model.registry.trainable.clone();
@@ -87,7 +89,7 @@ fn noisy(config: &Config) -> Scorer {
         let len = specs[i].layout.len();
         let shape = specs[i].layout.file_shape();
         let scale = 0.5 / (len as f32 / shape[0] as f32).sqrt();
-        // Weights of one sign would make a network without norms grow beyond f32.
+        // Weights of one sign would make the values of a network without norms exceed f32.
         let shift = if shape.len() == 1 { 0.05 } else { 0.0 };
         let key = Key::new(9, Purpose::Other(i as u16));
         (0..len.div_ceil(4) as u32)
@@ -145,7 +147,7 @@ fn assert_runs_alike(options: &[&str]) -> Vec<f32> {
     let size = config.data.image_size;
     let shape = Shape::new(2, size, size, config.data.num_channels);
     let (x, v, u) = (random(shape, 1), random(shape, 2), random(shape, 3));
-    let conditioning = scorer.condition(&scorer.labels(&[0.3, 0.7])).expect("an upload");
+    let conditioning = scorer.condition(&[0.3, 0.7]).expect("an upload");
     let eager = scorer.network(&mut Eager, &x, &conditioning, None).expect("an output");
     let values = eager.read().expect("a download");
     assert!(values.iter().all(|v| v.is_finite()) && values.iter().any(|v| v.abs() > 1e-3), "{options:?}");
@@ -185,7 +187,7 @@ fn ddpm_runs_with_and_without_convolutions_that_resample() {
 }
 
 #[test]
-fn an_unconditional_ddpm_runs_and_is_not_told_the_time() {
+fn an_unconditional_ddpm_runs_and_does_not_depend_on_the_time() {
     let plain = ["training.sde=vpsde", "data.centered=true", "model.scale_by_sigma=false"];
     assert_runs_alike(&[&DDPM[..], &plain, &["model.conditional=false"]].concat());
 }
@@ -224,7 +226,7 @@ fn ncsnv2_runs_in_every_size_with_discrete_and_with_continuous_times() {
 }
 
 #[test]
-fn a_network_is_initialised_as_the_reference_says() {
+fn a_network_is_initialised_as_in_the_reference() {
     let config = load("ve/cifar10_ncsnpp_continuous", &["model.nf=16", "model.num_res_blocks=1"]);
     let registry = ScoreModel::build(&config).expect("a model").registry;
     let largest = |name: &str| {
@@ -232,7 +234,8 @@ fn a_network_is_initialised_as_the_reference_says() {
         let values = registry.trainable[i].initial(1, i);
         values.iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())))
     };
-    // a = √(3 scale / mean fan): default scale 1, 0 for what ends a residual branch, 0.1 for queries.
+    // a = √(3 scale / mean fan): scale 1 by default, 0 for the last layer of a residual branch, 0.1 for
+    // queries.
     let bound = |scale: f64, fan: f64| (3.0 * scale / fan).sqrt();
     let close = |name: &str, bound: f64| {
         assert!(

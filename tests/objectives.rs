@@ -1,4 +1,4 @@
-//! What training minimises: every objective with every prediction that it goes with.
+//! Training objectives: each with every prediction that it supports.
 
 use crate::support::gpu;
 use tweedie::autodiff::{Dual, Engine, Parameter, Tape};
@@ -12,7 +12,7 @@ use tweedie::random::{Key, Purpose};
 use tweedie::tensor::{Shape, Tensor};
 use tweedie::train::{Draw, Objective, Trainer};
 
-/// The smallest network, with an output from the start.
+/// The smallest network, with a non-zero initial output.
 const TINY: [&str; 8] = [
     "model.nf=4",
     "model.ch_mult=[1, 2]",
@@ -28,7 +28,7 @@ const TINY: [&str; 8] = [
 fn config(sde: &str, set: &str) -> Config {
     let text = std::fs::read_to_string(format!("configs/digits_{sde}.toml")).expect("a file");
     let set: Vec<String> = TINY.iter().copied().chain(set.split_whitespace()).map(String::from).collect();
-    // What an objective implies must be left out to be implied.
+    // Keys that an objective implies must be left out.
     Config::from_toml(&text.replace("continuous = true\n", ""), &set).expect("a configuration")
 }
 
@@ -40,7 +40,7 @@ fn refusal(sde: &str, set: &str) -> String {
         .to_string()
 }
 
-/// Every objective with what it goes with: the configuration and its assignments.
+/// Every objective with its supported predictions: the configuration and its assignments.
 const OBJECTIVES: [(&str, &str); 20] = [
     ("ve", ""),
     ("ve", "model.scale_by_sigma=false model.prediction=eps"),
@@ -69,10 +69,13 @@ const OBJECTIVES: [(&str, &str); 20] = [
 
 fn batches(config: &Config, count: u32) -> Vec<Tensor> {
     let set = Dataset::digits(Split::Train).expect("digits");
-    let mut loader = Loader::new(set, &config.data, config.training.batch_size, config.seed);
+    let mut loader =
+        Loader::new(set, &config.data, config.training.batch_size, config.seed).expect("a loader");
     let shape = Shape::new(config.training.batch_size, 8, 8, 1);
     (0..count)
-        .map(|step| Tensor::from_slice(gpu(), shape, &loader.batch(step).images).expect("an upload"))
+        .map(|step| {
+            Tensor::from_slice(gpu(), shape, &loader.batch(step).expect("a batch").images).expect("an upload")
+        })
         .collect()
 }
 
@@ -81,25 +84,26 @@ fn sum(lanes: &Tensor) -> f64 {
 }
 
 fn loss(objective: &Objective, trainer: &Trainer, x0: &Tensor, step: u32) -> f64 {
-    let draw = Draw { seed: 5, step };
+    let draw = Draw::new(5).at(step);
     sum(&objective.loss(&trainer.scorer, x0, &vec![None; x0.shape().n()], draw).expect("a loss"))
 }
 
 #[test]
-fn every_objective_trains_with_every_prediction_it_goes_with() {
+fn every_objective_trains_with_every_prediction_that_it_supports() {
     for (sde, set) in OBJECTIVES {
         let config = config(sde, set);
-        let objective = Objective::new(&config);
         let mut trainer = Trainer::new(gpu(), &config).expect("a trainer");
+        let objective = Objective::new(&config, &trainer.scorer.model);
         let held = batches(&config, 2);
         // The same batches, times and noise before and after.
         let held_loss = |trainer: &Trainer| -> f64 {
             (0..).zip(&held).map(|(step, x0)| loss(&objective, trainer, x0, step)).sum()
         };
         let before = held_loss(&trainer);
-        let mut loader = Loader::new(Dataset::digits(Split::Train).expect("digits"), &config.data, 8, 1);
+        let mut loader = Loader::new(Dataset::digits(Split::Train).expect("digits"), &config.data, 8, 1)
+            .expect("a loader");
         for step in 0..20 {
-            trainer.step(&loader.batch(step)).expect("a step");
+            trainer.step(&loader.batch(step).expect("a batch")).expect("a step");
         }
         let after = held_loss(&trainer);
         println!("{sde} {set}: {before:.4} to {after:.4}");
@@ -108,7 +112,7 @@ fn every_objective_trains_with_every_prediction_it_goes_with() {
     }
 }
 
-/// The directional derivative of a loss along the gradient of one parameter, by differences and by the gradient.
+/// The derivative of a loss along the gradient of one parameter, by differences and by the gradient.
 fn derivatives(objective: &Objective, trainer: &Trainer, x0: &Tensor, name: &str) -> (f64, f64) {
     loss(objective, trainer, x0, 0);
     let registry = &trainer.scorer.model.registry;
@@ -138,8 +142,8 @@ fn derivatives(objective: &Objective, trainer: &Trainer, x0: &Tensor, name: &str
 fn the_gradient_of_every_objective_is_the_change_of_its_loss() {
     for (sde, set) in OBJECTIVES {
         let config = config(sde, set);
-        let objective = Objective::new(&config);
         let trainer = Trainer::new(gpu(), &config).expect("a trainer");
+        let objective = Objective::new(&config, &trainer.scorer.model);
         let x0 = &batches(&config, 1)[0];
         let names: Vec<String> =
             trainer.scorer.model.registry.trainable.iter().map(|spec| spec.name.clone()).collect();
@@ -156,7 +160,7 @@ fn the_gradient_of_every_objective_is_the_change_of_its_loss() {
 }
 
 #[test]
-fn differences_give_what_forward_mode_gives() {
+fn finite_differences_agree_with_forward_mode() {
     for (sde, set) in [("ve", ""), ("vp", "model.prediction=v"), ("vp", "training.projection=sphere")] {
         let exact = config(sde, &format!("{set} training.objective=ssm"));
         let trainer = Trainer::new(gpu(), &exact).expect("a trainer");
@@ -164,7 +168,7 @@ fn differences_give_what_forward_mode_gives() {
         let gradients = trainer.scorer.parameters.gradients.as_ref().expect("places");
         let evaluate = |config: &Config| {
             gradients.clear().expect("zeros");
-            let loss = loss(&Objective::new(config), &trainer, x0, 3);
+            let loss = loss(&Objective::new(config, &trainer.scorer.model), &trainer, x0, 3);
             (loss, gradients.flat().read().expect("a download"))
         };
         let (exact_loss, exact_gradient) = evaluate(&exact);
@@ -183,14 +187,17 @@ fn differences_give_what_forward_mode_gives() {
 
 #[test]
 fn sliced_and_denoising_losses_differ_by_a_constant() {
-    // E ‖z‖² / (2 D), by which denoising exceeds: Vincent 2011. Both halves are means over pixels, λ = s².
+    // The denoising loss exceeds the sliced one by E ‖z‖² / (2 D) (Vincent 2011). Both are means over pixels,
+    // λ = s².
     for (sde, set) in [("vp", "training.projection=sphere"), ("vp", "model.prediction=x0")] {
         let set = format!("{set} training.reduce_mean=true");
-        let objective =
-            |name: &str| Objective::new(&config(sde, &format!("{set} training.objective={name}")));
+        let trainer = Trainer::new(gpu(), &config(sde, &set)).expect("a trainer");
+        let objective = |name: &str| {
+            let config = config(sde, &format!("{set} training.objective={name}"));
+            Objective::new(&config, &trainer.scorer.model)
+        };
         let (dsm, ssm) = (objective("dsm"), objective("ssm"));
         let config = config(sde, &set);
-        let trainer = Trainer::new(gpu(), &config).expect("a trainer");
         let batches = batches(&config, 20);
         let draws = 100;
         let differences: Vec<f64> = (0..draws)
@@ -258,7 +265,7 @@ fn sliced_score_matching_of_an_affine_score_has_its_closed_form() {
     assert!(crate::support::relative_error(&gradient(&weight), &dw) < 1e-5);
     assert!(crate::support::relative_error(&gradient(&bias), &db) < 1e-5);
 
-    // Differences of what is affine are exact.
+    // Differences of an affine function are exact.
     let eps = 0.25;
     let mut tape = Tape::new();
     let (w, b) = (tape.parameter(&weight), tape.parameter(&bias));
@@ -283,18 +290,18 @@ fn objectives_that_contradict_the_rest_are_refused_in_one_sentence() {
         (
             "vp",
             "training.objective=smld",
-            "training.objective = smld: it is a loss of that process's chain; set training.sde = vesde",
+            "training.objective = smld: it is a loss on the chain of vesde; set training.sde = vesde",
         ),
         ("ve", "training.objective=ddpm", "set training.sde = vpsde"),
         (
             "vp",
             "training.objective=vlb training.continuous=true",
-            "set training.continuous = false, or leave it out",
+            "set training.continuous = false, or leave that key out",
         ),
         (
             "vp",
             "training.objective=edm training.continuous=false",
-            "set training.continuous = true, or leave it out",
+            "set training.continuous = true, or leave that key out",
         ),
         ("vp", "training.objective=edm model.prediction=eps", "set model.prediction = edm"),
         ("vp", "training.objective=ddpm model.prediction=score", "set model.prediction = eps, x0, v or edm"),
@@ -316,13 +323,13 @@ fn objectives_that_contradict_the_rest_are_refused_in_one_sentence() {
             "training.fd_eps = 0.0: it must be a number above 0",
         ),
         ("vp", "training.objective=ddpm model.num_scales=20", "set it to more than 20"),
-        ("vp", "training.objective=gan", "unknown variant `gan`"),
+        ("vp", "training.objective=gan", "training.objective = gan: it must be dsm, smld, "),
         ("vp", "training.objective=edm training.p_std=-1", "training.p_std = -1.0"),
     ] {
         let message = refusal(sde, set);
         assert!(message.contains(expected) && !message.contains('\n'), "{set}: {message}");
     }
-    // What follows is filled in.
+    // Implied keys are filled in.
     let config = config("vp", "training.objective=ddpm");
     assert!(!config.training.continuous);
 }

@@ -1,13 +1,13 @@
-//! The probability flow and the likelihood against distributions whose flow and density are known.
+//! The probability flow and the likelihood on distributions with known flow and density.
 
 use crate::distributions::*;
 use crate::support::gpu;
 use tweedie::config::Over;
 use tweedie::kernels::hutchinson::Probe;
+use tweedie::sample::dormand_prince::Tolerance;
 use tweedie::sample::likelihood::{EPS, LogLikelihood, Probing, bits, log_likelihood};
-use tweedie::sample::rk45::Tolerance;
-use tweedie::sample::{Draw, Ode, Sampler, Score, denoise};
-use tweedie::sde::{Sde, SdeKind};
+use tweedie::sample::{Draw, Ode, Sampler, denoise};
+use tweedie::sde::{Process, SubVp, Ve, Vp};
 use tweedie::tensor::{Shape, Tensor};
 
 fn ode(tolerance: f64) -> Ode {
@@ -18,27 +18,25 @@ fn ode(tolerance: f64) -> Ode {
     }
 }
 
-const DRAW: Draw = Draw { seed: 3, first: 0 };
+const DRAW: Draw = Draw::new(3);
 
-/// The three processes as they are sampled with.
-fn processes() -> [Sde; 3] {
+/// The three processes with their usual parameters.
+fn processes() -> [&'static dyn Process; 3] {
     [
-        SdeKind::Ve { sigma_min: 0.01, sigma_max: 10.0 },
-        SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 },
-        SdeKind::SubVp { beta_min: 0.1, beta_max: 20.0 },
+        &Ve { sigma_min: 0.01, sigma_max: 10.0 },
+        &Vp { beta_min: 0.1, beta_max: 20.0 },
+        &SubVp { beta_min: 0.1, beta_max: 20.0 },
     ]
-    .map(|kind| Sde { kind, n: 1000 })
 }
 
-/// The same, but run until nothing of the data is left: what then differs from log p is not the prior's doing, which
-/// otherwise leaves out the data's mean and variance.
-fn forgetful() -> [Sde; 3] {
+/// The same, run until the state is independent of the data. The prior then causes no error in log p;
+/// otherwise it neglects the data's mean and variance.
+fn forgetful() -> [&'static dyn Process; 3] {
     [
-        SdeKind::Ve { sigma_min: 0.01, sigma_max: 2000.0 },
-        SdeKind::Vp { beta_min: 0.1, beta_max: 40.0 },
-        SdeKind::SubVp { beta_min: 0.1, beta_max: 40.0 },
+        &Ve { sigma_min: 0.01, sigma_max: 2000.0 },
+        &Vp { beta_min: 0.1, beta_max: 40.0 },
+        &SubVp { beta_min: 0.1, beta_max: 40.0 },
     ]
-    .map(|kind| Sde { kind, n: 1000 })
 }
 
 fn points(values: &[f64], d: usize) -> Tensor {
@@ -51,15 +49,15 @@ fn read(x: &Tensor) -> Vec<f64> {
 }
 
 #[test]
-fn samples_of_the_flow_are_the_datas() {
-    for sde in processes() {
-        for mixture in [Mixture::gaussian(gpu(), sde), Mixture::eight(gpu(), sde)] {
+fn samples_of_the_flow_follow_the_data() {
+    for process in processes() {
+        for mixture in [Mixture::gaussian(gpu(), process), Mixture::eight(gpu(), process)] {
             let n = 2000;
             let solver = Ode { noise_removal: true, ..ode(1e-4) };
             let x = diffused(&mixture, n, 5);
             let sampled = solver.run(&mixture, x, DRAW, &mut |_| Ok(())).expect("samples");
             let samples = read(&sampled.x);
-            let what = format!("{:?}, {} components", sde.kind, mixture.components.len());
+            let what = format!("{:?}, {} components", process, mixture.components.len());
             println!("{what}: {:.1} evaluations", sampled.evaluations);
             assert_moments(&what, &samples, &mixture, 5.0, 2e-3);
             if mixture.components.len() > 1 {
@@ -74,7 +72,7 @@ fn samples_of_the_flow_are_the_datas() {
 /// The flow of a Gaussian scales every axis by its standard deviation.
 fn carried(mixture: &Mixture, x: &[f64], from: f64, to: f64) -> Vec<f64> {
     let component = &mixture.components[0];
-    let [from, to] = [from, to].map(|t| mixture.sde.marginal_prob(t));
+    let [from, to] = [from, to].map(|t| mixture.process.marginal_prob(t));
     x.iter()
         .enumerate()
         .map(|(k, x)| {
@@ -87,10 +85,10 @@ fn carried(mixture: &Mixture, x: &[f64], from: f64, to: f64) -> Vec<f64> {
 
 #[test]
 fn the_flow_of_a_gaussian_is_followed_with_an_error_that_falls_with_the_tolerance() {
-    for sde in processes() {
-        let mixture = Mixture::gaussian(gpu(), sde);
+    for process in processes() {
+        let mixture = Mixture::gaussian(gpu(), process);
         let x = diffused(&mixture, 16, 5);
-        let end = sde.sampling_eps();
+        let end = process.sampling_eps();
         let exact = carried(&mixture, &read(&x), 1.0, end);
         let solved = |tolerance: f64| {
             let solution =
@@ -101,23 +99,23 @@ fn the_flow_of_a_gaussian_is_followed_with_an_error_that_falls_with_the_toleranc
             ((square / exact.len() as f64).sqrt(), steps)
         };
         let results: Vec<(f64, f64)> = [1e-2, 1e-3, 1e-4, 1e-5].map(solved).to_vec();
-        println!("{:?}: error and steps {results:?}", sde.kind);
-        // The order itself is measured in float64 beside the solver. So few steps estimate their own error badly: SciPy's
-        // are off by as much.
+        println!("{:?}: error and steps {results:?}", process);
+        // The order itself is measured in float64 in the solver's unit tests. With so few steps the error
+        // estimate is poor, as SciPy's is.
         assert!(results[2].0 < 0.1 * results[0].0 && results[3].0 < 0.05 * results[0].0, "{results:?}");
         assert!(results[3].0 < 2e-3, "{results:?}");
     }
 }
 
 #[test]
-fn the_last_noise_is_removed_as_much_as_there_is_however_few_levels_a_model_has() {
-    for sde in processes().map(|sde| Sde { n: 10, ..sde }) {
-        let mixture = Mixture::gaussian(gpu(), sde);
-        let (x, eps) = (diffused(&mixture, 16, 5), sde.sampling_eps());
+fn all_of_the_last_noise_is_removed() {
+    for process in processes() {
+        let mixture = Mixture::gaussian(gpu(), process);
+        let (x, eps) = (diffused(&mixture, 16, 5), process.sampling_eps());
         let solver = Ode { noise_removal: true, ..ode(1e-6) };
         let sampled = solver.run(&mixture, x.clone(), DRAW, &mut |_| Ok(())).expect("samples");
         // E[x₀ | x] of a Gaussian, at the end of the flow.
-        let (component, at) = (&mixture.components[0], sde.marginal_prob(eps));
+        let (component, at) = (&mixture.components[0], process.marginal_prob(eps));
         let mean = |(k, x): (usize, f64)| {
             let (mu, v) = (component.mean[k % 2], component.variance[k % 2]);
             mu + at.mean * v / (at.mean.powi(2) * v + at.std.powi(2)) * (x - at.mean * mu)
@@ -125,24 +123,25 @@ fn the_last_noise_is_removed_as_much_as_there_is_however_few_levels_a_model_has(
         let exact: Vec<f64> =
             carried(&mixture, &read(&x), 1.0, eps).into_iter().enumerate().map(mean).collect();
         for (a, b) in read(&sampled.x).iter().zip(exact) {
-            assert!((a - b).abs() < 2e-3, "{:?}: {a} is not {b}", sde.kind);
+            assert!((a - b).abs() < 2e-3, "{:?}: {a} is not {b}", process);
         }
-        // What has no noise is the data already.
+        // A state without noise is the data.
         assert!(
-            read(&denoise(&mixture, &x, 0.0).expect("data")) == read(&x) || sde.marginal_prob(0.0).std > 0.0
+            read(&denoise(&mixture, &x, 0.0).expect("data")) == read(&x)
+                || process.marginal_prob(0.0).std > 0.0
         );
     }
 }
 
 #[test]
-fn encoding_and_decoding_give_the_data_back() {
-    for sde in processes() {
-        let mixture = Mixture::eight(gpu(), sde);
+fn decoding_inverts_encoding() {
+    for process in processes() {
+        let mixture = Mixture::eight(gpu(), process);
         let x = points(&mixture.draws(16, 7), 2);
         let there = ode(1e-5).follow(&mixture, x.clone(), (EPS, 1.0), &mut |_| Ok(())).expect("latents");
         let back = ode(1e-5).follow(&mixture, there.state, (1.0, EPS), &mut |_| Ok(())).expect("samples");
         for (a, b) in read(&back.state).iter().zip(read(&x)) {
-            assert!((a - b).abs() < 1e-3, "{:?}: {a} is not {b}", sde.kind);
+            assert!((a - b).abs() < 1e-3, "{:?}: {a} is not {b}", process);
         }
     }
 }
@@ -189,31 +188,32 @@ fn likelihoods(mixture: &Mixture, n: usize, probing: Probing, tolerance: f64) ->
     let x = mixture.draws(n, 11);
     let likelihood = log_likelihood(mixture, &points(&x, 2), probing, &ode(tolerance), &mut |_| Ok(()))
         .expect("a likelihood");
-    // The flow starts from data as they are at EPS.
+    // The flow starts from the data at EPS.
     let exact = x.chunks(2).map(|x| mixture.log_density(x, EPS));
     likelihood.samples.into_iter().zip(exact).collect()
 }
 
 #[test]
 fn with_the_exact_trace_log_p_is_the_closed_form() {
-    for sde in forgetful() {
-        for mixture in [Mixture::gaussian(gpu(), sde), Mixture::eight(gpu(), sde)] {
+    for process in forgetful() {
+        for mixture in [Mixture::gaussian(gpu(), process), Mixture::eight(gpu(), process)] {
             let mut worst = 0f64;
             for (log, exact) in likelihoods(&mixture, 24, Probing::Exact, 1e-5) {
                 assert_eq!(log.changes.len(), 1);
                 worst = worst.max((log.logp() - exact).abs() / 2.0);
             }
-            println!("{:?}: off by {worst:.1e} nats/dim at most", sde.kind);
-            assert!(worst < 1e-3, "{:?}: {worst}", sde.kind);
+            println!("{:?}: off by {worst:.1e} nats/dim at most", process);
+            assert!(worst < 1e-3, "{:?}: {worst}", process);
         }
     }
 }
 
-/// Of a process that has not forgotten the data, log p is off by what the prior is off at the latent, and by nothing else.
+/// For a process that still depends on the data at time 1, the error of log p is the prior's error at the
+/// latent.
 #[test]
-fn what_the_prior_leaves_out_is_all_that_log_p_is_off() {
-    for sde in processes() {
-        let mixture = Mixture::eight(gpu(), sde);
+fn the_error_of_log_p_is_that_of_the_prior() {
+    for process in processes() {
+        let mixture = Mixture::eight(gpu(), process);
         let x = mixture.draws(8, 11);
         let likelihood =
             log_likelihood(&mixture, &points(&x, 2), Probing::Exact, &ode(1e-5), &mut |_| Ok(()))
@@ -223,15 +223,15 @@ fn what_the_prior_leaves_out_is_all_that_log_p_is_off() {
             let (x, z) = (&x[2 * i..2 * i + 2], &latents[2 * i..2 * i + 2]);
             let mismatch = log.prior - mixture.log_density(z, 1.0);
             let expected = mixture.log_density(x, EPS) + mismatch;
-            assert!((log.logp() - expected).abs() < 2e-3, "{:?}: {} is not {expected}", sde.kind, log.logp());
+            assert!((log.logp() - expected).abs() < 2e-3, "{:?}: {} is not {expected}", process, log.logp());
         }
     }
 }
 
 #[test]
 fn with_probes_log_p_is_the_closed_form_within_its_own_standard_error() {
-    for sde in forgetful() {
-        let mixture = Mixture::eight(gpu(), sde);
+    for process in forgetful() {
+        let mixture = Mixture::eight(gpu(), process);
         for kind in [Probe::Rademacher, Probe::Gaussian] {
             let probing = Probing::Drawn { count: 8, kind, draw: DRAW, first: 0 };
             let results = likelihoods(&mixture, 64, probing, 1e-4);
@@ -242,7 +242,7 @@ fn with_probes_log_p_is_the_closed_form_within_its_own_standard_error() {
             let logs = vec![results.iter().map(|(log, _)| log.clone()).collect::<Vec<_>>()];
             let estimate = bits(&logs, 2, false);
             let error = estimate.of_probes.expect("several probes");
-            println!("{:?} {kind:?}: {} ± {error}, exactly {exact}", sde.kind, estimate.mean);
+            println!("{:?} {kind:?}: {} ± {error}, exactly {exact}", process, estimate.mean);
             assert!(error > 1e-3 && error < 1.0, "{error}");
             assert!(
                 (estimate.mean - exact).abs() < 5.0 * error,
@@ -260,7 +260,7 @@ fn a_samples_log_p_does_not_depend_on_its_batch_nor_on_how_its_tangents_are_divi
     let drawn = |first: u32, count| Probing::Drawn {
         count,
         kind: Probe::Gaussian,
-        draw: Draw { seed: 3, first },
+        draw: Draw::new(3).from(first),
         first: 0,
     };
     let together =
@@ -271,7 +271,7 @@ fn a_samples_log_p_does_not_depend_on_its_batch_nor_on_how_its_tangents_are_divi
             .expect("a likelihood");
         assert_eq!(alone.samples[0], together.samples[i]);
     }
-    // So many probes that they do not ride along at once.
+    // Too many probes for one stack.
     let many =
         log_likelihood(&mixture, &x, drawn(0, 700), &ode(1e-3), &mut |_| Ok(())).expect("a likelihood");
     assert_eq!(many.samples[0].changes.len(), 700);
@@ -316,5 +316,4 @@ fn tolerances_that_are_not_positive_and_probes_that_do_not_fit_are_refused() {
     assert!(log_likelihood(&mixture, &x, given, &ode(1e-3), &mut |_| Ok(())).is_err());
     let none = Probing::Drawn { count: 0, kind: Probe::Gaussian, draw: DRAW, first: 0 };
     assert!(log_likelihood(&mixture, &x, none, &ode(1e-3), &mut |_| Ok(())).is_err());
-    assert_eq!(mixture.sde().n, 1000);
 }

@@ -79,8 +79,8 @@ fn apply<E: Engine>(e: &mut E, op: &str, inputs: &HashMap<String, E::Value>) -> 
     }
 }
 
-/// A fixture's array in our layout: `[n, h, w, c]`, weights (`w` of a convolution or a dense layer, OIHW or OI)
-/// `[kh, kw, c_in, c_out]` with as many rows of zeros as make their number a multiple of 4.
+/// A fixture's array in this crate's layout: `[n, h, w, c]`; weights (`w` of a convolution or a dense layer,
+/// OIHW or OI) `[kh, kw, c_in, c_out]` with rows of zeros up to a multiple of 4.
 fn ours(op: &str, name: &str, array: &Reference) -> (Shape, Vec<f64>) {
     match (op, name, array.shape.as_slice()) {
         (_, "w", &[o, i, kh, kw]) => weights(kh, kw, i, o, &array.permuted(&[2, 3, 1, 0]).values),

@@ -10,7 +10,7 @@ fn variants() -> Vec<Variant> {
     FAMILIES.iter().flat_map(Family::variants).collect()
 }
 
-/// The whole module of a variant, and what validation finds out.
+/// The whole module of a variant, and its validation info.
 fn validated(variant: &Variant) -> (naga::Module, ModuleInfo) {
     let text = variant.assemble().expect("an assembly");
     let module = naga::front::wgsl::parse_str(&text)
@@ -67,7 +67,7 @@ fn every_variant_validates_and_translates_to_spirv_msl_and_hlsl() {
     for variant in &variants() {
         let (whole, _) = validated(variant);
         assert!(!whole.entry_points.is_empty(), "{variant:?}");
-        // What a device is given holds one entry point.
+        // The module for a device holds one entry point.
         for entry in &whole.entry_points {
             let module = variant.module(&entry.name).expect("a module");
             let info = validate(variant, &module);
@@ -89,7 +89,7 @@ fn no_entry_point_binds_more_than_every_adapter_has_or_takes_more_immediates() {
             let bound: Vec<u32> =
                 globals().filter_map(|(_, v)| v.binding.as_ref()).map(|b| b.binding).collect();
             let what = format!("{:?} {}", variant.shader, entry.name);
-            // Metal has 31 buffers in all, and wgpu takes two.
+            // Metal has 31 buffers in all, and wgpu reserves two.
             assert!(bound.len() <= 16, "{what} binds {} buffers", bound.len());
             let mut sorted = bound.clone();
             sorted.sort_unstable();

@@ -7,9 +7,9 @@ use tweedie::config::Config;
 use tweedie::nn::{Arena, ParameterSpec, Parameters, ScoreModel, Scorer};
 use tweedie::tensor::{Shape, Tensor};
 
-/// What the reference's own modules give in float64, for weights and images that a formula makes: some of the output's
-/// values and the root mean square of each sample. Its defects are mended: `data.num_channels` is read, NCSN's norms are
-/// the conditional ones, and dilated convolutions are padded by their dilation.
+/// Outputs of the reference's own modules in float64, for weights and images given by a formula: some values
+/// and the root mean square of each sample. Its defects are corrected: `data.num_channels` is read, NCSN's
+/// norms are the conditional ones, and dilated convolutions are padded by their dilation.
 struct Golden {
     name: &'static str,
     size: usize,
@@ -139,8 +139,9 @@ fn outputs_are_those_of_the_references_modules() {
             })
             .collect();
         let x = Tensor::from_slice(gpu(), shape, &x).expect("an upload");
-        let labels = [1, 3].map(|level| scorer.model.step_label(level));
-        let conditioning = scorer.condition(&labels).expect("an upload");
+        let last = (config.model.num_scales - 1) as f64;
+        let times = [1.0, 3.0].map(|level| 1.0 - level / last);
+        let conditioning = scorer.condition(&times).expect("an upload");
         let out = scorer.network(&mut Eager, &x, &conditioning, None).expect("an output");
         let out = out.read().expect("a download");
 
@@ -222,7 +223,7 @@ fn parameters_have_the_references_names_in_its_order() {
 }
 
 #[test]
-fn published_networks_have_as_many_parameters_as_their_layers_add_up_to() {
+fn published_networks_have_the_parameters_of_their_layers() {
     // Layer by layer, for a and b channels:
     //   a 3 x 3 convolution            9 a b + b, without bias 9 a b
     //   instance norm++                3 a, or a table of 3 a for each of L noise levels
@@ -303,7 +304,7 @@ fn published_networks_have_as_many_parameters_as_their_layers_add_up_to() {
 }
 
 #[test]
-fn they_are_initialised_as_the_reference_says() {
+fn they_are_initialised_as_in_the_reference() {
     let initial = |config: &str, name: &str| {
         let registry = ScoreModel::build(&load(config, &[])).expect("a model").registry;
         let j = registry.trainable.iter().position(|spec| spec.name == name).expect(name);
@@ -320,7 +321,7 @@ fn they_are_initialised_as_the_reference_says() {
         let (largest, bound) = (values.iter().fold(0.0f64, |m, v| m.max(v.abs())), 27f64.sqrt().recip());
         assert!((part * bound..=bound * (1.0 + 1e-6)).contains(&largest), "{name}: {largest} of {bound}");
     }
-    // Normal of mean 1 and standard deviation 0.02, within five standard errors; shifts are 0.
+    // Normal with mean 1 and standard deviation 0.02, within five standard errors; shifts are 0.
     let near_one = |values: &[f64]| {
         let error = 0.02 / (values.len() as f64).sqrt();
         assert!((mean(values) - 1.0).abs() < 5.0 * error && (deviation(values) - 0.02).abs() < 5.0 * error);
@@ -335,7 +336,7 @@ fn they_are_initialised_as_the_reference_says() {
 }
 
 #[test]
-fn what_these_networks_cannot_be_is_said() {
+fn unsupported_options_of_these_networks_are_named() {
     let refuse = |set: &[&str]| {
         let text =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/configs/ve/ncsn/cifar10.toml"));
@@ -343,7 +344,7 @@ fn what_these_networks_cannot_be_is_said() {
         Config::from_toml(&text.expect("a file"), &set).expect_err("an error").to_string()
     };
     assert!(refuse(&["training.continuous=true"]).contains("ncsn looks its noise level up by number"));
-    assert!(refuse(&["data.image_size=33"]).contains("must divide by 2"));
+    assert!(refuse(&["data.image_size=33"]).contains("must be divisible by 2"));
     assert!(refuse(&["model.name=ncsnv2", "data.image_size=512"]).contains("beyond 256 pixels"));
     assert!(refuse(&["model.normalization=GroupNorm"]).contains("this network has InstanceNorm++"));
     assert!(refuse(&["model.name=ddpm", "model.normalization=GroupNorm"]).contains("model.num_res_blocks"));

@@ -1,4 +1,5 @@
-//! `tweedie score` for every kind of label and process, on a small grey model: what it makes of the bare network's output.
+//! `tweedie score` for every kind of conditioning and process on a small grey model, compared with the bare
+//! network's output.
 
 use crate::interop::{folder, refuse, succeed, tweedie};
 use crate::support::{read_safetensors, relative_error, tiny_with};
@@ -42,8 +43,8 @@ fn score(model: &Path, tensors: &[(&str, Vec<usize>, Vec<f32>)], name: &str, ext
     read_safetensors(&at("out.safetensors"))[name].values.iter().map(|v| *v as f32).collect()
 }
 
-/// What the reference tells a network of time t and what it multiplies its output by, written down once more: N = 31 steps,
-/// β from 0.1 to 20, σ from 0.01 to 50.
+/// The reference's conditioning value at time t and the factor of the network's output, written
+/// independently: N = 31 steps, β from 0.1 to 20, σ from 0.01 to 50.
 fn reference(sde: &str, continuous: bool, t: f64) -> (f64, f64) {
     let exponent = -0.25 * t * t * 19.9 - 0.5 * t * 0.1;
     match (sde, continuous) {
@@ -61,7 +62,7 @@ fn reference(sde: &str, continuous: bool, t: f64) -> (f64, f64) {
 
 #[test]
 fn the_score_is_the_networks_output_at_the_references_label_times_the_references_factor() {
-    // On the grid of the steps, and off it.
+    // Times on the grid of the steps, and between its points.
     let times = [1.0 / 3.0, 0.41, 1.0];
     for (sde, continuous) in [("vpsde", true), ("vpsde", false), ("subvpsde", true), ("vesde", false)] {
         let folder = folder();
@@ -81,7 +82,7 @@ fn the_score_is_the_networks_output_at_the_references_label_times_the_references
 }
 
 #[test]
-fn many_probes_give_the_mean_of_what_each_gives_alone() {
+fn several_probes_give_the_mean_of_each_alone() {
     let folder = folder();
     let model = model(folder.path(), &["training.continuous=true", "training.sde=subvpsde"]);
     let t = ("t", vec![N], vec![0.2, 0.5, 0.9]);
@@ -98,14 +99,14 @@ fn many_probes_give_the_mean_of_what_each_gives_alone() {
 }
 
 #[test]
-fn options_about_drawn_probes_are_refused_where_none_are_drawn() {
+fn options_of_random_probes_are_refused_without_random_probes() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let model = model(folder.path(), &[]);
     let t = ("t", vec![N], vec![0.2, 0.5, 0.9]);
     write(&at("drawn.safetensors"), &[x(), t.clone()]);
     write(&at("given.safetensors"), &[x(), t, ("eps", vec![N, 1, 8, 8], waves(N * PIXELS, 1.3))]);
-    let given = "are `eps` of";
+    let given = "has the probes, `eps`, and none are drawn";
     for (input, options, expected) in [
         ("given", &["--divergence", "--probes", "2"][..], given),
         ("given", &["--divergence", "--seed", "2"], given),
@@ -122,11 +123,11 @@ fn options_about_drawn_probes_are_refused_where_none_are_drawn() {
 }
 
 #[test]
-fn an_error_tells_each_of_its_causes_once() {
+fn an_error_names_each_of_its_causes_once() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);
     let model = model(folder.path(), &[]);
-    // The reader of its header holds the cause's message in its own.
+    // The header reader's message already contains its cause's.
     let header = r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}"#;
     let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
     std::fs::write(at("negative.safetensors"), bytes).expect("a file");

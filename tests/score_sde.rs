@@ -5,14 +5,14 @@ use crate::support::*;
 use bytemuck::Zeroable;
 use std::collections::HashMap;
 use tweedie::autodiff::Tape;
-use tweedie::config::{Config, Over, SdeName};
+use tweedie::config::{Config, Over, Prediction, SdeName};
 use tweedie::kernels::concat;
 use tweedie::kernels::hutchinson::{Probe, Probes};
 use tweedie::kernels::random::Noise;
 use tweedie::kernels::score_matching::{self, Coefficients};
 use tweedie::nn::{Arena, Parameters, ScoreModel, Scorer};
-use tweedie::sample::rk45::Tolerance;
-use tweedie::sample::{Ode, Score, probability_flow};
+use tweedie::sample::dormand_prince::Tolerance;
+use tweedie::sample::{Ode, Score, divergence, probability_flow};
 use tweedie::tensor::{Shape, Tensor};
 
 /// A fixture's model, weights and expected values.
@@ -22,7 +22,7 @@ struct Fixture {
     expected: HashMap<String, Reference>,
 }
 
-/// The fixtures' `config.json` as a configuration of ours: the same keys, less what concerns other programs.
+/// The fixtures' `config.json` as a configuration: the same keys, without those of other programs.
 fn config(path: &std::path::Path) -> Config {
     let json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON");
@@ -91,7 +91,10 @@ fn raw_and_ema_weights_give_the_reference_scores() {
     for fixture in MODELS.iter().filter_map(|name| fixture(name)) {
         for (kind, name) in [("raw", "score_raw"), ("ema", "score_ema")] {
             let scorer = fixture.scorer(kind);
-            let score = scorer.score(&fixture.image("x"), fixture.times()).expect("a score");
+            let score = scorer
+                .at(&fixture.image("x"), &fixture.times().to_vec().into())
+                .and_then(|at| Ok(at.score().run()?))
+                .expect("a score");
             fixture.assert_image(name, &score, 1e-4);
         }
     }
@@ -101,19 +104,20 @@ fn raw_and_ema_weights_give_the_reference_scores() {
 fn the_loss_and_every_gradient_are_the_references() {
     for fixture in MODELS.iter().filter_map(|name| fixture(name)) {
         let scorer = fixture.scorer("raw");
-        let labels = scorer.labels(fixture.times());
-        let n = labels.len();
+        let n = fixture.times().len();
         // ½ Σ (score · std + z)², mean over the batch; the network gives the score up to a factor.
         let coefficients: Vec<Coefficients> = fixture
             .times()
             .iter()
-            .zip(&labels)
-            .map(|(t, label)| {
-                let marginal = scorer.model.sde.marginal_prob(*t);
+            .map(|t| {
+                let marginal = scorer.model.process.marginal_prob(*t);
+                // VE's network gives the score, the others' the noise.
+                let scale =
+                    if fixture.config.prediction() == Prediction::Score { marginal.std } else { -1.0 };
                 Coefficients {
                     mean: marginal.mean as f32,
                     std: marginal.std as f32,
-                    scale: (label.score.net * marginal.std) as f32,
+                    scale: scale as f32,
                     of_z: 1.0,
                     weight: 0.5 / n as f32,
                     ..Zeroable::zeroed()
@@ -127,7 +131,7 @@ fn the_loss_and_every_gradient_are_the_references() {
 
         let mut tape = Tape::new();
         let input = tape.variable(&x);
-        let conditioning = scorer.condition(&labels).expect("an upload");
+        let conditioning = scorer.condition(fixture.times()).expect("an upload");
         let out = scorer.network(&mut tape, &input, &conditioning, None).expect("an output");
         let (loss, seed) =
             score_matching::denoising(out.tensor(), &x0, Noise::Given(&z), &coefficients).expect("a loss");
@@ -145,9 +149,9 @@ fn the_loss_and_every_gradient_are_the_references() {
         let mut zeros = 0;
         for (spec, gradient) in scorer.model.registry.trainable.iter().zip(gradients) {
             let expected = &fixture.expected[&format!("grad.module.{}", spec.name)].values;
-            // A bias of the keys moves all scores of a query alike, which softmax ignores; what is added to every pixel of
-            // a channel, the norm of a group of one channel takes away. Those gradients are 0, and what either side has
-            // there is rounding.
+            // A bias of the keys shifts all logits of a query equally, which softmax ignores, and the norm of
+            // a one-channel group removes a constant of the channel. Those gradients are 0, and both sides
+            // hold only rounding there.
             let (ours, theirs) = (gradient.iter().map(|v| f64::from(*v)), expected.iter().copied());
             let (ours, theirs) = (norm(&mut ours.into_iter()), norm(&mut theirs.into_iter()));
             if theirs < 1e-6 * total {
@@ -168,13 +172,14 @@ fn forward_mode_gives_the_references_probability_flow_and_divergence() {
         let scorer = fixture.scorer("ema");
         let (x, eps) = (fixture.image("x"), fixture.image("eps"));
         let n = x.shape().n();
-        // The probe twice: every probe of a batch must give the same.
+        // The same probe twice: both must give the same result.
         let both = concat::stack(&[&eps, &eps]).expect("a stack");
         for (count, given) in [(1, &eps), (2, &both)] {
             let probes = Probes { count, kind: Probe::Rademacher, noise: Noise::Given(given) };
-            let flow = probability_flow(&scorer, &x, fixture.times(), Some(probes)).expect("a flow");
+            let t = fixture.times().to_vec().into();
+            let flow = divergence(&scorer, &x, &t, probes).expect("a flow");
             fixture.assert_image("pf_drift", &flow.drift, 1e-3);
-            let lanes = flow.divergence.expect("a divergence").read().expect("a download");
+            let lanes = flow.divergence.read().expect("a download");
             let expected = &fixture.expected["pf_divergence"].values;
             for (i, lanes) in lanes.chunks(4).enumerate() {
                 let divergence: f64 = lanes.iter().map(|v| f64::from(*v)).sum();
@@ -185,21 +190,22 @@ fn forward_mode_gives_the_references_probability_flow_and_divergence() {
                 );
             }
         }
-        let plain = probability_flow(&scorer, &x, fixture.times(), None).expect("a flow");
-        fixture.assert_image("pf_drift", &plain.drift, 1e-3);
+        let t = fixture.times().to_vec().into();
+        let plain = probability_flow(&scorer, &x, &t).expect("a flow");
+        fixture.assert_image("pf_drift", &plain, 1e-3);
     }
 }
 
-/// Dormand–Prince as the reference runs it: one step for the whole batch.
+/// Dormand–Prince with the reference's control: one step size for the whole batch.
 const ODE: Ode = Ode {
     tolerance: Tolerance { relative: 1e-5, absolute: 1e-5 },
     error_norm: Over::Batch,
     noise_removal: false,
 };
 
-/// What a solver of the reference's kind has cost, against the fixture's count: within 2 %. A GPU, which rounds otherwise, may
-/// take a step of six evaluations more or less. So does a software driver once the latents are moved by half their last
-/// bit: VE's then take 200, 206 or 212, and 2 % of 206 is less than a step.
+/// Compares the number of evaluations with the fixture's: within 2 %, or one step of six evaluations, because
+/// a GPU rounds differently. A software driver varies as much if the latents move by half their last bit:
+/// VE's then take 200, 206 or 212, and 2 % of 206 is less than a step.
 fn assert_evaluations(name: &str, actual: &[usize], expected: f64) {
     println!("{name}: {actual:?} evaluations, the reference {expected}");
     assert_eq!(actual.len(), 1, "a batch takes its steps jointly");
@@ -212,7 +218,7 @@ fn assert_evaluations(name: &str, actual: &[usize], expected: f64) {
 fn the_probability_flow_samples_as_the_reference_does() {
     for fixture in MODELS.iter().filter_map(|name| fixture(name)) {
         let scorer = fixture.scorer("ema");
-        let span = (1.0, scorer.sde().sampling_eps());
+        let span = (1.0, scorer.process().sampling_eps());
         let latent = fixture.image("ode_latent");
         let solution = ODE.follow(&scorer, latent, span, &mut |_| Ok(())).expect("samples");
         fixture.assert_image("ode_sample", &solution.state, 1e-3);
@@ -220,13 +226,14 @@ fn the_probability_flow_samples_as_the_reference_does() {
     }
 }
 
-/// The flows of these random networks tell apart what float32 does not. The reference was run again in PyTorch 2.15 on another
-/// processor. Its VE model is off the fixture by 1.6e-3 in Δ log p and 1.5e-3 in the latents, and by as much as 2.4e-3 once
-/// every number of `x0` is moved by about its last bit (2120 to 2192 evaluations for 2144). Its VP model repeats the
-/// fixture to 5e-5, but with `x0` so moved the latents are 3.6e-3 and 5.7e-3 off. So bits, evaluations and VP's Δ log p are
-/// held to the fixtures, the latents as near as the reference is to itself so moved, and Δ log p also to what its equations
-/// give in float64 at a hundredth of the tolerance ([`TRUE_CHANGES`]), of which VE's fixture is 1.8e-3 off. `ddpm_vp` is not
-/// compared: there the reference, run again, is 3.8e-2 off itself.
+/// The flows of these random networks amplify float32 rounding. The reference was run again in PyTorch 2.15
+/// on another processor. Its VE model then differs from the fixture by 1.6e-3 in Δ log p and 1.5e-3 in the
+/// latents, and by up to 2.4e-3 if every number of `x0` moves by about its last bit (2120 to 2192 evaluations
+/// for 2144). Its VP model repeats the fixture to 5e-5, but with `x0` moved the latents differ by 3.6e-3 and
+/// 5.7e-3. Therefore bits, evaluations and VP's Δ log p are compared with the fixtures, the latents within
+/// the reference's own variation, and Δ log p also with the reference's equations in float64 at a hundredth
+/// of the tolerance ([`TRUE_CHANGES`]), from which VE's fixture differs by 1.8e-3. `ddpm_vp` is not compared:
+/// the reference, run again, differs from itself by 3.8e-2.
 #[test]
 fn the_likelihood_is_the_references() {
     for (name, truth) in TRUE_CHANGES {
@@ -238,7 +245,7 @@ fn the_likelihood_is_the_references() {
         excerpt(&expected, &[("x0", "x"), ("eps", "eps")], &at("in.safetensors"));
         let mut command = tweedie();
         command.arg("likelihood").arg(at("run")).arg("--in").arg(at("in.safetensors"));
-        // Dormand–Prince as the reference runs it: one step for the whole batch.
+        // Dormand–Prince with the reference's control: one step size for the whole batch.
         command.args(["--error-norm", "batch", "--json", "--out"]).arg(at("out.safetensors"));
         let report: serde_json::Value = serde_json::from_str(&succeed(&mut command)).expect("JSON");
         let expected = read_safetensors(&expected);

@@ -1,4 +1,4 @@
-//! The device, the reference values, and how far apart two vectors are.
+//! The device, the reference values, and the distance of two vectors.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -74,12 +74,12 @@ pub fn relative_error(a: &[f32], b: &[f64]) -> f64 {
     if norm == 0.0 { difference } else { difference / norm }
 }
 
-/// A DDPM of a few thousand weights, all different, that Hugging Face's layout can hold.
+/// A DDPM with a few thousand distinct weights that Hugging Face's layout supports.
 pub fn tiny() -> (Config, Registry, State) {
     tiny_with(&[])
 }
 
-/// The same with some keys set.
+/// The same with the keys of `set`.
 pub fn tiny_with(set: &[&str]) -> (Config, Registry, State) {
     let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
     let text = "[training]\nsde = \"vpsde\"\ncontinuous = false\nbatch_size = 2\nn_iters = 10\n\

@@ -1,4 +1,4 @@
-//! A checkpoint of PyTorch's.
+//! A PyTorch checkpoint.
 #![no_main]
 
 use std::io::Cursor;

@@ -1,4 +1,4 @@
-//! The pickle in a checkpoint of PyTorch's: it is packed here, past the archive's checksums.
+//! The pickle of a PyTorch checkpoint, packed here so that the archive's checksums are valid.
 #![no_main]
 
 use std::io::{Cursor, Write};

@@ -1,4 +1,4 @@
-//! A checkpoint of this program's, or weights by name.
+//! A checkpoint of this program, or weights by name.
 #![no_main]
 
 use std::path::Path;

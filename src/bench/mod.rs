@@ -19,6 +19,7 @@ use crate::tensor::{Shape, Tensor};
 #[path = "../../benches"]
 mod families {
     pub(super) mod adam;
+    pub(super) mod combine;
     pub(super) mod concat;
     pub(super) mod conv2d;
     pub(super) mod cross_entropy;
@@ -37,7 +38,6 @@ mod families {
     pub(super) mod reduce;
     pub(super) mod resize;
     pub(super) mod score_matching;
-    pub(super) mod sde_step;
     pub(super) mod softmax;
     pub(super) mod upfirdn2d;
 }
@@ -61,8 +61,8 @@ macro_rules! families {
 
 // The compiler reports a module that is missing here: its `cases` are dead code.
 families! {
-    adam, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson, impute,
-    inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, score_matching, sde_step,
+    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson,
+    impute, inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, score_matching,
     softmax, upfirdn2d,
 }
 

@@ -10,7 +10,7 @@ use crate::kernels::hutchinson::{Probe, Probes};
 use crate::kernels::random::Noise;
 use crate::nn::Conditioning;
 use crate::random::{Key, Purpose};
-use crate::sample::probability_flow;
+use crate::sample::divergence;
 use crate::tensor::Tensor;
 use crate::train::{TrainError, Trainer};
 use std::cell::RefCell;
@@ -35,10 +35,9 @@ pub fn digits(gpu: &Gpu) -> std::result::Result<Model, TrainError> {
     let trainer = Trainer::new(gpu, &config)?;
     let shape = trainer.batch_shape();
     let set = Dataset::load(&config.data, Split::Train)?;
-    let batch = Loader::new(set, &config.data, shape.n(), config.seed).batch(0);
+    let batch = Loader::new(set, &config.data, shape.n(), config.seed)?.batch(0)?;
     let x = Tensor::from_slice(gpu, shape, &batch.images)?;
-    let label = trainer.scorer.model.label(TIME);
-    let conditioning = trainer.scorer.condition(&vec![label; shape.n()])?;
+    let conditioning = trainer.scorer.condition(&vec![TIME; shape.n()])?;
     Ok(Model { trainer: RefCell::new(trainer), batch, x, conditioning })
 }
 
@@ -78,10 +77,9 @@ impl Model {
     ///
     /// # Errors
     /// Any error of the device.
-    pub fn divergence(&self) -> Result<()> {
+    pub fn divergence(&self) -> crate::sample::Result<()> {
         let noise = Noise::Drawn(Key::new(1, Purpose::Probe));
         let probes = Probes { count: 1, kind: Probe::Rademacher, noise };
-        let times = vec![TIME; self.images()];
-        probability_flow(&self.trainer.borrow().scorer, &self.x, &times, Some(probes)).map(drop)
+        divergence(&self.trainer.borrow().scorer, &self.x, &TIME.into(), probes).map(drop)
     }
 }

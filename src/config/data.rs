@@ -1,14 +1,62 @@
 //! `data`: the images.
 
 use super::{ConfigError, MAX_CHANNELS, count};
+use crate::choice::choices;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+
+choices! {
+    /// The data sets that the program contains.
+    pub enum BuiltIn {
+        /// Grey digits, 8x8: 1437 training and 360 test images.
+        Digits = "digits",
+        /// The same digits in random colours.
+        DigitsColor = "digits_color",
+    }
+}
+
+/// The range of a model's data: [−1, 1] if centred, else [0, 1].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Whether it is [−1, 1].
+    pub centered: bool,
+}
+
+impl Range {
+    /// The smallest value; the largest is 1.
+    pub fn low(self) -> f64 {
+        if self.centered { -1.0 } else { 0.0 }
+    }
+
+    /// The distance between the smallest and the largest value.
+    pub fn width(self) -> f64 {
+        1.0 - self.low()
+    }
+
+    /// A value of the range in [0, 1].
+    pub fn to_unit(self, value: f32) -> f32 {
+        if self.centered { (value + 1.0) / 2.0 } else { value }
+    }
+
+    /// A value of [0, 1] in the range.
+    pub fn from_unit(self, value: f32) -> f32 {
+        if self.centered { 2.0 * value - 1.0 } else { value }
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.centered { "[-1, 1]" } else { "[0, 1]" })
+    }
+}
 
 /// `data`: the images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// `digits` or `digits_color`, which are built in; `idx`, from files; or the name of one that has to be brought as files.
+    /// A built-in data set, `digits` or `digits_color`; `idx` for IDX files; `given` for images that the
+    /// training program passes; any other name stands for a data set that has to be converted to IDX files
+    /// first.
     pub dataset: String,
     /// Height and width.
     pub image_size: usize,
@@ -37,9 +85,29 @@ pub struct Data {
 }
 
 impl Data {
+    /// The `dataset` of images that a program passes to [`Run::train_on`](crate::train::Run::train_on).
+    pub const GIVEN: &str = "given";
+
+    /// The same for images that the program gives: it names no data set and no files.
+    pub(crate) fn given(&self) -> Data {
+        Data {
+            dataset: Data::GIVEN.into(),
+            images: None,
+            labels: None,
+            test_images: None,
+            test_labels: None,
+            ..self.clone()
+        }
+    }
+
+    /// The range of the model's data.
+    pub fn range(&self) -> Range {
+        Range { centered: self.centered }
+    }
+
     /// The smallest grey level in the model's range; the largest is 1.
     pub fn low(&self) -> f64 {
-        if self.centered { -1.0 } else { 0.0 }
+        self.range().low()
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {

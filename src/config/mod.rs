@@ -1,50 +1,34 @@
 //! Configurations: TOML with the reference implementation's keys.
 
 mod data;
+mod error;
 mod model;
 mod objective;
 mod optim;
+mod presets;
 mod problem;
-mod sampling;
+mod read;
+pub mod sampling;
 mod training;
 
-pub use data::Data;
-pub(crate) use model::GROUPS;
+pub use data::{BuiltIn, Data, Range};
+pub use error::ConfigError;
+pub(crate) use error::refuse;
 pub use model::{
     Combine, EmbeddingType, Model, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
     ResblockType,
 };
+pub(crate) use model::{GROUPS, MAX_TAPS};
 pub use objective::{ObjectiveName, Projection};
 pub use optim::Optim;
 pub use problem::{Measure, Problem};
 pub use sampling::{CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule};
 pub use training::{SdeName, Training};
 
-use crate::sde::{Sde, SdeKind};
+use crate::sde::{Process, SubVp, Ve, Vp};
+use sampling::Steps;
 use serde::{Deserialize, Serialize};
-
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The text is not TOML, or a key is unknown, missing or of another type.
-    #[error("{0}")]
-    Text(String),
-    /// A value that cannot be.
-    #[error("{key} = {value}: {why}")]
-    Value {
-        /// The key, as `section.key`.
-        key: &'static str,
-        /// Its value.
-        value: String,
-        /// What it must be.
-        why: String,
-    },
-}
-
-/// An error about one key.
-pub(crate) fn refuse(key: &'static str, value: impl std::fmt::Debug, why: impl Into<String>) -> ConfigError {
-    ConfigError::Value { key, value: format!("{value:?}").replace('"', ""), why: why.into() }
-}
+use std::sync::Arc;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,12 +37,12 @@ pub struct Config {
     /// All randomness derives from it: 0 to 2⁶³ − 1.
     #[serde(default = "seed")]
     pub seed: u64,
-    /// How to train.
+    /// The objective and the training loop.
     pub training: Training,
-    /// How to sample.
+    /// The sampler.
     #[serde(default)]
     pub sampling: Sampling,
-    /// What to train on.
+    /// The images.
     pub data: Data,
     /// The network and the process.
     pub model: Model,
@@ -79,30 +63,28 @@ impl Config {
     /// A configuration from TOML with `section.key=value` assignments on top, checked.
     ///
     /// # Errors
-    /// If the text cannot be read, or a value cannot be; the message names the key and what it must be.
+    /// If the text is not TOML, or a key is unknown, missing or has a wrong value; the error names the key, its line unless an
+    /// assignment sets it, and the values that it takes.
     pub fn from_toml(text: &str, assignments: &[String]) -> Result<Config, ConfigError> {
-        let table: toml::Table = text.parse().map_err(|e| in_line(text, &e))?;
-        if !assignments.is_empty() {
-            return Self::from_table(table, assignments);
-        }
-        // From the text itself, so that a message can name the line.
-        let config = toml::from_str(text).map_err(|e| in_line(text, &e))?;
-        Self::checked(config, &table)
+        Self::from_table(read::parse(text)?, assignments).map_err(|error| {
+            let set =
+                |key: &str| assignments.iter().any(|set| set.split('=').next().map(str::trim) == Some(key));
+            if error.key().is_none_or(set) { error } else { error.located(text) }
+        })
     }
 
-    /// A configuration from what has no lines to name.
+    /// The same from a table.
     pub(crate) fn from_table(mut table: toml::Table, assignments: &[String]) -> Result<Config, ConfigError> {
         for assignment in assignments {
             assign(&mut table, assignment)?;
         }
-        let config = table.clone().try_into().map_err(|e: toml::de::Error| in_line("", &e))?;
-        Self::checked(config, &table)
+        Self::checked(read::read("", table.clone().into())?, &table)
     }
 
-    /// The configuration that a table has become, with what follows from what was left out.
+    /// Checks a configuration read from a table, and derives the keys that the table leaves out from the others.
     fn checked(mut config: Config, table: &toml::Table) -> Result<Config, ConfigError> {
-        let said = table.get("training").is_some_and(|training| training.get("continuous").is_some());
-        if let Some(continuous) = config.training.objective.continuous().filter(|_| !said) {
+        let given = table.get("training").is_some_and(|training| training.get("continuous").is_some());
+        if let Some(continuous) = config.training.objective.continuous().filter(|_| !given) {
             config.training.continuous = continuous;
         }
         config.check()?;
@@ -115,14 +97,22 @@ impl Config {
     }
 
     /// The forward process.
-    pub fn sde(&self) -> Sde {
-        let Model { sigma_min, sigma_max, beta_min, beta_max, num_scales, .. } = self.model;
-        let kind = match self.training.sde {
-            SdeName::Vesde => SdeKind::Ve { sigma_min, sigma_max },
-            SdeName::Vpsde => SdeKind::Vp { beta_min, beta_max },
-            SdeName::Subvpsde => SdeKind::SubVp { beta_min, beta_max },
-        };
-        Sde { kind, n: num_scales }
+    pub fn process(&self) -> Arc<dyn Process> {
+        let Model { sigma_min, sigma_max, beta_min, beta_max, .. } = self.model;
+        match self.training.sde {
+            SdeName::Vesde => Arc::new(Ve { sigma_min, sigma_max }),
+            SdeName::Vpsde => Arc::new(Vp { beta_min, beta_max }),
+            SdeName::Subvpsde => Arc::new(SubVp { beta_min, beta_max }),
+        }
+    }
+
+    /// The number of steps of its sampler: `sampling.steps`, else the sampler's own or the process's.
+    pub fn sampling_steps(&self) -> usize {
+        match (self.sampling.steps, self.sampling.method.capabilities().steps) {
+            (0, Steps::Grid(steps)) => steps,
+            (0, Steps::Chain | Steps::Adaptive) => self.model.num_scales,
+            (steps, _) => steps,
+        }
     }
 
     /// Whether it describes a classifier, which has no score.
@@ -130,7 +120,7 @@ impl Config {
         self.training.objective == ObjectiveName::Classifier
     }
 
-    /// What the network's output stands for.
+    /// The prediction of the network.
     pub fn prediction(&self) -> Prediction {
         self.model.prediction.unwrap_or(match (self.training.objective, self.training.sde) {
             (ObjectiveName::Edm, _) => Prediction::Edm,
@@ -139,13 +129,13 @@ impl Config {
         })
     }
 
-    /// Checks every value that some other part would trip over.
+    /// Checks every value that another module relies on.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.training.check()?;
         self.optim.check()?;
         self.sampling.check()?;
         if self.sampling.method == Method::Ald && self.training.sde != SdeName::Vesde {
-            let why = "annealed Langevin dynamics runs on training.sde = vesde alone";
+            let why = "annealed Langevin dynamics needs training.sde = vesde";
             return Err(refuse("sampling.method", "ald", why));
         }
         self.data.check()?;
@@ -154,22 +144,22 @@ impl Config {
         self.check_grid()
     }
 
-    /// Whether the process has the noise level that a grid is to end at.
+    /// Checks that the process has the last noise level of the grid.
     fn check_grid(&self) -> Result<(), ConfigError> {
-        let (sde, sigma) = (self.sde(), self.sampling.sigma_min);
-        if sigma.is_none_or(|sigma| self.is_classifier() || sde.level_within(sigma).is_some()) {
+        let (process, sigma) = (self.process(), self.sampling.sigma_min);
+        if sigma.is_none_or(|sigma| self.is_classifier() || process.level_within(sigma).is_some()) {
             return Ok(());
         }
-        let [least, most] = [sde.sampling_eps(), 1.0].map(|t| sde.level(t).sigma);
+        let [least, most] = [process.sampling_eps(), 1.0].map(|t| process.level(t).sigma);
         let why =
             format!("the process has noise levels from {least:.3e} to below {most:.3}; take one of them");
         Err(refuse("sampling.sigma_min", sigma.unwrap_or_default(), why))
     }
 }
 
-/// Steps, and images in one, are counted in 32 bits by the random numbers.
+/// Steps, and the images of a step, are numbered in 32 bits by the random numbers.
 const MAX_STEPS: u64 = u32::MAX as u64;
-/// More channels than any device has room for, and few enough that no count of parameters overflows.
+/// More channels than any device has memory for, and few enough that no number of parameters overflows.
 const MAX_CHANNELS: u64 = 1 << 20;
 
 fn count(key: &'static str, value: u64, most: u64) -> Result<(), ConfigError> {
@@ -184,61 +174,15 @@ fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str
     if range.contains(&value) { Ok(()) } else { Err(refuse(key, value, format!("it must be {what}"))) }
 }
 
-/// What Rust calls a type, and what anyone does.
-const TYPES: [(&str, &str); 5] = [
-    ("` as i128, expected any valid TOML value", "`, expected one of at most 9223372036854775807"),
-    ("expected usize", "expected a whole number from 0 up"),
-    ("expected u64", "expected a whole number from 0 to 9223372036854775807"),
-    ("expected u16", "expected a whole number from 0 to 65535"),
-    ("expected f64", "expected a number"),
-];
-
-/// A parser's message in one line, with the key or the line it is about.
-fn in_line(text: &str, error: &toml::de::Error) -> ConfigError {
-    let message = error.message().replace('\n', " ");
-    let message = TYPES.iter().fold(message, |message, (theirs, ours)| message.replace(theirs, ours));
-    let message = match message.split_once("expected struct ") {
-        Some((before, _)) => format!("{before}expected a section of keys"),
-        None => nearest_named(&message).unwrap_or(message),
-    };
-    // The key stands only in the whole message: "…\nin `section.key`\n".
-    let whole = error.to_string();
-    let key = whole.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
-    let message = key.map_or(message.clone(), |key| format!("{key}: {message}"));
-    let line =
-        error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
-    match line {
-        Some(line) if !text.is_empty() => ConfigError::Text(format!("line {line}: {message}")),
-        _ => ConfigError::Text(message),
-    }
-}
-
-/// The refusal of a key that is nearly another one, naming that instead of all there are.
-fn nearest_named(message: &str) -> Option<String> {
-    let (unknown, known) = message.strip_prefix("unknown field `")?.split_once('`')?;
-    // Between backticks: every other part.
-    nearest(unknown, known.split('`').skip(1).step_by(2)).map(|key| did_you_mean(unknown, key))
-}
-
-/// The key that an unknown one is by a slip of the hand: one letter, or one in five, left out, added, changed or exchanged.
-fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let slips = |key: &&str| strsim::osa_distance(unknown, key);
-    known.into_iter().min_by_key(slips).filter(|key| slips(key) <= (unknown.len() / 5).max(1))
-}
-
-fn did_you_mean(unknown: &str, key: &str) -> String {
-    format!("unknown field `{unknown}`; did you mean `{key}`?")
-}
-
 /// Applies `section.key=value` to a table.
 fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> {
-    let wrong = |why: &str| ConfigError::Text(format!("--set {assignment}: {why}"));
+    let wrong = |why| ConfigError::Assignment { assignment: assignment.into(), why };
     let form = || wrong("write it as section.key=value");
     let (path, value) = assignment.split_once('=').ok_or_else(form)?;
     if path.split('.').any(|part| part.trim().is_empty()) {
         return Err(form());
     }
-    // A bare word is a string: nobody wants to quote in a shell.
+    // A bare word is a string, so that a shell needs no quotes.
     let value = format!("v = {value}")
         .parse::<toml::Table>()
         .ok()
@@ -248,7 +192,8 @@ fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> 
     let mut place = table;
     for section in sections.into_iter().flat_map(|s| s.split('.')) {
         let entry = place.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        place = entry.as_table_mut().ok_or_else(|| wrong("the part before the last dot is no section"))?;
+        place =
+            entry.as_table_mut().ok_or_else(|| wrong("the part before the last dot must be a section"))?;
     }
     place.insert(key.to_string(), value);
     Ok(())

@@ -1,8 +1,10 @@
 //! `model`: the network and the process's parameters.
 
 use super::{ConfigError, Data, MAX_CHANNELS, ObjectiveName, Training, count, refuse, within};
-use crate::kernels::upfirdn2d::MAX_TAPS;
 use serde::{Deserialize, Serialize};
+
+/// The largest number of taps of `model.fir_kernel`. `nn` asserts that the kernel takes as many.
+pub(crate) const MAX_TAPS: usize = 12;
 
 /// `model`: the network and the process's parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,8 +30,7 @@ pub struct Model {
     /// Dropout in the residual blocks.
     #[serde(default)]
     pub dropout: f64,
-    /// The kind of normalisation, of which each network has one: `GroupNorm`, or `InstanceNorm++` for `ncsn` and
-    /// `ncsnv2`.
+    /// The normalisation: `InstanceNorm++` for `ncsn` and `ncsnv2`, `GroupNorm` for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalization: Option<String>,
     /// The nonlinearity.
@@ -43,13 +44,13 @@ pub struct Model {
     /// `ncsnpp`, `ddpm`: residual blocks in a level.
     #[serde(default)]
     pub num_res_blocks: usize,
-    /// Image sizes at which there is attention.
+    /// Image sizes with attention.
     #[serde(default)]
     pub attn_resolutions: Vec<usize>,
-    /// Whether DDPM's resampling has a convolution.
+    /// Resample with a convolution, as DDPM does.
     #[serde(default = "super::yes")]
     pub resamp_with_conv: bool,
-    /// Whether the network is told the time.
+    /// Condition the network on the time.
     #[serde(default = "super::yes")]
     pub conditional: bool,
     /// FIR resampling instead of nearest neighbour and mean.
@@ -70,24 +71,23 @@ pub struct Model {
     /// The input's pyramid.
     #[serde(default = "defaults::progressive_input")]
     pub progressive_input: ProgressiveInput,
-    /// How the input's pyramid is joined.
+    /// The way in which the input's pyramid is merged.
     #[serde(default = "defaults::progressive_combine")]
     pub progressive_combine: Combine,
-    /// The only kind of attention there is: `ddpm`.
+    /// The attention; only `ddpm` is supported.
     #[serde(default = "defaults::attention_type")]
     pub attention_type: String,
-    /// Image sizes at which there is attention on the way up, if not those of the way down.
+    /// Image sizes with attention in the decoder, if they differ from those of the encoder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attn_resolutions_up: Option<Vec<usize>>,
-    /// Attention after each block of the way up, as in DDPM's first implementation, not after the last one of a level.
+    /// Attention after each block of the decoder, as in DDPM's first implementation, not only after the last one of a level.
     #[serde(default)]
     pub attn_up_each: bool,
-    /// Groups of every norm; by default 32 for `ddpm`, and for `ncsnpp` as many of at least four channels as there are, 32
-    /// at most.
+    /// Groups of every norm; by default 32 for `ddpm`, and for `ncsnpp` at most 32, with at least four channels each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_groups: Option<usize>,
-    /// Groups of the norms of the levels' attention, and of the first norms of the blocks of such a level on the way up, if
-    /// others than those of other norms: 32 in `UNet2DModel`'s AttnSkip blocks.
+    /// Groups of the norms in the levels' attention, and of the first norm of each block of such a level in the decoder, if they
+    /// differ from those of other norms: 32 in `UNet2DModel`'s AttnSkip blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attn_num_groups: Option<usize>,
     /// Added to the variance in every group norm.
@@ -99,7 +99,7 @@ pub struct Model {
     /// Sinusoids have the frequencies 10000^(−i / (m − freq_shift)).
     #[serde(default = "defaults::freq_shift")]
     pub freq_shift: f64,
-    /// How `ncsnpp` is told the time.
+    /// The time embedding of `ncsnpp`.
     #[serde(default = "defaults::embedding_type")]
     pub embedding_type: EmbeddingType,
     /// Standard deviation of the Fourier frequencies.
@@ -108,11 +108,11 @@ pub struct Model {
     /// Scale of the initial weights that end a residual branch; 0 means 1e-10.
     #[serde(default)]
     pub init_scale: f64,
-    /// The only window there is: 3.
+    /// Kernel size; only 3 is supported.
     #[serde(default = "defaults::conv_size")]
     pub conv_size: usize,
-    /// What the network's output stands for; by default the score for VE, the noise for VP and sub-VP, as in the reference,
-    /// and with `training.objective = edm` that.
+    /// The prediction of the network; by default the score for VE, the noise for VP and sub-VP, as in the reference, and EDM's with
+    /// `training.objective = edm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prediction: Option<Prediction>,
     /// `prediction = edm`: standard deviation of the data.
@@ -121,10 +121,11 @@ pub struct Model {
     /// Divide the output by σ; `ncsnv2` always does, `ncsn` never.
     #[serde(default)]
     pub scale_by_sigma: bool,
-    /// Classes: those that `wideresnet` tells apart, or those that `ncsnpp` is told, 0 for none.
+    /// The number of classes, of the classifier `wideresnet` or of the class-conditional `ncsnpp`; 0 for none.
     #[serde(default)]
     pub num_classes: usize,
-    /// `ncsnpp` with classes: how often training hides the class, so that the network also learns the score without.
+    /// `ncsnpp` with classes: the probability that training withholds the class, so that the network also learns the unconditional
+    /// score.
     #[serde(default = "defaults::label_dropout")]
     pub label_dropout: f64,
     /// `wideresnet`: residual blocks in a group.
@@ -149,9 +150,9 @@ pub enum ModelName {
     Ncsnpp,
     /// The plain U-Net of DDPM.
     Ddpm,
-    /// NCSN: a RefineNet whose norms look the noise level up.
+    /// NCSN: a RefineNet whose norms are conditioned on the number of the noise level.
     Ncsn,
-    /// NCSNv2 of the size that the images ask for.
+    /// NCSNv2, of a size that depends on the images'.
     Ncsnv2,
     /// NCSNv2 for images of less than 96 pixels.
     #[serde(rename = "ncsnv2_64")]
@@ -164,10 +165,12 @@ pub enum ModelName {
     Ncsnv2Size256,
     /// The noise-conditional wide residual network, a classifier.
     WideResNet,
+    /// A network that the program gives, see [`Architecture`](crate::nn::Architecture).
+    Given,
 }
 
 impl ModelName {
-    /// The network itself, where the name leaves its size to that of the images.
+    /// The network for images of a size, if the name leaves its own size open.
     pub fn for_images(self, image_size: usize) -> ModelName {
         match (self, image_size) {
             (ModelName::Ncsnv2, ..96) => ModelName::Ncsnv2Size64,
@@ -177,15 +180,16 @@ impl ModelName {
         }
     }
 
-    /// The kind of normalisation that it has.
-    fn normalization(self) -> &'static str {
+    /// Its normalisation; none for a network that the program gives.
+    fn normalization(self) -> Option<&'static str> {
         match self {
-            ModelName::Ncsnpp | ModelName::Ddpm | ModelName::WideResNet => "GroupNorm",
-            _ => "InstanceNorm++",
+            ModelName::Ncsnpp | ModelName::Ddpm | ModelName::WideResNet => Some("GroupNorm"),
+            ModelName::Given => None,
+            _ => Some("InstanceNorm++"),
         }
     }
 
-    /// How often it halves the image, if that does not depend on `ch_mult`.
+    /// The number of times that it halves the image, if that does not depend on `ch_mult`.
     fn halvings(self) -> usize {
         match self {
             ModelName::Ncsnv2Size256 => 3,
@@ -200,7 +204,7 @@ pub(crate) const GROUPS: usize = 3;
 /// Labels are bytes.
 const MAX_CLASSES: usize = 256;
 
-/// What a network's output stands for, with x = m x₀ + s z.
+/// The prediction of a network, with x = m x₀ + s z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Prediction {
@@ -258,13 +262,13 @@ pub enum Progressive {
 pub enum ProgressiveInput {
     /// None.
     None,
-    /// Each level is shown the downsampled image.
+    /// Each level merges the downsampled image.
     InputSkip,
     /// Features are downsampled and added, level by level.
     Residual,
 }
 
-/// How a level takes the input's pyramid in.
+/// The ways in which a level merges the input's pyramid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Combine {
@@ -274,7 +278,7 @@ pub enum Combine {
     Sum,
 }
 
-/// How the network is told the time.
+/// The time embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EmbeddingType {
@@ -285,6 +289,11 @@ pub enum EmbeddingType {
 }
 
 impl Model {
+    /// The same for a network that the program gives.
+    pub(crate) fn given(&self) -> Model {
+        Model { name: ModelName::Given, ..self.clone() }
+    }
+
     pub(super) fn check(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
         self.check_process()?;
         self.check_network(training, data)
@@ -325,23 +334,25 @@ impl Model {
         count("model.num_scales", self.num_scales as u64, 1_000_000)
     }
 
-    /// How the network is told the time: only `ncsnpp` has a choice.
+    /// The time embedding of the network: only `ncsnpp` has a choice.
     pub fn embedding(&self) -> EmbeddingType {
         match self.name {
-            ModelName::Ncsnpp | ModelName::WideResNet => self.embedding_type,
+            ModelName::Ncsnpp | ModelName::WideResNet | ModelName::Given => self.embedding_type,
             _ => EmbeddingType::Positional,
         }
     }
 
     fn check_network(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
         count("model.nf", self.nf as u64, MAX_CHANNELS)?;
-        let expected = self.name.normalization();
-        if let Some(other) = self.normalization.as_ref().filter(|name| *name != expected) {
-            return Err(refuse("model.normalization", other, format!("this network has {expected}")));
+        if let (Some(named), Some(own)) = (&self.normalization, self.name.normalization())
+            && named != own
+        {
+            return Err(refuse("model.normalization", named, format!("this network has {own}")));
         }
-        if (self.name == ModelName::WideResNet) != (training.objective == ObjectiveName::Classifier) {
-            let why = "only classifier trains model.name = wideresnet, and it trains nothing else";
-            return Err(refuse("training.objective", training.objective.name(), why));
+        let classifier = training.objective == ObjectiveName::Classifier;
+        if self.name != ModelName::Given && (self.name == ModelName::WideResNet) != classifier {
+            let why = "the objective classifier and model.name = wideresnet require each other";
+            return Err(refuse("training.objective", training.objective.to_string(), why));
         }
         if self.num_classes > MAX_CLASSES {
             let why = format!("labels are bytes, so there are at most {MAX_CLASSES}");
@@ -353,6 +364,8 @@ impl Model {
             return Err(refuse("model.embedding_type", "fourier", why));
         }
         match self.name {
+            // Its own constructor checks it.
+            ModelName::Given => Ok(()),
             ModelName::Ncsnpp | ModelName::Ddpm => self.check_unet(data),
             ModelName::WideResNet => self.check_classifier(data),
             _ => self.check_refinenet(training, data),
@@ -370,11 +383,15 @@ impl Model {
             return Err(refuse("model.num_classes", self.num_classes, why));
         }
         if self.embedding_type != EmbeddingType::Fourier || !self.conditional {
-            let why = "wideresnet is told the noise by fourier features, with model.conditional = true";
+            let why = "wideresnet is conditioned on the noise level by fourier features, with model.conditional = true";
             return Err(refuse("model.embedding_type", "positional", why));
         }
         if !data.image_size.is_multiple_of(1 << (GROUPS - 1)) {
-            let why = format!("wideresnet halves the size {} times, so it must divide as often", GROUPS - 1);
+            let why = format!(
+                "wideresnet halves the image {} times, so its size must be divisible by {}",
+                GROUPS - 1,
+                1 << (GROUPS - 1)
+            );
             return Err(refuse("data.image_size", data.image_size, why));
         }
         Ok(())
@@ -413,12 +430,12 @@ impl Model {
             [("model.attn_resolutions", &self.attn_resolutions[..]), ("model.attn_resolutions_up", up)]
         {
             if let Some(size) = asked.iter().find(|size| !sizes.contains(size)) {
-                let why = format!("no level's images are of that size; the levels have {sizes:?}");
+                let why = format!("no level has images of that size; the levels have {sizes:?}");
                 return Err(refuse(key, size, why));
             }
         }
         if self.attention_type != "ddpm" {
-            return Err(refuse("model.attention_type", &self.attention_type, "the only attention is ddpm"));
+            return Err(refuse("model.attention_type", &self.attention_type, "only ddpm is supported"));
         }
         within("model.norm_eps", self.norm_eps, f64::MIN_POSITIVE..1.0, "a number above 0 and below 1")?;
         if self.num_groups.is_some_and(|groups| groups == 0) {
@@ -428,7 +445,7 @@ impl Model {
             return Err(refuse("model.attn_num_groups", 0, "it must be at least 1"));
         }
         if self.downsample_padding > 1 {
-            let why = "it is 0, below and to the right only, or 1, on every side";
+            let why = "it must be 0 (below and to the right only) or 1 (on every side)";
             return Err(refuse("model.downsample_padding", self.downsample_padding, why));
         }
         within(
@@ -438,16 +455,13 @@ impl Model {
             "a number from 0 to below nf / 2",
         )?;
         if self.conv_size != 3 {
-            return Err(refuse("model.conv_size", self.conv_size, "the only window is 3"));
+            return Err(refuse("model.conv_size", self.conv_size, "only 3 is supported"));
         }
         let taps = self.fir_kernel.len();
         let sum: f64 = self.fir_kernel.iter().sum();
         if !(2..=MAX_TAPS).contains(&taps) || !sum.is_finite() || sum == 0.0 {
-            return Err(refuse(
-                "model.fir_kernel",
-                &self.fir_kernel,
-                "it needs 2 to 12 numbers whose sum is not 0",
-            ));
+            let why = format!("it needs 2 to {MAX_TAPS} numbers whose sum is not 0");
+            return Err(refuse("model.fir_kernel", &self.fir_kernel, why));
         }
         Ok(())
     }
@@ -463,15 +477,17 @@ impl Model {
         }
         let halvings = self.name.for_images(data.image_size).halvings();
         if !data.image_size.is_multiple_of(1 << halvings) {
-            let why = format!("this network halves images, and the size must divide by {}", 1 << halvings);
+            let why =
+                format!("this network halves images, so their size must be divisible by {}", 1 << halvings);
             return Err(refuse("data.image_size", data.image_size, why));
         }
         if self.num_classes > 0 {
-            let why = "this network is told no classes; leave it out, or choose ncsnpp";
+            let why = "this network has no class conditioning; leave it out, or choose ncsnpp";
             return Err(refuse("model.num_classes", self.num_classes, why));
         }
         if self.name == ModelName::Ncsn && training.continuous {
-            let why = "ncsn looks its noise level up by number; set it to false, or choose an ncsnv2";
+            let why =
+                "ncsn is conditioned on the number of the noise level; set it to false, or choose ncsnv2";
             return Err(refuse("training.continuous", true, why));
         }
         Ok(())

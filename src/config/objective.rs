@@ -1,44 +1,42 @@
-//! `training.objective`: what is minimised, and what it goes with.
+//! `training.objective`: the objectives, and the keys that they require.
 
 use super::{Config, ConfigError, Prediction, SdeName, refuse};
-use serde::{Deserialize, Serialize};
+use crate::choice::choices;
 
-/// What training minimises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ObjectiveName {
-    /// Denoising score matching (Song 2021, eq. 7), in continuous time or on the discrete chain.
-    #[default]
-    Dsm,
-    /// The same on NCSN's ladder of noise levels (Song 2019, eq. 5).
-    Smld,
-    /// L_simple on DDPM's chain (Ho 2020, eq. 14): the squared error of what the network predicts.
-    Ddpm,
-    /// The variational bound on DDPM's chain (Ho 2020, eqs. 5, 8 and 13).
-    Vlb,
-    /// Sliced score matching (Song 2019b, eq. 8).
-    Ssm,
-    /// Sliced score matching by finite differences (Pang 2020).
-    FdSsm,
-    /// EDM's noise distribution and loss (Karras 2022, table 1).
-    Edm,
-    /// The cross entropy of a classifier of diffused images (Song 2021, appendix I.1).
-    Classifier,
+choices! {
+    /// The objectives of training.
+    pub enum ObjectiveName = Dsm {
+        /// Denoising score matching (Song 2021, eq. 7), in continuous time or on the discrete chain.
+        Dsm = "dsm",
+        /// Denoising score matching on NCSN's ladder of noise levels (Song 2019, eq. 5).
+        Smld = "smld",
+        /// L_simple on DDPM's chain (Ho 2020, eq. 14): the squared error of the prediction.
+        Ddpm = "ddpm",
+        /// The variational bound on DDPM's chain (Ho 2020, eqs. 5, 8 and 13).
+        Vlb = "vlb",
+        /// Sliced score matching (Song 2019b, eq. 8).
+        Ssm = "ssm",
+        /// Sliced score matching by finite differences (Pang 2020).
+        FdSsm = "fd_ssm",
+        /// EDM's noise distribution and loss (Karras 2022, table 1).
+        Edm = "edm",
+        /// The cross entropy of a classifier of diffused images (Song 2021, appendix I.1).
+        Classifier = "classifier",
+    }
 }
 
-/// The distribution of the directions that sliced score matching projects on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Projection {
-    /// −1 or 1 in each component.
-    #[default]
-    Rademacher,
-    /// Uniform on the sphere of radius √D.
-    Sphere,
+choices! {
+    /// The distribution of the projections of sliced score matching.
+    pub enum Projection = Rademacher {
+        /// −1 or 1 in each component.
+        Rademacher = "rademacher",
+        /// Uniform on the sphere of radius √D.
+        Sphere = "sphere",
+    }
 }
 
 impl ObjectiveName {
-    /// Whether its times are continuous, where it leaves no choice.
+    /// Whether its times are continuous, if it allows only one choice.
     pub(super) fn continuous(self) -> Option<bool> {
         match self {
             ObjectiveName::Dsm | ObjectiveName::Ssm | ObjectiveName::FdSsm | ObjectiveName::Classifier => {
@@ -49,38 +47,25 @@ impl ObjectiveName {
         }
     }
 
-    /// The process it is made for, if it is made for one.
-    fn sde(self) -> Option<(SdeName, &'static str)> {
+    /// The process that it requires, if any.
+    fn sde(self) -> Option<SdeName> {
         match self {
-            ObjectiveName::Smld => Some((SdeName::Vesde, "vesde")),
-            ObjectiveName::Ddpm | ObjectiveName::Vlb => Some((SdeName::Vpsde, "vpsde")),
+            ObjectiveName::Smld => Some(SdeName::Vesde),
+            ObjectiveName::Ddpm | ObjectiveName::Vlb => Some(SdeName::Vpsde),
             _ => None,
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            ObjectiveName::Dsm => "dsm",
-            ObjectiveName::Smld => "smld",
-            ObjectiveName::Ddpm => "ddpm",
-            ObjectiveName::Vlb => "vlb",
-            ObjectiveName::Ssm => "ssm",
-            ObjectiveName::FdSsm => "fd_ssm",
-            ObjectiveName::Edm => "edm",
-            ObjectiveName::Classifier => "classifier",
         }
     }
 }
 
-/// Refuses what contradicts the objective.
+/// Checks the keys that the objective restricts.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let training = &config.training;
     let (objective, prediction) = (training.objective, config.prediction());
-    let wrong = |why: String| Err(refuse("training.objective", objective.name(), why));
-    if let Some((sde, name)) = objective.sde()
+    let wrong = |why: String| Err(refuse("training.objective", objective.to_string(), why));
+    if let Some(sde) = objective.sde()
         && training.sde != sde
     {
-        return wrong(format!("it is a loss of that process's chain; set training.sde = {name}"));
+        return wrong(format!("it is a loss on the chain of {sde}; set training.sde = {sde}"));
     }
     if !training.continuous
         && training.sde == SdeName::Vpsde
@@ -96,29 +81,30 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         Some(continuous) if continuous != training.continuous => {
             let times = if continuous { "continuous" } else { "the chain's" };
             return wrong(format!(
-                "its times are {times}; set training.continuous = {continuous}, or leave it out"
+                "its times are {times}; set training.continuous = {continuous}, or leave that key out"
             ));
         }
         _ => {}
     }
     if objective == ObjectiveName::Edm && prediction != Prediction::Edm {
         return wrong(
-            "it trains EDM's preconditioned network; set model.prediction = edm, or leave it out".into(),
+            "it trains EDM's preconditioned network; set model.prediction = edm, or leave that key out"
+                .into(),
         );
     }
     if objective == ObjectiveName::Ddpm && prediction == Prediction::Score {
-        return wrong("a score has no bounded error; set model.prediction = eps, x0, v or edm".into());
+        return wrong("the error of a score is unbounded; set model.prediction = eps, x0, v or edm".into());
     }
     if objective == ObjectiveName::Vlb && config.data.uniform_dequantization {
-        return wrong("it decodes to grey levels; set data.uniform_dequantization = false".into());
+        return wrong("it has a decoder for grey levels; set data.uniform_dequantization = false".into());
     }
-    // The reference divides the noise that VP and sub-VP predict, too, where it is told to.
+    // The reference also divides the noise prediction of VP and sub-VP, if this key is set.
     let divided = match training.sde {
         SdeName::Vesde => prediction == Prediction::Score,
         SdeName::Vpsde | SdeName::Subvpsde => matches!(prediction, Prediction::Score | Prediction::Eps),
     };
     if config.model.scale_by_sigma && !divided {
-        let why = "only a score grows as 1 / σ; set it to false, or model.prediction = score";
+        let why = "only a score scales as 1 / σ; set it to false, or model.prediction = score";
         return Err(refuse("model.scale_by_sigma", true, why));
     }
     let weighted =
@@ -129,7 +115,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         return Err(refuse("training.likelihood_weighting", true, why));
     }
     if training.importance_sampling && !training.likelihood_weighting {
-        let why = "it draws times for the likelihood weighting; set training.likelihood_weighting = true";
+        let why = "it samples times for the likelihood weighting; set training.likelihood_weighting = true";
         return Err(refuse("training.importance_sampling", true, why));
     }
     Ok(())

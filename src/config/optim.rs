@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Optim {
-    /// The only optimiser there is: `Adam`.
+    /// The optimiser; only `Adam` is supported.
     pub optimizer: String,
     /// Learning rate after the warm-up.
     pub lr: f64,
@@ -15,13 +15,13 @@ pub struct Optim {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub eps: f64,
-    /// Times the weight, added to the gradient.
+    /// The factor of the weights that is added to the gradient.
     pub weight_decay: f64,
     /// Steps over which the learning rate rises from 0.
     pub warmup: u64,
-    /// The largest global norm of the gradient; a negative one allows any.
+    /// The global norm that gradients are clipped to; negative for no clipping.
     pub grad_clip: f64,
 }
 
@@ -43,7 +43,7 @@ impl Default for Optim {
 impl Optim {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if self.optimizer != "Adam" {
-            return Err(refuse("optim.optimizer", &self.optimizer, "the only optimiser is Adam"));
+            return Err(refuse("optim.optimizer", &self.optimizer, "only Adam is supported"));
         }
         within("optim.lr", self.lr, 0.0..f64::INFINITY, "a number from 0 up")?;
         within("optim.beta1", self.beta1, 0.0..1.0, "a number from 0 to below 1")?;
@@ -51,7 +51,7 @@ impl Optim {
         within("optim.eps", self.eps, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("optim.weight_decay", self.weight_decay, 0.0..f64::INFINITY, "a number from 0 up")?;
         if !self.grad_clip.is_finite() || self.grad_clip == 0.0 {
-            let why = "it must be a number above 0, or below 0 to clip nothing";
+            let why = "it must be a number above 0, or below 0 for no clipping";
             return Err(refuse("optim.grad_clip", self.grad_clip, why));
         }
         Ok(())

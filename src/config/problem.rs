@@ -1,19 +1,19 @@
-//! Linear inverse problems y = A x + n for `tweedie restore`, from a TOML file of their own.
+//! Linear inverse problems y = A x + n for `tweedie restore`, from TOML files.
 
-use super::{ConfigError, MAX_CHANNELS, MAX_STEPS, count, did_you_mean, in_line, nearest, refuse, within};
+use super::{ConfigError, MAX_CHANNELS, MAX_STEPS, count, read, refuse, within};
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// A measurement of images: what is measured of them, and how noisy.
+/// A measurement of images, and its noise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
-    /// What A is.
+    /// The operator A.
     pub measure: Measure,
     /// The standard deviation of the noise, for images in [0, 1].
     pub noise_std: f64,
 }
 
-/// What is measured of an image, `kind` in the file.
+/// The operator, `kind` in the file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Measure {
@@ -22,14 +22,14 @@ pub enum Measure {
         /// The side of the square.
         factor: usize,
     },
-    /// The image filtered along rows and columns, with zeros beyond its border: by a Gaussian of `sigma` pixels over `size` of
-    /// them, or by a `kernel`.
+    /// The image filtered along rows and columns, with zeros beyond its border: by a Gaussian with a standard deviation of `sigma`
+    /// pixels and `size` taps, or by a `kernel`.
     Deblur {
         /// The standard deviation of the Gaussian, in pixels.
         sigma: Option<f64>,
-        /// Pixels that it covers along each axis, an odd number.
+        /// The number of its taps along each axis, an odd number.
         size: Option<usize>,
-        /// The filter along each axis, an odd number of taps. Its sum is made 1.
+        /// The filter along each axis, an odd number of taps; it is normalised to a sum of 1.
         kernel: Option<Vec<f64>>,
     },
     /// Some of the pixels.
@@ -37,11 +37,11 @@ pub enum Measure {
         /// A side (`left`, …), or the path of a PNG that is white where pixels are measured.
         mask: String,
     },
-    /// The image's projection on random directions that are orthonormal.
+    /// The image's projections on random orthonormal directions.
     RandomProjection {
-        /// How many.
+        /// The number of directions.
         rows: usize,
-        /// From what they are drawn.
+        /// Their seed.
         #[serde(default)]
         seed: u64,
     },
@@ -52,46 +52,24 @@ pub enum Measure {
     },
 }
 
-const KINDS: &str = "super_resolution, deblur, mask, random_projection or matrix, in quotes";
-
 impl Problem {
     /// A problem from TOML, checked.
     ///
     /// # Errors
-    /// If the text cannot be read, if a key is unknown, or if a value cannot be.
+    /// If the text is not TOML, or a key is unknown, missing or has a wrong value.
     pub fn from_toml(text: &str) -> Result<Problem, ConfigError> {
-        let mut table: toml::Table = text.parse().map_err(|e| in_line(text, &e))?;
-        let noise_std = match table.remove("noise_std") {
-            None => 0.0,
-            Some(toml::Value::Float(v)) => v,
-            Some(toml::Value::Integer(v)) => v as f64,
-            Some(other) => {
-                let said = other.as_str().map_or_else(|| other.to_string(), str::to_string);
-                return Err(refuse("noise_std", said, "it must be a number from 0 up"));
-            }
-        };
+        Self::from_table(read::parse(text)?).map_err(|error| error.located(text))
+    }
+
+    fn from_table(mut table: toml::Table) -> Result<Problem, ConfigError> {
+        let noise_std = table.remove("noise_std").map_or(Ok(0.0), |value| read::read("noise_std", value))?;
         within("noise_std", noise_std, 0.0..1e3, "a number from 0 to below 1000: images are in [0, 1]")?;
-        let kind = match table.remove("kind") {
-            Some(toml::Value::String(kind)) => kind,
-            Some(other) => return Err(refuse("kind", other.to_string(), format!("it must be {KINDS}"))),
-            None => return Err(ConfigError::Text(format!("kind is missing: {KINDS}"))),
-        };
-        if let Some((key, own)) =
-            table.keys().find_map(|key| Some((key, nearest(key, ["kind", "noise_std"])?)))
-        {
-            return Err(ConfigError::Text(did_you_mean(key, own)));
-        }
-        // With the rest under its kind the parser knows which key it refuses.
-        let table = toml::Table::from_iter([(kind, toml::Value::Table(table))]);
-        let measure: Measure = table.try_into().map_err(|e: toml::de::Error| match in_line("", &e) {
-            ConfigError::Text(text) if text.starts_with("unknown variant") => {
-                ConfigError::Text(format!("kind: {text}"))
-            }
-            ConfigError::Text(text) if text.contains(", expected ") && text.starts_with("unknown field") => {
-                ConfigError::Text(format!("{text}, beside `kind` and `noise_std`"))
-            }
-            other => other,
-        })?;
+        let kind = table.remove("kind").ok_or(ConfigError::MissingKey { key: "kind".into() })?;
+        let kind: String = read::read("kind", kind)?;
+        // The keys of a kind are read as those of an enum's variant.
+        let table = toml::Table::from_iter([(kind.clone(), table.into())]);
+        let measure: Measure =
+            read::read("", table.into()).map_err(|error| error.of_variant(&kind, "kind", &["noise_std"]))?;
         measure.check()?;
         Ok(Problem { measure, noise_std })
     }
@@ -107,10 +85,10 @@ impl Measure {
         }
     }
 
-    /// The filter of a blur along each axis, its sum 1; of anything else one tap.
+    /// The filter of a blur along each axis, with a sum of 1; for any other operator one tap.
     ///
     /// # Errors
-    /// If the keys do not make a filter.
+    /// If the keys do not define a filter.
     pub fn kernel(&self) -> Result<Vec<f64>, ConfigError> {
         let taps = match self {
             Measure::Deblur { kernel: Some(taps), sigma: None, size: None } => taps.clone(),
@@ -121,14 +99,14 @@ impl Measure {
                 (0..*size).map(|i| (-0.5 * ((i as f64 - middle) / sigma).powi(2)).exp()).collect()
             }
             Measure::Deblur { .. } => {
-                return Err(ConfigError::Text(
-                    "a deblur problem takes either sigma and size, or a kernel".into(),
+                return Err(ConfigError::Combination(
+                    "a deblur problem takes either sigma and size, or a kernel",
                 ));
             }
             _ => vec![1.0],
         };
         if taps.len().is_multiple_of(2) {
-            let why = "a filter has an odd number of taps, so that it has a middle";
+            let why = "a filter needs an odd number of taps, so that it has a centre";
             let of_size = matches!(self, Measure::Deblur { kernel: None, .. });
             return Err(if of_size { refuse("size", taps.len(), why) } else { refuse("kernel", taps, why) });
         }
@@ -136,9 +114,9 @@ impl Measure {
         if !size.is_finite() {
             return Err(refuse("kernel", taps, "its taps and their sum must be finite numbers"));
         }
-        // What is left of taps that cancel is rounding.
+        // The sum of cancelling taps is rounding error.
         if sum.abs() <= 1e-6 * size {
-            return Err(refuse("kernel", taps, "its sum must be other than 0"));
+            return Err(refuse("kernel", taps, "its sum must not be 0"));
         }
         Ok(taps.iter().map(|tap| tap / sum).collect())
     }
@@ -160,7 +138,7 @@ mod tests {
             read("kind = \"deblur\"\nkernel = [1, 2, 1]").measure.kernel().unwrap(),
             [0.25, 0.5, 0.25]
         );
-        // The scale of a kernel is of no matter.
+        // The scale of a kernel does not matter.
         assert_eq!(
             read("kind = \"deblur\"\nkernel = [1e-9, 2e-9, 1e-9]").measure.kernel().unwrap(),
             [0.25, 0.5, 0.25]
@@ -177,16 +155,31 @@ mod tests {
                 "kind = \"super_resolution\"\nfactor = 4\nnoise_std = 1e30",
                 "it must be a number from 0 to below 1000",
             ),
-            ("kind = \"super_resolution\"\nfactr = 4", "factr"),
-            ("kind = \"super_resolution\"\nfactor = \"much\"", "factor: invalid type"),
-            ("kind = \"random_projection\"\nrows = 4\nseed = -1", "seed: invalid value"),
-            ("kind = \"matrix\"", "missing field `file`"),
-            ("kind = \"sharpen\"", "kind: unknown variant `sharpen`"),
+            ("kind = \"super_resolution\"\nfactr = 4", "line 2: factr: unknown key; did you mean factor?"),
+            (
+                "kind = \"super_resolution\"\nfactor = \"much\"",
+                "line 2: factor = much: it must be a whole number from 0 to",
+            ),
+            (
+                "kind = \"random_projection\"\nrows = 4\nseed = -1",
+                "line 3: seed = -1: it must be a whole number from 0 to",
+            ),
+            ("kind = \"matrix\"", "file is missing"),
+            (
+                "kind = \"sharpen\"",
+                "kind = sharpen: it must be super_resolution, deblur, mask, random_projection, matrix",
+            ),
             ("factor = 4", "kind is missing"),
-            ("kind = 4", "kind = 4: it must be super_resolution, deblur,"),
-            ("kind = \"mask\"\nmask = \"left\"\nnoise_sdt = 1", "`noise_sdt`; did you mean `noise_std`?"),
-            ("kind = \"mask\"\nmask = \"left\"\nnoise = 1", "`noise`, expected `mask`, beside `kind` and"),
-            ("kind = \"super_resolution\"\nfactor = 99999999999999999999", "line 2: invalid type: integer"),
+            ("kind = 4", "kind = 4: it must be a text in quotes"),
+            (
+                "kind = \"mask\"\nmask = \"left\"\nnoise_sdt = 1",
+                "line 3: noise_sdt: unknown key; did you mean noise_std?",
+            ),
+            (
+                "kind = \"mask\"\nmask = \"left\"\nnoise = 1",
+                "noise: unknown key, expected one of mask, kind, noise_std",
+            ),
+            ("kind = \"super_resolution\"\nfactor = 99999999999999999999", "line 2: "),
             ("kind = \"deblur\"\nsigma = 1\nsize = 99999999999", "size = 99999999999: it must be at most"),
             (
                 "kind = \"deblur\"\nsigma = 1\nsize = 9223372036854775807",
@@ -194,8 +187,8 @@ mod tests {
             ),
             ("kind = \"deblur\"\nkernel = [1, nan, 1]", "its taps and their sum must be finite"),
             ("kind = \"deblur\"\nsigma = 1", "sigma and size"),
-            ("kind = \"deblur\"\nsigma = 1\nsize = 4", "size = 4: a filter has an odd number of taps"),
-            ("kind = \"deblur\"\nkernel = [1, 2]", "kernel = [1.0, 2.0]: a filter has an odd"),
+            ("kind = \"deblur\"\nsigma = 1\nsize = 4", "size = 4: a filter needs an odd number of taps"),
+            ("kind = \"deblur\"\nkernel = [1, 2]", "kernel = [1.0, 2.0]: a filter needs an odd"),
             ("kind = \"deblur\"\nsigma = 0\nsize = 3", "sigma = 0"),
             ("kind = \"deblur\"\nkernel = [1, 0, -1]", "its sum"),
         ] {

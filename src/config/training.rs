@@ -1,6 +1,7 @@
 //! `training`: the objective and the loop.
 
 use super::{ConfigError, MAX_STEPS, ObjectiveName, Projection, count, refuse, within};
+use crate::choice::choices;
 use crate::sde::PosteriorVariance;
 use serde::{Deserialize, Serialize};
 
@@ -10,26 +11,28 @@ use serde::{Deserialize, Serialize};
 pub struct Training {
     /// The forward process.
     pub sde: SdeName,
-    /// What is minimised.
+    /// The objective.
     #[serde(default)]
     pub objective: ObjectiveName,
-    /// Continuous times, or the discretisation's; left out, whatever the objective is about, else continuous ones.
+    /// Train on continuous times (`true`) or on the discrete chain (`false`). Defaults to what the objective requires, or `true`
+    /// if it allows both.
     #[serde(default = "super::yes")]
     pub continuous: bool,
-    /// Images in a step.
+    /// Images per step.
     pub batch_size: usize,
-    /// Steps in all.
+    /// The number of steps.
     pub n_iters: u64,
-    /// Average the squared error over pixels instead of half of its sum.
+    /// Average the squared error over pixels, instead of half its sum.
     #[serde(default)]
     pub reduce_mean: bool,
     /// Weight the loss by g(t)², which bounds the likelihood (Song 2021b).
     #[serde(default)]
     pub likelihood_weighting: bool,
-    /// With it, draw times by how much they weigh, g(t)² / s(t)²: the same loss with less variance (Song 2021b).
+    /// With likelihood weighting: sample times in proportion to their weight g(t)² / s(t)², for the same loss with less variance
+    /// (Song 2021b).
     #[serde(default)]
     pub importance_sampling: bool,
-    /// `objective = ssm`, `fd_ssm`: the directions of the projections.
+    /// `objective = ssm`, `fd_ssm`: the distribution of the projections.
     #[serde(default)]
     pub projection: Projection,
     /// `objective = fd_ssm`: half the distance between the two points, in standard deviations of the noise.
@@ -50,21 +53,21 @@ pub struct Training {
     /// Steps between rows of `metrics.csv`.
     #[serde(default = "defaults::log_freq")]
     pub log_freq: u64,
-    /// Draw samples with every checkpoint.
+    /// Draw samples at every checkpoint.
     #[serde(default)]
     pub snapshot_sampling: bool,
 }
 
-/// The names of the forward processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SdeName {
-    /// Variance exploding.
-    Vesde,
-    /// Variance preserving.
-    Vpsde,
-    /// Sub-variance preserving.
-    Subvpsde,
+choices! {
+    /// The names of the forward processes.
+    pub enum SdeName {
+        /// Variance exploding.
+        Vesde = "vesde",
+        /// Variance preserving.
+        Vpsde = "vpsde",
+        /// Sub-variance preserving.
+        Subvpsde = "subvpsde",
+    }
 }
 
 impl Training {
@@ -77,7 +80,7 @@ impl Training {
         within("training.p_std", self.p_std, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("training.p_mean", self.p_mean, f64::MIN..f64::INFINITY, "a number")?;
         if !self.continuous && self.sde == SdeName::Subvpsde {
-            let why = "sub-VP has no discrete chain; it must be true";
+            let why = "it must be true: sub-VP has no discrete chain";
             return Err(refuse("training.continuous", false, why));
         }
         Ok(())

@@ -22,7 +22,7 @@ pub(super) fn read_file(path: &Path) -> Result<Idx, DataError> {
     read(std::io::BufReader::new(file), &name)
 }
 
-/// Reads an IDX array from `source`, which messages call `name`.
+/// Reads an IDX array from `source`; error messages call it `name`.
 pub(super) fn read(mut source: impl Read, name: &str) -> Result<Idx, DataError> {
     let wrong = |what: String| DataError::Format { path: name.to_string(), what };
     let mut start = Vec::new();
@@ -39,7 +39,7 @@ pub(super) fn read(mut source: impl Read, name: &str) -> Result<Idx, DataError> 
     };
     let magic = read(4)?;
     let [0, 0, 8, axes @ 1..=4] = magic[..] else {
-        return Err(wrong("it is no IDX file of unsigned bytes".into()));
+        return Err(wrong("it is not an IDX file of unsigned bytes".into()));
     };
     let sizes = read(4 * u64::from(axes))?;
     let shape: Vec<usize> =
@@ -54,12 +54,12 @@ pub(super) fn read(mut source: impl Read, name: &str) -> Result<Idx, DataError> 
     let bytes = read(expected)?;
     if (bytes.len() as u64) < expected {
         return Err(wrong(format!(
-            "it is truncated: it holds {} of the {expected} values its header says",
+            "it is truncated: it holds {} of the {expected} values that its header states",
             bytes.len()
         )));
     }
     if !read(1)?.is_empty() {
-        return Err(wrong(format!("it goes on after the {expected} values its header says")));
+        return Err(wrong(format!("it continues after the {expected} values that its header states")));
     }
     Ok(Idx { shape, bytes })
 }
@@ -101,7 +101,7 @@ mod tests {
         let plain = file(&[2, 2], &[1, 2, 3, 4]);
         for bytes in [plain.clone(), gzip(&plain)] {
             for length in 0..bytes.len() {
-                // Cut inside gzip's trailer, everything was there already.
+                // A cut inside gzip's trailer loses no value.
                 let whole = read(&bytes[..length], "f").is_ok_and(|idx| idx.bytes == [1, 2, 3, 4]);
                 assert!(!whole || bytes.len() - length <= 8 && bytes[0] == 0x1f, "cut at {length}");
             }
@@ -110,10 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_idx_file_is_refused() {
-        assert!(refused(b"PNG").contains("no IDX file"));
-        assert!(refused(&[0, 0, 13, 1, 0, 0, 0, 0]).contains("no IDX file of unsigned bytes"));
-        assert!(refused(&file(&[1], &[1, 2])).contains("goes on after"));
+    fn other_files_than_idx_are_refused() {
+        assert!(refused(b"PNG").contains("not an IDX file"));
+        assert!(refused(&[0, 0, 13, 1, 0, 0, 0, 0]).contains("not an IDX file of unsigned bytes"));
+        assert!(refused(&file(&[1], &[1, 2])).contains("continues after"));
         assert!(refused(&file(&[u32::MAX, u32::MAX, u32::MAX], &[])).contains("claims"));
     }
 }

@@ -1,119 +1,143 @@
-//! The order of the data: a function of the seed and the step alone, so that training resumes where it stopped.
+//! The order of the data: a function of the seed and the step alone, so that training resumes where it
+//! stopped.
 
-use super::{Dataset, scale};
+use super::source::check_shape;
+use super::{DataError, Pixels, Source, scale};
 use crate::config::Data;
-use crate::random::{Key, Purpose};
+use crate::random::{Draw, Purpose};
+use rand::{Rng, RngCore};
 
-/// Batches of a data set, by step. Every epoch shows every image once, in an order of its own; a batch may begin in one
-/// epoch and end in the next.
-pub struct Loader {
-    set: Dataset,
+/// Batches of a source, by step. Every epoch shows every image once, in an order of its own; a batch may
+/// begin in one epoch and end in the next.
+pub struct Loader<S> {
+    source: S,
     batch: usize,
     seed: u64,
     centered: bool,
     flip: bool,
     dequantize: bool,
-    /// The epoch whose order is at hand.
+    /// An epoch and its order, the last that was needed.
     epoch: Option<(u32, Vec<u32>)>,
 }
 
-/// What one step is shown.
+/// The images of one training step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// Images in the model's range, `[batch, h, w, c]`.
     pub images: Vec<f32>,
     /// The class of each, if the data have any.
-    pub labels: Option<Vec<u8>>,
+    pub labels: Option<Vec<usize>>,
 }
 
-impl Loader {
+impl<S: Source> Loader<S> {
     /// Batches of `batch` images.
-    pub fn new(set: Dataset, config: &Data, batch: usize, seed: u64) -> Loader {
-        Loader {
-            set,
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] if there is no image, more than 2³² − 1, or if they do not have the configured
+    /// shape.
+    pub fn new(source: S, config: &Data, batch: usize, seed: u64) -> Result<Loader<S>, DataError> {
+        check_shape(&source, &config.dataset, config)?;
+        if source.is_empty() || u32::try_from(source.len()).is_err() {
+            let what = format!("{} images: training needs 1 to {}", source.len(), u32::MAX);
+            return Err(DataError::Mismatch(what));
+        }
+        Ok(Loader {
+            source,
             batch,
             seed,
             centered: config.centered,
             flip: config.random_flip,
             dequantize: config.uniform_dequantization,
             epoch: None,
-        }
+        })
     }
 
-    /// What a step is shown.
-    pub fn batch(&mut self, step: u32) -> Batch {
+    /// The batch of a step.
+    ///
+    /// # Errors
+    /// If the source cannot give an image, or gives one of another shape than its own.
+    pub fn batch(&mut self, step: u32) -> Result<Batch, DataError> {
         let indices = self.indices(step);
-        let mut images = Vec::with_capacity(self.batch * self.set.image_len());
+        let draw = Draw::new(self.seed).at(step);
+        let mut images = Vec::with_capacity(self.batch * self.source.shape().iter().product::<usize>());
         for (sample, index) in indices.iter().enumerate() {
-            self.append(&mut images, step, sample as u32, *index);
+            self.append(&mut images, draw.from(sample as u32), *index)?;
         }
-        let labels = self.set.labels.as_ref();
-        Batch { images, labels: labels.map(|labels| indices.iter().map(|index| labels[*index]).collect()) }
+        Ok(Batch { images, labels: indices.iter().map(|index| self.source.label(*index)).collect() })
     }
 
-    /// Which images a step shows.
+    /// The numbers of a step's images.
     pub fn indices(&mut self, step: u32) -> Vec<usize> {
-        let (len, batch) = (self.set.len(), self.batch);
-        let first = u64::from(step) * batch as u64;
-        (first..first + batch as u64)
-            .map(|position| {
-                self.order((position / len as u64) as u32)[(position % len as u64) as usize] as usize
-            })
+        let (len, batch) = (self.source.len() as u64, self.batch as u64);
+        let first = u64::from(step) * batch;
+        (first..first + batch)
+            .map(|position| self.order((position / len) as u32)[(position % len) as usize] as usize)
             .collect()
     }
 
     fn order(&mut self, epoch: u32) -> &[u32] {
         if self.epoch.as_ref().is_none_or(|(held, _)| *held != epoch) {
-            let key = Key::new(self.seed, Purpose::Order).at(epoch);
-            self.epoch = Some((epoch, key.permutation(self.set.len())));
+            let key = Draw::new(self.seed).at(epoch).key(Purpose::Order);
+            self.epoch = Some((epoch, key.permutation(self.source.len())));
         }
         self.epoch.as_ref().map_or(&[], |(_, order)| order)
     }
 
-    fn append(&self, values: &mut Vec<f32>, step: u32, sample: u32, index: usize) {
-        let (size, channels) = (self.set.size, self.set.channels);
-        let image = self.set.image(index);
-        let key = |purpose| Key::new(self.seed, purpose).at(step);
-        let flipped = self.flip && key(Purpose::Flip).bits(sample, 0)[0] & 1 == 1;
-        for (i, pixel) in image.chunks(channels).enumerate() {
-            let (y, x) = (i / size, i % size);
-            let pixel =
-                if flipped { &image[(y * size + size - 1 - x) * channels..][..channels] } else { pixel };
-            for (c, level) in pixel.iter().enumerate() {
-                let mut level = f64::from(*level);
-                if self.dequantize {
-                    let element = (i * channels + c) as u32;
-                    let noise =
-                        key(Purpose::Dequantisation).uniform(sample, element / 4)[element as usize % 4];
-                    level = (level + f64::from(noise)) * 255.0 / 256.0;
-                }
-                values.push(scale(level, self.centered) as f32);
-            }
+    /// Appends image number `index` in the model's range, flipped and dequantised by the numbers of `draw`.
+    fn append(&self, values: &mut Vec<f32>, draw: Draw, index: usize) -> Result<(), DataError> {
+        let [h, w, c] = self.source.shape();
+        let image = self.source.image(index)?;
+        if image.len() != h * w * c {
+            let error = format!("it has {} values, not {h} x {w} x {c}", image.len()).into();
+            return Err(DataError::Source { index, error });
         }
+        let flipped = self.flip && draw.key(Purpose::Flip).rng(0).next_u32() & 1 == 1;
+        let mirrored = |i: usize| {
+            let (row, x, channel) = (i / (w * c), i / c % w, i % c);
+            (row * w + w - 1 - x) * c + channel
+        };
+        let from = |i: usize| if flipped { mirrored(i) } else { i };
+        let mut noise = draw.key(Purpose::Dequantisation).rng(0);
+        match image {
+            Pixels::Levels(levels) => values.extend((0..levels.len()).map(|i| {
+                let mut level = f64::from(levels[from(i)]);
+                if self.dequantize {
+                    level = (level + f64::from(noise.random::<f32>())) * 255.0 / 256.0;
+                }
+                scale(level, self.centered) as f32
+            })),
+            Pixels::Values(_) if self.dequantize => {
+                let what =
+                    "data.uniform_dequantization = true needs integer levels, and the images are floats";
+                return Err(DataError::Mismatch(what.into()));
+            }
+            Pixels::Values(image) => values.extend((0..image.len()).map(|i| image[from(i)])),
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Dataset, FloatDataset};
 
-    fn loader(flip: bool, dequantize: bool) -> Loader {
-        // Ten images of 2 × 2 whose left column is the image's number and whose right column is 100.
-        let pixels = (0..10).flat_map(|i| [i, 100, i, 100]).collect();
-        let set = Dataset { pixels, labels: None, size: 2, channels: 1 };
-        let config = Data {
+    fn config(flip: bool, dequantize: bool) -> Data {
+        Data {
             dataset: "digits".into(),
             image_size: 2,
             num_channels: 1,
-            centered: false,
             random_flip: flip,
             uniform_dequantization: dequantize,
-            images: None,
-            labels: None,
-            test_images: None,
-            test_labels: None,
-        };
-        Loader::new(set, &config, 4, 1)
+            ..Data::default()
+        }
+    }
+
+    /// Ten images of 2 × 2 whose left column is the image's number and whose right column is 100.
+    fn loader(flip: bool, dequantize: bool) -> Loader<Dataset> {
+        let pixels = (0..10).flat_map(|i| [i, 100, i, 100]).collect();
+        let set = Dataset { pixels, labels: None, size: 2, channels: 1 };
+        Loader::new(set, &config(flip, dequantize), 4, 1).expect("a loader")
     }
 
     #[test]
@@ -133,18 +157,18 @@ mod tests {
     #[test]
     fn a_label_comes_with_its_image() {
         let mut loader = loader(false, false);
-        assert_eq!(loader.batch(0).labels, None);
+        assert_eq!(loader.batch(0).unwrap().labels, None);
         // The label of an image is its left column.
-        loader.set.labels = Some((0..10).collect());
-        let Batch { images, labels } = loader.batch(2);
-        let shown: Vec<u8> = images.chunks(4).map(|image| (image[0] * 255.0).round() as u8).collect();
+        loader.source.labels = Some((0..10).collect());
+        let Batch { images, labels } = loader.batch(2).unwrap();
+        let shown: Vec<usize> = images.chunks(4).map(|image| (image[0] * 255.0).round() as usize).collect();
         assert_eq!(labels, Some(shown));
     }
 
     #[test]
     fn half_of_the_images_are_flipped() {
         let mut loader = loader(true, false);
-        let images: Vec<f32> = (0..250).flat_map(|step| loader.batch(step).images).collect();
+        let images: Vec<f32> = (0..250).flat_map(|step| loader.batch(step).unwrap().images).collect();
         let flipped = images.chunks(4).filter(|image| image[0] > image[1]).count();
         assert!((400..600).contains(&flipped), "{flipped} of 1000");
     }
@@ -152,9 +176,41 @@ mod tests {
     #[test]
     fn dequantisation_stays_within_the_level_it_began_in() {
         let (mut plain, mut noisy) = (loader(false, false), loader(false, true));
-        for (level, value) in plain.batch(3).images.into_iter().zip(noisy.batch(3).images) {
+        for (level, value) in plain.batch(3).unwrap().images.into_iter().zip(noisy.batch(3).unwrap().images) {
             let level = level * 255.0;
             assert!((level / 256.0..(level + 1.0) / 256.0).contains(&value), "{value} is not in {level}");
         }
+    }
+
+    #[test]
+    fn floats_are_flipped_and_not_scaled_and_dequantising_them_is_refused() {
+        let config = |flip, dequantize| Data { centered: true, ..config(flip, dequantize) };
+        let set = FloatDataset::new(vec![-0.5, 7.0, -0.5, 7.0], [1, 2, 2, 1], None).unwrap();
+        let mut loader = Loader::new(&set, &config(true, false), 100, 1).unwrap();
+        let images = loader.batch(0).unwrap().images;
+        let flipped = images.chunks(4).filter(|image| **image == [7.0, -0.5, 7.0, -0.5]).count();
+        let kept = images.chunks(4).filter(|image| **image == [-0.5, 7.0, -0.5, 7.0]).count();
+        assert!(flipped + kept == 100 && (30..70).contains(&flipped), "{flipped}");
+        assert!(Loader::new(&set, &config(false, true), 1, 1).unwrap().batch(0).is_err());
+    }
+
+    #[test]
+    fn an_image_of_another_shape_than_its_source_is_refused() {
+        struct Short;
+        impl Source for Short {
+            fn len(&self) -> usize {
+                5
+            }
+            fn shape(&self) -> [usize; 3] {
+                [2, 2, 1]
+            }
+            fn image(&self, _: usize) -> Result<Pixels<'_>, DataError> {
+                Ok(Pixels::Values(vec![0.0; 3].into()))
+            }
+        }
+        let mut loader = Loader::new(Short, &config(false, false), 1, 1).unwrap();
+        assert!(matches!(loader.batch(0), Err(DataError::Source { .. })));
+        let larger = Data { image_size: 4, ..config(false, false) };
+        assert!(matches!(Loader::new(Short, &larger, 1, 1), Err(DataError::Mismatch(_))));
     }
 }

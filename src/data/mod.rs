@@ -1,12 +1,18 @@
-//! Data sets: bytes into arrays, and the order in which training sees them.
+//! Data sets: built-in digits, IDX files, sources of images of any kind, and the order in which training uses
+//! them.
 
 mod idx;
 mod loader;
+mod source;
 
 pub use loader::{Batch, Loader};
+pub use source::{FloatDataset, Pixels, Source, check_labels};
 
-use crate::config::Data;
+use crate::choice::Choice;
+use crate::config::{BuiltIn, Data};
 use crate::random::{Key, Purpose};
+use rand::Rng;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Why a data set cannot be used.
@@ -20,8 +26,8 @@ pub enum DataError {
         /// What the system said.
         reason: String,
     },
-    /// A file does not hold what it should.
-    #[error("{path}: {what}; bring it again or name another file")]
+    /// The contents of a file are not as expected.
+    #[error("{path}: {what}; check how it was made, or name another file")]
     Format {
         /// The file.
         path: String,
@@ -31,18 +37,26 @@ pub enum DataError {
     /// The data are not what the configuration says.
     #[error("{0}")]
     Mismatch(String),
+    /// A [`Source`] cannot give an image.
+    #[error("image {index}: {error}")]
+    Source {
+        /// The image's number.
+        index: usize,
+        /// Why not.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
-/// Which part of a data set.
+/// A part of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Split {
-    /// What is trained on.
+    /// The images to train on.
     Train,
-    /// What is only tested on.
+    /// The images held out for tests.
     Test,
 }
 
-/// Images of one size in memory, bytes `[n, h, w, c]`, with a label each if there are any.
+/// Square images of one size in memory, levels `[n, size, size, c]`, and their labels if there are any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// Grey or colour levels, 0..=255.
@@ -59,12 +73,12 @@ impl Dataset {
     /// The data set that a configuration names.
     ///
     /// # Errors
-    /// If it is unknown, if its files cannot be read, or if its images are not of the configured size.
+    /// If it is unknown or given by a program, if its files cannot be read, or if its images are not of the
+    /// configured size.
     pub fn load(config: &Data, split: Split) -> Result<Dataset, DataError> {
-        let set = match config.dataset.as_str() {
-            "digits" => Dataset::digits(split)?,
-            "digits_color" => Dataset::digits_color(split)?,
-            "idx" => {
+        let set = match (BuiltIn::named(&config.dataset), config.dataset.as_str()) {
+            (Some(name), _) => Dataset::built_in(name, split)?,
+            (None, "idx") => {
                 let (images, labels, key) = match split {
                     Split::Train => (&config.images, &config.labels, "data.images"),
                     Split::Test => (&config.test_images, &config.test_labels, "data.test_images"),
@@ -74,26 +88,35 @@ impl Dataset {
                 })?;
                 Dataset::from_idx(images, labels.as_deref())?
             }
-            other => {
+            (None, Data::GIVEN) => {
+                let what = "data.dataset = given: the program that trained this model gave its images (Run::train_on); \
+                            resume it from there, or name a data set";
+                return Err(DataError::Mismatch(what.into()));
+            }
+            (None, other) => {
                 return Err(DataError::Mismatch(format!(
-                    "data.dataset = {other} is not built in (digits and digits_color are); bring it as IDX files: data.dataset = idx \
-                     and data.images = PATH"
+                    "data.dataset = {other} is not built in (digits and digits_color are); convert it to IDX files and \
+                     set data.dataset = idx and data.images = PATH"
                 )));
             }
         };
-        let (size, channels) = (config.image_size, config.num_channels);
-        if (set.size, set.channels) != (size, channels) {
-            return Err(DataError::Mismatch(format!(
-                "the images of {} are {}x{} with {} channel(s), the configuration says data.image_size = {size} and \
-                 data.num_channels = {channels}; set these to the images' own",
-                config.dataset, set.size, set.size, set.channels
-            )));
-        }
+        source::check_shape(&set, &config.dataset, config)?;
         Ok(set)
     }
 
-    /// The handwritten digits that are built in: 1,437 to train on, 360 to test on, 8 × 8 grey. UCI "Optical Recognition
-    /// of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), CC BY 4.0.
+    /// A data set that the program contains.
+    ///
+    /// # Errors
+    /// None, unless the program's file is damaged.
+    pub fn built_in(name: BuiltIn, split: Split) -> Result<Dataset, DataError> {
+        match name {
+            BuiltIn::Digits => Dataset::digits(split),
+            BuiltIn::DigitsColor => Dataset::digits_color(split),
+        }
+    }
+
+    /// The handwritten digits that are built in: 1,437 to train on, 360 to test on, 8 × 8 grey. UCI "Optical
+    /// Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), CC BY 4.0.
     ///
     /// # Errors
     /// None, unless the program's file is damaged.
@@ -110,12 +133,12 @@ impl Dataset {
             Split::Train => (file!("train-images-idx3-ubyte")?, file!("train-labels-idx1-ubyte")?),
             Split::Test => (file!("test-images-idx3-ubyte")?, file!("test-labels-idx1-ubyte")?),
         };
-        Dataset::new(images, "digits", Some((labels, "digits' labels")))
+        Dataset::from_arrays(images, "digits", Some((labels, "digits' labels")))
     }
 
-    /// The same digits in colour, 8 × 8 × 3, each in a hue h of its own that its number decides: a level v becomes
-    /// v (1 + cos(h − 2π k / 3)) / 2 in channel k = 0, 1, 2. The mean of a pixel's channels is v / 2 whatever the hue, so that
-    /// a picture's grey says nothing of its colour.
+    /// The same digits in colour, 8 × 8 × 3, each with a random hue h that depends on its number: a level v
+    /// becomes v (1 + cos(h − 2π k / 3)) / 2 in channel k = 0, 1, 2. The mean of a pixel's channels is v / 2
+    /// for every hue, so that the grey image does not determine the colour.
     ///
     /// # Errors
     /// None, unless the program's file is damaged.
@@ -124,7 +147,7 @@ impl Dataset {
         let key = Key::new(0, Purpose::Hue).at(u32::from(split == Split::Test));
         let pixels = grey.pixels.iter().enumerate().flat_map(|(i, level)| {
             let number = (i / grey.image_len()) as u32;
-            let hue = std::f64::consts::TAU * f64::from(key.uniform(number, 0)[0]);
+            let hue = std::f64::consts::TAU * f64::from(key.rng(number).random::<f32>());
             [0.0, 1.0, 2.0].map(|k| {
                 let share = (1.0 + (hue - std::f64::consts::TAU * k / 3.0).cos()) / 2.0;
                 (f64::from(*level) * share).round() as u8
@@ -133,49 +156,49 @@ impl Dataset {
         Ok(Dataset { pixels: pixels.collect(), channels: 3, ..grey.clone() })
     }
 
-    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, h, w]` or `[n, h, w, c]` bytes, and `[n]`.
+    /// Levels `[n, size, size, c]` in memory, with the class of each image if there are any.
     ///
     /// # Errors
-    /// If a file cannot be read, or they do not belong together.
+    /// [`DataError::Mismatch`] if the lengths do not agree, or the images are not square.
+    pub fn from_levels(
+        levels: Vec<u8>,
+        shape: [usize; 4],
+        labels: Option<Vec<u8>>,
+    ) -> Result<Dataset, DataError> {
+        source::check_array(levels.len(), shape, labels.as_ref().map(Vec::len))?;
+        let [_, h, w, channels] = shape;
+        if h != w {
+            return Err(DataError::Mismatch(format!("images of {h}x{w} are not square")));
+        }
+        Ok(Dataset { pixels: levels, labels, size: h, channels })
+    }
+
+    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, size, size]` or
+    /// `[n, size, size, c]` bytes, and `[n]`.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the numbers of images and labels differ.
     pub fn from_idx(images: &Path, labels: Option<&Path>) -> Result<Dataset, DataError> {
         let names = (images.display().to_string(), labels.map(|path| path.display().to_string()));
         let images = idx::read_file(images)?;
         let labels = labels.map(idx::read_file).transpose()?;
-        Dataset::new(images, &names.0, labels.zip(names.1.as_deref()))
-    }
-
-    /// Checks that every image has a label below `classes`, for training with them.
-    ///
-    /// # Errors
-    /// If it has none, or one that is no class.
-    pub fn check_labels(&self, classes: usize) -> Result<(), DataError> {
-        let Some(labels) = &self.labels else {
-            let what =
-                "model.num_classes needs labelled images; name the IDX file of the labels with data.labels";
-            return Err(DataError::Mismatch(what.into()));
-        };
-        match labels.iter().find(|label| usize::from(**label) >= classes) {
-            None => Ok(()),
-            Some(label) => Err(DataError::Mismatch(format!(
-                "model.num_classes = {classes}: the data have a label {label}; it must be more than every label"
-            ))),
-        }
+        Dataset::from_arrays(images, &names.0, labels.zip(names.1.as_deref()))
     }
 
     /// Images from the bytes of an IDX file.
     ///
     /// # Errors
-    /// If they are none.
+    /// [`DataError::Format`] if they are no IDX file of square images.
     pub fn from_idx_bytes(bytes: &[u8]) -> Result<Dataset, DataError> {
-        Dataset::new(idx::read(bytes, "the file")?, "the file", None)
+        Dataset::from_arrays(idx::read(bytes, "the file")?, "the file", None)
     }
 
-    /// How many images there are.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.pixels.len() / self.image_len().max(1)
     }
 
-    /// Whether there is none.
+    /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.pixels.is_empty()
     }
@@ -185,12 +208,16 @@ impl Dataset {
         self.size * self.size * self.channels
     }
 
-    /// One image's bytes.
+    /// One image's levels, `[size, size, c]`.
     pub fn image(&self, index: usize) -> &[u8] {
         &self.pixels[index * self.image_len()..][..self.image_len()]
     }
 
-    fn new(images: idx::Idx, name: &str, labels: Option<(idx::Idx, &str)>) -> Result<Dataset, DataError> {
+    fn from_arrays(
+        images: idx::Idx,
+        name: &str,
+        labels: Option<(idx::Idx, &str)>,
+    ) -> Result<Dataset, DataError> {
         let wrong = |what: String| DataError::Format { path: name.to_string(), what };
         let (n, size, channels) = match images.shape[..] {
             [n, h, w] if h == w => (n, h, 1),
@@ -209,8 +236,8 @@ impl Dataset {
             && labels.shape != [n]
         {
             return Err(DataError::Mismatch(format!(
-                "{labels_name}: labels of shape {:?} do not match the {n} images of {name}; name the file that belongs \
-                 to them",
+                "{labels_name}: labels of shape {:?} do not match the {n} images of {name}; name the \
+                 file that belongs to them",
                 labels.shape
             )));
         }
@@ -219,18 +246,36 @@ impl Dataset {
     }
 }
 
-/// A level 0..=255 in the range that models take: [0, 1], or [−1, 1] if centred (the reference's `get_data_scaler`).
+impl Source for Dataset {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        [self.size, self.size, self.channels]
+    }
+
+    fn image(&self, index: usize) -> Result<Pixels<'_>, DataError> {
+        Ok(Pixels::Levels(Cow::Borrowed(self.image(index))))
+    }
+
+    fn label(&self, index: usize) -> Option<usize> {
+        self.labels.as_ref().map(|labels| usize::from(labels[index]))
+    }
+}
+
+/// A level 0..=255 in the model's range: [0, 1], or [−1, 1] if centred (the reference's `get_data_scaler`).
 pub fn scale(level: f64, centered: bool) -> f64 {
     let unit = level / 255.0;
     if centered { 2.0 * unit - 1.0 } else { unit }
 }
 
-/// Image number `index` with its levels spread over the unit that each stands for, (level + u) / 256, in the range that
-/// models take: what a density is fitted to.
+/// Image number `index`, uniformly dequantised to (level + u) / 256 with u in [0, 1), in the model's range:
+/// continuous data for a density.
 pub fn dequantised(set: &Dataset, index: usize, key: Key, centered: bool) -> impl Iterator<Item = f32> + '_ {
-    set.image(index).iter().enumerate().map(move |(i, level)| {
-        let u = key.uniform(index as u32, i as u32 / 4)[i % 4];
-        let unit = (f64::from(*level) + f64::from(u)) / 256.0;
+    let mut noise = key.rng(index as u32);
+    set.image(index).iter().map(move |level| {
+        let unit = (f64::from(*level) + f64::from(noise.random::<f32>())) / 256.0;
         scale(255.0 * unit, centered) as f32
     })
 }
@@ -277,7 +322,9 @@ mod tests {
     #[test]
     fn labels_that_do_not_match_are_refused() {
         let refused = |images: &[usize], labels: &[usize]| {
-            Dataset::new(idx(images), "images", Some((idx(labels), "labels"))).unwrap_err().to_string()
+            Dataset::from_arrays(idx(images), "images", Some((idx(labels), "labels")))
+                .unwrap_err()
+                .to_string()
         };
         assert!(refused(&[3, 2, 2], &[4]).contains("labels: labels of shape [4] do not match the 3 images"));
         assert!(refused(&[3, 2, 4], &[3]).contains("[n, size, size]"));

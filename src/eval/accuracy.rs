@@ -1,7 +1,8 @@
 //! How well a classifier of diffused images does.
 
 use crate::data::{Dataset, scale};
-use crate::kernels::{KernelError, Result, sde_step};
+use crate::kernels::combine::Form;
+use crate::kernels::{KernelError, Result};
 use crate::nn::Classifier;
 use crate::random::{Key, Purpose};
 use crate::sde::Marginal;
@@ -45,14 +46,14 @@ pub fn accuracy_by_noise(
     let images: Vec<f32> = set.pixels.iter().map(|level| scale(f64::from(*level), centered) as f32).collect();
     let shape = Shape::new(set.len(), set.size, set.size, set.channels);
     let level = |i: usize| {
-        let t = if i == 0 { classifier.sde().sampling_eps() } else { i as f64 / LEVELS as f64 };
+        let t = if i == 0 { classifier.process().sampling_eps() } else { i as f64 / LEVELS as f64 };
         let key = Key::new(seed, Purpose::Evaluation).at(i as u32);
         let probabilities = log_probabilities(classifier, &images, shape, t, Some(key))?;
         let told =
             probabilities.iter().zip(labels).filter(|(row, label)| largest(row) == usize::from(**label));
         let nats: f64 = probabilities.iter().zip(labels).map(|(row, label)| -row[usize::from(*label)]).sum();
         let (accuracy, cross_entropy) = (told.count() as f64 / set.len() as f64, nats / set.len() as f64);
-        Ok(Level { t, marginal: classifier.sde().marginal_prob(t), accuracy, cross_entropy })
+        Ok(Level { t, marginal: classifier.process().marginal_prob(t), accuracy, cross_entropy })
     };
     (0..=LEVELS).map(level).collect()
 }
@@ -62,7 +63,7 @@ pub fn accuracy_by_noise(
 /// # Errors
 /// If the device refuses.
 pub fn classify(classifier: &Classifier, images: &[f32], shape: Shape) -> Result<Vec<usize>> {
-    let t = classifier.sde().sampling_eps();
+    let t = classifier.process().sampling_eps();
     Ok(log_probabilities(classifier, images, shape, t, None)?.iter().map(|row| largest(row)).collect())
 }
 
@@ -79,13 +80,13 @@ fn log_probabilities(
     key: Option<Key>,
 ) -> Result<Vec<Vec<f64>>> {
     let size = shape.with_n(1).len();
-    let Marginal { mean, std } = classifier.sde().marginal_prob(t);
+    let Marginal { mean, std } = classifier.process().marginal_prob(t);
     let mut rows = Vec::with_capacity(shape.n());
     for (i, images) in images.chunks(BATCH * size).enumerate() {
         let n = images.len() / size;
         let mut x = Tensor::from_slice(classifier.gpu(), shape.with_n(n), images)?;
         if let Some(key) = key {
-            x = sde_step::sde_step(&[(&x, mean)], Some((std, key.from((i * BATCH) as u32))))?;
+            x = (&x * mean + Form::normal(key.from((i * BATCH) as u32)) * std).run()?;
         }
         let logits = classifier.logits(&x, &vec![t; n])?.read()?;
         rows.extend(logits.chunks(classifier.classes()).map(log_softmax));

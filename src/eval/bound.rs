@@ -2,18 +2,15 @@
 
 use crate::kernels::random::{Distribution, Noise, fill};
 use crate::kernels::score_matching::{self, Coefficients};
-use crate::kernels::sde_step::{Factors, sde_step_each};
-use crate::kernels::{KernelError, Result};
-use crate::nn::Label;
 use crate::random::Key;
-use crate::sample::Score;
-use crate::sde::{Chain, PosteriorVariance};
+use crate::sample::{Result, Score};
+use crate::sde::{DdpmChain, PosteriorVariance};
 use crate::tensor::Tensor;
 use bytemuck::Zeroable;
 
 /// The bound of images, whichever variance the reverse steps have.
 pub struct Bound {
-    chain: Chain,
+    chain: DdpmChain,
     /// The smallest grey level in the model's range.
     low: f64,
     dimensions: usize,
@@ -51,21 +48,21 @@ impl Terms {
 }
 
 impl Bound {
-    /// Of no images yet, `low` being the smallest grey level in the model's range.
-    pub fn new(chain: Chain, low: f64) -> Bound {
+    /// A bound of no images yet, `low` being the smallest grey level in the model's range.
+    pub fn new(chain: DdpmChain, low: f64) -> Bound {
         let (errors, distortions) = (vec![Vec::new(); chain.len()], vec![0.0; chain.len()]);
         Bound { chain, low, dimensions: 0, prior: Vec::new(), errors, distortions, decoder: Vec::new() }
     }
 
-    /// Adds images `[n, h, w, c]` in the model's range, at every step of the chain with noise of `key`. `labels` are those
-    /// of the steps; `watch` is told of every step.
+    /// Adds images `[n, h, w, c]` in the model's range, at every step of the chain with noise of `key`. `times` are those at
+    /// which the score is that of the steps; `watch` is called after every step.
     ///
     /// # Errors
-    /// If the device refuses.
+    /// Those of the score.
     pub fn add(
         &mut self,
         score: &dyn Score,
-        labels: &[Label],
+        times: &[f64],
         x0: &Tensor,
         key: Key,
         watch: &mut dyn FnMut(),
@@ -75,18 +72,14 @@ impl Bound {
         let levels: Vec<f64> = host(x0)?;
         let norms = squares(&levels, self.dimensions);
         self.prior.extend(norms.into_iter().map(|norm| self.chain.prior_divergence(self.dimensions, norm)));
-        for (i, label) in labels.iter().enumerate() {
+        for (i, t) in times.iter().enumerate() {
             let marginal = self.chain.marginal(i);
             let z = fill(x0.gpu(), shape, key.at(i as u32), Distribution::Normal { std: 1.0 })?;
             let perturbation =
                 Coefficients { mean: marginal.mean as f32, std: marginal.std as f32, ..Zeroable::zeroed() };
             let perturbation = score_matching::upload(x0.gpu(), &vec![perturbation; shape.n()])?;
             let x = score_matching::perturb(x0, Noise::Given(&z), &perturbation)?;
-            let out = score.network(&x, &vec![*label; shape.n()])?;
-            let residual = label.residual(marginal);
-            let factors = Factors::new(&[residual.z, residual.out, residual.x0], 0.0);
-            let error = sde_step_each(&[&z, &out, x0], &vec![factors; shape.n()], None)?;
-            let error = host(&error)?;
+            let error = host(&(&z + score.at(&x, &(*t).into())?.score() * marginal.std).run()?)?;
             self.errors[i].extend(squares(&error, self.dimensions));
             // x̂₀ is s / m of the noise's error from x₀.
             let estimates: Vec<f64> = levels
@@ -154,7 +147,7 @@ impl Bound {
 
 /// What is in a tensor.
 fn host(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.read().map_err(KernelError::from)?.into_iter().map(f64::from).collect())
+    Ok(x.read()?.into_iter().map(f64::from).collect())
 }
 
 /// ‖x‖² of each image.

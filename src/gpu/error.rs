@@ -11,18 +11,16 @@ pub enum GpuError {
          (Debian, Ubuntu: apt-get install mesa-vulkan-drivers)"
     )]
     NoAdapter,
-    /// No adapter has the requested name or index.
-    #[error("no adapter matches `{wanted}`; this machine has {available}")]
+    /// The adapter that was asked for does not exist.
+    #[error("no adapter matches `{wanted}`; the adapters are {available}")]
     NoSuchAdapter {
         /// The requested name or index.
         wanted: String,
         /// The adapters of this machine, as `index: name`.
         available: String,
     },
-    /// The adapter lacks a feature that every kernel needs.
-    #[error(
-        "adapter {adapter} lacks {missing}; choose another one, by name or by the variable WGPU_ADAPTER_NAME"
-    )]
+    /// The adapter lacks something every kernel needs.
+    #[error("adapter {adapter} lacks {missing}")]
     Unsupported {
         /// The adapter's name.
         adapter: String,
@@ -81,7 +79,7 @@ pub enum GpuError {
     #[error("the device rejected a command: {0}")]
     Rejected(String),
     /// The device is gone: reset, unplugged, or hung.
-    #[error("the device was lost ({0}); a training run can be resumed from its last checkpoint")]
+    #[error("the device was lost ({0})")]
     Lost(String),
 }
 

@@ -1,25 +1,25 @@
-//! Models on the Hugging Face Hub, through the cache that its other programs use.
+//! Models on the Hugging Face Hub, through the cache of Hugging Face's own programs.
 
 use super::InteropError;
 use std::path::PathBuf;
 
-/// What happens during a download.
+/// The events of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Download<'a> {
-    /// A file of so many bytes begins, from the start.
+    /// The download of a file begins.
     Begin {
-        /// Its name in the repository.
+        /// The file's name in the repository.
         file: &'a str,
-        /// Its size.
+        /// The file's size.
         bytes: u64,
     },
-    /// So many bytes more are there.
+    /// This many further bytes have arrived.
     More(u64),
-    /// The file is there.
+    /// The file is complete.
     End,
 }
 
-/// A model of the hub's.
+/// A model on the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Name {
     repository: String,
@@ -30,7 +30,7 @@ impl Name {
     /// `OWNER/NAME` or `OWNER/NAME@REVISION`.
     fn parse(text: &str) -> Result<Name, InteropError> {
         let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
-        // They become parts of paths: nothing that leads elsewhere.
+        // The parts become parts of paths and must not lead outside the cache.
         let part = |part: &str| {
             let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             !part.is_empty() && part.chars().all(plain) && !part.starts_with('.')
@@ -45,8 +45,8 @@ impl Name {
     }
 }
 
-/// Downloads what is missing of the model `OWNER/NAME[@REVISION]`; the folder in the cache that it is in, in Hugging Face's
-/// layout. What is in the cache already is not asked for again.
+/// Downloads the missing files of the model `OWNER/NAME[@REVISION]` and returns its folder in the cache, in
+/// Hugging Face's layout. Cached files are not requested again.
 ///
 /// # Errors
 /// If there is no such model, or the hub cannot be reached.
@@ -75,7 +75,7 @@ mod fetch {
     use hf_hub::{Cache, CacheRepo, Repo, RepoType};
     use std::path::Path;
 
-    /// A model's files, of each the first that there is; the last is not needed.
+    /// Candidate names of a model's files, the first that exists is taken. The scheduler's file is optional.
     const FILES: [&[&str]; 3] = [
         &["unet/config.json", "config.json"],
         &[
@@ -92,7 +92,8 @@ mod fetch {
         let failed = |error: ApiError| explain(name, &error);
         let api = ApiBuilder::from_env().with_progress(false).build().map_err(failed)?;
         let hub = Hub { cache: Cache::from_env().repo(repo.clone()), api: api.repo(repo) };
-        // A revision may move on while its files are downloaded: then they are in two folders, and the newer is filled.
+        // A branch may advance during the download. The files then lie in two folders, and the second pass
+        // completes the newer one.
         for _ in 0..2 {
             let [config, weights, scheduler] = FILES;
             let mut folders = Vec::new();
@@ -116,7 +117,7 @@ mod fetch {
     }
 
     impl Hub {
-        /// The folder with the first of some files that there is.
+        /// The folder with the first of `files` that exists.
         fn first(
             &self,
             files: &[&str],
@@ -155,14 +156,14 @@ mod fetch {
         }
     }
 
-    /// The answer's status, and what the hub says it means.
+    /// The response's status and the hub's error code.
     fn status(error: &ApiError) -> Option<(u16, &str)> {
         let ApiError::RequestError(error) = error else { return None };
         let ureq::Error::Status(code, response) = &**error else { return None };
         Some((*code, response.header("x-error-code").unwrap_or_default()))
     }
 
-    /// Whether the repository is there and the file is not.
+    /// Whether the repository exists and the file does not.
     fn is_absent(error: &ApiError) -> bool {
         matches!(status(error), Some((404, "" | "EntryNotFound")))
     }
@@ -173,14 +174,14 @@ mod fetch {
             (Some((_, "RevisionNotFound")), _) => {
                 format!("the hub has no revision {revision} of {repository}")
             }
-            // It answers 401 for what there is not, so that nobody learns what is private.
+            // The hub also answers 401 for a model that does not exist, to hide private ones.
             (Some((401 | 404, _)), _) => {
                 format!(
                     "the hub has no model {repository}, or it is private and needs a login (huggingface-cli login)"
                 )
             }
             (Some((403, _)), _) => {
-                format!("the hub does not give {repository} to this login; ask for access on its page")
+                format!("the hub refuses {repository} to this login; request access on the model's page")
             }
             (Some((code, _)), _) => format!("the hub answers {code} for {repository}; try again later"),
             (None, ApiError::RequestError(error)) => {

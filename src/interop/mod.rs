@@ -1,5 +1,6 @@
-//! Other people's checkpoints: the reference implementation's, and Hugging Face's `UNet2DModel`, in and out.
+//! Import and export of checkpoints of the reference implementation and of Hugging Face's `UNet2DModel`.
 
+mod archive;
 mod diffusers;
 mod hub;
 mod pickle;
@@ -14,27 +15,27 @@ pub use score_sde::{read_score_sde, read_score_sde_from, reference_config};
 
 use crate::config::ConfigError;
 
-/// Why a file of somebody else's cannot be used.
+/// The reason why a foreign file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InteropError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{0}")]
     Read(#[from] std::io::Error),
-    /// It is cut off, or contradicts itself.
+    /// The file is truncated or contradicts itself.
     #[error("it is truncated or damaged: {0}")]
     Damaged(String),
-    /// It wants code to be run.
+    /// Loading the file would require running code.
     #[error(
-        "its pickle asks for {0}; only tensors, numbers, texts, lists and dictionaries are read, and no code is run"
+        "its pickle calls {0}; only tensors, numbers, texts, lists and dictionaries are read, and no code is run"
     )]
     Code(String),
-    /// It is another kind of file.
+    /// The file is of another kind, or has an unsupported feature.
     #[error("{0}")]
     Unknown(String),
-    /// It does not go with the configuration.
+    /// The file does not match the configuration.
     #[error("{0}")]
     Mismatch(String),
-    /// The configuration.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }

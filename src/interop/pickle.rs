@@ -1,9 +1,8 @@
-//! A reader of Python's pickles that builds data and nothing else: numbers, strings, lists, dictionaries and tensors. It runs no
-//! code, whatever the bytes say: a pickle names the functions that it wants called, and only the few below are known, as
-//! cases of [`Class`].
+//! A reader of Python's pickles that builds numbers, strings, lists, dictionaries and tensors, and runs no
+//! code: a pickle names the functions that it calls, and only the variants of [`Class`] are known here.
 //!
-//! Objects stay in one table and refer to each other by number, so that a pickle which holds one list a thousand times takes
-//! no more room than it did in the file.
+//! Objects are stored in one table and refer to each other by index, so a list that a pickle contains a
+//! thousand times is stored once, as in the file.
 
 use super::InteropError;
 
@@ -13,10 +12,10 @@ pub(super) struct Pickle {
     root: usize,
 }
 
-/// What a pickle may hold.
+/// The kinds of objects in a pickle.
 #[derive(Debug, Clone)]
 pub(super) enum Object {
-    /// None, a truth value, a fraction: what no checkpoint's meaning hangs on.
+    /// None, a boolean or a float: no reader of checkpoints needs its value.
     Other,
     Int(i64),
     Text(String),
@@ -60,7 +59,7 @@ pub(super) enum Dtype {
     Bool,
 }
 
-/// The names that a pickle may call by.
+/// The functions and classes that a pickle may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     OrderedDict,
@@ -128,7 +127,7 @@ impl<'a> Node<'a> {
         found.map(|(_, value)| value)
     }
 
-    /// A dictionary's keys and values; none of what is no dictionary.
+    /// A dictionary's keys and values; empty for any other object.
     pub fn pairs(self) -> impl Iterator<Item = (Node<'a>, Node<'a>)> {
         let pairs = match self.object() {
             Object::Dict(pairs) => &pairs[..],
@@ -137,7 +136,7 @@ impl<'a> Node<'a> {
         pairs.iter().map(move |(key, value)| (self.at(*key), self.at(*value)))
     }
 
-    /// A list's or a tuple's items; none of anything else.
+    /// The items of a list or a tuple; empty for any other object.
     pub fn items(self) -> impl Iterator<Item = Node<'a>> {
         let items = match self.object() {
             Object::List(items) | Object::Tuple(items) => &items[..],
@@ -180,7 +179,7 @@ impl Pickle {
     }
 }
 
-/// The stack machine that a pickle is a program of.
+/// The stack machine that runs a pickle.
 struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -190,9 +189,10 @@ struct Machine<'a> {
     memo: Vec<Option<usize>>,
 }
 
-/// More objects than any checkpoint has; and the memo is no larger, whatever number a pickle puts something under.
+/// The largest number of objects, above that of any checkpoint, and the largest length of the memo.
 const OBJECTS: usize = 1 << 21;
-/// No storage's name is longer, and no tensor has more axes: both are copied with every tensor that refers to them.
+/// The longest name of a storage and the largest number of axes. Both are copied with every tensor that
+/// refers to them, so they are bounded.
 const KEY: usize = 64;
 const AXES: usize = 8;
 
@@ -200,7 +200,7 @@ fn damaged(what: impl Into<String>) -> InteropError {
     InteropError::Damaged(what.into())
 }
 
-/// A name as a message may show it, whatever is in it.
+/// A name that is safe to print: shortened, without control characters.
 fn readable(name: &str) -> String {
     name.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
@@ -272,7 +272,7 @@ impl Machine<'_> {
 
     fn slice(&mut self, len: usize) -> Result<&[u8], InteropError> {
         let end = self.at.checked_add(len).filter(|end| *end <= self.bytes.len());
-        let end = end.ok_or_else(|| damaged("its pickle is cut off"))?;
+        let end = end.ok_or_else(|| damaged("its pickle is truncated"))?;
         let slice = &self.bytes[self.at..end];
         self.at = end;
         Ok(slice)
@@ -285,7 +285,7 @@ impl Machine<'_> {
     fn line(&mut self) -> Result<String, InteropError> {
         let rest = &self.bytes[self.at..];
         let len = rest.iter().take(256).position(|byte| *byte == b'\n');
-        let len = len.ok_or_else(|| damaged("its pickle names something without an end"))?;
+        let len = len.ok_or_else(|| damaged("a name in its pickle has no end"))?;
         let text = String::from_utf8_lossy(self.slice(len)?).into_owned();
         self.skip(1)?;
         Ok(text)
@@ -293,7 +293,7 @@ impl Machine<'_> {
 
     fn push(&mut self, object: Object) -> Result<(), InteropError> {
         if self.objects.len() >= OBJECTS {
-            return Err(damaged("its pickle holds more than a checkpoint can"));
+            return Err(damaged("its pickle holds more objects than any checkpoint"));
         }
         self.objects.push(object);
         self.stack.push(self.objects.len() - 1);
@@ -303,8 +303,8 @@ impl Machine<'_> {
     fn pop(&mut self) -> Result<usize, InteropError> {
         let floor = self.marks.last().copied().unwrap_or(0);
         match self.stack.len() > floor {
-            true => self.stack.pop().ok_or_else(|| damaged("its pickle takes what is not there")),
-            false => Err(damaged("its pickle takes what is not there")),
+            true => self.stack.pop().ok_or_else(|| damaged("its pickle pops from an empty stack")),
+            false => Err(damaged("its pickle pops from an empty stack")),
         }
     }
 
@@ -312,18 +312,18 @@ impl Machine<'_> {
         let id = self.pop()?;
         match &self.objects[id] {
             Object::Text(text) => Ok(text.clone()),
-            _ => Err(damaged("its pickle names something by what is no text")),
+            _ => Err(damaged("its pickle uses an object that is no text as a name")),
         }
     }
 
     /// Everything since the last mark.
     fn pop_mark(&mut self) -> Result<Vec<usize>, InteropError> {
-        let mark = self.marks.pop().ok_or_else(|| damaged("its pickle ends a list that it did not begin"))?;
+        let mark = self.marks.pop().ok_or_else(|| damaged("its pickle ends a list without a beginning"))?;
         Ok(self.stack.split_off(mark))
     }
 
     fn top(&mut self) -> Result<&mut Object, InteropError> {
-        let id = *self.stack.last().ok_or_else(|| damaged("its pickle adds to what is not there"))?;
+        let id = *self.stack.last().ok_or_else(|| damaged("its pickle adds to an empty stack"))?;
         Ok(&mut self.objects[id])
     }
 
@@ -338,7 +338,7 @@ impl Machine<'_> {
                 if len > 8 {
                     return Err(damaged("its pickle holds an integer of more than 64 bits"));
                 }
-                // Two's complement, little-endian, of as many bytes as are needed.
+                // Two's complement, little-endian, of `len` bytes.
                 let fill = if bytes.last().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
                 let mut whole = [fill; 8];
                 whole[..len].copy_from_slice(bytes);
@@ -375,7 +375,7 @@ impl Machine<'_> {
         let items = if code == b'e' { self.pop_mark()? } else { vec![self.pop()?] };
         match self.top()? {
             Object::List(list) => list.extend(items),
-            _ => return Err(damaged("its pickle appends to what is no list")),
+            _ => return Err(damaged("its pickle appends to an object that is no list")),
         }
         Ok(())
     }
@@ -393,7 +393,7 @@ impl Machine<'_> {
         }
         match self.top()? {
             Object::Dict(pairs) => pairs.extend(items.chunks(2).map(|pair| (pair[0], pair[1]))),
-            _ => return Err(damaged("its pickle sets a key of what is no dictionary")),
+            _ => return Err(damaged("its pickle sets a key of an object that is no dictionary")),
         }
         Ok(())
     }
@@ -404,9 +404,9 @@ impl Machine<'_> {
             b'r' => u32::from_le_bytes(self.take()?) as usize,
             _ => self.memo.len(),
         };
-        let id = *self.stack.last().ok_or_else(|| damaged("its pickle remembers what is not there"))?;
+        let id = *self.stack.last().ok_or_else(|| damaged("its pickle memoizes from an empty stack"))?;
         if place >= OBJECTS {
-            return Err(damaged("its pickle remembers more than there can be"));
+            return Err(damaged("its pickle has too large a memo"));
         }
         if self.memo.len() <= place {
             self.memo.resize(place + 1, None);
@@ -421,15 +421,15 @@ impl Machine<'_> {
             _ => u32::from_le_bytes(self.take()?) as usize,
         };
         let id = self.memo.get(place).copied().flatten();
-        self.stack.push(id.ok_or_else(|| damaged("its pickle recalls what it did not remember"))?);
+        self.stack.push(id.ok_or_else(|| damaged("its pickle reads an empty place of the memo"))?);
         Ok(())
     }
 
-    /// A storage: ("storage", its class, the name of its file, the device, its length).
+    /// A storage: ("storage", class, file name, device, length).
     fn persistent(&mut self) -> Result<(), InteropError> {
         let id = self.pop()?;
         let node = |id: usize| &self.objects[id];
-        let wrong = || damaged("its pickle refers to something that is no tensor's storage");
+        let wrong = || damaged("its pickle refers to an invalid storage");
         let Object::Tuple(parts) = node(id) else { return Err(wrong()) };
         let &[kind, class, key, _, len] = &parts[..] else { return Err(wrong()) };
         let storage = match (node(kind), node(class), node(key), node(len)) {
@@ -447,15 +447,15 @@ impl Machine<'_> {
         self.push(Object::Storage(storage))
     }
 
-    /// Calls one of the known classes.
+    /// Calls one of the known functions.
     fn reduce(&mut self) -> Result<(), InteropError> {
         let (arguments, class) = (self.pop()?, self.pop()?);
         let (Object::Tuple(arguments), Object::Class(class)) =
             (&self.objects[arguments], &self.objects[class])
         else {
-            return Err(damaged("its pickle calls what is no function"));
+            return Err(damaged("its pickle calls an object that is no function"));
         };
-        // The first few are all that anything is made of.
+        // No known function reads more arguments than this.
         let arguments: Vec<usize> = arguments.iter().take(AXES).copied().collect();
         let class = *class;
         match class {
@@ -468,7 +468,7 @@ impl Machine<'_> {
                 let tensor = arguments.first().map(|id| self.objects[*id].clone());
                 match tensor {
                     Some(tensor @ Object::Tensor(_)) => self.push(tensor),
-                    _ => Err(damaged("its pickle makes a parameter of what is no tensor")),
+                    _ => Err(damaged("its pickle makes a parameter of an object that is no tensor")),
                 }
             }
             _ => Err(damaged(format!("its pickle calls {class:?} with {} arguments", arguments.len()))),
@@ -477,7 +477,7 @@ impl Machine<'_> {
 
     /// (storage, offset, shape, stride, …).
     fn strided(&self, arguments: &[usize]) -> Result<Strided, InteropError> {
-        let wrong = || damaged("its pickle describes a tensor that cannot be");
+        let wrong = || damaged("its pickle describes an invalid tensor");
         let &[storage, offset, shape, stride, ..] = arguments else { return Err(wrong()) };
         let number = |id: usize| match &self.objects[id] {
             Object::Int(value) => usize::try_from(*value).map_err(|_| wrong()),
@@ -497,11 +497,11 @@ impl Machine<'_> {
         let tensor = Strided { storage: storage.clone(), offset, shape, stride };
         match tensor.fits() {
             true => Ok(tensor),
-            false => Err(damaged("its pickle describes a tensor beyond its storage")),
+            false => Err(damaged("its pickle describes a tensor outside its storage")),
         }
     }
 
-    /// Attributes of an object: an ordered dictionary's `_metadata`, which is nobody's data.
+    /// Attributes of an object. Only an ordered dictionary's `_metadata` is accepted, and ignored.
     fn build(&mut self) -> Result<(), InteropError> {
         self.pop()?;
         match self.top()? {
@@ -512,12 +512,13 @@ impl Machine<'_> {
 }
 
 impl Strided {
-    /// Elements.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// How many elements of the storage lie between the first and the last, both included; of a tensor that fits.
+    /// The number of elements of the storage from the tensor's first to its last, both included. The tensor
+    /// must fit ([`Strided::fits`]).
     pub fn span(&self) -> usize {
         if self.len() == 0 {
             return 0;
@@ -537,7 +538,8 @@ impl Strided {
         }
         match (count, last) {
             (Some(0), _) => true,
-            // A stride of 0 repeats elements: no tensor of a checkpoint does, and a small file could claim a huge one.
+            // A stride of 0 repeats elements, which would let a small file describe a huge tensor;
+            // checkpoints have no such tensors.
             (Some(count), Some(last)) => count <= self.storage.len && last < self.storage.len,
             _ => false,
         }
@@ -581,13 +583,13 @@ mod tests {
             Err(InteropError::Damaged(why)) => why,
             _ => panic!("read"),
         };
-        // A hundred million times None; the memo's last place; and a long text, copied with a million tensors.
-        assert!(refused(&vec![b'N'; 100_000_000]).contains("more than a checkpoint can"));
-        assert!(refused(b"\x80\x02Nr\xff\xff\xff\xff.").contains("remembers more"));
+        // A hundred million times None; the memo's last place; and a long storage name.
+        assert!(refused(&vec![b'N'; 100_000_000]).contains("more objects"));
+        assert!(refused(b"\x80\x02Nr\xff\xff\xff\xff.").contains("memo"));
         let mut bytes = b"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x00\x10\x00\x00".to_vec();
         bytes.extend([b'k'; 4096]);
         bytes.extend(b"NK\x01tQ.");
-        assert!(refused(&bytes).contains("no tensor's storage"));
+        assert!(refused(&bytes).contains("storage"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Weights by the reference's names in a safetensors file: `raw/NAME`, `ema/NAME`, and `fixed/NAME` for what is not trained;
-//! a checkpoint of this program's is such a file, with `adam.m/NAME` and `adam.v/NAME`, and says how many steps were made.
+//! Weights under the reference's names in a safetensors file: `raw/NAME`, `ema/NAME`, and `fixed/NAME` for
+//! frozen parameters. A checkpoint of this program is such a file with Adam's moments `adam.m/NAME` and
+//! `adam.v/NAME` and the number of steps.
 
 use super::InteropError;
 use crate::nn::{ParameterSpec, Registry, State};
@@ -8,11 +9,11 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Reads the weights of a network with these parameters. Weights of one kind alone stand for both, and names without a
-/// kind (`NAME`, `module.NAME`) are taken too.
+/// Reads the weights of a network with these parameters. If only raw or only averaged weights are present,
+/// they serve as both. Names without a kind (`NAME`, `module.NAME`) are accepted too.
 ///
 /// # Errors
-/// If the file is damaged, or of another network.
+/// If the file is damaged, or belongs to another network.
 pub fn read_safetensors(path: &Path, registry: &Registry) -> Result<State, InteropError> {
     read_safetensors_bytes(&std::fs::read(path)?, registry)
 }
@@ -20,7 +21,7 @@ pub fn read_safetensors(path: &Path, registry: &Registry) -> Result<State, Inter
 /// Reads such weights from a file's bytes.
 ///
 /// # Errors
-/// If they are damaged, or of another network.
+/// If the bytes are damaged, or belong to another network.
 pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<State, InteropError> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| InteropError::Damaged(e.to_string()))?;
     let read = |kinds: &[&str], specs: &[ParameterSpec]| -> Result<Vec<Vec<f32>>, InteropError> {
@@ -38,7 +39,7 @@ pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<State
     Ok(State { step, raw, ema, frozen, updates: if moments.is_some() { updates } else { 0 }, moments })
 }
 
-/// Steps that were made, and that Adam has made, if the file is a checkpoint of this program's.
+/// The steps of training and Adam's own count of steps; 0 unless the file is a checkpoint of this program.
 fn steps(bytes: &[u8]) -> Result<(u64, u64), InteropError> {
     let (_, metadata) =
         SafeTensors::read_metadata(bytes).map_err(|e| InteropError::Damaged(e.to_string()))?;
@@ -52,7 +53,7 @@ fn steps(bytes: &[u8]) -> Result<(u64, u64), InteropError> {
     Ok((step, count("updates").unwrap_or(step)))
 }
 
-/// What the network has no place for must not be dropped in silence.
+/// Refuses tensors that the network does not have, so that none is dropped silently.
 fn refuse_unknown(file: &SafeTensors<'_>, registry: &Registry) -> Result<(), InteropError> {
     let known: HashSet<&str> = registry
         .trainable
@@ -65,19 +66,18 @@ fn refuse_unknown(file: &SafeTensors<'_>, registry: &Registry) -> Result<(), Int
     for name in file.names() {
         let bare = kinds.iter().find_map(|kind| name.strip_prefix(kind)).unwrap_or(name);
         if !known.contains(bare) {
-            let text = format!("it holds {name}, for which the configuration's network has no place");
+            let text = format!("it holds {name}, which the configuration's network does not have");
             return Err(InteropError::Mismatch(text));
         }
     }
     Ok(())
 }
 
-/// A parameter's values under the first of the prefixes that is there.
+/// A parameter's values, under the first prefix that the file has.
 fn values(file: &SafeTensors<'_>, prefixes: &[&str], spec: &ParameterSpec) -> Result<Vec<f32>, InteropError> {
     let found = prefixes.iter().find_map(|prefix| file.tensor(&format!("{prefix}{}", spec.name)).ok());
     let Some(view) = found else {
-        let text =
-            format!("it holds no tensor {}; is the configuration the one it was trained with?", spec.name);
+        let text = format!("it holds no tensor {}; does the configuration match the training?", spec.name);
         return Err(InteropError::Mismatch(text));
     };
     let expected = spec.layout.file_shape();
@@ -103,10 +103,14 @@ pub(super) fn floats(
         Dtype::BF16 => {
             bytemuck::pod_collect_to_vec::<u8, half::bf16>(data).iter().map(|v| v.to_f32()).collect()
         }
-        other => return Err(InteropError::Unknown(format!("{name} holds {other:?}, not floating point"))),
+        other => {
+            return Err(InteropError::Unknown(format!(
+                "{name} holds {other:?}; only floating-point numbers are read"
+            )));
+        }
     };
     match values.iter().all(|v| v.is_finite()) {
         true => Ok(values),
-        false => Err(InteropError::Damaged(format!("{name} holds numbers that are not finite"))),
+        false => Err(InteropError::Damaged(format!("{name} has values that are not finite"))),
     }
 }

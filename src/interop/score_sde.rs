@@ -1,7 +1,8 @@
 //! Checkpoints and configurations of the reference's PyTorch implementation (`score_sde_pytorch`).
 //!
-//! `model` holds weights under `module.NAME`, `ema.shadow_params` the averages of the trained ones without names but in their
-//! order, `optimizer.state` the moments by number, counting the frozen ones too.
+//! `model` holds the weights under `module.NAME`; `ema.shadow_params` lists the averages of the trained
+//! weights in order, without names; `optimizer.state` holds the moments by parameter number, frozen
+//! parameters included.
 
 use super::InteropError;
 use super::pickle::{Node, Object, Strided};
@@ -12,7 +13,7 @@ use serde_json::{Map, Value};
 use std::io::{Read, Seek};
 use std::path::Path;
 
-/// Keys of the reference's configurations that concern other programs, by section.
+/// Keys of the reference's configurations without a counterpart here, by section.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("", &["device", "eval", "sde", "tpu", "workdir"]),
     ("training", &["eval_freq", "snapshot_freq_for_preemption", "n_jitted_steps", "loss", "continuouse"]),
@@ -22,14 +23,14 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("optim", &["amsgrad"]),
 ];
 
-/// A configuration of the reference's, as JSON, in ours, with `section.key=value` assignments on top.
+/// Converts a configuration of the reference, as JSON, and applies `section.key=value` assignments.
 ///
 /// # Errors
-/// If it is no JSON, or no configuration.
+/// If the text is not JSON, or not a configuration.
 pub fn reference_config(json: &str, assignments: &[String]) -> Result<Config, InteropError> {
     let unknown = |what: String| InteropError::Unknown(what);
-    let value: Value = serde_json::from_str(json).map_err(|e| unknown(format!("it is no JSON ({e})")))?;
-    let Value::Object(mut sections) = value else { return Err(unknown("it is no JSON object".into())) };
+    let value: Value = serde_json::from_str(json).map_err(|e| unknown(format!("it is not JSON ({e})")))?;
+    let Value::Object(mut sections) = value else { return Err(unknown("it is not a JSON object".into())) };
     for (section, keys) in FOREIGN {
         let map = match *section {
             "" => Some(&mut sections),
@@ -40,11 +41,11 @@ pub fn reference_config(json: &str, assignments: &[String]) -> Result<Config, In
         }
     }
     let table =
-        toml::Table::try_from(&sections).map_err(|e| unknown(format!("it is no configuration ({e})")))?;
+        toml::Table::try_from(&sections).map_err(|e| unknown(format!("it is not a configuration ({e})")))?;
     Ok(Config::from_table(table, assignments)?)
 }
 
-/// Drops keys, and those without a value, which TOML cannot say.
+/// Drops `keys`, and keys with the value null, which TOML does not have.
 fn drop_keys(map: &mut Map<String, Value>, keys: &[&str]) {
     map.retain(|key, value| !keys.contains(&key.as_str()) && !value.is_null());
     for value in map.values_mut() {
@@ -54,18 +55,18 @@ fn drop_keys(map: &mut Map<String, Value>, keys: &[&str]) {
     }
 }
 
-/// Reads a checkpoint of the reference's for a network of these parameters.
+/// Reads a checkpoint of the reference for a network with these parameters.
 ///
 /// # Errors
-/// If the file is damaged, asks for code to be run, or is of another network.
+/// If the file is damaged, requires running code, or belongs to another network.
 pub fn read_score_sde(path: &Path, registry: &Registry) -> Result<State, InteropError> {
     state(&TorchFile::open(path)?, registry)
 }
 
-/// Reads such a checkpoint from anywhere.
+/// Reads such a checkpoint from any source of bytes.
 ///
 /// # Errors
-/// If it is damaged, asks for code to be run, or is of another network.
+/// If it is damaged, requires running code, or belongs to another network.
 pub fn read_score_sde_from(
     source: impl Read + Seek + 'static,
     registry: &Registry,
@@ -107,10 +108,7 @@ fn values(
 ) -> Result<Vec<f32>, InteropError> {
     let expected = spec.layout.file_shape();
     let Some(tensor) = tensor else {
-        let text = format!(
-            "it holds no {what} {}; is the configuration the one that it was trained with?",
-            spec.name
-        );
+        let text = format!("it holds no {what} {}; does the configuration match the training?", spec.name);
         return Err(InteropError::Mismatch(text));
     };
     if tensor.shape != expected {
@@ -121,9 +119,7 @@ fn values(
     let values = file.values(tensor)?;
     match values.iter().all(|v| v.is_finite()) {
         true => Ok(values),
-        false => {
-            Err(InteropError::Damaged(format!("{what} {} holds numbers that are not finite", spec.name)))
-        }
+        false => Err(InteropError::Damaged(format!("{what} {} has values that are not finite", spec.name))),
     }
 }
 
@@ -136,14 +132,14 @@ fn named(file: &TorchFile, model: Node<'_>, specs: &[ParameterSpec]) -> Result<V
     specs.iter().map(find).collect()
 }
 
-/// What the network has no place for must not be dropped in silence.
+/// Refuses tensors that the network does not have, so that none is dropped silently.
 fn refuse_unknown(model: Node<'_>, registry: &Registry) -> Result<(), InteropError> {
     for (key, _) in model.pairs() {
         let name = key.text().unwrap_or_default();
         let name = name.strip_prefix("module.").unwrap_or(name);
         let known = registry.trainable.iter().chain(&registry.frozen).any(|spec| spec.name == name);
         if !known && name != "sigmas" {
-            let text = format!("it holds {name}, for which the configuration's network has no place");
+            let text = format!("it holds {name}, which the configuration's network does not have");
             return Err(InteropError::Mismatch(text));
         }
     }
@@ -160,16 +156,16 @@ fn listed(file: &TorchFile, list: Node<'_>, specs: &[ParameterSpec]) -> Result<V
     specs.iter().zip(items).map(|(spec, node)| values(file, spec, node.tensor(), "average")).collect()
 }
 
-/// A number of steps, of the file's own or of Adam's: later releases of PyTorch have the latter as a tensor.
+/// A number of steps, the checkpoint's or Adam's. Later releases of PyTorch store the latter as a tensor.
 fn steps(file: &TorchFile, node: Node<'_>) -> Result<u64, InteropError> {
     let tensor = node.tensor().map(|tensor| file.values(tensor)).transpose()?;
     let only = tensor.filter(|values| values.len() == 1 && values[0].fract() == 0.0).map(|values| values[0]);
     let number = node.int().or(only.map(|step| step as i64)).and_then(|step| u32::try_from(step).ok());
-    let why = "`step` is no number of steps, a whole number from 0 to 2³² − 1";
+    let why = "`step` must be a whole number from 0 to 2³² − 1";
     number.map(u64::from).ok_or_else(|| InteropError::Damaged(why.into()))
 }
 
-/// Adam's moments by parameter number; the frozen parameters come first and have none.
+/// Adam's moments by parameter number; the frozen parameters come first and have no moments.
 fn moments(
     file: &TorchFile,
     state: Node<'_>,
@@ -197,7 +193,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A configuration as the reference prints it, with one more key in `model`.
+    /// A configuration in the reference's format, with one more key in `model`.
     fn printed(key: &str) -> String {
         let mut config = json!({
             "device": "cpu", "eval": { "batch_size": 8 },
@@ -210,11 +206,11 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_mean_nothing_to_a_model_are_dropped_and_others_named() {
+    fn keys_without_a_counterpart_are_dropped_and_unknown_keys_are_named() {
         for key in ["interpolation", "sigma_begin"] {
             reference_config(&printed(key), &[]).unwrap();
         }
         let message = reference_config(&printed("interpolations"), &[]).unwrap_err().to_string();
-        assert!(message.starts_with("model: unknown field `interpolations`"), "{message}");
+        assert!(message.starts_with("model.interpolations: unknown key"), "{message}");
     }
 }

@@ -1,28 +1,22 @@
-//! PyTorch's checkpoints: a zip archive with a pickle and a file for each storage.
+//! PyTorch's checkpoints: a zip archive with a pickle and one file per storage.
 
 use super::InteropError;
+use super::archive::{self, Archive};
 use super::pickle::{Dtype, Node, Pickle, Strided};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
-/// What an archive is read from.
-trait Source: Read + Seek {}
-
-impl<R: Read + Seek> Source for R {}
-
-type Archive = zip::ZipArchive<Box<dyn Source>>;
-
-/// An open checkpoint: its objects are read, its storages when they are asked for.
+/// An open checkpoint. Its objects are read at once, its storages on request.
 pub(super) struct TorchFile {
-    archive: RefCell<Archive>,
-    /// The folder in the archive that everything is in.
+    archive: RefCell<Box<dyn Archive>>,
+    /// The folder in the archive with all entries.
     folder: String,
     pickle: Pickle,
 }
 
-/// The pickle of a checkpoint holds names and shapes; no honest one is larger.
+/// The largest accepted pickle, in bytes; a real checkpoint's holds only names and shapes.
 const LARGEST_PICKLE: u64 = 32 << 20;
 
 impl TorchFile {
@@ -38,23 +32,22 @@ impl TorchFile {
         source.rewind()?;
         if start != *b"PK" {
             return Err(InteropError::Unknown(match start[0] {
-                0x80 => "it is a bare pickle, as EDM's and PyTorch's before 1.6: loading those means running code, which \
+                0x80 => "it is a bare pickle, as EDM's files and PyTorch's before 1.6 are: loading it means running code, which \
                          this program never does; save the weights again with PyTorch 1.6 or later, as tensors"
                     .into(),
-                _ => "it is no PyTorch checkpoint (no zip archive)".into(),
+                _ => "it is not a PyTorch checkpoint (not a zip archive)".into(),
             }));
         }
-        let mut archive = Archive::new(Box::new(source)).map_err(|e| damaged(format!("its archive: {e}")))?;
-        let name = archive.file_names().flatten().find(|name| name.ends_with("/data.pkl"));
-        let name = name.map(|name| name.into_owned());
+        let mut archive = archive::open(source)?;
+        let name = archive.names().into_iter().find(|name| name.ends_with("/data.pkl"));
         let name = name.ok_or_else(|| InteropError::Unknown("its archive holds no data.pkl".into()))?;
         let folder = name.trim_end_matches("data.pkl").to_string();
-        let size = archive.by_name(&name).map_err(|e| damaged(e.to_string()))?.size();
+        let (size, _) = archive.entry(&name).map_err(damaged)?;
         if size > LARGEST_PICKLE {
             return Err(damaged(format!("its pickle claims {size} bytes")));
         }
-        let bytes = entry(&mut archive, &name, size as usize)?;
-        let order = entry(&mut archive, &format!("{folder}byteorder"), 16).unwrap_or_default();
+        let bytes = entry(&mut *archive, &name, size as usize)?;
+        let order = entry(&mut *archive, &format!("{folder}byteorder"), 16).unwrap_or_default();
         if order == b"big" {
             return Err(InteropError::Unknown("it was written on a big-endian machine".into()));
         }
@@ -62,7 +55,7 @@ impl TorchFile {
         Ok(TorchFile { archive: RefCell::new(archive), folder, pickle })
     }
 
-    /// What was saved.
+    /// The saved object.
     pub fn root(&self) -> Node<'_> {
         self.pickle.root()
     }
@@ -75,13 +68,14 @@ impl TorchFile {
             return Ok(Vec::new());
         }
         let name = format!("{}data/{}", self.folder, storage.key);
-        // Of a storage that is mostly nothing a few kilobytes of archive make gigabytes; no tensor is so sparse.
+        // A few kilobytes of archive can unpack to gigabytes of zeros, so a tensor must fill at least a
+        // quarter of its span.
         if span > count.saturating_mul(4) {
             return Err(damaged(format!("{name} has {count} numbers of a tensor among {span}")));
         }
-        let total = storage.len.checked_mul(size).ok_or_else(|| damaged("a storage that cannot be"))?;
+        let total = storage.len.checked_mul(size).ok_or_else(|| damaged("an impossible storage size"))?;
         let part = [tensor.offset * size, span * size];
-        let bytes = part_of(&mut self.archive.borrow_mut(), &name, total as u64, part)?;
+        let bytes = part_of(&mut **self.archive.borrow_mut(), &name, total as u64, part)?;
         let mut values = Vec::with_capacity(count);
         let mut index = vec![0; tensor.shape.len()];
         for _ in 0..count {
@@ -100,31 +94,31 @@ impl TorchFile {
 }
 
 /// An entry's bytes, `most` of them at most: whatever an archive claims, it takes no more memory than that.
-fn entry(archive: &mut Archive, name: &str, most: usize) -> Result<Vec<u8>, InteropError> {
-    let size = archive.by_name(name).map_err(|e| damaged(format!("{name}: {e}")))?.size();
+fn entry(archive: &mut dyn Archive, name: &str, most: usize) -> Result<Vec<u8>, InteropError> {
+    let (size, _) = archive.entry(name).map_err(|e| damaged(format!("{name}: {e}")))?;
     if size > most as u64 {
-        return Err(damaged(format!("{name} has {size} bytes, {most} at most were expected")));
+        return Err(damaged(format!("{name} has {size} bytes, more than {most}")));
     }
     part_of(archive, name, size, [0, size as usize])
 }
 
-/// Some bytes of an entry that must have `total`: where they begin, and how many.
+/// `len` bytes of an entry from byte `from` on; the entry must have `total` bytes.
 fn part_of(
-    archive: &mut Archive,
+    archive: &mut dyn Archive,
     name: &str,
     total: u64,
     [from, len]: [usize; 2],
 ) -> Result<Vec<u8>, InteropError> {
     let wrong = |e: &dyn std::fmt::Display| damaged(format!("{name}: {e}"));
-    let mut entry = archive.by_name(name).map_err(|e| wrong(&e))?;
-    if entry.size() != total {
-        return Err(damaged(format!("{name} has {} bytes, not {total}", entry.size())));
+    let (size, mut entry) = archive.entry(name).map_err(|e| wrong(&e))?;
+    if size != total {
+        return Err(damaged(format!("{name} has {size} bytes, not {total}")));
     }
     let mut bytes = Vec::new();
     let skip = |entry: &mut dyn Read, len: u64| std::io::copy(&mut entry.take(len), &mut std::io::sink());
     let read = skip(&mut entry, from as u64).and_then(|skipped| {
         let read = skipped + entry.by_ref().take(len as u64).read_to_end(&mut bytes)? as u64;
-        // To the end and beyond: only there is the checksum looked at.
+        // Read beyond the end: only there is the checksum verified.
         Ok(read + skip(&mut entry, total.saturating_sub(read) + 1)?)
     });
     match read.map_err(|e| wrong(&e))? == total && bytes.len() == len {
@@ -156,12 +150,12 @@ fn element(dtype: Dtype, bytes: &[u8]) -> f32 {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "torch"))]
 mod tests {
     use super::*;
     use std::io::{Cursor, Write};
 
-    /// An archive like PyTorch's, of [[1, 2, 3], [4, 5, 6]] transposed.
+    /// An archive in PyTorch's format with [[1, 2, 3], [4, 5, 6]] transposed.
     fn archive(data: &[u8], method: zip::CompressionMethod) -> Vec<u8> {
         let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
         let options = zip::write::SimpleFileOptions::default().compression_method(method);
@@ -195,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_that_is_cut_anywhere_or_claims_too_much_is_refused() {
+    fn a_truncated_archive_and_one_that_claims_too_much_are_refused() {
         let whole = archive(&floats(), zip::CompressionMethod::Stored);
         for len in 0..whole.len() {
             assert!(read(&whole[..len]).is_err(), "{len}");
@@ -204,7 +198,7 @@ mod tests {
         let bomb = archive(&vec![0; 1 << 26], zip::CompressionMethod::Deflated);
         let text = read(&bomb).unwrap_err().to_string();
         assert!(text.contains("not 24"), "{text}");
-        // A bit of a number: the archive's checksum knows.
+        // One flipped bit: the archive's checksum detects it.
         let mut changed = whole.clone();
         let place = whole.windows(4).position(|bytes| bytes == 3.0f32.to_le_bytes()).unwrap();
         changed[place] ^= 1;
@@ -213,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_code_to_load_is_refused_with_the_reason() {
+    fn a_file_that_needs_code_to_load_is_refused_with_the_reason() {
         let text = TorchFile::read(Cursor::new(b"\x80\x03}.")).map(drop).unwrap_err().to_string();
         assert!(text.contains("running code"), "{text}");
     }

@@ -5,6 +5,7 @@ use super::chunk::{Chunks, RUN};
 use super::random::{Noise, NoiseWords, OPERATIONS_OF_A_NORMAL};
 use super::reduce::{self, Axis};
 use super::{Result, check_shape, launch, shader};
+use crate::choice::choices;
 use crate::gpu::{Element, Extent, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
@@ -15,13 +16,14 @@ pub(super) fn variants() -> Vec<Variant> {
     [0, 1].map(|rademacher| Variant::new(SHADER).with("RADEMACHER", rademacher)).into()
 }
 
-/// The probes' distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Probe {
-    /// −1 or 1: the least variance.
-    Rademacher,
-    /// Standard normal.
-    Gaussian,
+choices! {
+    /// The probes' distribution.
+    pub enum Probe {
+        /// −1 or 1: the least variance.
+        Rademacher = "rademacher",
+        /// Standard normal.
+        Gaussian = "gaussian",
+    }
 }
 
 /// The probes of a batch. The number of a drawn probe is added to the step of its key.

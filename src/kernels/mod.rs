@@ -11,6 +11,7 @@
 
 pub mod adam;
 mod chunk;
+pub mod combine;
 pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
@@ -32,7 +33,6 @@ pub mod reduce;
 pub mod resize;
 pub mod roofline;
 pub mod score_matching;
-pub mod sde_step;
 pub mod softmax;
 mod stack;
 pub mod upfirdn2d;
@@ -105,9 +105,9 @@ macro_rules! families {
 }
 
 families! {
-    adam, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson, impute,
-    inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, roofline, score_matching,
-    sde_step, softmax, upfirdn2d,
+    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson,
+    impute, inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, roofline,
+    score_matching, softmax, upfirdn2d,
 }
 
 /// The shader `shaders/NAME.wgsl`.

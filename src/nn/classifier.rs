@@ -1,10 +1,10 @@
-//! A classifier of diffused images: its logits, and how the log probability of a class changes with the image.
+//! A classifier of diffused images: its logits, and the gradient of a class's log probability in the image.
 
-use super::score::{Label, Scorer};
+use super::score::Scorer;
 use crate::autodiff::{Dual, Eager, Tape};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, concat, cross_entropy, elementwise, softmax};
-use crate::sde::Sde;
+use crate::sde::Process;
 use crate::tensor::Tensor;
 
 /// p_t(y | x) of a process (Song 2021, appendix I.1).
@@ -15,25 +15,25 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// The classifier that a model is; `None` if it is a score model.
+    /// A classifier from its model; `None` if it is a score model.
     pub fn new(scorer: Scorer) -> Option<Classifier> {
         let classes = scorer.model.network.logits()?;
         Some(Classifier { scorer, classes })
     }
 
-    /// How many classes it tells apart.
+    /// Number of classes.
     pub fn classes(&self) -> usize {
         self.classes
     }
 
     /// The device it is on.
     pub fn gpu(&self) -> &Gpu {
-        self.scorer.parameters.values.flat().gpu()
+        self.scorer.gpu()
     }
 
-    /// The process whose images it has been trained on.
-    pub fn sde(&self) -> &Sde {
-        &self.scorer.model.sde
+    /// The process of its training.
+    pub fn process(&self) -> &dyn Process {
+        &*self.scorer.model.process
     }
 
     /// Logits `[n, 1, 1, k]` of `x` `[n, h, w, c]` in the data's range, at a time in (0, 1] of each sample.
@@ -41,7 +41,7 @@ impl Classifier {
     /// # Errors
     /// If the device refuses.
     pub fn logits(&self, x: &Tensor, times: &[f64]) -> Result<Tensor> {
-        self.scorer.network(&mut Eager, x, &self.scorer.condition(&self.labels(times))?, None)
+        self.scorer.network(&mut Eager, x, &self.scorer.condition(times)?, None)
     }
 
     /// ∇ₓ log p_t(class | x), `[n, h, w, c]`.
@@ -51,15 +51,15 @@ impl Classifier {
     pub fn gradient(&self, x: &Tensor, times: &[f64], class: usize) -> Result<Tensor> {
         let mut tape = Tape::new();
         let input = tape.variable(x);
-        let conditioning = self.scorer.condition(&self.labels(times))?;
+        let conditioning = self.scorer.condition(times)?;
         let logits = self.scorer.network(&mut tape, &input, &conditioning, None)?;
         let seed = self.residual(logits.tensor(), class)?;
         let gradient = tape.backward(&logits, seed)?.take(&input);
         gradient.map_or_else(|| concat::zeros_like(x), Ok)
     }
 
-    /// For a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]`, the gradient and the Hessian of log p_t(class | x) times each
-    /// tangent, by reverse over forward.
+    /// For a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]`, the gradient and the Hessian of log p_t(class
+    /// | x) times each tangent, by reverse over forward.
     ///
     /// # Errors
     /// If there is no such class, or the device refuses.
@@ -69,7 +69,7 @@ impl Classifier {
         if probes == 0 {
             return self.gradient(&x, times, class);
         }
-        let conditioning = self.scorer.condition(&self.labels(times))?;
+        let conditioning = self.scorer.condition(times)?;
         let mut parts = Vec::new();
         for k in 1..=probes {
             let mut dual = Dual::new(Tape::new(), 1);
@@ -77,8 +77,9 @@ impl Classifier {
             let pair = dual.engine.variable(&pair);
             let input = dual.variable(pair.clone());
             let logits = self.scorer.network(&mut dual, &input, &conditioning, None)?;
-            // With r = one-hot − softmax(f): ∇ log p = Jᵀ r, and its tangent is Jᵀ ṙ + ∂ₓ⟨r, J ẋ⟩, where ṙ = −softmax′ ḟ. On
-            // the tape the cotangents ṙ of f and r of ḟ give that tangent to x, and Jᵀ r to ẋ.
+            // With r = one-hot − softmax(f): ∇ log p = Jᵀ r, and its tangent is Jᵀ ṙ + ∂ₓ⟨r, J ẋ⟩, where ṙ =
+            // −softmax′ ḟ. On the tape the cotangents ṙ of f and r of ḟ give that tangent to x, and Jᵀ r to
+            // ẋ.
             let (f, projected) = (logits.stack().tensor(), softmax::forward(logits.stack().tensor(), 1)?);
             let r = self.residual(&concat::samples(f, 0, n)?, class)?;
             let change = elementwise::affine(&concat::samples(&projected, n, n)?, -1.0, 0.0, 0)?;
@@ -91,10 +92,6 @@ impl Classifier {
             parts.push(concat::samples(&gradient, 0, n)?);
         }
         concat::stack(&parts.iter().collect::<Vec<_>>())
-    }
-
-    fn labels(&self, times: &[f64]) -> Vec<Label> {
-        self.scorer.labels(times)
     }
 
     /// one-hot − softmax(logits), the gradient of log p(class) in the logits.

@@ -1,8 +1,8 @@
-//! What a network is told of each sample: its time and, if it was trained with labels, its class.
+//! Conditioning of a network: the noise level of each sample and, in class-conditional networks, its class.
 
 use super::layers::{Conv, Pass, TIME_WIDTH};
 use super::parameters::{Init, Layout, ParameterId, ParameterSpec, Registry};
-use super::score::Label;
+use super::preconditioning::Label;
 use crate::autodiff::Engine;
 use crate::config::{EmbeddingType, Model};
 use crate::gpu::Gpu;
@@ -11,26 +11,26 @@ use crate::kernels::elementwise::Activation;
 use crate::kernels::{Result, embedding};
 use crate::tensor::{Shape, Tensor};
 
-/// What a network is told of each sample, on the device.
+/// The conditioning of each sample of a batch, on the device.
 #[derive(Clone)]
 pub struct Conditioning {
-    /// What the architecture reads of the label, `[n, 1, 1, ..]`.
-    pub(super) told: Tensor,
+    /// The architecture's inputs for the noise level, `[n, 1, 1, ..]`.
+    noise: Tensor,
     /// Frequencies of the embedding.
     frequencies: Tensor,
     /// Factors of the input `[n, 1, 1, 1]`, if it is scaled.
     pub(super) input: Option<Tensor>,
     /// 1 / σ `[n, 1, 1, 1]`, if the output is divided by it.
     pub(super) inverse_sigma: Option<Tensor>,
-    /// One-hot classes `[n, 1, 1, k + 1]`, if the network is told any; the last stands for none.
+    /// One-hot classes `[n, 1, 1, k + 1]` of a class-conditional network; the last is "no class".
     classes: Option<Tensor>,
 }
 
 impl Conditioning {
-    /// Uploads what an architecture reads of labels (as much of each), and their factors.
+    /// Uploads the architecture's inputs for the labels (rows of one length), and the labels' factors.
     pub(super) fn new(
         frequencies: &Tensor,
-        told: Vec<f32>,
+        inputs: Vec<f32>,
         labels: &[Label],
         scale_by_sigma: bool,
     ) -> Result<Conditioning> {
@@ -43,8 +43,19 @@ impl Conditioning {
         let scaled = labels.iter().any(|label| label.input != 1.0);
         let input = || rows(labels.iter().map(|label| label.input as f32).collect());
         let input = scaled.then(input).transpose()?;
-        let (told, frequencies) = (rows(told)?, frequencies.clone());
-        Ok(Conditioning { told, frequencies, input, inverse_sigma, classes: None })
+        let (noise, frequencies) = (rows(inputs)?, frequencies.clone());
+        Ok(Conditioning { noise, frequencies, input, inverse_sigma, classes: None })
+    }
+
+    /// The rows of [`Architecture::inputs`](super::Architecture::inputs), `[n, 1, 1, ..]`.
+    pub fn noise(&self) -> &Tensor {
+        &self.noise
+    }
+
+    /// One-hot classes `[n, 1, 1, k + 1]` of a class-conditional network of k classes; the last is "no
+    /// class".
+    pub fn classes(&self) -> Option<&Tensor> {
+        self.classes.as_ref()
     }
 
     /// The same with a class of each sample or none, of `count` classes.
@@ -54,7 +65,7 @@ impl Conditioning {
     }
 }
 
-/// One-hot rows of `count` classes and one more, which stands for none.
+/// One-hot rows of `count` classes and "no class".
 fn one_hot(gpu: &Gpu, classes: &[Option<usize>], count: usize) -> Result<Tensor> {
     let row = |class: &Option<usize>| {
         let mut row = vec![0.0; count + 1];
@@ -65,45 +76,79 @@ fn one_hot(gpu: &Gpu, classes: &[Option<usize>], count: usize) -> Result<Tensor>
     Ok(Tensor::from_slice(gpu, Shape::new(classes.len(), 1, 1, count + 1), &values)?)
 }
 
-/// How the time gets in.
+/// An embedding of the noise level: Fourier features of its logarithm or sinusoids of a label, and two dense
+/// layers.
 #[derive(Debug, Clone)]
-pub(super) struct Time {
+pub struct TimeEmbedding {
     fourier: bool,
     features: usize,
-    /// Of sinusoids: how far below the last frequency 1/10,000 lies.
+    /// Of sinusoids: the frequencies are 10000^(−i / (m − freq_shift)).
     freq_shift: f64,
-    /// The two dense layers; without them the network is not told the time.
+    /// The two dense layers; a network without them is not conditioned on the time.
     dense: Option<(Conv, Conv)>,
     act: Activation,
 }
 
-impl Time {
-    /// An embedding of `size` frequencies or sinusoids, then layers of 4 `size`; `name` names the next module.
-    pub fn new(
+impl TimeEmbedding {
+    /// Gaussian Fourier features of log σ with `size` frequencies of standard deviation `scale` (Tancik 2020;
+    /// Song 2021 take 16), for the conditioning values σ. The embedding has `4 size` channels. A network has
+    /// at most one.
+    pub fn fourier(r: &mut Registry, name: &str, size: usize, scale: f64, act: Activation) -> TimeEmbedding {
+        let mut names = ["fourier", "dense_0", "dense_1"].into_iter().map(|part| format!("{name}.{part}"));
+        Self::of_frequencies(r, names.next().unwrap_or_default(), size, scale);
+        let dense = Self::dense(r, || names.next().unwrap_or_default(), 2 * size, size);
+        TimeEmbedding { fourier: true, features: 2 * size, freq_shift: 0.0, dense: Some(dense), act }
+    }
+
+    /// `size` sinusoids (an even number) of a timestep label from 0 to 999 (Ho 2020). The embedding has
+    /// `4 size` channels.
+    pub fn sinusoidal(r: &mut Registry, name: &str, size: usize, act: Activation) -> TimeEmbedding {
+        let mut names = ["dense_0", "dense_1"].into_iter().map(|part| format!("{name}.{part}"));
+        let dense = Self::dense(r, || names.next().unwrap_or_default(), size, size);
+        TimeEmbedding { fourier: false, features: size, freq_shift: 1.0, dense: Some(dense), act }
+    }
+
+    /// The embedding of a configuration's network, of `size` frequencies or sinusoids; `name` names the next
+    /// module.
+    pub(super) fn new(
         r: &mut Registry,
         mut name: impl FnMut() -> String,
         model: &Model,
         size: usize,
         act: Activation,
-    ) -> Time {
+    ) -> TimeEmbedding {
         let fourier = model.embedding() == EmbeddingType::Fourier;
         if fourier {
-            let (layout, init) = (Layout::Vector(size), Init::Normal(model.fourier_scale));
-            r.frozen.push(ParameterSpec { name: format!("{}.W", name()), layout, init });
+            Self::of_frequencies(r, name(), size, model.fourier_scale);
         }
         let features = if fourier { 2 * size } else { size };
-        let width = TIME_WIDTH * size;
-        let dense = model.conditional.then(|| {
-            let names = [name(), name()];
-            let mut dense = |i: usize, c_in| Conv::dense(r, &names[i], c_in, width);
-            (dense(0, features), dense(1, width))
-        });
-        Time { fourier, features, freq_shift: model.freq_shift, dense, act }
+        let dense = model.conditional.then(|| Self::dense(r, name, features, size));
+        TimeEmbedding { fourier, features, freq_shift: model.freq_shift, dense, act }
     }
 
-    /// The frequencies of the embedding: those given (Fourier features have them in their checkpoint), else those of
-    /// sinusoids.
-    pub fn frequencies(&self, gpu: &Gpu, fourier: Option<&[f32]>) -> Result<Tensor> {
+    fn of_frequencies(r: &mut Registry, name: String, size: usize, scale: f64) {
+        let (layout, init) = (Layout::Vector(size), Init::Normal(scale));
+        r.frozen.push(ParameterSpec { name: format!("{name}.W"), layout, init });
+    }
+
+    fn dense(
+        r: &mut Registry,
+        mut name: impl FnMut() -> String,
+        features: usize,
+        size: usize,
+    ) -> (Conv, Conv) {
+        let width = TIME_WIDTH * size;
+        (Conv::dense(r, &name(), features, width), Conv::dense(r, &name(), width, width))
+    }
+
+    /// Channels of the embedding.
+    pub fn width(&self) -> usize {
+        TIME_WIDTH * if self.fourier { self.features / 2 } else { self.features }
+    }
+
+    /// The frequencies of the embedding: those given (Fourier features have them in their checkpoint), else
+    /// those of sinusoids.
+    pub(super) fn frequencies(&self, gpu: &Gpu, fourier: Option<&[f32]>) -> Result<Tensor> {
         let table = match fourier {
             Some(fourier) => fourier.to_vec(),
             None => embedding::sinusoidal_frequencies(self.features, self.freq_shift),
@@ -111,19 +156,24 @@ impl Time {
         Ok(Tensor::from_slice(gpu, Shape::vector(table.len()), &table)?)
     }
 
-    /// What the embedding takes of each label: its logarithm for Fourier features, the label for sinusoids.
-    pub fn told(&self, labels: &[Label]) -> Vec<f32> {
-        let labels = labels.iter().map(|label| label.label as f32);
+    /// The embedding's input for each conditioning value: its logarithm for Fourier features, itself for
+    /// sinusoids.
+    pub(super) fn inputs(&self, values: &[f64]) -> Vec<f32> {
+        let values = values.iter().map(|value| *value as f32);
         // The reference takes the logarithm in f32.
-        if self.fourier { labels.map(f32::ln).collect() } else { labels.collect() }
+        if self.fourier { values.map(f32::ln).collect() } else { values.collect() }
     }
 
-    /// The embedding `[n, 1, 1, 4 size]`, if the network is told the time.
+    /// The embedding `[n, 1, 1, 4 size]`; none if a configuration's network is not conditioned on the time
+    /// (`model.conditional = false`).
+    ///
+    /// # Errors
+    /// If the conditioning is another architecture's.
     pub fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, c: &Conditioning) -> Result<Option<E::Value>> {
         let Some((first, second)) = &self.dense else { return Ok(None) };
         let features = match self.fourier {
-            true => embedding::fourier(&c.told, &c.frequencies)?,
-            false => embedding::sinusoidal(&c.told, &c.frequencies, self.features)?,
+            true => embedding::fourier(&c.noise, &c.frequencies)?,
+            false => embedding::sinusoidal(&c.noise, &c.frequencies, self.features)?,
         };
         let features = pass.engine.constant(&features);
         let h = first.forward(pass, &features)?;
@@ -132,11 +182,12 @@ impl Time {
     }
 }
 
-/// How the class gets in: a row of a table for each class, and one for none, added to the time's embedding.
+/// An embedding of the class: a row of a table for each class and for "no class", added to the time
+/// embedding.
 #[derive(Debug, Clone)]
 pub(super) struct Classes {
     table: ParameterId,
-    /// How many there are.
+    /// Number of classes.
     pub count: usize,
 }
 
@@ -146,7 +197,7 @@ impl Classes {
         Classes { table: r.add("class_embedding.weight".into(), layout, Init::Normal(1.0)), count }
     }
 
-    /// The embedding of the time and the class, `[n, 1, 1, width]`.
+    /// The sum of both embeddings, `[n, 1, 1, width]`.
     pub fn forward<E: Engine>(
         &self,
         pass: &mut Pass<'_, E>,
@@ -154,7 +205,7 @@ impl Classes {
         c: &Conditioning,
     ) -> Result<E::Value> {
         let Some(classes) = &c.classes else { return Ok(time.clone()) };
-        let table = pass.engine.parameter(&pass.parameters.get(self.table));
+        let table = pass.parameter(self.table);
         let classes = pass.engine.constant(classes);
         let rows = pass.engine.conv2d(&classes, &table, None, &Conv2d::padded(0))?;
         pass.engine.blend(time, 1.0, &rows, 1.0)

@@ -1,9 +1,10 @@
-//! Instance norm++ (Song and Ermon 2019, appendix A): instance norm that keeps what the means of the channels say,
+//! Instance norm++ (Song and Ermon 2019, appendix A): instance norm that keeps the differences of the
+//! channels' means,
 //!
 //! `z_k = γ_k ((x_k − μ_k) / s_k + α_k (μ_k − m) / v) + β_k`,
 //!
-//! m and v² being the mean and the variance of the means μ over the channels. That variance is the unbiased one, as in
-//! the reference's PyTorch models; its JAX models have the biased one.
+//! with m and v² the mean and the variance of the means μ over the channels. The variance is the unbiased
+//! one, as in the reference's PyTorch models; its JAX models use the biased one.
 
 use super::layers::Pass;
 use super::parameters::{Init, Layout, ParameterId, Registry};
@@ -25,7 +26,7 @@ pub(super) struct InstanceNorm {
     factors: Factors,
 }
 
-/// Where α, γ and β come from.
+/// The source of α, γ and β.
 #[derive(Debug, Clone)]
 enum Factors {
     Own {
@@ -37,16 +38,16 @@ enum Factors {
     Table(ParameterId),
 }
 
-/// What every norm of one evaluation reads.
+/// The inputs that all norms of one evaluation share.
 pub(super) struct Context<V> {
     /// The number of each sample's noise level, one-hot `[n, 1, 1, levels]`; read by norms that have a table.
     noise: V,
-    /// A vector of ones and one of zeros for each number of channels that occurs.
+    /// A vector of ones and one of zeros for each number of channels in the network.
     units: HashMap<usize, [V; 2]>,
 }
 
 impl<V: Clone> Context<V> {
-    /// `channels` are the numbers of channels that occur.
+    /// `channels` are the numbers of channels in the network.
     pub fn new<E: Engine<Value = V>>(
         pass: &mut Pass<'_, E>,
         noise: V,
@@ -64,7 +65,7 @@ impl<V: Clone> Context<V> {
 }
 
 impl InstanceNorm {
-    /// With a table of `levels` rows, or with factors of its own.
+    /// With a table of `levels` rows, or without levels with factors of its own.
     pub fn new(
         r: &mut Registry,
         name: &str,
@@ -98,14 +99,13 @@ impl InstanceNorm {
         let [one, zero] = &context.units[&c];
         let (scaled, shift) = match &self.factors {
             Factors::Own { alpha, gamma, beta } => {
-                let [alpha, gamma, beta] =
-                    [alpha, gamma, beta].map(|id| pass.engine.parameter(&pass.parameters.get(*id)));
+                let [alpha, gamma, beta] = [alpha, gamma, beta].map(|id| pass.parameter(*id));
                 let shift = self.between_channels(pass.engine, x, &alpha, zero)?;
                 let shift = pass.engine.scale_channels(&shift, &gamma)?;
                 (pass.engine.group_norm(x, &gamma, &beta, &over_pixels)?, shift)
             }
             Factors::Table(table) => {
-                let table = pass.engine.parameter(&pass.parameters.get(*table));
+                let table = pass.parameter(*table);
                 let rows = pass.engine.conv2d(&context.noise, &table, None, &Conv2d::padded(0))?;
                 let mut part = |i: usize| pass.engine.channels(&rows, i * c, c);
                 let (gamma, alpha, beta) = (part(0)?, part(1)?, part(2)?);

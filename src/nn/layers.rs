@@ -1,5 +1,7 @@
-//! Layers: convolutions, normalisation, attention, resampling and the residual blocks of the reference's U-Nets,
-//! written against any engine.
+//! Layers: convolutions, dense layers and group normalisation, written against any engine.
+//!
+//! A layer's constructor adds its parameters to a [`Registry`] and keeps their numbers; its `forward` reads
+//! their values from the [`Pass`]. A network is a struct of layers ([`Architecture`](super::Architecture)).
 
 use super::parameters::{Init, Layout, ParameterId, Parameters, Registry};
 use crate::autodiff::Engine;
@@ -7,57 +9,80 @@ use crate::config::{self, ConfigError, Model, ModelName, Nonlinearity, ResblockT
 use crate::kernels::Result;
 use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::Activation;
-use crate::kernels::group_norm;
-use crate::kernels::matmul::Matmul;
+use crate::kernels::group_norm::GroupNorm;
 use crate::kernels::upfirdn2d::Upfirdn2d;
-use crate::random::{Key, Purpose};
-use crate::tensor::Shape;
+use crate::random::Draw;
 use std::f32::consts::FRAC_1_SQRT_2;
+
+// The configuration admits the filters that the kernel takes.
+const _: () = assert!(config::MAX_TAPS == crate::kernels::upfirdn2d::MAX_TAPS);
 
 /// One evaluation of a network: the engine, the parameters, and the randomness of training.
 pub struct Pass<'a, E> {
-    /// Where the primitives run.
+    /// The engine that runs the primitives.
     pub engine: &'a mut E,
-    /// What the layers read.
+    /// The parameters of the layers.
     pub parameters: &'a Parameters,
-    /// Seed, step and first sample of the dropout masks; without it nothing is dropped.
-    pub dropout: Option<Dropout>,
+    /// The randomness of the dropout masks; none outside of training.
+    pub dropout: Option<Draw>,
 }
 
-/// What dropout masks are drawn by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dropout {
-    /// The run's seed.
-    pub seed: u64,
-    /// The training step.
-    pub step: u32,
+impl<E: Engine> Pass<'_, E> {
+    /// A parameter's value on the engine.
+    pub fn parameter(&mut self, id: ParameterId) -> E::Value {
+        self.engine.parameter(&self.parameters.get(id))
+    }
 }
 
-/// Width of the time embedding's hidden layers, in `nf`.
+/// Width of the time embedding's hidden layers, relative to the number of frequencies or sinusoids.
 pub(super) const TIME_WIDTH: usize = 4;
 
-/// What all layers of one network have in common.
+/// The options that all layers of one network share.
 #[derive(Debug, Clone)]
-pub(super) struct Style {
+pub struct Style {
+    /// The activation after every norm.
     pub act: Activation,
+    /// Probability of dropping a value in the residual blocks, from 0 to below 1.
     pub dropout: f32,
-    /// Factor of a sum: 1/√2 with `skip_rescale`.
+    /// Factor of both summands of a skip connection.
     pub skip: f32,
+    /// Scale of the initial weights that end a residual branch; 0 means 1e-10 ([`Init::FanAverage`]).
     pub init_scale: f64,
-    /// The FIR filter, or none for nearest neighbour and mean.
+    /// The FIR filter of resampling; without it, nearest neighbour and mean.
     pub fir: Option<Vec<f32>>,
+    /// The residual block.
     pub block: ResblockType,
+    /// Channels of the time embedding.
     pub time_features: usize,
-    /// Groups of every norm, or none for as many of at least four channels as there are, 32 at most.
+    /// Groups of every norm; by default min(32, channels / 4).
     pub groups: Option<usize>,
     /// Added to a norm's variance.
     pub eps: f32,
-    /// Zeros around the image that DDPM's convolution with stride 2 sees.
+    /// Zeros around the image before DDPM's convolution of stride 2: top, bottom, left, right.
     pub strided_pad: [usize; 4],
 }
 
+impl Default for Style {
+    /// BigGAN's blocks with swish, sums divided by √2 and no dropout, for a time embedding of 128 channels.
+    fn default() -> Self {
+        Style {
+            act: Activation::Swish,
+            dropout: 0.0,
+            skip: FRAC_1_SQRT_2,
+            init_scale: 0.0,
+            fir: None,
+            block: ResblockType::Biggan,
+            time_features: 128,
+            groups: None,
+            eps: 1e-6,
+            strided_pad: [0, 1, 0, 1],
+        }
+    }
+}
+
 impl Style {
-    pub fn new(model: &Model) -> Style {
+    /// The style of a configuration's network.
+    pub(super) fn new(model: &Model) -> Style {
         Style {
             act: activation(model.nonlinearity),
             dropout: model.dropout as f32,
@@ -72,11 +97,11 @@ impl Style {
         }
     }
 
-    pub fn upsample(&self) -> Upfirdn2d {
+    pub(super) fn upsample(&self) -> Upfirdn2d {
         self.fir.as_ref().map_or_else(Upfirdn2d::nearest, |kernel| Upfirdn2d::upsample(kernel))
     }
 
-    pub fn downsample(&self) -> Upfirdn2d {
+    pub(super) fn downsample(&self) -> Upfirdn2d {
         self.fir.as_ref().map_or_else(Upfirdn2d::mean, |kernel| Upfirdn2d::downsample(kernel))
     }
 }
@@ -90,84 +115,74 @@ pub(super) fn activation(nonlinearity: Nonlinearity) -> Activation {
     }
 }
 
-/// A convolution, a dense layer, or a dense layer over channels.
+/// A convolution; dense layers are 1 × 1 convolutions.
 #[derive(Debug, Clone)]
-pub(super) struct Conv {
+pub struct Conv {
     weight: ParameterId,
     bias: Option<ParameterId>,
     spec: Conv2d,
 }
 
 impl Conv {
-    /// A 3 × 3 convolution of stride 1 that keeps the size.
+    /// A 3 × 3 convolution of stride 1 that keeps the size, `[n, h, w, c_in]` → `[n, h, w, c_out]`.
     pub fn three(r: &mut Registry, name: &str, c_in: usize, c_out: usize, scale: f64) -> Conv {
-        Self::window(r, name, [3, c_in, c_out], scale, Conv2d::padded(1))
+        Conv::new(r, name, Layout::Conv { k: 3, c_in, c_out }, scale, Conv2d::padded(1))
     }
 
     /// A 1 × 1 convolution.
     pub fn one(r: &mut Registry, name: &str, c_in: usize, c_out: usize) -> Conv {
-        Self::window(r, name, [1, c_in, c_out], 1.0, Conv2d::padded(0))
+        Conv::new(r, name, Layout::Conv { k: 1, c_in, c_out }, 1.0, Conv2d::padded(0))
     }
 
-    pub fn window(r: &mut Registry, name: &str, size: [usize; 3], scale: f64, spec: Conv2d) -> Conv {
-        let [k, c_in, c_out] = size;
-        let layout = Layout::Conv { k, c_in, c_out };
-        Self::register(r, [format!("{name}.weight"), format!("{name}.bias")], layout, c_out, scale, spec)
-    }
-
+    /// A dense layer, `[n, 1, 1, c_in]` → `[n, 1, 1, c_out]`.
     pub fn dense(r: &mut Registry, name: &str, c_in: usize, c_out: usize) -> Conv {
-        let layout = Layout::Dense { c_in, c_out };
-        let names = [format!("{name}.weight"), format!("{name}.bias")];
-        Self::register(r, names, layout, c_out, 1.0, Conv2d::padded(0))
+        Conv::new(r, name, Layout::Dense { c_in, c_out }, 1.0, Conv2d::padded(0))
     }
 
-    pub fn nin(r: &mut Registry, name: &str, c_in: usize, c_out: usize, scale: f64) -> Conv {
-        let layout = Layout::Nin { c_in, c_out };
-        let names = [format!("{name}.W"), format!("{name}.b")];
-        Self::register(r, names, layout, c_out, scale, Conv2d::padded(0))
+    /// A convolution whose weights start by [`Init::FanAverage`]`(scale)` and whose bias starts at 0. The
+    /// parameters are `NAME.weight` and `NAME.bias`; with [`Layout::Nin`], `NAME.W` and `NAME.b`.
+    pub fn new(r: &mut Registry, name: &str, layout: Layout, scale: f64, spec: Conv2d) -> Conv {
+        let [weight, bias] = if let Layout::Nin { .. } = layout { ["W", "b"] } else { ["weight", "bias"] };
+        let weight = r.add(format!("{name}.{weight}"), layout, Init::FanAverage(scale));
+        let vector = Layout::Vector(layout.outputs());
+        let bias = Some(r.add(format!("{name}.{bias}"), vector, Init::Constant(0.0)));
+        Conv { weight, bias, spec }
     }
 
-    fn register(
-        r: &mut Registry,
-        [weight, bias]: [String; 2],
-        layout: Layout,
-        c_out: usize,
-        scale: f64,
-        spec: Conv2d,
-    ) -> Conv {
-        Conv {
-            weight: r.add(weight, layout, Init::FanAverage(scale)),
-            bias: Some(r.add(bias, Layout::Vector(c_out), Init::Constant(0.0))),
-            spec,
-        }
+    /// A convolution whose weights and bias start uniformly on [−a, a] with a = 1 / √fan-in, PyTorch's
+    /// default.
+    pub fn fan_in(r: &mut Registry, name: &str, layout: Layout, bias: bool, spec: Conv2d) -> Conv {
+        let init = Init::Uniform(1.0 / (layout.fan_in() as f64).sqrt());
+        let weight = r.add(format!("{name}.weight"), layout, init);
+        let vector = Layout::Vector(layout.outputs());
+        let bias = bias.then(|| r.add(format!("{name}.bias"), vector, init));
+        Conv { weight, bias, spec }
     }
 
-    /// A convolution that keeps the size and starts as PyTorch's do; `size` is its window, input and output channels.
-    pub fn torch(r: &mut Registry, name: &str, size: [usize; 3], dilation: usize, bias: bool) -> Conv {
-        let [k, c_in, c_out] = size;
-        let init = Init::Uniform(1.0 / ((k * k * c_in) as f64).sqrt());
-        let weight = r.add(format!("{name}.weight"), Layout::Conv { k, c_in, c_out }, init);
-        let bias = bias.then(|| r.add(format!("{name}.bias"), Layout::Vector(c_out), init));
-        Conv { weight, bias, spec: Conv2d { dilation, ..Conv2d::padded(k / 2 * dilation) } }
-    }
-
+    /// `x` is `[n, h, w, c_in]`.
+    ///
+    /// # Errors
+    /// If `x` has other channels.
     pub fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, x: &E::Value) -> Result<E::Value> {
-        let weight = pass.engine.parameter(&pass.parameters.get(self.weight));
-        let bias = self.bias.map(|bias| pass.engine.parameter(&pass.parameters.get(bias)));
+        let weight = pass.parameter(self.weight);
+        let bias = self.bias.map(|bias| pass.parameter(bias));
         pass.engine.conv2d(x, &weight, bias.as_ref(), &self.spec)
     }
 }
 
 /// Group normalisation followed by an activation.
 #[derive(Debug, Clone)]
-pub(super) struct Norm {
+pub struct Norm {
     weight: ParameterId,
     bias: ParameterId,
-    spec: group_norm::GroupNorm,
+    spec: GroupNorm,
 }
 
 impl Norm {
-    /// With the activation `act`, which is the style's or none.
+    /// With the activation `act`, usually the style's or [`Activation::Identity`].
+    ///
+    /// # Errors
+    /// If the channels cannot be divided into the groups.
     pub fn new(
         r: &mut Registry,
         name: &str,
@@ -178,7 +193,7 @@ impl Norm {
         Self::of_groups(r, name, channels, style.groups, style, act)
     }
 
-    fn of_groups(
+    pub(super) fn of_groups(
         r: &mut Registry,
         name: &str,
         channels: usize,
@@ -201,202 +216,16 @@ impl Norm {
         Ok(Norm {
             weight: r.add(format!("{name}.weight"), Layout::Vector(channels), Init::Constant(1.0)),
             bias: r.add(format!("{name}.bias"), Layout::Vector(channels), Init::Constant(0.0)),
-            spec: group_norm::GroupNorm { groups, eps: style.eps, act },
+            spec: GroupNorm { groups, eps: style.eps, act },
         })
     }
 
+    /// `x` is `[n, h, w, c]`.
+    ///
+    /// # Errors
+    /// If `x` has other channels.
     pub fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, x: &E::Value) -> Result<E::Value> {
-        let weight = pass.engine.parameter(&pass.parameters.get(self.weight));
-        let bias = pass.engine.parameter(&pass.parameters.get(self.bias));
+        let (weight, bias) = (pass.parameter(self.weight), pass.parameter(self.bias));
         pass.engine.group_norm(x, &weight, &bias, &self.spec)
-    }
-}
-
-/// Self-attention over the pixels with one head (`AttnBlockpp`, `AttnBlock`).
-#[derive(Debug, Clone)]
-pub(super) struct Attention {
-    norm: Norm,
-    query: Conv,
-    key: Conv,
-    value: Conv,
-    out: Conv,
-    skip: f32,
-}
-
-impl Attention {
-    pub fn new(
-        r: &mut Registry,
-        name: &str,
-        channels: usize,
-        groups: Option<usize>,
-        style: &Style,
-    ) -> std::result::Result<Self, ConfigError> {
-        let (norm, groups) = (format!("{name}.GroupNorm_0"), groups.or(style.groups));
-        let norm = Norm::of_groups(r, &norm, channels, groups, style, Activation::Identity)?;
-        let mut nin = |i: usize, scale| Conv::nin(r, &format!("{name}.NIN_{i}"), channels, channels, scale);
-        let [query, key, value] = [0, 1, 2].map(|i| nin(i, 0.1));
-        Ok(Attention { norm, query, key, value, out: nin(3, style.init_scale), skip: style.skip })
-    }
-
-    pub fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, x: &E::Value) -> Result<E::Value> {
-        let shape = pass.engine.shape(x);
-        let tokens = Shape::new(shape.n(), 1, shape.h() * shape.w(), shape.c());
-        let h = self.norm.forward(pass, x)?;
-        let mut project = |layer: &Conv| {
-            let y = layer.forward(pass, &h)?;
-            pass.engine.reshape(&y, tokens)
-        };
-        let (q, k, v) = (project(&self.query)?, project(&self.key)?, project(&self.value)?);
-        let alpha = (shape.c() as f32).powf(-0.5);
-        let scores = pass.engine.matmul(&q, &k, Matmul { a_transposed: false, b_transposed: true, alpha })?;
-        let weights = pass.engine.softmax(&scores)?;
-        drop(scores);
-        let h = pass.engine.matmul(
-            &weights,
-            &v,
-            Matmul { a_transposed: false, b_transposed: false, alpha: 1.0 },
-        )?;
-        let h = pass.engine.reshape(&h, shape)?;
-        let h = self.out.forward(pass, &h)?;
-        pass.engine.blend(x, self.skip, &h, self.skip)
-    }
-}
-
-/// Whether a residual block changes the size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Resample {
-    Keep,
-    Up,
-    Down,
-}
-
-/// A residual block, BigGAN's or DDPM's (`ResnetBlockBigGANpp`, `ResnetBlockDDPMpp`, `ResnetBlockDDPM`).
-#[derive(Debug, Clone)]
-pub(super) struct ResBlock {
-    norm0: Norm,
-    conv0: Conv,
-    time: Conv,
-    norm1: Norm,
-    conv1: Conv,
-    shortcut: Option<Conv>,
-    /// Resampling inside the block, BigGAN's only.
-    resample: Option<Upfirdn2d>,
-    dropout: f32,
-    /// The number of its dropout mask.
-    number: u16,
-    act: Activation,
-    skip: f32,
-}
-
-impl ResBlock {
-    /// With `groups` in the first norm, if others than the style's.
-    pub fn new(
-        r: &mut Registry,
-        name: &str,
-        [c_in, c_out]: [usize; 2],
-        resample: Resample,
-        groups: Option<usize>,
-        style: &Style,
-        number: u16,
-    ) -> std::result::Result<Self, ConfigError> {
-        let part = |suffix: &str| format!("{name}.{suffix}");
-        let groups = groups.or(style.groups);
-        let norm0 = Norm::of_groups(r, &part("GroupNorm_0"), c_in, groups, style, style.act)?;
-        let conv0 = Conv::three(r, &part("Conv_0"), c_in, c_out, 1.0);
-        let time = Conv::dense(r, &part("Dense_0"), style.time_features, c_out);
-        let norm1 = Norm::new(r, &part("GroupNorm_1"), c_out, style, style.act)?;
-        let conv1 = Conv::three(r, &part("Conv_1"), c_out, c_out, style.init_scale);
-        let shortcut = match style.block {
-            ResblockType::Biggan => (c_in != c_out || resample != Resample::Keep)
-                .then(|| Conv::one(r, &part("Conv_2"), c_in, c_out)),
-            ResblockType::Ddpm => (c_in != c_out).then(|| Conv::nin(r, &part("NIN_0"), c_in, c_out, 0.1)),
-        };
-        let resample = match resample {
-            Resample::Keep => None,
-            Resample::Up => Some(style.upsample()),
-            Resample::Down => Some(style.downsample()),
-        };
-        let (dropout, act, skip) = (style.dropout, style.act, style.skip);
-        Ok(ResBlock { norm0, conv0, time, norm1, conv1, shortcut, resample, dropout, number, act, skip })
-    }
-
-    /// `time` is the time embedding `[n, 1, 1, 4 nf]`.
-    pub fn forward<E: Engine>(
-        &self,
-        pass: &mut Pass<'_, E>,
-        x: &E::Value,
-        time: Option<&E::Value>,
-    ) -> Result<E::Value> {
-        let mut h = self.norm0.forward(pass, x)?;
-        let mut x = x.clone();
-        if let Some(spec) = &self.resample {
-            h = pass.engine.upfirdn2d(&h, spec)?;
-            x = pass.engine.upfirdn2d(&x, spec)?;
-        }
-        h = self.conv0.forward(pass, &h)?;
-        if let Some(time) = time {
-            let active = pass.engine.activation(time, self.act)?;
-            let shift = self.time.forward(pass, &active)?;
-            h = pass.engine.add_channels(&h, &shift)?;
-        }
-        h = self.norm1.forward(pass, &h)?;
-        if let (Some(dropout), true) = (pass.dropout, self.dropout > 0.0) {
-            let key = Key::new(dropout.seed, Purpose::Dropout(self.number)).at(dropout.step);
-            h = pass.engine.dropout(&h, self.dropout, key)?;
-        }
-        h = self.conv1.forward(pass, &h)?;
-        if let Some(shortcut) = &self.shortcut {
-            x = shortcut.forward(pass, &x)?;
-        }
-        pass.engine.blend(&x, self.skip, &h, self.skip)
-    }
-}
-
-/// Resampling outside of residual blocks, with a 3 × 3 convolution or without (`Upsample`, `Downsample`): a filter, a
-/// convolution, or both.
-#[derive(Debug, Clone)]
-pub(super) struct Resampler {
-    filter: Option<Upfirdn2d>,
-    conv: Option<Conv>,
-}
-
-impl Resampler {
-    /// Without a convolution; it has no parameters.
-    pub fn plain(up: bool, style: &Style) -> Resampler {
-        Resampler { filter: Some(if up { style.upsample() } else { style.downsample() }), conv: None }
-    }
-
-    /// With a convolution.
-    pub fn with_conv(
-        r: &mut Registry,
-        name: &str,
-        [c_in, c_out]: [usize; 2],
-        up: bool,
-        style: &Style,
-    ) -> Resampler {
-        let strided = Conv2d { stride: 2, ..Conv2d::padded(0) };
-        let (name, filter, spec) = match (up, &style.fir) {
-            (true, None) => (format!("{name}.Conv_0"), Some(Upfirdn2d::nearest()), Conv2d::padded(1)),
-            (false, None) => (format!("{name}.Conv_0"), None, Conv2d { pad: style.strided_pad, ..strided }),
-            // With FIR the reference fuses filter and convolution, which pad once for both.
-            (true, Some(kernel)) => {
-                (format!("{name}.Conv2d_0"), Some(Upfirdn2d::upsample_before_conv(kernel)), Conv2d::padded(0))
-            }
-            (false, Some(kernel)) => {
-                (format!("{name}.Conv2d_0"), Some(Upfirdn2d::blur(kernel, kernel.len())), strided)
-            }
-        };
-        Resampler { filter, conv: Some(Conv::window(r, &name, [3, c_in, c_out], 1.0, spec)) }
-    }
-
-    pub fn forward<E: Engine>(&self, pass: &mut Pass<'_, E>, x: &E::Value) -> Result<E::Value> {
-        let x = match &self.filter {
-            Some(filter) => pass.engine.upfirdn2d(x, filter)?,
-            None => x.clone(),
-        };
-        match &self.conv {
-            Some(conv) => conv.forward(pass, &x),
-            None => Ok(x),
-        }
     }
 }

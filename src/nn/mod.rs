@@ -1,6 +1,7 @@
 //! Networks: parameters, initialisation, layers, and the architectures, written once against
 //! [`Engine`](crate::autodiff::Engine).
 
+mod blocks;
 mod classifier;
 mod conditioning;
 mod instance_norm;
@@ -8,16 +9,20 @@ mod layers;
 mod ncsnpp;
 mod network;
 mod parameters;
+mod preconditioning;
 mod refinenet;
 mod score;
 mod wideresnet;
 
+pub use blocks::{Attention, ResBlock, Resample};
 pub use classifier::Classifier;
-pub use conditioning::Conditioning;
-pub use layers::{Dropout, Pass};
+pub use conditioning::{Conditioning, TimeEmbedding};
+pub use layers::{Conv, Norm, Pass, Style};
 pub use ncsnpp::Ncsnpp;
-pub use network::Network;
+pub use network::{Architecture, BuiltIn, Network};
 pub use parameters::{Arena, Init, Layout, ParameterId, ParameterSpec, Parameters, Registry, State};
+pub(crate) use preconditioning::Label;
+pub use preconditioning::Preconditioning;
 pub use refinenet::RefineNet;
-pub use score::{Combination, Label, Residual, ScoreModel, Scorer};
+pub use score::{ScoreModel, Scorer};
 pub use wideresnet::WideResNet;

@@ -1,9 +1,11 @@
-//! NCSN++ and DDPM++ (Song 2021, appendix H): one U-Net with the options of the reference's `ncsnpp`; with some of them
-//! settled it is its `ddpm` (Ho 2020). Parameters are numbered as in its `all_modules`, so that its checkpoints can be
-//! read by name.
+//! NCSN++ and DDPM++ (Song 2021, appendix H): one U-Net with the options of the reference's `ncsnpp`; some
+//! values of them give its `ddpm` (Ho 2020). Parameters are numbered as in the reference's `all_modules`, so
+//! that its checkpoints can be read by name.
 
-use super::conditioning::{Classes, Conditioning, Time};
-use super::layers::{Attention, Conv, Norm, Pass, ResBlock, Resample, Resampler, Style};
+use super::blocks::{Attention, ResBlock, Resample, Resampler};
+use super::conditioning::{Classes, Conditioning, TimeEmbedding};
+use super::layers::{Conv, Norm, Pass, Style};
+use super::network::Architecture;
 use super::parameters::Registry;
 use crate::autodiff::Engine;
 use crate::config::{
@@ -13,17 +15,17 @@ use crate::kernels::Result;
 
 type Built<T> = std::result::Result<T, ConfigError>;
 
-/// The network. [`Ncsnpp::build`] registers its parameters; [`Ncsnpp::forward`] runs it on any engine.
+/// The network. [`Ncsnpp::build`] registers its parameters.
 #[derive(Debug, Clone)]
 pub struct Ncsnpp {
-    time: Time,
-    /// The classes that it is told, if any.
+    time: TimeEmbedding,
+    /// The embedding of classes, in a class-conditional network.
     classes: Option<Classes>,
     conv_in: Conv,
     down: Vec<DownLevel>,
     middle: (ResBlock, Attention, ResBlock),
     up: Vec<UpLevel>,
-    /// Normalisation and convolution at the end, unless the output is a pyramid of images.
+    /// Normalisation and convolution of the output; none if the output is a pyramid of images.
     end: Option<(Norm, Conv)>,
     progressive: Progressive,
     skip: f32,
@@ -52,13 +54,13 @@ enum Step {
 #[derive(Debug, Clone)]
 enum InputPyramid {
     None,
-    /// Downsamples the image; a 1 × 1 convolution of it is joined to the features.
+    /// Downsamples the image and joins a 1 × 1 convolution of it to the features.
     Skip {
         down: Resampler,
         conv: Conv,
         combine: Combine,
     },
-    /// Downsamples features, which are added and become the features.
+    /// Downsamples the features of the pyramid and adds those of the level.
     Residual {
         down: Resampler,
     },
@@ -75,18 +77,18 @@ struct UpLevel {
 #[derive(Debug, Clone)]
 enum OutputPyramid {
     None,
-    /// Makes features (`residual`) or an image (`output_skip`) of the features, for the pyramid to start with …
+    /// Starts the pyramid with features (`residual`) or an image (`output_skip`).
     Start {
         norm: Norm,
         conv: Conv,
     },
-    /// … or an image to add to the upsampled one …
+    /// Adds an image of the level to the upsampled image.
     Skip {
         up: Resampler,
         norm: Norm,
         conv: Conv,
     },
-    /// … or upsamples features, which are added and become the features.
+    /// Upsamples the features of the pyramid and adds those of the level.
     Residual {
         up: Resampler,
     },
@@ -98,7 +100,6 @@ struct Builder<'a> {
     style: Style,
     registry: Registry,
     modules: usize,
-    blocks: u16,
 }
 
 impl Builder<'_> {
@@ -119,16 +120,15 @@ impl Builder<'_> {
         groups: Option<usize>,
     ) -> Built<ResBlock> {
         let name = self.module();
-        self.blocks += 1;
-        ResBlock::new(&mut self.registry, &name, channels, resample, groups, &self.style, self.blocks - 1)
+        ResBlock::of_groups(&mut self.registry, &name, channels, resample, groups, &self.style)
     }
 
     fn attention(&mut self, channels: usize, groups: Option<usize>) -> Built<Attention> {
         let name = self.module();
-        Attention::new(&mut self.registry, &name, channels, groups, &self.style)
+        Attention::of_groups(&mut self.registry, &name, channels, groups, &self.style)
     }
 
-    /// Attention in a level, if its images are of one of these sizes.
+    /// Attention in a level whose images have one of these sizes.
     fn attention_at(&mut self, level: usize, sizes: &[usize], channels: usize) -> Built<Option<Attention>> {
         let wanted = sizes.contains(&(self.config.data.image_size >> level));
         wanted.then(|| self.attention(channels, self.config.model.attn_num_groups)).transpose()
@@ -166,16 +166,16 @@ impl Builder<'_> {
         }
     }
 
-    fn time(&mut self) -> Time {
+    fn time(&mut self) -> TimeEmbedding {
         let (model, modules) = (&self.config.model, &mut self.modules);
         let name = || {
             *modules += 1;
             format!("all_modules.{}", *modules - 1)
         };
-        Time::new(&mut self.registry, name, model, model.nf, self.style.act)
+        TimeEmbedding::new(&mut self.registry, name, model, model.nf, self.style.act)
     }
 
-    /// The way down, and the channels of every feature map that the way up takes in.
+    /// The encoder, and the channels of its feature maps for the skip connections.
     fn down(&mut self) -> Built<(Vec<DownLevel>, Vec<usize>)> {
         let model = &self.config.model;
         let mut channels = model.nf;
@@ -218,7 +218,7 @@ impl Builder<'_> {
         Ok((levels, skips))
     }
 
-    /// The way up, and the channels it ends with.
+    /// The decoder, and the channels of its output.
     fn up(&mut self, mut skips: Vec<usize>) -> Built<(Vec<UpLevel>, usize)> {
         let model = &self.config.model;
         let mut channels = *skips.last().unwrap_or(&model.nf);
@@ -289,7 +289,7 @@ impl Ncsnpp {
 
     fn with(config: &Config) -> Built<(Ncsnpp, Registry)> {
         let style = Style::new(&config.model);
-        let mut b = Builder { config, style, registry: Registry::default(), modules: 0, blocks: 0 };
+        let mut b = Builder { config, style, registry: Registry::default(), modules: 0 };
         let channels = config.data.num_channels;
         let time = b.time();
         let conv_in = b.conv(channels, config.model.nf, 1.0);
@@ -306,53 +306,14 @@ impl Ncsnpp {
             Progressive::OutputSkip => None,
             _ => Some((b.norm(last)?, b.conv(last, channels, b.style.init_scale))),
         };
-        // After all of the reference's parameters, which keep their numbers.
-        let told = config.model.num_classes;
-        let classes = (told > 0).then(|| Classes::new(&mut b.registry, told, b.style.time_features));
+        // Last, so that the reference's parameters keep their numbers.
+        let count = config.model.num_classes;
+        let classes = (count > 0).then(|| Classes::new(&mut b.registry, count, b.style.time_features));
         let skip = b.style.skip;
         Ok((Ncsnpp { time, classes, conv_in, down, middle, up, end, progressive, skip }, b.registry))
     }
 
-    pub(super) fn time(&self) -> &Time {
-        &self.time
-    }
-
-    /// Classes that it may be told.
-    pub(super) fn classes(&self) -> usize {
-        self.classes.as_ref().map_or(0, |classes| classes.count)
-    }
-
-    /// The network's output for `x` `[n, h, w, c]` in [−1, 1].
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn forward<E: Engine>(
-        &self,
-        pass: &mut Pass<'_, E>,
-        x: E::Value,
-        conditioning: &Conditioning,
-    ) -> Result<E::Value> {
-        let mut time = self.time.forward(pass, conditioning)?;
-        if let (Some(classes), Some(embedded)) = (&self.classes, &time) {
-            time = Some(classes.forward(pass, embedded, conditioning)?);
-        }
-        let time = time.as_ref();
-        let mut skips = self.descend(pass, x, time)?;
-        let (first, attention, second) = &self.middle;
-        // What is on top is used twice: here, and on the way up.
-        let mut h = skips.last().expect("the way down leaves a feature map").clone();
-        h = first.forward(pass, &h, time)?;
-        h = attention.forward(pass, &h)?;
-        h = second.forward(pass, &h, time)?;
-        h = self.ascend(pass, h, &mut skips, time)?;
-        if let Some((norm, conv)) = &self.end {
-            h = norm.forward(pass, &h)?;
-            h = conv.forward(pass, &h)?;
-        }
-        Ok(h)
-    }
-
-    /// The way down: every feature map that the way up takes in.
+    /// The encoder: the feature maps for the skip connections.
     fn descend<E: Engine>(
         &self,
         pass: &mut Pass<'_, E>,
@@ -393,7 +354,7 @@ impl Ncsnpp {
         Ok(skips)
     }
 
-    /// The way up: features, or the image if the output is a pyramid of images.
+    /// The decoder: features, or the image if the output is a pyramid of images.
     fn ascend<E: Engine>(
         &self,
         pass: &mut Pass<'_, E>,
@@ -404,7 +365,7 @@ impl Ncsnpp {
         let mut pyramid: Option<E::Value> = None;
         for level in &self.up {
             for (block, attention) in &level.blocks {
-                let skip = skips.pop().expect("as many feature maps as blocks take in");
+                let skip = skips.pop().expect("a feature map for each block of the decoder");
                 h = pass.engine.concat(&h, &skip)?;
                 drop(skip);
                 h = block.forward(pass, &h, time)?;
@@ -448,6 +409,46 @@ impl Ncsnpp {
     }
 }
 
+impl Architecture for Ncsnpp {
+    fn name(&self) -> &str {
+        "ncsnpp"
+    }
+
+    fn time(&self) -> Option<&TimeEmbedding> {
+        Some(&self.time)
+    }
+
+    fn classes(&self) -> usize {
+        self.classes.as_ref().map_or(0, |classes| classes.count)
+    }
+
+    fn forward<E: Engine>(
+        &self,
+        pass: &mut Pass<'_, E>,
+        x: E::Value,
+        conditioning: &Conditioning,
+    ) -> Result<E::Value> {
+        let mut time = self.time.forward(pass, conditioning)?;
+        if let (Some(classes), Some(embedded)) = (&self.classes, &time) {
+            time = Some(classes.forward(pass, embedded, conditioning)?);
+        }
+        let time = time.as_ref();
+        let mut skips = self.descend(pass, x, time)?;
+        let (first, attention, second) = &self.middle;
+        // The last feature map has two uses: the middle block, and the first skip connection.
+        let mut h = skips.last().expect("the encoder has at least one feature map").clone();
+        h = first.forward(pass, &h, time)?;
+        h = attention.forward(pass, &h)?;
+        h = second.forward(pass, &h, time)?;
+        h = self.ascend(pass, h, &mut skips, time)?;
+        if let Some((norm, conv)) = &self.end {
+            h = norm.forward(pass, &h)?;
+            h = conv.forward(pass, &h)?;
+        }
+        Ok(h)
+    }
+}
+
 impl Step {
     fn forward<E: Engine>(
         &self,
@@ -462,7 +463,7 @@ impl Step {
     }
 }
 
-/// DDPM's U-Net is DDPM++ without what that adds: its residual blocks, plain resampling, unscaled sums.
+/// The options of DDPM's U-Net: its residual blocks, plain resampling, and sums that are not divided by √2.
 fn plain(model: &Model) -> Model {
     Model {
         resblock_type: ResblockType::Ddpm,

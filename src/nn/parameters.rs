@@ -1,12 +1,14 @@
-//! Parameters: what a network is made of by name and layout, and flat arenas that hold the values.
+//! Parameters: the names and layouts of a network's weights, and flat arenas with their values.
 //!
-//! Names and the layout in files are the reference implementation's; in memory weights are `[kh, kw, c_in, c_out]`.
+//! Names and the layout in files are the reference implementation's; in memory weights are
+//! `[kh, kw, c_in, c_out]`.
 
 use crate::autodiff::Parameter;
 use crate::gpu::{Element, Gpu, GpuError};
 use crate::kernels::{Result, adam, concat, conv2d};
 use crate::random::{Key, Purpose};
 use crate::tensor::{Shape, Tensor};
+use rand::Rng;
 use std::ops::Range;
 
 /// How a parameter's axes are ordered in files.
@@ -62,7 +64,7 @@ impl Layout {
         }
     }
 
-    /// How many values there are.
+    /// Number of values.
     pub fn len(self) -> usize {
         self.file_shape().iter().product()
     }
@@ -70,6 +72,17 @@ impl Layout {
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self.len() == 0
+    }
+
+    /// Outputs of a layer with these weights; of a vector, its length.
+    pub fn outputs(self) -> usize {
+        self.window().2
+    }
+
+    /// Inputs of each output of a layer with these weights.
+    pub fn fan_in(self) -> usize {
+        let (k, c_in, _) = self.window();
+        k * k * c_in
     }
 
     /// Values in file order → values in memory order, with the rows of zeros.
@@ -114,10 +127,10 @@ impl Layout {
     }
 }
 
-/// How a parameter starts.
+/// Initialisation of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
-    /// All the same.
+    /// A constant.
     Constant(f32),
     /// Uniform on [−a, a], a² = 3 · scale / mean of fan-in and fan-out; a scale of 0 counts as 1e-10.
     FanAverage(
@@ -140,36 +153,39 @@ pub enum Init {
     ),
 }
 
-/// One parameter's name, layout and start.
+/// The name, layout and initialisation of one parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParameterSpec {
     /// Its name in files.
     pub name: String,
     /// Its axes.
     pub layout: Layout,
-    /// Its start.
+    /// Its initialisation.
     pub init: Init,
 }
 
 impl ParameterSpec {
-    /// Its start, in file order; `index` is its number in the network.
+    /// Its initial values in file order; `index` is its number in the network.
     pub fn initial(&self, seed: u64, index: usize) -> Vec<f32> {
         let len = self.layout.len();
         let key = Key::new(seed, Purpose::Initialisation(index as u16));
-        let draw = |f: fn(Key, u32, u32) -> [f32; 4]| {
-            (0..len.div_ceil(4) as u32).flat_map(move |block| f(key, 0, block)).take(len)
+        let uniform = |a: f64| {
+            let numbers = key.rng(0).random_iter::<f32>().take(len);
+            numbers.map(|v| ((2.0 * f64::from(v) - 1.0) * a) as f32).collect()
         };
-        let uniform = |a: f64| draw(Key::uniform).map(|v| ((2.0 * f64::from(v) - 1.0) * a) as f32).collect();
+        // By Box and Muller as on the device, not by `rand_distr`: a seed gives the same weights in every
+        // version.
+        let normal = || (0..len.div_ceil(4) as u32).flat_map(move |block| key.normal(0, block)).take(len);
         match self.init {
             Init::Constant(value) => vec![value; len],
             Init::Uniform(a) => uniform(a),
-            Init::NearOne => draw(Key::normal).map(|v| 1.0 + 0.02 * v).collect(),
+            Init::NearOne => normal().map(|v| 1.0 + 0.02 * v).collect(),
             Init::NormTable => {
                 let (_, _, row) = self.layout.window();
                 let value = |(i, v): (usize, f32)| if i % row < row / 3 * 2 { 1.0 + 0.02 * v } else { 0.0 };
-                draw(Key::normal).enumerate().map(value).collect()
+                normal().enumerate().map(value).collect()
             }
-            Init::Normal(std) => draw(Key::normal).map(|v| (f64::from(v) * std) as f32).collect(),
+            Init::Normal(std) => normal().map(|v| (f64::from(v) * std) as f32).collect(),
             Init::FanAverage(scale) => {
                 let (k, c_in, c_out) = self.layout.window();
                 let fan = (k * k * (c_in + c_out)) as f64 / 2.0;
@@ -186,10 +202,12 @@ pub struct ParameterId(usize);
 /// All parameters of a network, in the reference's order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Registry {
-    /// What is trained.
+    /// The trained parameters.
     pub trainable: Vec<ParameterSpec>,
-    /// What is not: Fourier frequencies.
+    /// Parameters that are not trained: Fourier frequencies.
     pub frozen: Vec<ParameterSpec>,
+    /// Dropout masks of the network's blocks.
+    masks: u16,
 }
 
 impl Registry {
@@ -199,12 +217,19 @@ impl Registry {
         ParameterId(self.trainable.len() - 1)
     }
 
-    /// How many numbers are trained.
+    /// The number of the next dropout mask.
+    pub fn dropout_mask(&mut self) -> u16 {
+        self.masks += 1;
+        self.masks - 1
+    }
+
+    /// Number of trained values.
     pub fn count(&self) -> usize {
         self.trainable.iter().map(|spec| spec.layout.len()).sum()
     }
 
-    /// Where each parameter lies in an arena, in `vec4`s, aligned so that each can be bound.
+    /// The place of each parameter in an arena in `vec4`s, aligned so that each can be bound, and the arena's
+    /// length.
     fn places(&self, gpu: &Gpu) -> (Vec<Range<usize>>, usize) {
         let unit = gpu.alignment() as usize / 16;
         let mut end = 0;
@@ -222,7 +247,7 @@ impl Registry {
     }
 }
 
-/// One number for each parameter of a network, in one flat tensor: weights, gradients, an optimiser's moments.
+/// One value for each of a network's weights, in one flat tensor: weights, gradients, an optimiser's moments.
 #[derive(Clone)]
 pub struct Arena {
     flat: Tensor,
@@ -244,7 +269,7 @@ impl Arena {
         Ok(arena)
     }
 
-    /// An arena with values in file order, as many as the registry has parameters.
+    /// An arena with the values `values(i)` of parameter i in file order.
     ///
     /// # Errors
     /// If the device has no room for it.
@@ -294,7 +319,7 @@ impl Arena {
     }
 }
 
-/// What a network reads its parameters from, and where their gradients go.
+/// The parameters of a network on a device, and the places of their gradients.
 #[derive(Clone)]
 pub struct Parameters {
     /// The values.
@@ -319,17 +344,17 @@ impl Parameters {
 /// A model's state in host memory, in the order and the layout of files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
-    /// Steps of training that have been made.
+    /// Training steps made.
     pub step: u64,
     /// The weights, one array for each trained parameter.
     pub raw: Vec<Vec<f32>>,
     /// Their moving average.
     pub ema: Vec<Vec<f32>>,
-    /// What is not trained.
+    /// Parameters that are not trained.
     pub frozen: Vec<Vec<f32>>,
     /// Adam's first and second moments, if the file has them.
     pub moments: Option<[Vec<Vec<f32>>; 2]>,
-    /// Steps that the moments have seen: 0 without them.
+    /// Steps that the moments average over: 0 without moments.
     pub updates: u64,
 }
 

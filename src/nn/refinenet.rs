@@ -1,51 +1,52 @@
-//! NCSN (Song and Ermon 2019) and NCSNv2 (Song and Ermon 2020): RefineNets of pre-activation residual blocks, dilated
-//! where they would be strided, with instance norm++. Parameters have the names of the reference's state dictionary and
-//! stand in its order.
+//! NCSN (Song and Ermon 2019) and NCSNv2 (Song and Ermon 2020): RefineNets of pre-activation residual blocks
+//! with instance norm++, whose convolutions are dilated instead of strided. Parameters have the names and the
+//! order of the reference's state dictionary.
 //!
-//! NCSN's norms are looked up by the number of the noise level, and stand before every convolution; NCSNv2 has norms in
-//! the residual blocks only, and max pooling instead of average pooling. Its output is divided by σ.
+//! NCSN has a norm before every convolution, with a row of factors for each noise level; NCSNv2 has norms in
+//! the residual blocks only, max pooling instead of average pooling, and its output is divided by σ.
 
 use super::conditioning::Conditioning;
 use super::instance_norm::{Context, InstanceNorm};
 use super::layers::{self, Conv, Pass};
-use super::parameters::Registry;
-use super::score::Label;
+use super::network::Architecture;
+use super::parameters::{Layout, Registry};
 use crate::autodiff::Engine;
 use crate::config::{Config, ModelName};
 use crate::kernels::Result;
+use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::Activation;
 use crate::kernels::max_pool::MaxPool;
 use crate::kernels::upfirdn2d::Upfirdn2d;
 use std::collections::BTreeMap;
 
-/// The network. [`RefineNet::build`] registers its parameters; [`RefineNet::forward`] runs it on any engine.
+/// The network. [`RefineNet::build`] registers its parameters.
 #[derive(Debug, Clone)]
 pub struct RefineNet {
     begin: Conv,
-    /// The way down: each stage's two blocks.
+    /// The encoder: two blocks in each stage.
     stages: Vec<[ResidualBlock; 2]>,
-    /// The way up: what refines each stage.
+    /// The decoder: a refine block for each stage.
     refine: Vec<RefineBlock>,
     norm: InstanceNorm,
     end: Conv,
-    /// The numbers of channels that occur.
+    /// The numbers of channels in the network.
     channels: Vec<usize>,
-    /// Noise levels that norms are looked up by.
+    /// Number of noise levels in the norms' tables.
     levels: Option<usize>,
 }
 
-/// How a stage begins.
+/// The first step of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// As the image is.
+    /// The same size.
     Keep,
     /// Half the size, by averaging.
     Pool,
-    /// The same size, with dilated convolutions in all of the stage.
+    /// The same size, with dilated convolutions in the whole stage.
     Dilate(usize),
 }
 
-/// A stage: its name and that of the block that refines it, its channels in `nf`, and its first step.
+/// A stage: its name and that of its refine block, its channels in `nf`, and its first step.
 type Stage = (&'static str, &'static str, usize, Step);
 
 const SIZE_64: &[Stage] = &[
@@ -72,7 +73,7 @@ const SIZE_256: &[Stage] = &[
     ("res5", "refine1", 4, Step::Dilate(4)),
 ];
 
-/// Builds blocks: what all of them have in common.
+/// Builds blocks with the options that they share.
 struct Builder {
     registry: Registry,
     act: Activation,
@@ -85,11 +86,14 @@ impl Builder {
     }
 
     fn conv(&mut self, name: &str, c_in: usize, c_out: usize, dilation: usize) -> Conv {
-        Conv::torch(&mut self.registry, name, [3, c_in, c_out], dilation, true)
+        let layout = Layout::Conv { k: 3, c_in, c_out };
+        let spec = Conv2d { dilation, ..Conv2d::padded(dilation) };
+        Conv::fan_in(&mut self.registry, name, layout, true, spec)
     }
 
     fn conv_without_bias(&mut self, name: &str, channels: usize) -> Conv {
-        Conv::torch(&mut self.registry, name, [3, channels, channels], 1, false)
+        let layout = Layout::Conv { k: 3, c_in: channels, c_out: channels };
+        Conv::fan_in(&mut self.registry, name, layout, false, Conv2d::padded(1))
     }
 
     fn stage(&mut self, name: &str, step: Step, [c_in, c_out]: [usize; 2]) -> [ResidualBlock; 2] {
@@ -107,7 +111,7 @@ impl Builder {
     }
 }
 
-/// Norm, activation and convolution, twice, beside a shortcut.
+/// Norm, activation and convolution, twice, with a shortcut.
 #[derive(Debug, Clone)]
 struct ResidualBlock {
     norm1: InstanceNorm,
@@ -128,7 +132,7 @@ impl ResidualBlock {
         dilation: usize,
     ) -> ResidualBlock {
         let part = |suffix: &str| format!("{name}.{suffix}");
-        // A block that steps widens in its second convolution.
+        // A block that resamples or dilates changes its channels in the second convolution.
         let middle = if step == Step::Keep { c_out } else { c_in };
         let act = b.act;
         let conv1 = b.conv(&part("conv1"), c_in, middle, dilation);
@@ -137,7 +141,9 @@ impl ResidualBlock {
             Step::Keep => (b.conv(&part("conv2"), middle, c_out, dilation), None),
             Step::Pool => {
                 let conv2 = b.conv(&part("conv2.conv"), middle, c_out, 1);
-                let one = Conv::torch(&mut b.registry, &part("shortcut.conv"), [1, c_in, c_out], 1, true);
+                let layout = Layout::Conv { k: 1, c_in, c_out };
+                let name = part("shortcut.conv");
+                let one = Conv::fan_in(&mut b.registry, &name, layout, true, Conv2d::padded(0));
                 (conv2, Some(one))
             }
             Step::Dilate(_) => {
@@ -171,7 +177,7 @@ impl ResidualBlock {
     }
 }
 
-/// What stands before a convolution of a refine block: NCSN's norm, or nothing.
+/// The norm before a convolution of a refine block; NCSNv2 has none.
 type Before = Option<InstanceNorm>;
 
 fn before<E: Engine>(
@@ -228,9 +234,10 @@ impl ConvUnits {
 struct RefineBlock {
     adapt: Vec<ConvUnits>,
     output: ConvUnits,
-    /// Brings both inputs to the same channels and size to add them (`MSFBlock`); absent where there is one.
+    /// Converts both inputs to the same channels and size and adds them (`MSFBlock`); empty for a single
+    /// input.
     join: Vec<(Before, Conv)>,
-    /// Pooling and convolution, each added to what comes of it (`CRPBlock`).
+    /// Pooling and convolution, whose results are added up (`CRPBlock`).
     pooled: Vec<(Before, Conv)>,
     act: Activation,
     max_pool: bool,
@@ -316,7 +323,8 @@ impl RefineNet {
         let stage = |(i, (name, _, _, step)): (usize, &Stage)| b.stage(name, *step, [above(i), widths[i]]);
         let down = stages.iter().enumerate().map(stage).collect();
 
-        // A block gives as many channels as the stage above has. They are registered in the order of their names.
+        // A block has as many output channels as the stage above. They are registered in the order of their
+        // names.
         let mut order: Vec<usize> = (0..stages.len()).collect();
         order.sort_by_key(|i| stages[*i].1);
         let refine = order.into_iter().map(|i| {
@@ -327,30 +335,32 @@ impl RefineNet {
         let refine = refine.collect::<BTreeMap<_, _>>().into_values().collect();
         (RefineNet { begin, stages: down, refine, norm, end, channels: widths, levels }, b.registry)
     }
+}
 
-    /// What is read of each label: the number of its noise level, one-hot, where norms are looked up.
-    pub(super) fn told(&self, labels: &[Label]) -> Vec<f32> {
-        let Some(levels) = self.levels else {
-            return labels.iter().map(|label| label.label as f32).collect();
-        };
-        let one_hot = |label: &Label| {
-            let number = (label.label as usize).min(levels - 1);
-            (0..levels).map(move |i| if i == number { 1.0 } else { 0.0 })
-        };
-        labels.iter().flat_map(one_hot).collect()
+impl Architecture for RefineNet {
+    fn name(&self) -> &str {
+        if self.levels.is_some() { "ncsn" } else { "ncsnv2" }
     }
 
-    /// The network's output for `x` `[n, h, w, c]` in [−1, 1].
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn forward<E: Engine>(
+    /// NCSN's norms are looked up by the number of the noise level: one-hot rows.
+    fn inputs(&self, values: &[f64]) -> Vec<f32> {
+        let Some(levels) = self.levels else {
+            return values.iter().map(|value| *value as f32).collect();
+        };
+        let one_hot = |value: &f64| {
+            let number = (*value as usize).min(levels - 1);
+            (0..levels).map(move |i| if i == number { 1.0 } else { 0.0 })
+        };
+        values.iter().flat_map(one_hot).collect()
+    }
+
+    fn forward<E: Engine>(
         &self,
         pass: &mut Pass<'_, E>,
         x: E::Value,
         conditioning: &Conditioning,
     ) -> Result<E::Value> {
-        let noise = pass.engine.constant(&conditioning.told);
+        let noise = pass.engine.constant(conditioning.noise());
         let context = Context::new(pass, noise, self.channels.iter().copied())?;
         let mut h = self.begin.forward(pass, &x)?;
         drop(x);

@@ -1,23 +1,24 @@
-//! The noise-conditional wide residual network (the reference's `wideresnet_noise_conditional`, JAX): a classifier
-//! p_t(y | x) of diffused images.
+//! The noise-conditional wide residual network (the reference's `wideresnet_noise_conditional`, JAX): a
+//! classifier p_t(y | x) of diffused images.
 //!
-//! It is told the noise of each sample by Gaussian Fourier features of log (s / m), which is log σ(t) for VE. Unlike the
-//! reference's it has group norm in place of batch norm, so that a sample's gradient does not depend on its batch, halves
-//! the size by the mean of 2 × 2 pixels, and scales its input by 1 / √(m² + s²).
+//! It is conditioned on the noise of each sample by Gaussian Fourier features of log (s / m), which is log
+//! σ(t) for VE. It differs from the reference's in three points: group norm instead of batch norm, so that a
+//! sample's gradient does not depend on its batch; the mean of 2 × 2 pixels to halve the size; and inputs
+//! scaled by 1 / √(m² + s²).
 
-use super::conditioning::{Conditioning, Time};
-use super::layers::{Conv, Norm, Pass, ResBlock, Resample, Style, TIME_WIDTH};
+use super::blocks::{ResBlock, Resample};
+use super::conditioning::{Conditioning, TimeEmbedding};
+use super::layers::{Conv, Norm, Pass, Style, TIME_WIDTH};
+use super::network::Architecture;
 use super::parameters::Registry;
 use crate::autodiff::Engine;
 use crate::config::{Config, ConfigError, GROUPS, Model, ResblockType};
 use crate::kernels::Result;
-use crate::kernels::matmul::Matmul;
-use crate::tensor::{Shape, Tensor};
 
-/// The network. [`WideResNet::build`] registers its parameters; [`WideResNet::forward`] runs it on any engine.
+/// The network. [`WideResNet::build`] registers its parameters.
 #[derive(Debug, Clone)]
 pub struct WideResNet {
-    time: Time,
+    time: TimeEmbedding,
     stem: Conv,
     blocks: Vec<ResBlock>,
     norm: Norm,
@@ -41,7 +42,7 @@ impl WideResNet {
         let mut r = Registry::default();
         let mut parts = ["fourier", "time.0", "time.1"].into_iter();
         let name = || parts.next().unwrap_or_default().to_string();
-        let time = Time::new(&mut r, name, model, model.embedding_size, style.act);
+        let time = TimeEmbedding::new(&mut r, name, model, model.embedding_size, style.act);
         let mut channels = model.nf;
         let stem = Conv::three(&mut r, "stem", config.data.num_channels, channels, 1.0);
         let mut blocks = Vec::new();
@@ -49,8 +50,8 @@ impl WideResNet {
             let width = (model.nf * model.channel_multiplier) << group;
             for block in 0..model.blocks_per_group {
                 let resample = if group > 0 && block == 0 { Resample::Down } else { Resample::Keep };
-                let (name, number) = (format!("groups.{group}.{block}"), blocks.len() as u16);
-                blocks.push(ResBlock::new(&mut r, &name, [channels, width], resample, None, &style, number)?);
+                let name = format!("groups.{group}.{block}");
+                blocks.push(ResBlock::new(&mut r, &name, [channels, width], resample, &style)?);
                 channels = width;
             }
         }
@@ -58,21 +59,22 @@ impl WideResNet {
         let dense = Conv::dense(&mut r, "dense", channels, model.num_classes);
         Ok((WideResNet { time, stem, blocks, norm, dense, classes: model.num_classes }, r))
     }
+}
 
-    /// Classes that it tells apart.
-    pub fn classes(&self) -> usize {
-        self.classes
+impl Architecture for WideResNet {
+    fn name(&self) -> &str {
+        "wideresnet"
     }
 
-    pub(super) fn time(&self) -> &Time {
-        &self.time
+    fn time(&self) -> Option<&TimeEmbedding> {
+        Some(&self.time)
     }
 
-    /// The logits `[n, 1, 1, k]` of `x` `[n, h, w, c]`, which is scaled already.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    pub fn forward<E: Engine>(
+    fn logits(&self) -> Option<usize> {
+        Some(self.classes)
+    }
+
+    fn forward<E: Engine>(
         &self,
         pass: &mut Pass<'_, E>,
         x: E::Value,
@@ -84,18 +86,7 @@ impl WideResNet {
             h = block.forward(pass, &h, time.as_ref())?;
         }
         h = self.norm.forward(pass, &h)?;
-        h = mean_over_pixels(pass, &h)?;
+        h = pass.engine.mean_pixels(&h)?;
         self.dense.forward(pass, &h)
     }
-}
-
-/// `[n, h, w, c]` → `[n, 1, 1, c]`, as a product with a row of 1 / hw.
-fn mean_over_pixels<E: Engine>(pass: &mut Pass<'_, E>, x: &E::Value) -> Result<E::Value> {
-    let shape = pass.engine.shape(x);
-    let (n, pixels) = (shape.n(), shape.h() * shape.w());
-    let gpu = pass.parameters.values.flat().gpu();
-    let row = Tensor::from_slice(gpu, Shape::new(n, 1, 1, pixels), &vec![1.0 / pixels as f32; n * pixels])?;
-    let row = pass.engine.constant(&row);
-    let x = pass.engine.reshape(x, Shape::new(n, 1, pixels, shape.c()))?;
-    pass.engine.matmul(&row, &x, Matmul { a_transposed: false, b_transposed: false, alpha: 1.0 })
 }

@@ -1,111 +1,82 @@
-//! Sampling: the probability flow, predictors and correctors, annealed Langevin dynamics, and solvers that need few
-//! evaluations.
+//! Sampling: solvers of the reverse-time process, guidance, and the probability flow with its likelihood.
+//!
+//! | wing | what it holds |
+//! | --- | --- |
+//! | `score` | what a score is: one question, `at(x, t)` |
+//! | `solver` | predictors and correctors, annealed Langevin dynamics, solvers that need few evaluations, particles |
+//! | `guide` | classes, inverse problems, imputation |
+//! | `flow` | the probability flow, its adaptive solver, likelihoods |
 
-mod adaptive;
-mod ald;
-mod classes;
-mod corrector;
+mod error;
 mod flow;
-mod grid;
-mod hamiltonian;
-mod heun;
-mod impute;
-mod inverse;
-pub mod likelihood;
-mod multistep;
-mod ode;
-mod operator;
-mod particles;
-mod pc;
-mod predictor;
-mod range;
-pub mod rk45;
-mod runge_kutta;
+mod guide;
 mod score;
-mod step;
+mod solver;
 
-pub use adaptive::Adaptive;
-pub use ald::AnnealedLangevin;
-pub use classes::{ClassifierGuided, Conditional, Guide, Toward};
-pub use corrector::Corrector;
-pub use flow::{Flow, probability_flow};
-pub use heun::Heun;
-pub use impute::{Decoupling, Impute, Side};
-pub use inverse::{Guidance, Guided, Measurement, Twist};
-pub use multistep::Multistep;
-pub use ode::Ode;
-pub use operator::{Mask, Matrix, Operator, Resampling, System, solve};
-pub use particles::Particles;
-pub use pc::PredictorCorrector;
-pub use range::into_range;
-pub use score::{Counted, Pullback, Score};
+pub use error::{Result, SampleError};
+pub use flow::dormand_prince;
+pub use flow::likelihood;
+pub use flow::{Flow, Ode, divergence, great_circle, probability_flow};
+pub use guide::{
+    ClassConditional, ClassifierGuided, Decoupling, Guidance, Guide, Guided, Impute, LinearSystem, Mask,
+    Matrix, Measurement, Operator, Resampling, Side, TangentGuide, Toward, Twist, feasible, solve,
+};
+pub use score::{Adjoint, Differentiable, Evaluation, Pullback, Score, Tangents, Times};
+pub use solver::{
+    Adaptive, Ancestral, AnnealedLangevin, Churn, Corrector, Driver, EulerMaruyama, Grid,
+    HamiltonianMonteCarlo, Heun, LangevinAnnealed, LangevinSnr, Moment, Multistep, Particles, Predictor,
+    PredictorCorrector, ReverseDiffusion, Sra1, sampler,
+};
 
-use crate::config::{Method, Sampling, Schedule};
+pub use crate::random::Draw;
+
 use crate::kernels::random::{Distribution, fill};
-use crate::kernels::{KernelError, Result};
 use crate::random::{Key, Purpose};
-use crate::sde::{Marginal, Sde};
+use crate::sde::Marginal;
 use crate::tensor::{Shape, Tensor};
 
-/// Which samples are drawn: the numbers `first …` of a seed. Whatever is random about a sample follows from its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Draw {
-    /// The seed.
-    pub seed: u64,
-    /// The number of the batch's first sample.
-    pub first: u32,
-}
-
-impl Draw {
-    /// The key of these samples' randomness for a purpose.
-    pub fn key(self, purpose: Purpose) -> Key {
-        Key::new(self.seed, purpose).from(self.first)
-    }
-}
-
-/// What a sampler shows after every step.
+/// A sampler's state after a step.
 pub struct Progress<'a> {
     /// Steps made.
     pub step: usize,
-    /// The time that the state has got to.
+    /// The time of the state.
     pub t: f64,
     /// The state, `[n, h, w, c]` in the model's range.
     pub state: &'a Tensor,
 }
 
-/// What looks on while a sampler runs.
+/// A function that sees every step of a sampler, and can end it by an error.
 pub type Watch<'a> = dyn FnMut(Progress<'_>) -> Result<()> + 'a;
 
-/// What a sampler has drawn.
+/// Samples, and what they took.
 pub struct Sampled {
     /// The samples, `[n, h, w, c]` in the model's range.
     pub x: Tensor,
-    /// Evaluations of the score; of each sample's own where a solver controls each by itself, then in the mean.
+    /// Score evaluations per sample, averaged over the batch if samples take different numbers of steps.
     pub evaluations: f64,
-    /// The share of proposals that were accepted, if any could be rejected.
+    /// The share of proposals that were accepted, if the corrector rejects any.
     pub acceptance: Option<f64>,
 }
 
 /// A solver of the reverse-time process.
 pub trait Sampler {
-    /// Steps that it makes, if that is known beforehand.
+    /// The number of steps, if it is known beforehand.
     fn steps(&self) -> Option<usize>;
 
-    /// Runs from states `x` `[n, h, w, c]` at time 1 to samples. A sample depends on its number alone, unless the solver is told
-    /// to average over the batch.
+    /// Runs from states `x` `[n, h, w, c]` at time 1 to samples. A sample depends on its number alone, unless the solver
+    /// averages over the batch.
     ///
     /// # Errors
-    /// If the device refuses, or `watch` fails.
+    /// If the settings do not fit the score's process, or `watch` fails.
     fn run(&self, score: &dyn Score, x: Tensor, draw: Draw, watch: &mut Watch<'_>) -> Result<Sampled>;
 }
 
-/// What is imposed on the state after every step, known pixels for example.
+/// A condition imposed on the state after every step, for example known pixels.
 pub trait Constraint {
-    /// The state `x` `[n, h, w, c]` with what is known put in as it is perturbed at a time of this marginal, in the end not
-    /// at all; `key` is for its noise.
+    /// The state `x` `[n, h, w, c]` with the known part put in, perturbed to this marginal; `key` is for its noise.
     ///
     /// # Errors
-    /// If the device refuses.
+    /// If the shapes do not fit.
     fn impose(&self, x: Tensor, at: Marginal, key: Key) -> Result<Tensor>;
 }
 
@@ -125,56 +96,23 @@ pub trait Constrained: Sampler {
     ) -> Result<Sampled>;
 }
 
-/// The sampler that a configuration describes, with `steps` steps.
-///
-/// # Errors
-/// If there cannot be such a sampler.
-pub fn sampler(config: &Sampling, sde: &Sde, steps: usize) -> Result<Box<dyn Sampler>> {
-    let multistep = |order: usize, eta: f64, schedule: Schedule| -> Result<Box<dyn Sampler>> {
-        Ok(Box::new(Multistep::new(*sde, config, steps, (order, eta), schedule)?))
-    };
-    match config.method {
-        method if config.schedule.is_some() && !method.has_grid() => {
-            let what = "this sampler has a schedule of its own; leave sampling.schedule out, or take another sampler";
-            Err(refuse(what))
-        }
-        Method::Pc => Ok(Box::new(PredictorCorrector::new(*sde, config, steps)?)),
-        Method::Ald => Ok(Box::new(AnnealedLangevin::new(*sde, config, steps)?)),
-        Method::Euler => multistep(1, 0.0, Schedule::Edm),
-        Method::Heun => Ok(Box::new(Heun::new(*sde, config, steps, false)?)),
-        Method::StochasticHeun => Ok(Box::new(Heun::new(*sde, config, steps, true)?)),
-        Method::Ddim => multistep(1, config.eta, Schedule::Time),
-        Method::Dpmpp2m => multistep(2, config.eta, Schedule::LogSnr),
-        Method::Dpmpp3m => multistep(3, config.eta, Schedule::LogSnr),
-        Method::AdaptiveSde => Ok(Box::new(Adaptive::new(*sde, config))),
-        Method::Ode => Ok(Box::new(Ode::new(config))),
-    }
-}
-
 /// States from the prior, `shape` `[n, h, w, c]`.
 ///
 /// # Errors
 /// If the device refuses.
 pub fn prior(score: &dyn Score, shape: Shape, draw: Draw) -> Result<Tensor> {
-    let prior = Distribution::Normal { std: score.sde().prior_std() as f32 };
-    fill(score.gpu(), shape, draw.key(Purpose::Prior), prior)
+    let prior = Distribution::Normal { std: score.process().prior_std() as f32 };
+    Ok(fill(score.gpu(), shape, draw.key(Purpose::Prior), prior)?)
 }
 
 /// The mean of the data given the states `x` `[n, h, w, c]` at time `t` from 0 to 1, by Tweedie's formula: E[x₀ | x] =
 /// (x + s² score) / m. Without noise they are the data.
 ///
 /// # Errors
-/// If the device refuses.
+/// Those of the score.
 pub fn denoise(score: &dyn Score, x: &Tensor, t: f64) -> Result<Tensor> {
-    if score.sde().marginal_prob(t).std == 0.0 {
+    if score.process().marginal_prob(t).std == 0.0 {
         return Ok(x.clone());
     }
-    let net = score.network(x, &vec![score.label(t); x.shape().n()])?;
-    let of = grid::denoiser(score, score.sde().level(t));
-    crate::kernels::sde_step::sde_step(&[(x, of.x), (&net, of.net)], None)
-}
-
-/// An error about how sampling was asked for.
-fn refuse(what: impl Into<String>) -> KernelError {
-    KernelError::Refused(what.into())
+    Ok(score.at(x, &t.into())?.denoised().run()?)
 }

@@ -1,165 +1,186 @@
-//! What samplers ask of a model.
+//! The score, as samplers see it: one question, and an answer that is a linear form of tensors.
 
-use super::refuse;
-use crate::autodiff::{Dual, Eager, Tape};
+use super::error::Result;
 use crate::gpu::Gpu;
-use crate::kernels::{Result, sde_step};
-use crate::nn::{Conditioning, Label, Scorer};
-use crate::sde::Sde;
+use crate::kernels::combine::{Factor, Form};
+use crate::kernels::concat;
+use crate::nn::{Architecture, Scorer};
+use crate::sde::Process;
 use crate::tensor::Tensor;
-use std::cell::Cell;
 
-/// Takes a cotangent of a network's output, of its shape, to that of its input: Jᵀ u.
-pub type Pullback<'a> = Box<dyn FnOnce(Tensor) -> Result<Tensor> + 'a>;
+/// Takes a cotangent of a score, as a form of tensors of its shape, to that of the state: u ↦ (∂score/∂x)ᵀ u.
+pub type Pullback<'a> = Box<dyn FnOnce(Form) -> Result<Form> + 'a>;
 
-/// Something with a score at every time of a process: a network, a network with guidance, or a distribution whose score is
-/// known in closed form.
+/// A time in (0, 1] for all samples, or one for each.
+pub type Times = Factor;
+
+/// A score ∇ log p_t(x) at every time of a process: a network's, with guidance or without, or that of a distribution in closed
+/// form.
 ///
-/// Samplers take the score as a combination of the state and what [`Score::network`] gives ([`Label::score`]), so that
-/// it costs no pass of its own.
+/// ```
+/// use tweedie::gpu::Gpu;
+/// use tweedie::sample::{Evaluation, Result, Score, Times};
+/// use tweedie::sde::{Process, Ve};
+/// use tweedie::tensor::Tensor;
+///
+/// /// Data N(0, I): x(t) is normal with variance m² + s².
+/// struct Normal {
+///     gpu: Gpu,
+///     process: Ve,
+/// }
+///
+/// impl Score for Normal {
+///     fn gpu(&self) -> &Gpu {
+///         &self.gpu
+///     }
+///     fn process(&self) -> &dyn Process {
+///         &self.process
+///     }
+///     fn at(&self, x: &Tensor, t: &Times) -> Result<Evaluation> {
+///         let precision = t.map(|t| {
+///             let marginal = self.process.marginal_prob(t);
+///             1.0 / (marginal.mean.powi(2) + marginal.std.powi(2))
+///         });
+///         Ok(Evaluation::new(x, -(x * precision), &self.process, t))
+///     }
+/// }
+/// ```
 pub trait Score {
     /// The device it is evaluated on.
     fn gpu(&self) -> &Gpu;
 
     /// The process.
-    fn sde(&self) -> &Sde;
+    fn process(&self) -> &dyn Process;
 
-    /// What belongs to a time in (0, 1].
-    fn label(&self, t: f64) -> Label;
-
-    /// The network's output for `x` `[n, h, w, c]` and a label of each sample.
+    /// The score at `x` `[n, h, w, c]` and times in (0, 1].
     ///
     /// # Errors
-    /// If the device refuses.
-    fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor>;
+    /// If `t` does not fit the samples.
+    fn at(&self, x: &Tensor, t: &Times) -> Result<Evaluation>;
+}
 
-    /// The network's output for a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]`, its tangents included; a label of each of
-    /// the n samples.
+/// A score that can be differentiated forwards: what a likelihood needs.
+pub trait Tangents: Score {
+    /// The score and its tangents for a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]` and times of the n samples.
     ///
     /// # Errors
-    /// If the device refuses.
-    fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor>;
+    /// If the stack does not divide into samples.
+    fn tangents(&self, stack: &Tensor, probes: usize, t: &Times) -> Result<Form>;
+}
 
-    /// The network's output for `x` `[n, h, w, c]` and a label of each sample, and its adjoint there.
+/// A score that can be differentiated backwards: what guidance by a measurement needs.
+pub trait Adjoint: Score {
+    /// The score at `x` `[n, h, w, c]` and its adjoint there, u ↦ (∂score/∂x)ᵀ u.
     ///
     /// # Errors
-    /// If the device refuses, or there is no adjoint.
-    fn pullback(&self, _x: &Tensor, _labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
-        Err(refuse("this score has no adjoint"))
+    /// If `t` does not fit the samples.
+    fn adjoint(&self, x: &Tensor, t: &Times) -> Result<(Evaluation, Pullback<'_>)>;
+}
+
+/// A score with both derivatives.
+pub trait Differentiable: Tangents + Adjoint {}
+
+impl<S: Tangents + Adjoint> Differentiable for S {}
+
+/// A score at some states and times. Nothing is computed until a form is run, so that a solver's step costs no pass of its
+/// own over the score.
+#[derive(Clone)]
+pub struct Evaluation {
+    x: Tensor,
+    score: Form,
+    /// m and σ = s / m.
+    mean: Factor,
+    sigma: Factor,
+}
+
+impl Evaluation {
+    /// The evaluation whose score at states `x` `[n, h, w, c]` and times `t` is a form of `x` and other tensors of its shape.
+    pub fn new(x: &Tensor, score: Form, process: &dyn Process, t: &Times) -> Evaluation {
+        let (mean, sigma) = (t.map(|t| process.level(t).mean), t.map(|t| process.level(t).sigma));
+        Evaluation { x: x.clone(), score, mean, sigma }
     }
 
-    /// The score at `x` `[n, h, w, c]` and a time in (0, 1] of each sample.
-    ///
-    /// # Errors
-    /// If the device refuses.
-    fn score(&self, x: &Tensor, times: &[f64]) -> Result<Tensor> {
-        let labels: Vec<Label> = times.iter().map(|t| self.label(*t)).collect();
-        let net = self.network(x, &labels)?;
-        let factors: Vec<sde_step::Factors> =
-            labels.iter().map(|l| sde_step::Factors::new(&[l.score.x, l.score.net], 0.0)).collect();
-        sde_step::sde_step_each(&[x, &net], &factors, None)
+    /// ∇ log p_t(x).
+    pub fn score(&self) -> Form {
+        self.score.clone()
+    }
+
+    /// D(x; σ) = E[x₀ | x] = (x + s² score) / m (Tweedie's formula).
+    pub fn denoised(&self) -> Form {
+        &self.x / &self.mean + self.score() * self.gain()
+    }
+
+    /// E[z | x] = −s score, where x = m x₀ + s z.
+    pub fn noise(&self) -> Form {
+        self.score() * self.mean.zip(&self.sigma, |mean, sigma| -mean * sigma)
+    }
+
+    /// s² / m, the factor of the score in the denoised data.
+    pub(super) fn gain(&self) -> Factor {
+        self.mean.zip(&self.sigma, |mean, sigma| mean * sigma * sigma)
+    }
+
+    /// The evaluation at some of the states, by their numbers.
+    pub(super) fn gather(&self, picks: &[usize]) -> Result<Evaluation> {
+        let of = |x: &Tensor| concat::gather(x, x, picks);
+        let factor = |factor: &Factor| match factor {
+            Factor::All(value) => Factor::All(*value),
+            each => Factor::Each(picks.iter().map(|pick| each.get(*pick)).collect()),
+        };
+        let score = Form::from(&of(&self.score().run()?)?);
+        Ok(Evaluation { x: of(&self.x)?, score, mean: factor(&self.mean), sigma: factor(&self.sigma) })
+    }
+
+    /// The evaluation with another score at the same states and times.
+    pub(super) fn with_score(self, score: Form) -> Evaluation {
+        Evaluation { score, ..self }
     }
 }
 
-impl Score for Scorer {
+impl<A: Architecture> Score for Scorer<A> {
     fn gpu(&self) -> &Gpu {
-        self.parameters.values.flat().gpu()
+        Scorer::gpu(self)
     }
 
-    fn sde(&self) -> &Sde {
-        &self.model.sde
+    fn process(&self) -> &dyn Process {
+        &*self.model.process
     }
 
-    fn label(&self, t: f64) -> Label {
-        self.model.label(t)
-    }
-
-    fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
-        Scorer::network(self, &mut Eager, x, &self.condition(labels)?, None)
-    }
-
-    fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor> {
-        tangents(self, stack, probes, &self.condition(labels)?)
-    }
-
-    fn pullback(&self, x: &Tensor, labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
-        pullback(self, x, &self.condition(labels)?)
+    fn at(&self, x: &Tensor, t: &Times) -> Result<Evaluation> {
+        at(self, x, t, None)
     }
 }
 
-/// [`Score::tangents`] of a network that is told this.
-pub(super) fn tangents(
-    scorer: &Scorer,
-    stack: &Tensor,
-    probes: usize,
-    told: &Conditioning,
-) -> Result<Tensor> {
-    let mut dual = Dual::new(Eager, probes);
-    let variable = dual.variable(stack.clone());
-    let image = scorer.network(&mut dual, &variable, told, None)?;
-    Ok(image.stack().clone())
+impl<A: Architecture> Tangents for Scorer<A> {
+    fn tangents(&self, stack: &Tensor, probes: usize, t: &Times) -> Result<Form> {
+        Ok(Scorer::tangents(self, stack, probes, t, None)?)
+    }
 }
 
-/// [`Score::pullback`] of a network that is told this.
-pub(super) fn pullback<'a>(
-    scorer: &Scorer,
+impl<A: Architecture> Adjoint for Scorer<A> {
+    fn adjoint(&self, x: &Tensor, t: &Times) -> Result<(Evaluation, Pullback<'_>)> {
+        adjoint(self, x, t, None)
+    }
+}
+
+/// A network's score, given a class or none.
+pub(super) fn at<A: Architecture>(
+    scorer: &Scorer<A>,
     x: &Tensor,
-    told: &Conditioning,
-) -> Result<(Tensor, Pullback<'a>)> {
-    let mut tape = Tape::new();
-    let variable = tape.variable(x);
-    let output = scorer.network(&mut tape, &variable, told, None)?;
-    let net = output.tensor().clone();
-    let pullback = move |seed: Tensor| {
-        let gradient = tape.backward(&output, seed)?.take(&variable);
-        gradient.ok_or_else(|| refuse("the network's output does not depend on the state"))
-    };
-    Ok((net, Box::new(pullback)))
+    t: &Times,
+    class: Option<usize>,
+) -> Result<Evaluation> {
+    Ok(Evaluation::new(x, scorer.score(x, t, class)?, &*scorer.model.process, t))
 }
 
-/// A score whose evaluations are counted, one for each call.
-pub struct Counted<'a> {
-    score: &'a dyn Score,
-    count: Cell<usize>,
-}
-
-impl<'a> Counted<'a> {
-    /// None so far.
-    pub fn new(score: &'a dyn Score) -> Self {
-        Counted { score, count: Cell::new(0) }
-    }
-
-    /// Evaluations since it was made.
-    pub fn count(&self) -> usize {
-        self.count.get()
-    }
-}
-
-impl Score for Counted<'_> {
-    fn gpu(&self) -> &Gpu {
-        self.score.gpu()
-    }
-
-    fn sde(&self) -> &Sde {
-        self.score.sde()
-    }
-
-    fn label(&self, t: f64) -> Label {
-        self.score.label(t)
-    }
-
-    fn network(&self, x: &Tensor, labels: &[Label]) -> Result<Tensor> {
-        self.count.set(self.count.get() + 1);
-        self.score.network(x, labels)
-    }
-
-    fn tangents(&self, stack: &Tensor, probes: usize, labels: &[Label]) -> Result<Tensor> {
-        self.count.set(self.count.get() + 1);
-        self.score.tangents(stack, probes, labels)
-    }
-
-    fn pullback(&self, x: &Tensor, labels: &[Label]) -> Result<(Tensor, Pullback<'_>)> {
-        self.count.set(self.count.get() + 1);
-        self.score.pullback(x, labels)
-    }
+/// A network's score and its adjoint, given a class or none.
+pub(super) fn adjoint<A: Architecture>(
+    scorer: &Scorer<A>,
+    x: &Tensor,
+    t: &Times,
+    class: Option<usize>,
+) -> Result<(Evaluation, Pullback<'static>)> {
+    let (score, pullback) = scorer.adjoint(x, t, class)?;
+    let at = Evaluation::new(x, score, &*scorer.model.process, t);
+    Ok((at, Box::new(move |u| Ok(pullback(u)?))))
 }

@@ -1,173 +1,170 @@
-//! DDPM's chain and its variational bound (Ho 2020, sections 2 and 3), in nats: numbers for each step, no arrays.
-//!
-//! Steps count from 0 as the code's do, so that step i is the paper's t = i + 1.
+//! A process cut into n steps (Song 2021, appendix E).
 
-use super::normal::log_mass;
-use super::{Marginal, Sde};
-use serde::{Deserialize, Serialize};
+use super::{Marginal, Process};
 
-/// The variance σ² of the steps of the reverse process (Ho 2020, section 3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[clap(rename_all = "snake_case")]
-pub enum PosteriorVariance {
-    /// β, the best there is if x₀ is normal noise.
-    #[default]
-    Beta,
-    /// β̃, the best there is if x₀ is known.
-    BetaTilde,
+/// A process cut into `n` steps, which count from 0, the data's end, to n − 1, the prior's.
+///
+/// A model trained on a chain has one of its own; a sampler of n steps makes another of the same process.
+#[derive(Debug, Clone, Copy)]
+pub struct Chain<'a> {
+    process: &'a dyn Process,
+    n: usize,
 }
 
-/// The chain that a process is discretised into, and what its reverse costs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Chain {
-    betas: Vec<f64>,
-    marginals: Vec<Marginal>,
+/// One step of a chain: xᵢ = xᵢ₋₁ + drift · xᵢ₋₁ + diffusion · z.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Discretised {
+    /// Factor of the state.
+    pub drift: f64,
+    /// Factor of the noise.
+    pub diffusion: f64,
 }
 
-impl Chain {
-    /// The chain of a VP process.
-    pub fn new(sde: &Sde) -> Chain {
-        Chain {
-            betas: (0..sde.n).map(|i| sde.discrete_beta(i)).collect(),
-            marginals: sde.discrete_marginals(),
-        }
+/// One step of a reverse chain: x · state + score · ∇ log p + noise · z.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Transition {
+    /// Factor of the state.
+    pub x: f64,
+    /// Factor of the score.
+    pub score: f64,
+    /// Factor of the noise.
+    pub noise: f64,
+}
+
+impl Transition {
+    /// The transition that leaves out the noise, and removes no more of it than `variance`, all there is.
+    pub fn without_noise(self, variance: f64) -> Transition {
+        Transition { score: self.score.min(variance), noise: 0.0, ..self }
+    }
+}
+
+impl<'a> Chain<'a> {
+    /// A process cut into `n` steps, at least 1.
+    pub fn new(process: &'a dyn Process, n: usize) -> Chain<'a> {
+        Chain { process, n: n.max(1) }
+    }
+
+    /// The process.
+    pub fn process(&self) -> &'a dyn Process {
+        self.process
     }
 
     /// Steps.
-    pub fn len(&self) -> usize {
-        self.betas.len()
+    pub fn n(&self) -> usize {
+        self.n
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.betas.is_empty()
+    /// The time of an index: i / (n − 1).
+    pub fn time(&self, i: usize) -> f64 {
+        if self.n == 1 { 1.0 } else { i as f64 / (self.n - 1) as f64 }
     }
 
-    /// √ᾱ and √(1 − ᾱ) of a step.
-    pub fn marginal(&self, i: usize) -> Marginal {
-        self.marginals[i]
+    /// The index of a time: ⌊t (n − 1)⌋, rounding forgiven.
+    pub fn index(&self, t: f64) -> usize {
+        ((t * (self.n - 1) as f64 + 1e-6).floor().max(0.0) as usize).min(self.n - 1)
     }
 
-    /// β̃, the variance of q(xₜ₋₁ | xₜ, x₀) (Ho 2020, eq. 7): 0 of the first step.
-    pub fn posterior_variance(&self, i: usize) -> f64 {
-        let before = if i == 0 { 0.0 } else { self.marginals[i - 1].std.powi(2) };
-        before / self.marginals[i].std.powi(2) * self.betas[i]
+    /// The times of a sampler's steps: from 1 down to the process's ε, both included.
+    pub fn sampling_times(&self) -> Vec<f64> {
+        let (eps, n) = (self.process.sampling_eps(), self.n);
+        (0..n).map(|i| 1.0 + (eps - 1.0) * i as f64 / (n - 1).max(1) as f64).collect()
     }
 
-    /// σ² of the reverse step i. That of the first, the decoder's, is the second's β̃ in either case, as in the authors'
-    /// code: nothing else is as near to the step's own, which is 0.
-    pub fn variance(&self, i: usize, kind: PosteriorVariance) -> f64 {
-        match (i, kind) {
-            (0, _) => self.posterior_variance(1.min(self.len() - 1)).max(f64::MIN_POSITIVE),
-            (_, PosteriorVariance::Beta) => self.betas[i],
-            (_, PosteriorVariance::BetaTilde) => self.posterior_variance(i),
-        }
+    /// The sampling time after `t`; none after the last.
+    pub fn next_sampling_time(&self, t: f64) -> Option<f64> {
+        let eps = self.process.sampling_eps();
+        let step = (1.0 - eps) / (self.n - 1).max(1) as f64;
+        (t - eps > 0.5 * step).then(|| (t - step).max(eps))
     }
 
-    /// What ‖ε − ε_θ‖² is multiplied by in the step's divergence, i ≥ 1 (Ho 2020, eq. 12).
-    pub fn error_weight(&self, i: usize, kind: PosteriorVariance) -> f64 {
-        let beta = self.betas[i];
-        beta * beta / (2.0 * self.variance(i, kind) * (1.0 - beta) * self.marginals[i].std.powi(2))
+    /// The step of the reference's discretisation from index `i − 1` to `i`, 0 ≤ i < n.
+    pub fn discretize(&self, i: usize) -> Discretised {
+        self.process.discretize(self, i)
     }
 
-    /// What the step's divergence is of each dimension if ε is predicted exactly, i ≥ 1: that of N(µ, β̃) from N(µ, σ²).
-    pub fn variance_divergence(&self, i: usize, kind: PosteriorVariance) -> f64 {
-        let ratio = self.posterior_variance(i) / self.variance(i, kind);
-        0.5 * (ratio - 1.0 - ratio.ln())
+    /// The ancestral step from index `i` to the one below, from 0 to the data.
+    pub fn ancestral(&self, i: usize) -> Transition {
+        self.process.ancestral(self, i)
     }
 
-    /// L_T of x₀ with `dimensions` and this squared norm: the divergence of q(x_T | x₀) from N(0, I).
-    pub fn prior_divergence(&self, dimensions: usize, squared_norm: f64) -> f64 {
-        let Some(last) = self.marginals.last() else { return 0.0 };
-        let variance = last.std.powi(2);
-        0.5 * (last.mean.powi(2) * squared_norm + dimensions as f64 * (variance - 1.0 - variance.ln()))
+    /// βᵢ of DDPM's chain, β(tᵢ) / n. Where β(1) / n reaches 1 (few steps), 1 − exp(−βᵢ): the share of the variance that
+    /// the process itself removes in a step.
+    pub fn beta(&self, i: usize) -> f64 {
+        let beta = self.process.beta(self.time(i)) / self.n as f64;
+        if self.process.beta(1.0) < self.n as f64 { beta } else { -(-beta).exp_m1() }
     }
 
-    /// −log of the mass that the decoder N(`mean`, σ₁²) puts on a level of 256 from `low` to 1, the outermost reaching to
-    /// infinity (Ho 2020, eq. 13).
-    pub fn decode(&self, level: f64, mean: f64, low: f64) -> f64 {
-        let std = self.variance(0, PosteriorVariance::Beta).sqrt();
-        let half = half_level(low);
-        let a = if level < low + half { f64::NEG_INFINITY } else { (level - half - mean) / std };
-        let b = if level > 1.0 - half { f64::INFINITY } else { (level + half - mean) / std };
-        -log_mass(a, b)
+    /// √ᾱᵢ and √(1 − ᾱᵢ) of DDPM's chain, for every i.
+    pub fn ddpm_marginals(&self) -> Vec<Marginal> {
+        let mut product = 1.0;
+        (0..self.n)
+            .map(|i| {
+                product *= 1.0 - self.beta(i);
+                Marginal { mean: f64::sqrt(product), std: f64::sqrt(1.0 - product) }
+            })
+            .collect()
     }
-}
 
-/// Half of the distance between two of 256 levels from `low` to 1.
-pub(crate) fn half_level(low: f64) -> f64 {
-    (1.0 - low) / 510.0
+    /// α of the Langevin corrector at a time: 1 − βᵢ of the chain, which is 1 for VE (Song 2021, algorithms 4 and 5).
+    pub fn corrector_alpha(&self, t: f64) -> f64 {
+        1.0 - self.beta(self.index(t))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::SdeKind;
     use super::*;
-    use std::f64::consts::{E, PI};
+    use crate::sde::{SubVp, Ve, Vp};
 
-    fn chain(n: usize) -> Chain {
-        Chain::new(&Sde { kind: SdeKind::Vp { beta_min: 0.1, beta_max: 20.0 }, n })
-    }
+    const VE: Ve = Ve { sigma_min: 0.01, sigma_max: 50.0 };
+    const VP: Vp = Vp { beta_min: 0.1, beta_max: 20.0 };
+    const SUBVP: SubVp = SubVp { beta_min: 0.1, beta_max: 20.0 };
 
-    /// The bound of data N(0, v) in one dimension with the exact score, less their entropy, the least that there is. The decoder
-    /// is the normal density with the best variance instead of 256 levels.
-    fn gap(n: usize, v: f64, kind: PosteriorVariance) -> f64 {
-        let chain = chain(n);
-        let error = |i: usize| {
-            let Marginal { mean: m, std: s } = chain.marginal(i);
-            // Var(ε | xₜ).
-            m * m * v / (m * m * v + s * s)
-        };
-        let steps: f64 =
-            (1..n).map(|i| chain.error_weight(i, kind) * error(i) + chain.variance_divergence(i, kind)).sum();
-        let first = chain.marginal(0);
-        let missed = (first.std / first.mean).powi(2) * error(0);
-        let entropy = |variance: f64| 0.5 * (2.0 * PI * E * variance).ln();
-        chain.prior_divergence(1, v) + steps + entropy(missed) - entropy(v)
+    fn close(a: f64, b: f64, tolerance: f64) {
+        assert!((a - b).abs() <= tolerance * b.abs().max(1e-300), "{a} is not {b}");
     }
 
     #[test]
-    fn with_the_exact_score_of_a_gaussian_the_bound_comes_down_to_the_entropy() {
-        let gaps = |v, kind| [100, 1000, 10_000].map(|n| gap(n, v, kind));
-        // Reverse steps of data that are broad beside a step's noise have variance β: the gap goes as 1 / n …
-        let broad = gaps(0.25, PosteriorVariance::Beta);
-        assert!(broad[2] > 0.0 && broad[1] < 0.15 * broad[0] && broad[2] < 0.15 * broad[1], "{broad:?}");
-        // … and is none if the data are the prior. β̃ is never enough.
-        assert!(gaps(1.0, PosteriorVariance::Beta).iter().all(|gap| gap.abs() < 1e-9));
-        for v in [0.25, 1.0] {
-            assert!(gaps(v, PosteriorVariance::BetaTilde).iter().all(|gap| *gap > 0.3));
+    fn the_ve_ladder_is_geometric_and_its_steps_add_up() {
+        let chain = Chain::new(&VE, 1000);
+        let sigma = |i: usize| VE.marginal_prob(chain.time(i)).std;
+        close(sigma(0), 0.01, 1e-12);
+        close(sigma(999), 50.0, 1e-12);
+        close(sigma(500) / sigma(499), sigma(2) / sigma(1), 1e-9);
+        let total: f64 = (0..1000).map(|i| chain.discretize(i).diffusion.powi(2)).sum();
+        close(total, 2500.0, 1e-9);
+    }
+
+    #[test]
+    fn the_vp_chain_follows_the_process() {
+        let chain = Chain::new(&VP, 1000);
+        close(chain.beta(0), 1e-4, 1e-12);
+        close(chain.beta(999), 0.02, 1e-12);
+        close(chain.ddpm_marginals()[499].mean, VP.marginal_prob(0.5).mean, 0.02);
+        close(chain.discretize(999).drift, (1.0f64 - 0.02).sqrt() - 1.0, 1e-12);
+    }
+
+    /// At 20 steps of the usual process β_max / n is 1, and a reverse step would divide by 0.
+    #[test]
+    fn a_chain_of_few_steps_leaves_something_of_its_image() {
+        for n in [5, 20, 21] {
+            let few = Chain::new(&VP, n);
+            let betas: Vec<f64> = (0..n).map(|i| few.beta(i)).collect();
+            assert!(betas.is_sorted() && betas.iter().all(|beta| (0.0..1.0).contains(beta)), "{betas:?}");
         }
+        let few = Chain::new(&VP, 20);
+        close(few.ddpm_marginals()[19].mean, VP.marginal_prob(1.0).mean, 0.05);
     }
 
     #[test]
-    fn the_posterior_is_that_of_bayes() {
-        // q(xₜ₋₁ | xₜ, x₀) ∝ q(xₜ | xₜ₋₁) q(xₜ₋₁ | x₀): precisions add.
-        let chain = chain(1000);
-        for i in [1, 10, 999] {
-            let beta = chain.betas[i];
-            let precision = (1.0 - beta) / beta + 1.0 / chain.marginal(i - 1).std.powi(2);
-            assert!((chain.posterior_variance(i) * precision - 1.0).abs() < 1e-9, "{i}");
-            assert_eq!(chain.variance_divergence(i, PosteriorVariance::BetaTilde), 0.0);
-            assert!(chain.variance_divergence(i, PosteriorVariance::Beta) > 0.0);
+    fn every_time_of_the_sampling_grid_finds_its_index() {
+        for process in [&VE as &dyn Process, &VP, &SUBVP] {
+            let chain = Chain::new(process, 1000);
+            for (i, t) in chain.sampling_times().into_iter().enumerate() {
+                assert_eq!(chain.index(t), 999 - i, "{t}");
+            }
         }
-        assert_eq!(chain.posterior_variance(0), 0.0);
-    }
-
-    #[test]
-    fn the_prior_costs_next_to_nothing() {
-        // Ho 2020, section 4: L_T is about 1e-5 bits a dimension, for data in [−1, 1].
-        let bits = chain(1000).prior_divergence(3072, 3072.0 * 0.25) / (3072.0 * 2f64.ln());
-        assert!((1e-6..5e-5).contains(&bits), "{bits}");
-    }
-
-    #[test]
-    fn the_levels_of_the_decoder_add_up_to_one() {
-        let chain = chain(1000);
-        for (low, mean) in [(-1.0, 0.123), (0.0, 0.9), (-1.0, -1.2)] {
-            let level = |k: i32| low + (1.0 - low) * f64::from(k) / 255.0;
-            let total: f64 = (0..256).map(|k| (-chain.decode(level(k), mean, low)).exp()).sum();
-            assert!((total - 1.0).abs() < 1e-12, "{total}");
-        }
+        let chain = Chain::new(&VE, 1000);
+        assert_eq!([chain.index(0.0), chain.index(1.0)], [0, 999]);
     }
 }

@@ -116,6 +116,12 @@ impl Tensor {
         Arc::strong_count(&self.buffer) == 1
     }
 
+    /// Whether another handle is of the same memory, seen with the same extents.
+    pub fn is_same(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.buffer, &other.buffer)
+            && (self.offset, self.shape, self.element) == (other.offset, other.shape, other.element)
+    }
+
     /// Its binding for a kernel.
     pub fn binding(&self) -> Binding<'_> {
         Binding { buffer: &self.buffer, offset: self.offset, size: self.size() }

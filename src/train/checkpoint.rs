@@ -1,21 +1,22 @@
-//! Checkpoints: one safetensors file each, with the reference's names and layouts, written so that there is never a broken
-//! one.
+//! Checkpoints: one safetensors file each, with the reference's names and layouts, written so that there is
+//! never a broken one.
 //!
 //! | tensor | what |
 //! | --- | --- |
 //! | `raw/NAME`, `ema/NAME` | the weights and their moving average |
-//! | `fixed/NAME` | what is not trained |
+//! | `fixed/NAME` | parameters that are not trained |
 //! | `adam.m/NAME`, `adam.v/NAME` | the optimiser's moments |
 //!
-//! The file's metadata hold one entry, `tweedie`: JSON with the number of steps made and the configuration, from which
-//! all randomness and the order of the data follow.
+//! The file's metadata hold one entry, `tweedie`: JSON with the number of steps made and the configuration,
+//! from which all randomness and the order of the data follow.
 
 use super::trainer::Trainer;
 use super::{TrainError, file_error};
-use crate::config::Config;
+use crate::choice::{Choice, choices};
+use crate::config::{Config, ModelName};
 use crate::files::atomically;
 use crate::gpu::{Gpu, GpuError};
-use crate::nn::{Arena, ParameterSpec, Parameters, Registry, ScoreModel, Scorer, State};
+use crate::nn::{Architecture, Arena, ParameterSpec, Parameters, Registry, ScoreModel, Scorer, State};
 use crate::tensor::Tensor;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, View};
 use serde::{Deserialize, Serialize};
@@ -24,39 +25,34 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Which weights of a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Weights {
-    /// Those that are trained.
-    Raw,
-    /// Their moving average.
-    Ema,
-}
-
-impl Weights {
-    fn prefix(self) -> &'static str {
-        match self {
-            Weights::Raw => "raw",
-            Weights::Ema => "ema",
-        }
+choices! {
+    /// The weights of a checkpoint to use.
+    pub enum Weights {
+        /// The trained weights.
+        Raw = "raw",
+        /// Their moving average.
+        Ema = "ema",
     }
 }
 
-/// What a checkpoint says of itself.
+/// A checkpoint's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Header {
     format: u32,
     step: u64,
-    /// Steps that Adam's moments have seen, if those are not all.
+    /// Steps that Adam's moments average over, if not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     updates: Option<u64>,
+    /// The name of a network that the program gave; none if the configuration describes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
     config: Config,
 }
 
 impl Header {
     fn new(step: u64, updates: u64, config: &Config) -> Header {
         let updates = (updates != step).then_some(updates);
-        Header { format: FORMAT, step, updates, config: config.clone() }
+        Header { format: FORMAT, step, updates, network: None, config: config.clone() }
     }
 
     fn updates(&self) -> u64 {
@@ -75,14 +71,16 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Writes a trainer's state: aside, flushed to disk, and then renamed into place.
+    /// Writes a trainer's state to a temporary file, flushes it to disk, and renames it into place.
     ///
     /// # Errors
-    /// If the device is lost, or the file cannot be written; whatever was there before is untouched.
-    pub fn write(trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
+    /// If the device is lost, or the file cannot be written; an existing file is then unchanged.
+    pub fn write<A: Architecture>(trainer: &Trainer<A>, path: &Path) -> Result<(), TrainError> {
         let failure = RefCell::new(None);
         let tensors = views(trainer, &failure);
-        let header = Header::new(trainer.step, trainer.updates, &trainer.config);
+        let given = trainer.config.model.name == ModelName::Given;
+        let network = given.then(|| trainer.scorer.model.network.architecture().name().to_string());
+        let header = Header { network, ..Header::new(trainer.step, trainer.updates, &trainer.config) };
         let written = write_file(path, &header, tensors, || failure.borrow().is_some());
         match failure.take() {
             Some(error) => Err(error.into()),
@@ -90,10 +88,10 @@ impl Checkpoint {
         }
     }
 
-    /// Writes a state that is in host memory, an imported one.
+    /// Writes a state in host memory, such as an imported one.
     ///
     /// # Errors
-    /// If the file cannot be written; whatever was there before is untouched.
+    /// If the file cannot be written; an existing file is then unchanged.
     ///
     /// # Panics
     /// If the state is of another network than the registry.
@@ -107,7 +105,7 @@ impl Checkpoint {
         write_file(path, &header, host_views(state, registry), || false)
     }
 
-    /// A checkpoint of a state that no file holds, an imported one; messages call it `path`.
+    /// A checkpoint of a state in host memory, such as an imported one; error messages call it `path`.
     ///
     /// # Errors
     /// If it is larger than a file can be.
@@ -126,24 +124,24 @@ impl Checkpoint {
         Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
     }
 
-    /// Reads a file and checks that it holds what its header says.
+    /// Reads a file and checks its header.
     ///
     /// # Errors
-    /// If it cannot be read, or is no checkpoint.
+    /// If it cannot be read, or is not a checkpoint.
     pub fn read(path: &Path) -> Result<Checkpoint, TrainError> {
         Checkpoint::from_bytes(path, std::fs::read(path).map_err(|e| file_error(path, e))?)
     }
 
-    /// The checkpoint that a file's bytes are; messages call it `path`.
+    /// A checkpoint from a file's bytes; error messages call it `path`.
     ///
     /// # Errors
-    /// If they are none.
+    /// [`TrainError::Checkpoint`] if they are not a checkpoint.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, TrainError> {
         let (_, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|e| checkpoint_error(path, damaged(e)))?;
         let header = metadata.metadata().as_ref().and_then(|entries| entries.get("tweedie"));
         let header =
-            header.ok_or_else(|| checkpoint_error(path, "it is no checkpoint of this program".into()))?;
+            header.ok_or_else(|| checkpoint_error(path, "it is not a checkpoint of this program".into()))?;
         let header: Header = serde_json::from_str(header)
             .map_err(|e| checkpoint_error(path, format!("its header cannot be read ({e})")))?;
         if header.format != FORMAT {
@@ -153,38 +151,71 @@ impl Checkpoint {
         header
             .config
             .check()
-            .map_err(|e| checkpoint_error(path, format!("its configuration cannot be: {e}")))?;
+            .map_err(|e| checkpoint_error(path, format!("its configuration is not possible: {e}")))?;
         Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
     }
 
-    /// Steps that had been made.
+    /// Training steps made.
     pub fn step(&self) -> u64 {
         self.header.step
     }
 
-    /// The configuration that it was trained with.
+    /// The configuration of its training.
     pub fn config(&self) -> &Config {
         &self.header.config
+    }
+
+    /// The name of the network, if the program that trained it gave it: the model is opened with
+    /// [`Checkpoint::scorer_of`] then.
+    pub fn network(&self) -> Option<&str> {
+        self.header.network.as_deref()
     }
 
     /// The model with one kind of weights, for sampling.
     ///
     /// # Errors
-    /// If a tensor is missing, of another shape, or not finite, or the device has no room.
+    /// [`TrainError::Config`] if the program gave the model; if a tensor is missing, of another shape, or not
+    /// finite, or the device has no room.
     pub fn scorer(&self, gpu: &Gpu, weights: Weights) -> Result<Scorer, TrainError> {
-        let model = ScoreModel::build(&self.header.config)?;
-        let values = self.arena(gpu, &model, weights.prefix())?;
+        self.scorer_of(gpu, ScoreModel::build(&self.header.config)?, weights)
+    }
+
+    /// The same for a model that the program gave when it was trained.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] if it is another network's; else those of [`Checkpoint::scorer`].
+    pub fn scorer_of<A: Architecture>(
+        &self,
+        gpu: &Gpu,
+        model: ScoreModel<A>,
+        weights: Weights,
+    ) -> Result<Scorer<A>, TrainError> {
+        self.check_network(&model)?;
+        let values = self.arena(gpu, &model.registry, weights.name())?;
         let frequencies = self.frequencies(gpu, &model)?;
         Ok(Scorer { model, parameters: Parameters { values, gradients: None, frequencies } })
     }
 
-    /// The trainer that goes on from here. Moments that an imported model came without begin at 0.
+    /// The trainer that resumes from here. Missing moments of an imported model begin at 0.
     ///
     /// # Errors
     /// If a tensor is missing, of another shape, or not finite, or the device has no room.
     pub fn trainer(&self, gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
-        let model = ScoreModel::build(&self.header.config)?;
-        let arena = |prefix: &str| self.arena(gpu, &model, prefix);
+        self.trainer_of(gpu, config, ScoreModel::build(&self.header.config)?)
+    }
+
+    /// The same for a model that the program gave when it was trained.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] if it is another network's; else those of [`Checkpoint::trainer`].
+    pub fn trainer_of<A: Architecture>(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        model: ScoreModel<A>,
+    ) -> Result<Trainer<A>, TrainError> {
+        self.check_network(&model)?;
+        let arena = |prefix: &str| self.arena(gpu, &model.registry, prefix);
         let (values, average) = (arena("raw")?, arena("ema")?);
         let moments = match self.has_moments()? {
             true => [arena("adam.m")?, arena("adam.v")?],
@@ -196,7 +227,7 @@ impl Checkpoint {
         Ok(trainer)
     }
 
-    /// Everything that the file holds, in host memory.
+    /// The contents of the file in host memory.
     ///
     /// # Errors
     /// If a tensor is missing, of another shape, or not finite.
@@ -226,18 +257,28 @@ impl Checkpoint {
         Ok(self.tensors()?.names().iter().any(|name| name.starts_with("adam.")))
     }
 
-    fn arena(&self, gpu: &Gpu, model: &ScoreModel, prefix: &str) -> Result<Arena, TrainError> {
+    fn check_network<A: Architecture>(&self, model: &ScoreModel<A>) -> Result<(), TrainError> {
+        let own = model.network.architecture().name();
+        match self.network().filter(|name| *name != own) {
+            None => Ok(()),
+            Some(name) => {
+                Err(checkpoint_error(&self.path, format!("it is of the network {name}, not {own}")))
+            }
+        }
+    }
+
+    fn arena(&self, gpu: &Gpu, registry: &Registry, prefix: &str) -> Result<Arena, TrainError> {
         let file = self.tensors()?;
-        let specs = &model.registry.trainable;
+        let specs = &registry.trainable;
         let values = specs
             .iter()
             .map(|spec| self.values(&file, &format!("{prefix}/{}", spec.name), &spec.layout.file_shape()))
             .collect::<Result<Vec<_>, _>>()?;
         let mut values = values.into_iter();
-        Ok(Arena::with(gpu, &model.registry, |_| values.next().unwrap_or_default())?)
+        Ok(Arena::with(gpu, registry, |_| values.next().unwrap_or_default())?)
     }
 
-    fn frequencies(&self, gpu: &Gpu, model: &ScoreModel) -> Result<Tensor, TrainError> {
+    fn frequencies<A: Architecture>(&self, gpu: &Gpu, model: &ScoreModel<A>) -> Result<Tensor, TrainError> {
         let file = self.tensors()?;
         let fourier = model.registry.frozen.first();
         let fourier = fourier
@@ -267,7 +308,7 @@ impl Checkpoint {
 }
 
 fn damaged(error: SafeTensorError) -> String {
-    format!("it is truncated or no safetensors file ({error})")
+    format!("it is truncated or not a safetensors file ({error})")
 }
 
 fn checkpoint_error(path: &Path, what: String) -> TrainError {
@@ -339,7 +380,8 @@ impl View for Host {
     }
 }
 
-/// A tensor of a trainer, read off the device when the file gets to it: no second copy of the model in host memory.
+/// A tensor of a trainer, read off the device while the file is written: no second copy of the model in host
+/// memory.
 struct Lazy<'a> {
     shape: Vec<usize>,
     values: Box<dyn Fn() -> Result<Vec<f32>, GpuError> + 'a>,
@@ -356,7 +398,7 @@ impl View for Lazy<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        // There is no error to return here: it is kept, and the file discarded.
+        // The trait returns no error: it is kept here, and the file is discarded.
         let values = (self.values)().unwrap_or_else(|error| {
             self.failure.borrow_mut().get_or_insert(error);
             vec![0.0; self.shape.iter().product()]
@@ -369,7 +411,7 @@ impl View for Lazy<'_> {
     }
 }
 
-fn views<'a>(trainer: &'a Trainer, failure: &'a RefCell<Option<GpuError>>) -> Vec<(String, Lazy<'a>)> {
+fn views<'a, A>(trainer: &'a Trainer<A>, failure: &'a RefCell<Option<GpuError>>) -> Vec<(String, Lazy<'a>)> {
     let registry = &trainer.scorer.model.registry;
     let kinds = [
         ("raw", &trainer.scorer.parameters.values),

@@ -1,23 +1,25 @@
-//! What training makes of the data's labels.
+//! The class labels of a training batch.
 
 use super::TrainError;
 use crate::config::Config;
 use crate::data::{Batch, DataError};
-use crate::random::{Key, Purpose};
+use crate::random::{Draw, Purpose};
+use rand::Rng;
 
-/// The class of each sample of a step that the objective is about: what a classifier is to say, or what a network is told, who
-/// is not told it now and then (`model.label_dropout`). None if there are no classes.
-pub(super) fn told(config: &Config, batch: &Batch, step: u32) -> Result<Vec<Option<usize>>, TrainError> {
+/// The class label of each sample in the batch: the target of a classifier, or the conditioning of a
+/// class-conditional network, which is withheld with probability `model.label_dropout`. All `None` for
+/// unconditional models.
+pub(super) fn labels(config: &Config, batch: &Batch, draw: Draw) -> Result<Vec<Option<usize>>, TrainError> {
     let model = &config.model;
     if model.num_classes == 0 {
         return Ok(vec![None; config.training.batch_size]);
     }
-    let hidden = if config.is_classifier() { 0.0 } else { model.label_dropout };
-    let key = Key::new(config.seed, Purpose::LabelDropout).at(step);
-    let told = |(sample, label): (usize, &u8)| {
-        let shown = f64::from(key.uniform(sample as u32, 0)[0]) >= hidden;
-        shown.then_some(usize::from(*label))
+    let withheld = if config.is_classifier() { 0.0 } else { model.label_dropout };
+    let key = draw.key(Purpose::LabelDropout);
+    let label = |(sample, label): (usize, &usize)| {
+        let kept = f64::from(key.rng(sample as u32).random::<f32>()) >= withheld;
+        kept.then_some(*label)
     };
     let none = || DataError::Mismatch("the data have no labels to train with".into());
-    Ok(batch.labels.as_ref().ok_or_else(none)?.iter().enumerate().map(told).collect())
+    Ok(batch.labels.as_ref().ok_or_else(none)?.iter().enumerate().map(label).collect())
 }

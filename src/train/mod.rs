@@ -1,4 +1,8 @@
 //! Training: the objective, the optimiser's step, checkpoints, and the run folder.
+//!
+//! [`Run::train`] trains the model of a configuration on the data that it names, [`Run::train_on`] on any
+//! [`Source`](crate::data::Source) of images, [`Run::train_model`] any model on them. A [`Trainer`] makes one
+//! step at a time, without a folder.
 
 mod checkpoint;
 mod classes;
@@ -6,18 +10,19 @@ mod objective;
 mod run;
 mod trainer;
 
+pub use crate::random::Draw;
 pub use checkpoint::{Checkpoint, Weights};
-pub use objective::{Draw, Objective};
-pub use run::{Event, Metrics, Run, RunOptions};
+pub use objective::Objective;
+pub use run::{Event, Metrics, Run, RunOptions, Watch};
 pub use trainer::{StepReport, Trainer};
 
 use crate::config::ConfigError;
 use crate::data::DataError;
 use crate::gpu::GpuError;
 use crate::kernels::KernelError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Why training stopped, or a checkpoint could not be used.
+/// An error of training, or of a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A kernel or the device.
@@ -34,12 +39,12 @@ pub enum TrainError {
     File {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's message.
         reason: String,
         /// What to do.
         remedy: &'static str,
     },
-    /// A file is not a checkpoint of ours.
+    /// A file is not a checkpoint of this program.
     #[error("{path}: {what}; name another checkpoint")]
     Checkpoint {
         /// The file.
@@ -47,15 +52,82 @@ pub enum TrainError {
         /// What is wrong with it.
         what: String,
     },
-    /// The run folder is not in a state to train in.
-    #[error("{0}")]
-    Run(String),
-    /// The loss is not a number any more.
+    /// The folder holds a run, and a new one was to begin there.
+    #[error("{} holds a run already; choose another folder, or resume with RunOptions::resume", folder.display())]
+    Exists {
+        /// The run folder.
+        folder: PathBuf,
+    },
+    /// The folder holds no run to resume.
+    #[error("{} holds no run to resume", folder.display())]
+    NothingToResume {
+        /// The run folder.
+        folder: PathBuf,
+    },
+    /// The folder holds no checkpoint.
+    #[error("{0} holds no checkpoint; name a run folder that has one in {0}/checkpoints", folder.display())]
+    NoCheckpoint {
+        /// The run folder.
+        folder: PathBuf,
+    },
+    /// The run was begun with another value of a key that its result depends on.
+    #[error("{} was begun with {key} = {value}; resume with that, or train to another folder", folder.display())]
+    OtherConfig {
+        /// The run folder.
+        folder: PathBuf,
+        /// The first key that differs, as `section.key`.
+        key: String,
+        /// Its value in the run, as TOML.
+        value: String,
+    },
+    /// The run has made more steps than were requested.
+    #[error("{} has made {made} steps already, more than the {requested} requested", folder.display())]
+    Behind {
+        /// The run folder.
+        folder: PathBuf,
+        /// [`RunOptions::steps`].
+        requested: u64,
+        /// Steps made.
+        made: u64,
+    },
+    /// [`RunOptions::steps`] is 0.
+    #[error("0 steps: there is nothing to do")]
+    NoSteps,
+    /// The newest checkpoint of a run cannot be read.
+    #[error("{}: {what}; remove it to resume from the checkpoint before it", path.display())]
+    Newest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The rows of a run are not those that training wrote.
     #[error(
-        "the loss is not finite at step {0}: training has diverged; train to another --out with a lower optim.lr or \
+        "{}: it does not begin with the header of its columns; move it away to resume without its rows",
+        path.display()
+    )]
+    Rows {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The caller's function that watches a run failed.
+    #[error(transparent)]
+    Watch(Box<dyn std::error::Error + Send + Sync>),
+    /// The model has made as many steps as random numbers can be drawn for, 2³².
+    #[error("step {0}: a model is trained for at most 4294967295 steps")]
+    TooManySteps(
+        /// Steps made.
+        u64,
+    ),
+    /// The loss is not finite.
+    #[error(
+        "the loss is not finite at step {0}: training has diverged; train again with a lower optim.lr or \
          optim.grad_clip (the checkpoints before are whole)"
     )]
-    Diverged(u64),
+    Diverged(
+        /// Steps made.
+        u64,
+    ),
 }
 
 impl From<GpuError> for TrainError {
@@ -64,12 +136,10 @@ impl From<GpuError> for TrainError {
     }
 }
 
-/// A file error with its path, and a word on full disks.
+/// A file error with its path and a remedy.
 fn file_error(path: &Path, error: std::io::Error) -> TrainError {
     let remedy = match error.kind() {
-        std::io::ErrorKind::StorageFull => {
-            "make room and resume with --resume, what was written before is whole"
-        }
+        std::io::ErrorKind::StorageFull => "make room and resume: the files written before are whole",
         _ => "check that the path exists and may be read and written, or name another",
     };
     TrainError::File { path: path.display().to_string(), reason: error.to_string(), remedy }

@@ -7,29 +7,45 @@
 //! ```
 
 use super::checkpoint::Checkpoint;
-use super::trainer::Trainer;
+use super::trainer::{StepReport, Trainer};
 use super::{TrainError, file_error};
 use crate::config::Config;
-use crate::data::{Dataset, Loader, Split};
+use crate::data::{Dataset, Loader, Source, Split, check_labels};
 use crate::files::{atomically, sweep};
 use crate::gpu::Gpu;
-use crate::nn::{Registry, State};
+use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// A run folder.
+///
+/// ```no_run
+/// use tweedie::config::Config;
+/// use tweedie::gpu::Gpu;
+/// use tweedie::train::{Event, Run, RunOptions};
+///
+/// let gpu = Gpu::open(None)?;
+/// let config = Config::preset("digits_ve")?;
+/// Run::at("runs/digits").train(&gpu, &config, RunOptions::default(), &mut |event| {
+///     if let Event::Row(row) = event {
+///         println!("step {}: loss {}", row.step, row.loss);
+///     }
+///     Ok(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     folder: PathBuf,
 }
 
-/// How to train.
+/// How far to train, and where to begin.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions {
-    /// Go on from the newest checkpoint.
+    /// Resume from the newest checkpoint, or from the beginning if the run was stopped before its first.
     pub resume: bool,
-    /// Stop after so many steps in all, instead of `training.n_iters`.
+    /// Total number of steps, instead of `training.n_iters`.
     pub steps: Option<u64>,
 }
 
@@ -44,42 +60,45 @@ pub struct Metrics {
     pub grad_norm: f64,
     /// The last step's learning rate.
     pub learning_rate: f64,
-    /// Images a second since the last row.
+    /// Images per second since the last row.
     pub images_per_second: f64,
     /// Bytes allocated on the device.
     pub device_bytes: u64,
-    /// Bytes of this process in memory.
+    /// Resident memory of this process in bytes.
     pub process_bytes: u64,
 }
 
-/// What the loop tells whoever watches it.
-pub enum Event<'a> {
-    /// The loop begins at a step, of so many in all.
+/// An event of the training loop.
+pub enum Event<'a, A = BuiltIn> {
+    /// The loop begins.
     Start {
         /// Steps made before.
         step: u64,
-        /// Steps to be made in all.
+        /// Total number of steps.
         steps: u64,
     },
-    /// The first step since the start is through.
+    /// The first step since the start has run.
     First {
         /// Its loss.
         loss: f64,
-        /// Images a second, compiling the kernels included.
+        /// Images per second, including the time to compile the kernels.
         images_per_second: f64,
     },
-    /// A step has been recorded.
+    /// A step has been submitted to the device; the total number of steps made.
     Step(u64),
     /// A row has been written.
     Row(Metrics),
     /// A checkpoint has been written.
     Saved {
-        /// The trainer, for drawing samples.
-        trainer: &'a Trainer,
+        /// The trainer, for example to draw samples.
+        trainer: &'a Trainer<A>,
         /// The file.
         path: &'a Path,
     },
 }
+
+/// A function that sees every event; its error stops training.
+pub type Watch<'a, A = BuiltIn> = dyn FnMut(Event<'_, A>) -> Result<(), TrainError> + 'a;
 
 impl Run {
     /// A folder, whether it exists or not.
@@ -97,11 +116,11 @@ impl Run {
         self.folder.join("metrics.csv")
     }
 
-    /// The newest checkpoint: the one that `latest` names or, where that is missing, the one with the highest number.
-    /// Each is whole, or it would not be there.
+    /// The newest checkpoint: the one that `latest` names or, where that is missing, the one with the highest
+    /// number. Checkpoints are renamed into place, so each is whole.
     ///
     /// # Errors
-    /// If there is none.
+    /// [`TrainError::NoCheckpoint`].
     pub fn latest(&self) -> Result<PathBuf, TrainError> {
         let named = std::fs::read_to_string(self.checkpoints().join("latest"));
         let named = named.ok().map(|name| self.checkpoints().join(name.trim())).filter(|path| path.is_file());
@@ -111,27 +130,21 @@ impl Run {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             name.starts_with("step-") && name.ends_with(".safetensors")
         });
-        named.or_else(|| steps.max()).ok_or_else(|| {
-            let folder = self.folder.display();
-            TrainError::Run(format!(
-                "{folder} holds no checkpoint; name a run folder that has one in {folder}/checkpoints"
-            ))
-        })
+        named.or_else(|| steps.max()).ok_or_else(|| TrainError::NoCheckpoint { folder: self.folder.clone() })
     }
 
-    /// Makes a run of an imported model: its newest checkpoint, from which it is sampled, and trained on with `resume`.
+    /// Makes a run of an imported model, with one checkpoint: it can be sampled, and resumed.
     ///
     /// # Errors
-    /// If the folder holds a run already, or cannot be written.
+    /// [`TrainError::Exists`], or if the folder cannot be written.
     ///
     /// # Panics
     /// If the state is of another network than the registry.
     pub fn import(&self, config: &Config, registry: &Registry, state: &State) -> Result<PathBuf, TrainError> {
-        if self.folder.join("config.toml").exists() {
-            let folder = self.folder.display();
-            return Err(TrainError::Run(format!("{folder} holds a run already; choose another folder")));
+        if self.exists() {
+            return Err(TrainError::Exists { folder: self.folder.clone() });
         }
-        self.found(config)?;
+        self.create(config)?;
         let name = checkpoint_name(state.step);
         let path = self.checkpoints().join(&name);
         Checkpoint::write_state(state, registry, config, &path)?;
@@ -139,34 +152,85 @@ impl Run {
         Ok(path)
     }
 
-    /// Trains. The folder must not hold a run, unless it is resumed with the configuration it was begun with.
+    /// Trains the model of a configuration on the data that it names.
     ///
     /// # Errors
-    /// Whatever ends training before its last step; the last checkpoint is whole then.
+    /// Those of [`Run::train_model`], and if the data cannot be read.
     pub fn train(
         &self,
         gpu: &Gpu,
         config: &Config,
         options: RunOptions,
-        watch: &mut dyn FnMut(Event<'_>) -> Result<(), TrainError>,
+        watch: &mut Watch<'_>,
     ) -> Result<(), TrainError> {
         self.check(options)?;
         let set = Dataset::load(&config.data, Split::Train)?;
+        self.run(gpu, config, ScoreModel::build(config)?, &set, options, watch)
+    }
+
+    /// Trains the model of a configuration on images that the program gives. The run's configuration then has
+    /// `data.dataset = given` ([`Data::GIVEN`](crate::config::Data::GIVEN)) and names no files.
+    ///
+    /// # Errors
+    /// Those of [`Run::train_model`].
+    pub fn train_on(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        source: &dyn Source,
+        options: RunOptions,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), TrainError> {
+        let config = Config { data: config.data.given(), ..config.clone() };
+        self.run(gpu, &config, ScoreModel::build(&config)?, source, options, watch)
+    }
+
+    /// Trains a model that the program gives, such as a network or a process of its own, on images that it
+    /// gives. The run's configuration then has `model.name = given`, too, and its checkpoints are opened with
+    /// [`Checkpoint::scorer_of`]. `watch` sees every event.
+    ///
+    /// # Errors
+    /// [`TrainError::Exists`] or [`TrainError::NothingToResume`] if the folder and `options.resume` do not
+    /// agree, [`TrainError::OtherConfig`] if a run is resumed with another configuration or from other data,
+    /// [`TrainError::Diverged`], the errors of `watch`, and those of files and the device. The last
+    /// checkpoint is whole then.
+    pub fn train_model<A: Architecture>(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        model: ScoreModel<A>,
+        source: &dyn Source,
+        options: RunOptions,
+        watch: &mut Watch<'_, A>,
+    ) -> Result<(), TrainError> {
+        let config = Config { data: config.data.given(), model: config.model.given(), ..config.clone() };
+        self.run(gpu, &config, model, source, options, watch)
+    }
+
+    /// Trains with the configuration as it is.
+    fn run<A: Architecture>(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        model: ScoreModel<A>,
+        source: &dyn Source,
+        options: RunOptions,
+        watch: &mut Watch<'_, A>,
+    ) -> Result<(), TrainError> {
+        self.check(options)?;
         if config.model.num_classes > 0 {
-            set.check_labels(config.model.num_classes)?;
+            check_labels(source, config.model.num_classes)?;
         }
-        let mut loader = Loader::new(set, &config.data, config.training.batch_size, config.seed);
+        let mut loader = Loader::new(source, &config.data, config.training.batch_size, config.seed)?;
         let newest = options.resume.then(|| self.latest().ok()).flatten();
         let mut trainer = match newest {
-            Some(path) => self.reopen(gpu, config, &path)?,
-            None => Trainer::new(gpu, config)?,
+            Some(path) => self.reopen(gpu, config, model, &path)?,
+            None => Trainer::fresh(gpu, config, model)?,
         };
         let steps = options.steps.unwrap_or(config.training.n_iters);
-        if let Some(asked) = options.steps.filter(|asked| *asked < trainer.step) {
-            let (folder, made) = (self.folder.display(), trainer.step);
-            return Err(TrainError::Run(format!(
-                "--steps {asked}: {folder} has made {made} steps already; ask for more, or train to another --out"
-            )));
+        if let Some(requested) = options.steps.filter(|steps| *steps < trainer.step) {
+            let (folder, made) = (self.folder.clone(), trainer.step);
+            return Err(TrainError::Behind { folder, requested, made });
         }
         if trainer.step > 0 {
             self.tidy(trainer.step)?;
@@ -175,14 +239,14 @@ impl Run {
         let mut since = (Instant::now(), trainer.step);
         let first = trainer.step;
         while trainer.step < steps {
-            let batch = loader.batch(trainer.step as u32);
+            let batch = loader.batch(trainer.draw()?.step)?;
             trainer.step(&batch)?;
             if trainer.step == 1 {
-                // What cannot run has failed by now: nothing is left of it.
+                // A configuration that cannot run has failed by now, and left no folder behind.
                 gpu.synchronize()?;
                 // Another run may have been begun here meanwhile.
                 self.check(options)?;
-                self.found(config)?;
+                self.create(config)?;
             }
             if trainer.step == first + 1 {
                 let loss = trainer.loss()?;
@@ -191,8 +255,11 @@ impl Run {
             }
             watch(Event::Step(trainer.step))?;
             let save = trainer.step % config.training.snapshot_freq == 0 || trainer.step == steps;
-            if save || trainer.step % config.training.log_freq == 0 {
-                let row = self.log(gpu, &mut trainer, &mut since)?;
+            if (save || trainer.step % config.training.log_freq == 0)
+                && let Some(report) = trainer.report()?
+            {
+                let row = self.log(gpu, &trainer, report, since)?;
+                since = (Instant::now(), trainer.step);
                 watch(Event::Row(row))?;
             }
             if save {
@@ -206,22 +273,21 @@ impl Run {
 
     /// Whether training may begin here, or go on.
     fn check(&self, options: RunOptions) -> Result<(), TrainError> {
-        let exists = self.folder.join("config.toml").exists();
-        let folder = self.folder.display();
-        match (exists, options.resume) {
-            (true, false) => Err(TrainError::Run(format!(
-                "{folder} holds a run already; add --resume to go on with it, or choose another --out"
-            ))),
-            (false, true) => {
-                Err(TrainError::Run(format!("{folder} holds no run to resume; leave --resume out")))
-            }
-            _ if options.steps == Some(0) => Err(TrainError::Run("--steps 0: there is nothing to do".into())),
+        let folder = self.folder.clone();
+        match (self.exists(), options.resume) {
+            (true, false) => Err(TrainError::Exists { folder }),
+            (false, true) => Err(TrainError::NothingToResume { folder }),
+            _ if options.steps == Some(0) => Err(TrainError::NoSteps),
             _ => Ok(()),
         }
     }
 
+    fn exists(&self) -> bool {
+        self.folder.join("config.toml").exists()
+    }
+
     /// Makes the folder, with the configuration and no row yet.
-    fn found(&self, config: &Config) -> Result<(), TrainError> {
+    fn create(&self, config: &Config) -> Result<(), TrainError> {
         let checkpoints = self.checkpoints();
         std::fs::create_dir_all(&checkpoints).map_err(|e| file_error(&checkpoints, e))?;
         let text = config.to_toml();
@@ -229,27 +295,28 @@ impl Run {
         write_whole(&self.metrics(), Metrics::HEADER.as_bytes())
     }
 
-    fn reopen(&self, gpu: &Gpu, config: &Config, newest: &Path) -> Result<Trainer, TrainError> {
+    fn reopen<A: Architecture>(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        model: ScoreModel<A>,
+        newest: &Path,
+    ) -> Result<Trainer<A>, TrainError> {
         let checkpoint = Checkpoint::read(newest).map_err(|error| match error {
-            TrainError::Checkpoint { path, what } => {
-                TrainError::Run(format!("{path}: {what}; remove it to go on from the one before"))
-            }
+            TrainError::Checkpoint { what, .. } => TrainError::Newest { path: newest.to_path_buf(), what },
             other => other,
         })?;
-        if let Some(begun) = difference(config, checkpoint.config()) {
-            let folder = self.folder.display();
-            return Err(TrainError::Run(format!(
-                "{folder} was begun with {begun}; resume with that, or train to another --out"
-            )));
+        if let Some((key, value)) = difference(config, checkpoint.config()) {
+            return Err(TrainError::OtherConfig { folder: self.folder.clone(), key, value });
         }
-        checkpoint.trainer(gpu, config)
+        checkpoint.trainer_of(gpu, config, model)
     }
 
     fn checkpoints(&self) -> PathBuf {
         self.folder.join("checkpoints")
     }
 
-    fn save(&self, trainer: &Trainer) -> Result<PathBuf, TrainError> {
+    fn save<A: Architecture>(&self, trainer: &Trainer<A>) -> Result<PathBuf, TrainError> {
         let name = checkpoint_name(trainer.step);
         let path = self.checkpoints().join(&name);
         Checkpoint::write(trainer, &path)?;
@@ -257,14 +324,14 @@ impl Run {
         Ok(path)
     }
 
-    fn log(
+    /// Appends a row to `metrics.csv`; `since` is the time and the step of the row before.
+    fn log<A>(
         &self,
         gpu: &Gpu,
-        trainer: &mut Trainer,
-        since: &mut (Instant, u64),
+        trainer: &Trainer<A>,
+        report: StepReport,
+        since: (Instant, u64),
     ) -> Result<Metrics, TrainError> {
-        let report = trainer.report()?;
-        let report = report.ok_or_else(|| TrainError::Run("a row without a step".into()))?;
         let images = (trainer.step - since.1) * trainer.config.training.batch_size as u64;
         let row = Metrics {
             step: trainer.step,
@@ -278,11 +345,10 @@ impl Run {
         let path = self.metrics();
         let file = std::fs::OpenOptions::new().append(true).open(&path);
         file.and_then(|mut file| file.write_all(row.line().as_bytes())).map_err(|e| file_error(&path, e))?;
-        *since = (Instant::now(), trainer.step);
         Ok(row)
     }
 
-    /// Drops what was left half written, and the rows of steps that a run resumed from `step` will make again.
+    /// Removes half-written files, and the rows of steps that a run resumed from `step` will make again.
     fn tidy(&self, step: u64) -> Result<(), TrainError> {
         let path = self.metrics();
         let text = match std::fs::read(&path) {
@@ -291,16 +357,13 @@ impl Run {
         };
         let text = String::from_utf8_lossy(&text);
         if !text.is_empty() && !text.starts_with(Metrics::HEADER) {
-            let path = path.display();
-            let what =
-                "it does not begin with the header that it was given; move it away to go on without its rows";
-            return Err(TrainError::Run(format!("{path}: {what}")));
+            return Err(TrainError::Rows { path });
         }
         sweep(&self.folder);
         sweep(&self.checkpoints());
         let kept = text.lines().enumerate().filter(|(i, line)| {
             let made = line.split(',').next().and_then(|step| step.parse::<u64>().ok());
-            // A row that a full disk cut off is none.
+            // A full disk may have cut a row off.
             let whole = line.split(',').count() == Metrics::HEADER.split(',').count();
             *i == 0 || whole && made.is_some_and(|made| made <= step)
         });
@@ -321,11 +384,12 @@ impl Metrics {
     }
 }
 
-/// The first key in which `a` differs from `b` that training's result depends on, with its value in `b`.
-fn difference(a: &Config, b: &Config) -> Option<String> {
+/// The first key in which `a` differs from `b` and that the trained weights depend on, with its value in `b`
+/// as TOML.
+fn difference(a: &Config, b: &Config) -> Option<(String, String)> {
     let table = |config: &Config| {
         let mut config = config.clone();
-        // What only says how long to train, and how often to look.
+        // The weights after a step do not depend on these.
         config.training.n_iters = 0;
         config.training.snapshot_freq = 1;
         config.training.log_freq = 1;
@@ -341,10 +405,10 @@ fn difference(a: &Config, b: &Config) -> Option<String> {
             (Some(keys), Some(others)) => {
                 let differs = |key: &&String| keys.get(*key) != others.get(*key);
                 if let Some(key) = keys.keys().chain(others.keys()).find(differs) {
-                    return Some(format!("{section}.{key} = {}", shown(others.get(key))));
+                    return Some((format!("{section}.{key}"), shown(others.get(key))));
                 }
             }
-            _ if other != Some(value) => return Some(format!("{section} = {}", shown(other))),
+            _ if other != Some(value) => return Some((section.clone(), shown(other))),
             _ => {}
         }
     }

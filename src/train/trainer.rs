@@ -1,39 +1,43 @@
-//! One optimisation step after the other.
+//! The optimisation step.
 
 use super::TrainError;
 use super::classes;
-use super::objective::{Draw, Objective};
-use crate::config::Config;
+use super::objective::Objective;
+use crate::choice::Choice;
+use crate::config::{self, Config};
 use crate::data::Batch;
 use crate::gpu::{Bytes, Gpu, GpuError};
 use crate::kernels::adam::{self, Adam, Arenas};
 use crate::kernels::elementwise;
-use crate::nn::{Arena, Parameters, ScoreModel, Scorer};
+use crate::nn::{Architecture, Arena, BuiltIn, Parameters, Registry, ScoreModel, Scorer};
+use crate::random::Draw;
 use crate::tensor::{Shape, Tensor};
 
-/// A model in training: weights, their average, the optimiser's moments, and how many steps have been made. All
+/// A model in training: weights, their average, the optimiser's moments, and the number of steps made. All
 /// randomness and the order of the data follow from the seed and that number.
-pub struct Trainer {
+pub struct Trainer<A = BuiltIn> {
     /// The configuration.
     pub config: Config,
     /// The model with its raw weights.
-    pub scorer: Scorer,
+    pub scorer: Scorer<A>,
     /// The weights' exponential moving average.
     pub average: Arena,
     /// Adam's first and second moment.
     pub moments: [Arena; 2],
     /// Steps made.
     pub step: u64,
-    /// Steps that the moments have seen: fewer, if an imported model came without its moments.
+    /// Steps that the moments average over: fewer, if a model was imported without moments.
     pub updates: u64,
     objective: Objective,
-    /// The loss summed since it was last read, in four lanes, and over how many steps.
+    /// The gradient of the weights.
+    gradients: Arena,
+    /// The sum of the losses since the last report, in four lanes, and their number.
     running: (Tensor, u64),
     /// Norm and clipping factor of the last gradient.
     norm: Option<Tensor>,
 }
 
-/// What happened since the last report.
+/// Loss and gradient since the last report.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepReport {
     /// The loss, averaged over the steps since the last report.
@@ -45,13 +49,31 @@ pub struct StepReport {
 }
 
 impl Trainer {
-    /// A freshly initialised model.
+    /// The freshly initialised model of a configuration.
     ///
     /// # Errors
-    /// If the configuration describes no network, or the device has no room for it.
+    /// If the configuration is not possible ([`Config::validated`]), or the device has no room for the model.
     pub fn new(gpu: &Gpu, config: &Config) -> Result<Trainer, TrainError> {
-        let model = ScoreModel::build(config)?;
-        fits(gpu, &model)?;
+        Trainer::fresh(gpu, config, ScoreModel::build(config)?)
+    }
+}
+
+impl<A: Architecture> Trainer<A> {
+    /// A freshly initialised model that the program gives; its configuration then has `model.name = given`.
+    ///
+    /// # Errors
+    /// If `training.objective` or `model.num_classes` is not that of the network, another value is not
+    /// possible, or the device has no room for the model.
+    pub fn of(gpu: &Gpu, config: &Config, model: ScoreModel<A>) -> Result<Trainer<A>, TrainError> {
+        let config = Config { model: config.model.given(), ..config.clone() };
+        Trainer::fresh(gpu, &config, model)
+    }
+
+    /// A freshly initialised model with the configuration as it is.
+    pub(super) fn fresh(gpu: &Gpu, config: &Config, model: ScoreModel<A>) -> Result<Trainer<A>, TrainError> {
+        config.check()?;
+        check_classes(config, &model)?;
+        fits(gpu, &model.registry)?;
         batch_fits(gpu, batch_shape(config))?;
         let seed = config.seed;
         let specs = model.registry.trainable.clone();
@@ -66,23 +88,34 @@ impl Trainer {
 
     pub(super) fn assemble(
         config: &Config,
-        model: ScoreModel,
+        model: ScoreModel<A>,
         values: Arena,
         frequencies: Tensor,
         average: Arena,
         moments: [Arena; 2],
-    ) -> Result<Trainer, TrainError> {
+    ) -> Result<Trainer<A>, TrainError> {
         let gpu = values.flat().gpu().clone();
-        let gradients = Some(Arena::zeros(&gpu, &model.registry)?);
+        let gradients = Arena::zeros(&gpu, &model.registry)?;
         let running = (Tensor::zeros(&gpu, Shape::vector(4))?, 0);
-        let scorer = Scorer { model, parameters: Parameters { values, gradients, frequencies } };
-        let objective = Objective::new(config);
-        let config = config.clone();
-        Ok(Trainer { config, scorer, average, moments, step: 0, updates: 0, objective, running, norm: None })
+        let objective = Objective::new(config, &model);
+        let parameters = Parameters { values, gradients: Some(gradients.clone()), frequencies };
+        Ok(Trainer {
+            config: config.clone(),
+            scorer: Scorer { model, parameters },
+            average,
+            moments,
+            step: 0,
+            updates: 0,
+            objective,
+            gradients,
+            running,
+            norm: None,
+        })
     }
 
-    /// The model with the averaged weights, for sampling. It shares their memory: it changes as training goes on.
-    pub fn averaged(&self) -> Scorer {
+    /// The model with the averaged weights, for sampling. It shares their memory, so it changes with every
+    /// step.
+    pub fn averaged(&self) -> Scorer<A> {
         let mut scorer = self.scorer.clone();
         scorer.parameters.values = self.average.clone();
         scorer.parameters.gradients = None;
@@ -94,18 +127,17 @@ impl Trainer {
     /// # Errors
     /// If the device refuses.
     pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
-        let (config, step) = (&self.config, self.step as u32);
+        let (config, draw) = (&self.config, self.draw()?);
         let gpu = self.average.flat().gpu().clone();
         let x0 = Tensor::from_slice(&gpu, self.batch_shape(), &batch.images)?;
-        let told = classes::told(config, batch, step)?;
-        let gradients = self.scorer.parameters.gradients.as_ref().unwrap_or(&self.average);
-        gradients.clear()?;
-        let loss = self.objective.loss(&self.scorer, &x0, &told, Draw { seed: config.seed, step })?;
+        let labels = classes::labels(config, batch, draw)?;
+        self.gradients.clear()?;
+        let loss = self.objective.loss(&self.scorer, &x0, &labels, draw)?;
 
-        let norm = adam::clip(gradients.flat(), config.optim.grad_clip)?;
+        let norm = adam::clip(self.gradients.flat(), config.optim.grad_clip)?;
         let arenas = Arenas {
             weight: self.scorer.parameters.values.flat(),
-            gradient: gradients.flat(),
+            gradient: self.gradients.flat(),
             moment1: self.moments[0].flat(),
             moment2: self.moments[1].flat(),
             average: self.average.flat(),
@@ -120,13 +152,21 @@ impl Trainer {
         Ok(())
     }
 
+    /// The randomness of the next step.
+    ///
+    /// # Errors
+    /// [`TrainError::TooManySteps`] from step 2³² on: random numbers are counted by steps of 32 bits.
+    pub fn draw(&self) -> Result<Draw, TrainError> {
+        let step = u32::try_from(self.step).map_err(|_| TrainError::TooManySteps(self.step))?;
+        Ok(Draw::new(self.config.seed).at(step))
+    }
+
     /// `[batch, h, w, c]`.
     pub fn batch_shape(&self) -> Shape {
         batch_shape(&self.config)
     }
 
-    /// The learning rate of the step after `step` others: it rises over the warm-up, from 0 in the first one, as the
-    /// reference's does.
+    /// The learning rate after `step` steps: it rises linearly over the warm-up, from 0, as in the reference.
     fn learning_rate(&self, step: u64) -> f64 {
         let optim = &self.config.optim;
         let warm = if optim.warmup > 0 { (step as f64 / optim.warmup as f64).min(1.0) } else { 1.0 };
@@ -135,7 +175,8 @@ impl Trainer {
 
     fn adam(&self) -> Adam {
         let optim = &self.config.optim;
-        // The average's rate rises too: (1 + n) / (10 + n) after n updates (the reference's `ema.py`).
+        // The rate of the average rises as well: (1 + n) / (10 + n) after n updates (the reference's
+        // `ema.py`).
         let updates = (self.step + 1) as f64;
         let rising = (1.0 + updates) / (10.0 + updates);
         Adam {
@@ -159,7 +200,7 @@ impl Trainer {
         Ok(running.read()?.iter().map(|v| f64::from(*v)).sum::<f64>() / *steps as f64)
     }
 
-    /// What happened since the last report; waits for the device. `None` if no step was made since.
+    /// Loss and gradient since the last report; waits for the device. `None` if no step was made since.
     ///
     /// # Errors
     /// [`TrainError::Diverged`] if the loss is not finite.
@@ -182,7 +223,22 @@ fn batch_shape(config: &Config) -> Shape {
     Shape::new(config.training.batch_size, data.image_size, data.image_size, data.num_channels)
 }
 
-/// A batch must fit, before it is put together on the host.
+/// Checks that the objective and the number of classes are those of the network.
+fn check_classes<A: Architecture>(config: &Config, model: &ScoreModel<A>) -> Result<(), TrainError> {
+    let (network, num_classes) = (&model.network, config.model.num_classes);
+    if network.logits().is_some() != config.is_classifier() {
+        let why = "classifier trains a network with logits, and every other objective one without";
+        return Err(config::refuse("training.objective", config.training.objective.name(), why).into());
+    }
+    let own = network.logits().unwrap_or(network.classes());
+    if own != num_classes {
+        let why = format!("the network has {own} classes");
+        return Err(config::refuse("model.num_classes", num_classes, why).into());
+    }
+    Ok(())
+}
+
+/// Checks that a batch fits before it is made on the host.
 fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
     let (size, limit) = (shape.vec4s() as u64 * 16, gpu.max_binding());
     if size <= limit {
@@ -193,18 +249,18 @@ fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
     Err(GpuError::TooLarge { what, size, limit, adapter, verb: "bind at once" }.into())
 }
 
-/// Five arenas must fit, before any of them is allocated.
-fn fits(gpu: &Gpu, model: &ScoreModel) -> Result<(), TrainError> {
-    let arena = model.registry.arena_bytes(gpu);
+/// Checks that the five arenas fit before any of them is allocated.
+fn fits(gpu: &Gpu, registry: &Registry) -> Result<(), TrainError> {
+    let arena = registry.arena_bytes(gpu);
     let adapter = gpu.adapter().name().to_string();
     if arena > gpu.max_buffer() {
-        let what = format!("a model of {} parameters", model.registry.count());
+        let what = format!("a model of {} parameters", registry.count());
         let limit = Bytes(gpu.max_buffer());
         return Err(GpuError::TooLarge { what, size: Bytes(arena), limit, adapter, verb: "allocate" }.into());
     }
     match gpu.adapter().memory() {
         Some(memory) if 5 * arena > memory => {
-            let what = format!("training a model of {} parameters", model.registry.count());
+            let what = format!("training a model of {} parameters", registry.count());
             let (size, limit) = (Bytes(5 * arena), Bytes(memory));
             Err(GpuError::TooLarge { what, size, limit, adapter, verb: "hold" }.into())
         }

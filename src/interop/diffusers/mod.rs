@@ -1,4 +1,5 @@
-//! Hugging Face's `UNet2DModel`, in its NCSN++ form (Skip blocks, Fourier embedding) and in its DDPM form, in and out.
+//! Import and export of Hugging Face's `UNet2DModel` in its NCSN++ form (Skip blocks, Fourier embedding) and
+//! its DDPM form.
 //!
 //! A model is a folder: `model_index.json`, `unet/config.json`, `unet/diffusion_pytorch_model.safetensors`,
 //! `scheduler/scheduler_config.json`; or just the contents of `unet`.
@@ -18,7 +19,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use unet::{Scheduler, Unet, configuration, scheduler_of, unet_of};
 
-/// The folder that the network is in: `unet`, or the folder itself.
+/// The folder of the network: `unet`, or the folder itself.
 fn home(folder: &Path) -> Option<PathBuf> {
     [folder.join("unet"), folder.to_path_buf()].into_iter().find(|home| home.join("config.json").exists())
 }
@@ -28,15 +29,15 @@ pub fn is_diffusers(folder: &Path) -> bool {
     home(folder).is_some()
 }
 
-/// Reads a model in Hugging Face's layout: a whole pipeline's folder, or that of its `unet`. Its weights stand for the raw ones and
-/// their average.
+/// Reads a model in Hugging Face's layout: a pipeline's folder, or its `unet` folder. The weights serve as
+/// raw weights and as their average.
 ///
 /// # Errors
-/// If a file is missing or damaged, or a block or a setting cannot be expressed; the message names it.
+/// If a file is missing or damaged, or a block or a setting is not supported; the message names it.
 pub fn read_diffusers(folder: &Path, assignments: &[String]) -> Result<(Config, State), InteropError> {
     let home = home(folder).unwrap_or_else(|| folder.to_path_buf());
     let unet = Unet::parse(&text(&home.join("config.json"))?)?;
-    // Beside the network where that is all there is.
+    // In a folder of the network alone, the scheduler's file is next to the network's.
     let places = ["scheduler/scheduler_config.json", "scheduler_config.json"].map(|name| folder.join(name));
     let scheduler = match places.iter().find(|path| path.exists()) {
         Some(path) => Scheduler::parse(&text(path)?)?,
@@ -58,22 +59,22 @@ fn text(path: &Path) -> Result<String, InteropError> {
     std::fs::read_to_string(path).map_err(|e| InteropError::Unknown(format!("{}: {e}", path.display())))
 }
 
-/// The configuration that the text of a `config.json` of theirs describes, and that of its scheduler if there is one.
+/// The configuration described by the text of a `config.json` and, if present, of its scheduler's file.
 ///
 /// # Errors
-/// If they cannot be read, or a block or a setting cannot be expressed; the message names it.
+/// If they cannot be read, or a block or a setting is not supported; the message names it.
 pub fn diffusers_config(unet: &str, scheduler: Option<&str>) -> Result<Config, InteropError> {
     let scheduler = scheduler.map(Scheduler::parse).transpose()?.unwrap_or_default();
     configuration(&Unet::parse(unet)?, &scheduler)
 }
 
-/// The weights' file, of either kind.
+/// The file of the weights, of either kind.
 enum Weights {
     Safetensors(Vec<u8>),
     Torch(Box<TorchFile>),
 }
 
-/// The files' names, the present one first.
+/// The names of the weights' file, the current one first.
 const FILES: [&str; 2] = ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"];
 
 impl Weights {
@@ -88,7 +89,8 @@ impl Weights {
         }
     }
 
-    /// Every parameter's values in our file order. What has no place must not be dropped in silence.
+    /// Every parameter's values in this crate's file order. Unknown tensors are refused, so that none is
+    /// dropped silently.
     fn take(&self, entries: &[Entry], registry: &Registry) -> Result<Vec<Vec<f32>>, InteropError> {
         let specs = registry.frozen.iter().chain(&registry.trainable);
         match self {
@@ -124,14 +126,14 @@ fn missing(entry: &Entry) -> InteropError {
 fn refuse_unknown<'a>(names: impl Iterator<Item = &'a str>, entries: &[Entry]) -> Result<(), InteropError> {
     for name in names {
         if !entries.iter().any(|entry| entry.theirs.iter().any(|known| known == name)) {
-            let text = format!("it holds {name}, for which its config.json describes no place");
+            let text = format!("it holds {name}, which the network of its config.json does not have");
             return Err(InteropError::Mismatch(text));
         }
     }
     Ok(())
 }
 
-/// Their values in our file order.
+/// The values of one of their parameters in this crate's file order.
 fn arranged(
     entry: &Entry,
     spec: &ParameterSpec,
@@ -146,14 +148,14 @@ fn arranged(
     }
     match values.iter().all(|v| v.is_finite()) {
         true => Ok(entry.change.apply(&values, &theirs)),
-        false => Err(InteropError::Damaged(format!("{} holds numbers that are not finite", entry.theirs[0]))),
+        false => Err(InteropError::Damaged(format!("{} has values that are not finite", entry.theirs[0]))),
     }
 }
 
-/// Writes a model in Hugging Face's layout, its averaged weights. The folder must not exist yet.
+/// Writes a model's averaged weights in Hugging Face's layout. The folder must not exist yet.
 ///
 /// # Errors
-/// If their `UNet2DModel` cannot express the network, or a file cannot be written.
+/// If `UNet2DModel` does not support the network, or a file cannot be written.
 pub fn write_diffusers(folder: &Path, config: &Config, state: &State) -> Result<PathBuf, InteropError> {
     let unet = unet_of(config)?;
     let registry = ScoreModel::build(config)?.registry;

@@ -1,17 +1,17 @@
-//! The names and layouts of parameters in `UNet2DModel`, for those of ours.
+//! The names and layouts of this crate's parameters in `UNet2DModel`.
 
 use crate::config::{Config, ModelName};
 use crate::interop::InteropError;
 use crate::nn::{Layout, ParameterSpec, Registry};
 
-/// One of our parameters in a file of theirs.
+/// One of this crate's parameters in a file of Hugging Face's.
 pub(super) struct Entry {
-    /// Their names for it, the present one first.
+    /// Its names there, the current one first.
     pub theirs: Vec<String>,
     pub change: Change,
 }
 
-/// How our file order becomes theirs.
+/// The change from this crate's file order to theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     Same,
@@ -32,7 +32,7 @@ impl Change {
         }
     }
 
-    /// Ours in their order, or, with the shape turned round, theirs in ours.
+    /// Converts values from this crate's order to theirs or, given their shape, back.
     pub fn apply(self, values: &[f32], shape: &[usize]) -> Vec<f32> {
         match self {
             Change::Same => values.to_vec(),
@@ -52,7 +52,7 @@ impl Change {
     }
 }
 
-/// Their names for all parameters, frozen ones first, in our order.
+/// The entries of all parameters, frozen ones first, in this crate's order.
 pub(super) fn entries(
     config: &Config,
     registry: &Registry,
@@ -70,7 +70,7 @@ pub(super) fn entries(
     registry.frozen.iter().chain(&registry.trainable).map(entry).collect()
 }
 
-/// Where a part of one of our modules is in theirs, now and in files of the first years.
+/// The entry of a part of a module, with its current name and the name of the first releases.
 fn entry(module: &str, part: &str, layout: Layout, flipped: bool) -> Entry {
     let block = module.contains("resnet");
     let change = match layout {
@@ -92,7 +92,7 @@ fn entry(module: &str, part: &str, layout: Layout, flipped: bool) -> Entry {
         ("NIN_1", false) => &["to_k", "key"],
         ("NIN_2", false) => &["to_v", "value"],
         ("NIN_3", false) => &["to_out.0", "proj_attn"],
-        // The module is one layer.
+        // The module is a single layer.
         _ => &[""],
     };
     let fields: &[&str] = match field {
@@ -108,7 +108,7 @@ fn entry(module: &str, part: &str, layout: Layout, flipped: bool) -> Entry {
     Entry { theirs, change }
 }
 
-/// Their module for each of ours, in the order of `all_modules`.
+/// Their module for each of this crate's, in the order of `all_modules`.
 fn modules(config: &Config) -> Vec<String> {
     let model = &config.model;
     let skip = model.name == ModelName::Ncsnpp;
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_change_of_order_is_undone_by_itself_on_the_turned_shape() {
+    fn a_change_of_order_applied_to_the_changed_shape_restores_the_values() {
         let values: Vec<f32> = (0..12).map(|v| v as f32).collect();
         for change in [Change::Same, Change::Transposed, Change::Window, Change::Flipped] {
             let theirs = change.shape(&[2, 6]);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_modules_of_the_published_ncsnpp_are_where_they_are_published() {
+    fn the_modules_of_the_published_ncsnpp_have_their_published_names() {
         let text = include_str!("../../../configs/ve/church_ncsnpp_continuous.toml");
         let all = modules(&Config::from_toml(text, &[]).unwrap());
         assert_eq!(all.len(), 77);

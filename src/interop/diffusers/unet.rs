@@ -1,4 +1,4 @@
-//! The configurations: `UNet2DModel` and its scheduler, from and to ours.
+//! Conversion of the configurations of `UNet2DModel` and its scheduler from and to this crate's.
 
 use crate::config::{
     Combine, Config, EmbeddingType, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
@@ -8,7 +8,7 @@ use crate::interop::InteropError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// `unet/config.json`, as far as it matters here.
+/// The keys of `unet/config.json` that matter here.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Unet {
     #[serde(rename = "_class_name", default)]
@@ -96,7 +96,7 @@ fn conv() -> String {
     "conv".into()
 }
 
-/// The two families of blocks that a network of ours can be made of.
+/// The two families of blocks that this crate's networks support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// NCSN++ with input and output skips.
@@ -109,11 +109,11 @@ impl Unet {
     /// Reads `config.json`.
     ///
     /// # Errors
-    /// If it is none, or that of another network.
+    /// If the text is not such a file, or describes another network.
     pub fn parse(text: &str) -> Result<Unet, InteropError> {
         let wrong = |e: serde_json::Error| InteropError::Unknown(format!("config.json: {e}"));
         let value: serde_json::Value = serde_json::from_str(text).map_err(wrong)?;
-        // Other networks have other keys: their name is the better answer.
+        // Check the class first: another network would fail at a missing key, which says less.
         match value.get("_class_name").and_then(|name| name.as_str()) {
             None | Some("UNet2DModel") => {}
             Some(other) => {
@@ -122,7 +122,7 @@ impl Unet {
             }
         }
         let mut unet: Unet = serde_json::from_value(value).map_err(wrong)?;
-        // As the blocks were called at first.
+        // The blocks' names in the first releases.
         for name in unet.down_block_types.iter_mut().chain(&mut unet.up_block_types) {
             if let Some(rest) = name.strip_prefix("UNetRes") {
                 *name = rest.to_string();
@@ -131,7 +131,7 @@ impl Unet {
         Ok(unet)
     }
 
-    /// Which family all blocks are of; a block of neither, or of the other, is refused by name.
+    /// The family of all blocks. A block of no family or of the other one is refused by name.
     fn form(&self) -> Result<Form, InteropError> {
         let form = match self.time_embedding_type.as_str() {
             "fourier" => Form::Skip,
@@ -161,7 +161,7 @@ impl Unet {
         Ok(form)
     }
 
-    /// Refuses every setting that no network of ours has.
+    /// Refuses every setting without a counterpart in this crate's networks.
     fn check(&self, form: Form) -> Result<(), InteropError> {
         let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
         self.check_channels()?;
@@ -174,7 +174,7 @@ impl Unet {
         match self.mid_block_type.as_deref() {
             Some("UNetMidBlock2D") if self.add_attention => {}
             Some("UNetMidBlock2D") => {
-                return refuse("a middle without attention (add_attention false)".into());
+                return refuse("a middle block without attention (add_attention false)".into());
             }
             other => return refuse(format!("mid_block_type {}", other.unwrap_or("null"))),
         }
@@ -208,7 +208,7 @@ impl Unet {
         let levels = self.block_out_channels.len();
         let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
         let width = self.block_out_channels.first().copied().unwrap_or_default();
-        // A size is halved from level to level.
+        // The image size is halved from level to level.
         if levels >= usize::BITS as usize || width == 0 {
             return refuse(format!("block_out_channels {:?}", self.block_out_channels));
         }
@@ -225,13 +225,13 @@ impl Unet {
             return refuse("time_embedding_dim other than four times the first block's channels".into());
         }
         if self.block_out_channels.iter().any(|channels| *channels == 0 || channels % width != 0) {
-            return refuse("block_out_channels that are no multiples of the first".into());
+            return refuse("block_out_channels that are not multiples of the first".into());
         }
         Ok(())
     }
 
-    /// Skip blocks count their own groups, and only the middle and the end heed `norm_num_groups`; the levels' attention
-    /// heeds no `attn_norm_num_groups`, only the middle's does.
+    /// Skip blocks compute their own number of groups, and `norm_num_groups` applies to the middle and the
+    /// output only; `attn_norm_num_groups` applies to the middle's attention only, not to the levels'.
     fn check_groups(&self, form: Form) -> Result<(), InteropError> {
         let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
         let [first, last] = [self.block_out_channels.first(), self.block_out_channels.last()];
@@ -239,14 +239,17 @@ impl Unet {
         let groups = match (form, self.norm_num_groups) {
             (Form::Plain, Some(groups)) => groups,
             (Form::Plain, None) => {
-                return refuse("norm_num_groups null with blocks that do not count groups".into());
+                return refuse("norm_num_groups null with blocks that need it".into());
             }
             (Form::Skip, Some(groups)) if own != [groups; 2] => {
-                return refuse(format!("norm_num_groups {groups} with Skip blocks of other groups"));
+                return refuse(format!(
+                    "norm_num_groups {groups} with Skip blocks of another number of groups"
+                ));
             }
             (Form::Skip, _) => own[1],
         };
-        // AttnSkipUpBlock2D has as many groups in its blocks' first norms as the features below have channels, 32 at most.
+        // The first norms of an AttnSkipUpBlock2D have one group per channel of the features below, at most
+        // 32.
         let narrow = |(i, name): (usize, &String)| {
             let below = self.block_out_channels.iter().rev().nth(i.saturating_sub(1));
             name == "AttnSkipUpBlock2D" && below.is_some_and(|channels| *channels < 32)
@@ -263,7 +266,7 @@ impl Unet {
         Ok(())
     }
 
-    /// The channels of every attention, the middle's too.
+    /// The channels of every attention block, the middle's included.
     fn attention_channels(&self) -> impl Iterator<Item = usize> {
         let attending = |blocks: &[String], channels: Vec<usize>| -> Vec<usize> {
             let all = channels.into_iter().zip(self.attending(blocks));
@@ -276,7 +279,7 @@ impl Unet {
         all.into_iter().chain(self.block_out_channels.last().copied())
     }
 
-    /// Which blocks have attention.
+    /// Whether each block has attention.
     fn attending(&self, blocks: &[String]) -> Vec<bool> {
         blocks.iter().map(|name| name.starts_with("Attn")).collect()
     }
@@ -290,13 +293,13 @@ impl Unet {
         size.map(|size| size as usize).ok_or_else(wrong)
     }
 
-    /// Image sizes at which some blocks of one way have attention.
+    /// The image sizes of the blocks with attention on one path (encoder or decoder).
     fn resolutions(&self, size: usize, attending: impl Iterator<Item = bool>) -> Vec<usize> {
         attending.enumerate().filter(|(_, attends)| *attends).map(|(level, _)| size >> level).collect()
     }
 }
 
-/// `scheduler/scheduler_config.json`, as far as it matters here.
+/// The keys of `scheduler/scheduler_config.json` that matter here.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Scheduler {
     #[serde(rename = "_class_name", default)]
@@ -330,12 +333,12 @@ impl Scheduler {
         let wrong = |what: String| InteropError::Unknown(format!("scheduler_config.json: {what}"));
         let value: serde_json::Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
         if !value.is_object() {
-            return Err(wrong("it is no JSON object".into()));
+            return Err(wrong("it is not a JSON object".into()));
         }
         serde_json::from_value(value).map_err(|e| wrong(e.to_string()))
     }
 
-    /// Refuses a process that does not go with the network, or that no network of ours has.
+    /// Refuses a process that does not match the network or is not supported here.
     fn check(&self, form: Form) -> Result<(), InteropError> {
         let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
         if let Some(class) = &self.class_name
@@ -351,7 +354,7 @@ impl Scheduler {
         }
         for (key, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
             if let Some(beta) = beta.filter(|beta| !(0.0..1.0).contains(beta)) {
-                return refuse(format!("{key} {beta}, which is no share of a variance,"));
+                return refuse(format!("{key} {beta}, which is not in [0, 1),"));
             }
         }
         if self.rescale_betas_zero_snr {
@@ -360,7 +363,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// What the network's output stands for.
+    /// The quantity that the network predicts.
     fn prediction(&self) -> Result<&'static str, InteropError> {
         match self.prediction_type.as_deref() {
             None | Some("epsilon") => Ok("eps"),
@@ -429,7 +432,7 @@ pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config
             "snr": scheduler.snr.unwrap_or(0.15),
             "n_steps_each": scheduler.correct_steps.unwrap_or(1),
         },
-        // The network rescales [0, 1] itself, or it is given [−1, 1].
+        // The network either rescales [0, 1] itself or takes [−1, 1].
         "data": {
             "dataset": "imported", "image_size": size, "num_channels": unet.in_channels,
             "centered": !unet.center_input_sample,
@@ -440,7 +443,7 @@ pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config
     Ok(Config::from_table(table, &[])?)
 }
 
-/// Their configuration of one of our networks.
+/// The `UNet2DModel` configuration of one of this crate's networks.
 pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
     let model = &config.model;
     let refuse = |what: &str| InteropError::Unknown(format!("UNet2DModel has no block for {what}"));
@@ -457,24 +460,24 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
     };
     if config.training.sde != process || !known {
         return Err(refuse(
-            "this process or prediction; ncsnpp goes with vesde and score, ddpm with vpsde and eps, x0 or v",
+            "this process or prediction; ncsnpp needs vesde and score, ddpm needs vpsde and eps, x0 or v",
         ));
     }
     let levels = model.ch_mult.len();
     let sizes_up = model.attn_resolutions_up.as_ref().unwrap_or(&model.attn_resolutions);
     let attends = |sizes: &[usize], level: usize| sizes.contains(&(config.data.image_size >> level));
     if model.nonlinearity != Nonlinearity::Swish || !model.conditional {
-        return Err(refuse("another nonlinearity than swish, or no conditioning"));
+        return Err(refuse("a nonlinearity other than swish, or a network without conditioning"));
     }
     if skip {
         let skips = model.progressive == Progressive::OutputSkip
             && model.progressive_input == ProgressiveInput::InputSkip
             && model.progressive_combine == Combine::Sum;
         let blocks = model.resblock_type == ResblockType::Biggan && model.skip_rescale && model.fir;
-        let told = model.embedding_type == EmbeddingType::Fourier && model.scale_by_sigma;
-        if !(skips && blocks && told && model.fir_kernel == [1.0, 3.0, 3.0, 1.0]) {
+        let embedding = model.embedding_type == EmbeddingType::Fourier && model.scale_by_sigma;
+        if !(skips && blocks && embedding && model.fir_kernel == [1.0, 3.0, 3.0, 1.0]) {
             return Err(refuse(
-                "this network; of ncsnpp it has output_skip with input_skip (sum), fir [1, 3, 3, 1], biggan, skip_rescale, \
+                "this network; ncsnpp must have output_skip with input_skip (sum), fir [1, 3, 3, 1], biggan, skip_rescale, \
                  fourier and scale_by_sigma",
             ));
         }
@@ -485,20 +488,20 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
         let attended = |level: &usize| attends(&model.attn_resolutions, *level) || attends(sizes_up, *level);
         if (0..levels).filter(attended).any(|level| own(level) != 32) || model.attn_up_each {
             return Err(refuse(
-                "attention whose norm has other than 32 groups, or after each block of the way up",
+                "attention with a norm of other than 32 groups, or after each block of the decoder path",
             ));
         }
         if model.num_groups.is_some() || config.data.num_channels != 3 {
             return Err(refuse(
-                "a number of groups that is set (model.num_groups), or for other than 3 channels",
+                "an explicit number of groups (model.num_groups), or images of other than 3 channels",
             ));
         }
     } else if !model.resamp_with_conv || model.scale_by_sigma {
         return Err(refuse("resampling without a convolution, or division by sigma, in ddpm"));
     } else if model.attn_num_groups.is_some() {
-        return Err(refuse("attention with other groups (model.attn_num_groups)"));
+        return Err(refuse("attention with its own number of groups (model.attn_num_groups)"));
     } else if !model.attn_up_each && (0..levels).any(|level| attends(sizes_up, level)) {
-        return Err(refuse("attention once per level of the way up (model.attn_up_each = false)"));
+        return Err(refuse("attention once per level of the decoder path (model.attn_up_each = false)"));
     }
     let block = |attends: bool, way: &str| {
         format!("{}{}{way}Block2D", if attends { "Attn" } else { "" }, if skip { "Skip" } else { "" })
@@ -537,7 +540,7 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
     })
 }
 
-/// The scheduler that belongs to a configuration, and the pipeline's name.
+/// The scheduler of a configuration, and the pipeline's name.
 pub(super) fn scheduler_of(config: &Config) -> (serde_json::Value, &'static str) {
     let model = &config.model;
     let steps = model.num_scales;
@@ -571,7 +574,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_published_networks_are_described_as_they_are_published_and_understood_again() {
+    fn published_networks_are_exported_as_published_and_read_back() {
         let config = |text: &str| Config::from_toml(text, &[]).unwrap();
         let church = config(include_str!("../../../configs/ve/church_ncsnpp_continuous.toml"));
         let unet = unet_of(&church).unwrap();
@@ -588,7 +591,8 @@ mod tests {
         let again = configuration(&unet, &serde_json::from_value(scheduler).unwrap()).unwrap();
         assert_eq!((again.model.sigma_max, again.model.num_scales, again.sampling.snr), (380.0, 2000, 0.075));
 
-        // Those in `configs/` are the reference's, with attention once per level of the way up.
+        // The configurations in `configs/` are the reference's, with attention once per level of the decoder
+        // path.
         let cifar = config(include_str!("../../../configs/vp/ddpm/cifar10.toml"));
         assert!(unet_of(&cifar).is_err());
         let model = crate::config::Model { attn_up_each: true, ..cifar.model.clone() };

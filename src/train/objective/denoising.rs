@@ -1,12 +1,12 @@
 //! Denoising losses: the squared error of the noise, of what the network predicts, or of the bound's reverse steps.
 
 use super::times::Target;
-use super::{Draw, condition};
+use super::{Draw, condition, noise};
 use crate::autodiff::{Engine, Tape};
 use crate::kernels::Result;
 use crate::kernels::score_matching::{self, Coefficients};
-use crate::nn::Scorer;
-use crate::sde::{Chain, Marginal, PosteriorVariance, Sde, half_level};
+use crate::nn::{Architecture, Label, Scorer};
+use crate::sde::{DdpmChain, Marginal, PosteriorVariance, half_level};
 use crate::tensor::Tensor;
 
 /// A denoising loss.
@@ -22,23 +22,36 @@ pub(super) struct Denoising {
 pub(super) enum Error {
     /// z − ẑ, with ẑ the noise that follows from what the network predicts: Song 2021, eq. 7 with λ = s².
     Noise,
-    /// That of what the network predicts.
+    /// The error of the network's own prediction.
     Prediction,
-    /// That of the mean of a reverse step, weighted as in the variational bound (Ho 2020, eq. 12); of the first step the
-    /// loss is the decoder's.
-    Bound(Chain, PosteriorVariance),
+    /// That of the mean of a reverse step, weighted as in the variational bound (Ho 2020, eq. 12); the first step's loss is
+    /// the decoder's.
+    Bound(DdpmChain, PosteriorVariance),
 }
 
-impl Error {
-    pub(super) fn bound(sde: &Sde, variance: PosteriorVariance) -> Error {
-        Error::Bound(Chain::new(sde), variance)
+/// z − ẑ, the noise less the one that follows from the network's output, by its factors of the output, of z and of x₀.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Residual {
+    out: f64,
+    z: f64,
+    x0: f64,
+}
+
+impl Residual {
+    /// s score + z at x = m x₀ + s z.
+    fn new(label: &Label, Marginal { mean: m, std: s }: Marginal) -> Residual {
+        Residual { out: s * label.of_net, z: 1.0 + s * s * label.of_x, x0: s * m * label.of_x }
+    }
+
+    fn times(self, factor: f64) -> Residual {
+        Residual { out: factor * self.out, z: factor * self.z, x0: factor * self.x0 }
     }
 }
 
 impl Denoising {
-    pub(super) fn loss(
+    pub(super) fn loss<A: Architecture>(
         &self,
-        scorer: &Scorer,
+        scorer: &Scorer<A>,
         x0: &Tensor,
         targets: &[Target],
         weight: f64,
@@ -46,19 +59,19 @@ impl Denoising {
     ) -> Result<Tensor> {
         let coefficients: Vec<_> = targets.iter().map(|target| self.coefficients(target, weight)).collect();
         let coefficients = score_matching::upload(x0.gpu(), &coefficients)?;
-        let x = score_matching::perturb(x0, draw.noise(), &coefficients)?;
+        let x = score_matching::perturb(x0, noise(draw), &coefficients)?;
         let mut tape = Tape::new();
         let input = tape.constant(&x);
         let conditioning = condition(scorer, targets)?;
-        let out = scorer.network(&mut tape, &input, &conditioning, Some(draw.dropout()))?;
-        let (loss, seed) = score_matching::denoising(out.tensor(), x0, draw.noise(), &coefficients)?;
+        let out = scorer.network(&mut tape, &input, &conditioning, Some(draw))?;
+        let (loss, seed) = score_matching::denoising(out.tensor(), x0, noise(draw), &coefficients)?;
         tape.backward(&out, seed)?;
         Ok(loss)
     }
 
     fn coefficients(&self, target: &Target, weight: f64) -> Coefficients {
         let Marginal { mean: m, std: s } = target.marginal;
-        let noise = target.label.residual(target.marginal);
+        let noise = Residual::new(&target.label, target.marginal);
         let weight = weight * target.weight;
         let (residual, weight, bin) = match &self.error {
             Error::Noise => (noise, weight, 0.0),
@@ -93,13 +106,13 @@ impl Denoising {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::nn::{Label, ScoreModel};
+    use crate::nn::ScoreModel;
 
     fn label(prediction: &str, t: f64) -> (Marginal, Label) {
         let text = include_str!("../../../configs/digits_vp.toml");
         let config = Config::from_toml(text, &[format!("model.prediction={prediction}")]).unwrap();
         let model = ScoreModel::build(&config).unwrap();
-        (model.sde.marginal_prob(t), model.label(t))
+        (model.process.marginal_prob(t), model.at(t))
     }
 
     #[test]
@@ -119,7 +132,7 @@ mod tests {
                     "v" => (-m, s),
                     _ => (skip * sigma / out, (skip - 1.0) / out),
                 };
-                let noise = label.residual(marginal);
+                let noise = Residual::new(&label, marginal);
                 let own = noise.times(1.0 / noise.out);
                 let close = |a: f64, b: f64| (a - b).abs() < 1e-9 * (1.0 + b.abs());
                 assert!(

@@ -7,9 +7,11 @@ mod times;
 
 use crate::config::{self, Config};
 use crate::kernels::Result;
+use crate::kernels::combine::{Factor, Form};
 use crate::kernels::random::Noise;
-use crate::nn::{Conditioning, Dropout, Label, Scorer};
-use crate::random::{Key, Purpose};
+use crate::nn::{Architecture, Conditioning, Label, ScoreModel, Scorer};
+use crate::random::{Draw, Purpose};
+use crate::sde::{Chain, DdpmChain};
 use crate::tensor::Tensor;
 use denoising::{Denoising, Error};
 use sliced::{Derivative, Sliced};
@@ -31,38 +33,23 @@ enum Loss {
     Classifier,
 }
 
-/// Where the randomness of a step comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Draw {
-    /// The run's seed.
-    pub seed: u64,
-    /// The step.
-    pub step: u32,
-}
-
-impl Draw {
-    fn key(self, purpose: Purpose) -> Key {
-        Key::new(self.seed, purpose).at(self.step)
-    }
-
-    fn noise(self) -> Noise<'static> {
-        Noise::Drawn(self.key(Purpose::Perturbation))
-    }
-
-    fn dropout(self) -> Dropout {
-        Dropout { seed: self.seed, step: self.step }
-    }
+/// The noise that a step adds to the data.
+fn noise(draw: Draw) -> Noise<'static> {
+    Noise::Drawn(draw.key(Purpose::Perturbation))
 }
 
 impl Objective {
-    /// The objective that a configuration describes.
-    pub fn new(config: &Config) -> Objective {
-        let (sde, training) = (config.sde(), &config.training);
+    /// The objective that a configuration describes, for a model.
+    pub fn new<A: Architecture>(config: &Config, model: &ScoreModel<A>) -> Objective {
+        let training = &config.training;
         let denoising = |error| Loss::Denoising(Denoising { error, low: config.data.low() });
         let loss = match training.objective {
             config::ObjectiveName::Dsm | config::ObjectiveName::Smld => denoising(Error::Noise),
             config::ObjectiveName::Ddpm | config::ObjectiveName::Edm => denoising(Error::Prediction),
-            config::ObjectiveName::Vlb => denoising(Error::bound(&sde, training.posterior_variance)),
+            config::ObjectiveName::Vlb => {
+                let chain = DdpmChain::new(Chain::new(&*model.process, config.model.num_scales));
+                denoising(Error::Bound(chain, training.posterior_variance))
+            }
             config::ObjectiveName::Ssm => {
                 Loss::Sliced(Sliced { derivative: Derivative::Forward, projection: training.projection })
             }
@@ -76,7 +63,7 @@ impl Objective {
         // The bound is a number of nats, whole or of each dimension.
         let whole = if training.objective == config::ObjectiveName::Vlb { 1.0 } else { 0.5 };
         let reduction = if training.reduce_mean { 1.0 / dimensions } else { whole };
-        Objective { times: Times::new(config), loss, reduction }
+        Objective { times: Times::new(config, model), loss, reduction }
     }
 
     /// The loss of a batch `x0` `[n, h, w, c]` in the model's range, in four lanes that have yet to be added. `classes` are
@@ -85,9 +72,9 @@ impl Objective {
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn loss(
+    pub fn loss<A: Architecture>(
         &self,
-        scorer: &Scorer,
+        scorer: &Scorer<A>,
         x0: &Tensor,
         classes: &[Option<usize>],
         draw: Draw,
@@ -108,8 +95,15 @@ impl Objective {
     }
 }
 
-/// What the network is told of each sample.
-fn condition(scorer: &Scorer, targets: &[Target]) -> Result<Conditioning> {
+/// The forward process run to the times of samples: x = m x₀ + s z.
+fn perturbed(x0: &Tensor, targets: &[Target], draw: Draw) -> Result<Tensor> {
+    let factor = |of: fn(&Target) -> f64| Factor::Each(targets.iter().map(of).collect());
+    let z = Form::normal(draw.key(Purpose::Perturbation));
+    (x0 * factor(|target| target.marginal.mean) + z * factor(|target| target.marginal.std)).run()
+}
+
+/// The conditioning of each sample.
+fn condition<A: Architecture>(scorer: &Scorer<A>, targets: &[Target]) -> Result<Conditioning> {
     let labels: Vec<Label> = targets.iter().map(|target| target.label).collect();
     let classes: Vec<Option<usize>> = targets.iter().map(|target| target.class).collect();
     scorer.condition_on(&labels, &classes)

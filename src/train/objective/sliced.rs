@@ -2,14 +2,13 @@
 //! expectation is that of the denoising loss less a constant.
 
 use super::times::Target;
-use super::{Draw, condition};
+use super::{Draw, condition, perturbed};
 use crate::autodiff::{Dual, Engine, Stacked, Tape};
 use crate::config::Projection;
 use crate::kernels::random::{Distribution, fill};
 use crate::kernels::score_matching::{self, Slice};
-use crate::kernels::sde_step::{Factors, sde_step_each};
 use crate::kernels::{Result, concat, inner_product};
-use crate::nn::{Label, Scorer};
+use crate::nn::{Architecture, Scorer};
 use crate::random::Purpose;
 use crate::tensor::Tensor;
 
@@ -30,17 +29,15 @@ pub(super) enum Derivative {
 }
 
 impl Sliced {
-    pub(super) fn loss(
+    pub(super) fn loss<A: Architecture>(
         &self,
-        scorer: &Scorer,
+        scorer: &Scorer<A>,
         x0: &Tensor,
         targets: &[Target],
         weight: f64,
         draw: Draw,
     ) -> Result<Tensor> {
-        let factors: Vec<Factors> =
-            targets.iter().map(|t| Factors::new(&[t.marginal.mean], t.marginal.std)).collect();
-        let x = sde_step_each(&[x0], &factors, Some(draw.key(Purpose::Perturbation)))?;
+        let x = perturbed(x0, targets, draw)?;
         let v = self.projections(&x, draw)?;
         let slices: Vec<Slice> = targets.iter().map(|target| self.slice(target, weight)).collect();
         let slices = score_matching::upload(x.gpu(), &slices)?;
@@ -64,22 +61,22 @@ impl Sliced {
 
     /// λ = s², or the target's weight times it: twice the loss, as the denoising one has it before its half.
     fn slice(&self, target: &Target, weight: f64) -> Slice {
-        let Target { label: Label { score, .. }, marginal, .. } = *target;
+        let Target { label, marginal, .. } = *target;
         let tangent = match self.derivative {
-            Derivative::Forward => score.net,
-            Derivative::Difference { eps } => score.net / (2.0 * eps * marginal.std),
+            Derivative::Forward => label.of_net,
+            Derivative::Difference { eps } => label.of_net / (2.0 * eps * marginal.std),
         };
         Slice {
-            x: score.x as f32,
-            net: score.net as f32,
+            x: label.of_x as f32,
+            net: label.of_net as f32,
             tangent: tangent as f32,
             weight: (weight * target.weight * marginal.std.powi(2)) as f32,
         }
     }
 }
 
-fn forward(
-    scorer: &Scorer,
+fn forward<A: Architecture>(
+    scorer: &Scorer<A>,
     x: &Tensor,
     v: &Tensor,
     targets: &[Target],
@@ -90,14 +87,14 @@ fn forward(
     let stack = dual.engine.constant(&concat::stack(&[x, v])?);
     let input = dual.variable(stack);
     let conditioning = condition(scorer, targets)?;
-    let image = scorer.network(&mut dual, &input, &conditioning, Some(draw.dropout()))?;
+    let image = scorer.network(&mut dual, &input, &conditioning, Some(draw))?;
     let (loss, seed) = score_matching::sliced(image.stack().tensor(), x, v, slices)?;
     dual.engine.backward(image.stack(), seed)?;
     Ok(loss)
 }
 
-fn difference(
-    scorer: &Scorer,
+fn difference<A: Architecture>(
+    scorer: &Scorer<A>,
     x: &Tensor,
     v: &Tensor,
     targets: &[Target],
@@ -109,10 +106,9 @@ fn difference(
     let conditioning = condition(scorer, targets)?;
     // One pass for each side, so that both have the same dropout.
     let mut side = |sign: f64| {
-        let factors: Vec<Factors> =
-            targets.iter().map(|t| Factors::new(&[1.0, sign * eps * t.marginal.std], 0.0)).collect();
-        let input = tape.constant(&sde_step_each(&[x, v], &factors, None)?);
-        scorer.network(&mut tape, &input, &conditioning, Some(draw.dropout()))
+        let shift: Vec<f64> = targets.iter().map(|t| sign * eps * t.marginal.std).collect();
+        let input = tape.constant(&(x + v * shift).run()?);
+        scorer.network(&mut tape, &input, &conditioning, Some(draw))
     };
     let (above, below) = (side(1.0)?, side(-1.0)?);
     let mean = tape.blend(&above, 0.5, &below, 0.5)?;

@@ -1,7 +1,7 @@
 //! The times that an objective trains on, and what each weighs.
 
 use crate::config::{self, Config};
-use crate::nn::{Label, ScoreModel};
+use crate::nn::{Architecture, Label, ScoreModel};
 use crate::random::Key;
 use crate::sde::{Importance, Marginal};
 
@@ -28,56 +28,53 @@ pub(super) enum Times {
     Uniform { likelihood: bool },
     /// By g² / s², instead of being weighted by it.
     Importance(Importance),
-    /// Uniform over the steps of the chain.
-    Steps,
+    /// Uniform over the steps of the model's chain.
+    Steps(Vec<(Marginal, Label)>),
     /// With log σ normal (Karras 2022, table 1), as far as the process has such noise.
     LogNormal { mean: f64, std: f64 },
 }
 
 impl Times {
-    pub(super) fn new(config: &Config) -> Times {
+    pub(super) fn new<A: Architecture>(config: &Config, model: &ScoreModel<A>) -> Times {
         let training = &config.training;
         match (training.objective, training.continuous) {
             (config::ObjectiveName::Edm, _) => {
                 Times::LogNormal { mean: training.p_mean, std: training.p_std }
             }
-            (_, false) => Times::Steps,
-            (_, true) if training.importance_sampling => Times::Importance(config.sde().importance(EPS)),
+            (_, false) => Times::Steps(model.steps()),
+            (_, true) if training.importance_sampling => Times::Importance(model.process.importance(EPS)),
             (_, true) => Times::Uniform { likelihood: training.likelihood_weighting },
         }
     }
 
     /// The target of a sample, by the key of the step's times.
-    pub(super) fn target(&self, model: &ScoreModel, key: Key, sample: u32) -> Target {
+    pub(super) fn target<A: Architecture>(&self, model: &ScoreModel<A>, key: Key, sample: u32) -> Target {
         let [u, ..] = key.uniform(sample, 0).map(f64::from);
         let at = |t: f64, weight: f64| Target {
-            label: model.label(t),
-            marginal: model.sde.marginal_prob(t),
+            label: model.at(t),
+            marginal: model.process.marginal_prob(t),
             weight,
             step: 0,
             class: None,
         };
-        match *self {
+        match self {
             Times::Uniform { likelihood } => {
                 let t = EPS + (1.0 - EPS) * u;
                 // λ = g² instead of s²: the residual is s (score + z / s).
-                let ratio = || model.sde.diffusion(t) / model.sde.marginal_prob(t).std;
-                at(t, if likelihood { ratio().powi(2) } else { 1.0 })
+                let ratio = || model.process.diffusion(t) / model.process.marginal_prob(t).std;
+                at(t, if *likelihood { ratio().powi(2) } else { 1.0 })
             }
-            Times::Importance(importance) => at(importance.time(u), importance.total() / (1.0 - EPS)),
-            Times::Steps => {
-                let step = (u * model.sde.n as f64) as usize;
-                Target {
-                    label: model.step_label(step),
-                    marginal: model.step_marginal(step),
-                    weight: 1.0,
-                    step,
-                    class: None,
-                }
+            Times::Importance(importance) => {
+                at(importance.time(&*model.process, u), importance.total() / (1.0 - EPS))
+            }
+            Times::Steps(steps) => {
+                let step = (u * steps.len() as f64) as usize;
+                let (marginal, label) = steps[step];
+                Target { label, marginal, weight: 1.0, step, class: None }
             }
             Times::LogNormal { mean, std } => {
                 let [normal, ..] = key.normal(sample, 0).map(f64::from);
-                at(model.sde.time_of_sigma((mean + std * normal).exp()).clamp(EPS, 1.0), 1.0)
+                at(model.process.time_of_sigma((mean + std * normal).exp()).clamp(EPS, 1.0), 1.0)
             }
         }
     }
@@ -91,7 +88,9 @@ mod tests {
     fn model(text: &str, set: &[&str]) -> (ScoreModel, Times) {
         let set: Vec<String> = set.iter().map(ToString::to_string).collect();
         let config = Config::from_toml(text, &set).unwrap();
-        (ScoreModel::build(&config).unwrap(), Times::new(&config))
+        let model = ScoreModel::build(&config).unwrap();
+        let times = Times::new(&config, &model);
+        (model, times)
     }
 
     /// Mean and standard error of a number of each of 100,000 draws.

@@ -1,0 +1,55 @@
+//! `tweedie decode`.
+
+use crate::cli::io::{Tensors, pictures};
+use crate::cli::sampling::{Decoding, Flow, flow};
+use crate::cli::{Common, MODEL, choice_among, paths};
+use crate::config::Method;
+use anyhow::ensure;
+use std::path::PathBuf;
+
+/// Decode latent codes into images by the probability flow.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tweedie decode runs/digits --in z.safetensors --out again.png\n  \
+    tweedie decode runs/digits --in z.safetensors --sampler heun --steps 30 --out again.png\n  \
+    tweedie decode runs/digits --in z.safetensors --temperature 0.9 --denoise --out calmer.npz")]
+pub struct Args {
+    #[arg(help = MODEL)]
+    model: PathBuf,
+    /// The latents: `z` [n, c, h, w]
+    #[arg(long = "in", value_name = "Z.safetensors")]
+    input: PathBuf,
+    /// Output: F.png (a grid), F.npz, F.safetensors (`x` [n, c, h, w] in the model's range, and `nfev`) or a folder;
+    /// may be repeated
+    #[arg(long, value_name = "F", required = true)]
+    out: Vec<PathBuf>,
+    /// The sampler, one that adds no noise
+    #[arg(long, value_parser = choice_among(|method: Method| method.capabilities().deterministic), default_value_t = Method::Ode)]
+    sampler: Method,
+    /// End with a step that removes the residual noise
+    #[arg(long)]
+    denoise: bool,
+    /// The factor of the latents: below 1 images are likelier and less diverse
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    temperature: f32,
+    #[command(flatten)]
+    flow: flow::Args<Decoding>,
+}
+
+pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    ensure!(
+        (0.0..=1000.0).contains(&args.temperature),
+        "--temperature {}: it must be a number from 0 to 1000",
+        args.temperature
+    );
+    for out in &args.out {
+        paths::check(out, &["png", "npz", "safetensors"])?;
+    }
+    paths::apart(&[&args.model, &args.input], &args.out)?;
+    let flow = Flow::open(common, &args.model, args.sampler, &args.flow)?;
+    let mut latents = pictures::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;
+    latents.values.iter_mut().for_each(|v| *v *= args.temperature);
+    let followed = flow.decode(&latents, args.denoise)?;
+    followed.write(&args.out, flow.config.data.range(), None)?;
+    followed.report(common, "sample", &args.out)
+}

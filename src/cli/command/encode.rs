@@ -1,0 +1,36 @@
+//! `tweedie encode`.
+
+use crate::cli::io::{pictures, tensors};
+use crate::cli::sampling::{Flow, Tolerances, flow};
+use crate::cli::{Common, MODEL, paths};
+use crate::config::Method;
+use std::path::PathBuf;
+
+/// Encode images into latent codes by the probability flow.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  \
+    tweedie encode runs/digits --in pictures/ --out z.safetensors\n  \
+    tweedie decode runs/digits --in z.safetensors --out again.png")]
+pub struct Args {
+    #[arg(help = MODEL)]
+    model: PathBuf,
+    /// The images: F.png, a folder of them, F.npz with `samples` [n, h, w, c] in [0, 1], F.safetensors with `x` [n, c, h, w]
+    /// in the model's range, or data:digits:I, I-J for several
+    #[arg(long = "in", value_name = "F")]
+    input: PathBuf,
+    /// Output: the latents `z` [n, c, h, w], and the mean number `nfev` of score evaluations per latent
+    #[arg(long, value_name = "Z.safetensors")]
+    out: PathBuf,
+    #[command(flatten)]
+    flow: flow::Args<Tolerances>,
+}
+
+pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    paths::check_tensors(&args.out)?;
+    paths::apart(&[&args.model, &args.input], [&args.out])?;
+    let flow = Flow::open(common, &args.model, Method::Ode, &args.flow)?;
+    let data = pictures::images(&args.input, &flow.config.data)?;
+    let followed = flow.encode(&data)?;
+    tensors::write(&args.out, &[tensors::images("z", &followed.batch), followed.nfev()])?;
+    followed.report(common, "latent", std::slice::from_ref(&args.out))
+}

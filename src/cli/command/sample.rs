@@ -1,0 +1,40 @@
+//! `tweedie sample`.
+
+use crate::cli::sampling::SamplingArgs;
+use crate::cli::{Common, MODEL, count};
+use std::path::PathBuf;
+
+/// Draw samples from a model.
+///
+/// Samples are numbered: sample 7 of a seed is the same picture whether it is drawn alone or among a thousand.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    tweedie sample runs/digits -n 64 --out samples.png\n  \
+    tweedie sample runs/digits -n 400 --out samples.npz --out samples.png --seed 1\n  \
+    tweedie sample runs/digits -n 8 --first 8 --steps 200 --animate reverse.gif --out pictures/\n  \
+    tweedie sample runs/digits -n 64 --sampler dpmpp_3m --steps 12 --out samples.png\n  \
+    tweedie sample runs/digits -n 10 --class all --classifier runs/classifier --out classes.png\n  \
+    tweedie sample runs/digits -n 4 --trajectory reverse.png --show both --out samples.png\n\
+    A model trained with classes (model.num_classes = 10) needs no classifier:\n  \
+    tweedie train configs/digits_ve.toml --set model.num_classes=10 --out runs/conditional\n  \
+    tweedie sample runs/conditional -n 10 --class all --out classes.png\n  \
+    tweedie sample runs/conditional -n 10 --class 3,7 --guidance 2 --out typical.png")]
+pub struct Args {
+    #[arg(help = MODEL)]
+    model: PathBuf,
+    /// The number of samples, of each class if several are requested
+    #[arg(short, value_name = "N", default_value_t = 64)]
+    n: u32,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
+    args.sampling.check(args.n, &[&args.model])?;
+    let model = args.sampling.open(common, &args.model, false)?;
+    let sampler = model.sampler()?;
+    let samples = model.draw(args.n, sampler.steps(), &|score, part, watch| {
+        Ok(sampler.run(score, part.x, part.draw, watch)?)
+    })?;
+    model.finish(common, &samples, &count(samples.n, "sample"), serde_json::Value::Null)
+}

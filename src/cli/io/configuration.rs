@@ -1,0 +1,31 @@
+//! Configurations in files, with assignments from the command line.
+
+use super::paths::ends_in;
+use crate::config::{Config, ConfigError};
+use crate::interop::{InteropError, reference_config};
+use anyhow::{Context, anyhow};
+use std::path::Path;
+
+/// Reads a configuration, TOML or the reference implementation's JSON, with `--set` assignments on top.
+pub fn read(path: &Path, set: &[String]) -> anyhow::Result<Config> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
+    let config = match ends_in(path, "json") {
+        true => reference_config(&text, set),
+        false => Config::from_toml(&text, set).map_err(InteropError::from),
+    };
+    config.map_err(|error| match error {
+        InteropError::Config(error) => with_source(error, set, path),
+        other => anyhow::Error::from(other).context(shown.to_string()),
+    })
+}
+
+/// An error of a configuration, with the file or the option that it comes from.
+fn with_source(error: ConfigError, set: &[String], path: &Path) -> anyhow::Error {
+    let assigned = |key: &str| set.iter().any(|set| set.split('=').next().map(str::trim) == Some(key));
+    match &error {
+        ConfigError::Assignment { .. } => anyhow!("--set {error}"),
+        error if error.key().is_some_and(assigned) => anyhow!("{error}"),
+        _ => anyhow::Error::from(error).context(path.display().to_string()),
+    }
+}

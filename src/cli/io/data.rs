@@ -1,0 +1,42 @@
+//! Data sets by their names on the command line.
+
+use crate::choice::Choice;
+use crate::cli::count;
+use crate::config::{BuiltIn, Config};
+use crate::data::{Dataset, Split};
+use anyhow::ensure;
+use std::path::Path;
+
+/// The value of an option that names data.
+pub const DATA: &str = "digits|digits_color|FILE";
+
+/// A built-in data set, or the images of an IDX file, which has no splits.
+pub fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
+    Ok(match BuiltIn::named(spec) {
+        Some(name) => Dataset::built_in(name, split)?,
+        None => Dataset::from_idx(Path::new(spec), None)?,
+    })
+}
+
+/// The number of images to use from the start of a set: `requested`, else `usual`, or all if there are fewer.
+pub fn first(set: &Dataset, requested: Option<usize>, usual: usize) -> anyhow::Result<usize> {
+    let n = requested.unwrap_or(usual.min(set.len()));
+    ensure!(n > 0, "-n 0: it must be at least 1");
+    ensure!(n <= set.len(), "-n {n}: the data set has only {}", count(set.len(), "image"));
+    Ok(n)
+}
+
+/// The test images of a data set, by default the model's own. They must have the model's size.
+pub fn of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> {
+    let Some(spec) = spec else { return Ok(Dataset::load(&config.data, Split::Test)?) };
+    let set = named(spec, Split::Test)?;
+    let (size, channels) = (config.data.image_size, config.data.num_channels);
+    ensure!(
+        (set.size, set.channels) == (size, channels),
+        "the images of {spec} are {0}x{0} with {1} channel(s), and the model's {size}x{size} with {channels}; choose data \
+         like those it was trained on",
+        set.size,
+        set.channels
+    );
+    Ok(set)
+}

@@ -1,0 +1,229 @@
+//! Pictures and arrays in files.
+
+use super::{Batch, paths::ends_in, paths::written};
+use crate::config::Range;
+use crate::tensor::Shape;
+use anyhow::Context;
+use image::codecs::gif::{GifEncoder, Repeat};
+use image::{Delay, Frame, Rgb, RgbImage};
+use npyz::WriterBuilder;
+use std::io::Cursor;
+use std::path::Path;
+use std::time::Duration;
+
+/// Images `[n, h, w, c]`, usually with values in [0, 1].
+pub struct Images {
+    shape: Shape,
+    values: Vec<f32>,
+    /// The columns of a grid; by default about as many as rows.
+    columns: Option<usize>,
+    /// The first image of each row of a grid.
+    given: Option<Batch>,
+}
+
+/// Pixels between the images of a grid.
+const GAP: u32 = 2;
+/// Smaller images are enlarged to at least this size.
+const SMALLEST: u32 = 32;
+/// The colour of the gaps.
+const BACKGROUND: Rgb<u8> = Rgb([128, 128, 128]);
+
+impl Images {
+    /// Images from values in a model's range, scaled and clipped to [0, 1].
+    pub fn new(shape: Shape, values: Vec<f32>, range: Range) -> Images {
+        let values = values.into_iter().map(|v| range.to_unit(v).clamp(0.0, 1.0)).collect();
+        Images { shape, values, columns: None, given: None }
+    }
+
+    /// Joins lots of equally many images; if there are several, each is a row of a grid.
+    pub fn join(lots: &[&Images]) -> Images {
+        let n = lots.iter().map(|lot| lot.shape.n()).sum();
+        let shape = lots.first().map_or(Shape::new(0, 1, 1, 1), |lot| lot.shape);
+        let values = lots.iter().flat_map(|lot| lot.values.iter().copied()).collect();
+        Images { shape: shape.with_n(n), values, columns: (lots.len() > 1).then_some(shape.n()), given: None }
+    }
+
+    /// Sets the columns of a grid, if they are given.
+    pub fn in_columns(self, columns: Option<usize>) -> Images {
+        Images { columns: columns.or(self.columns), ..self }
+    }
+
+    /// Images from values in [0, 1] with noise, which is not clipped.
+    pub fn unclamped(Batch { shape, values }: Batch) -> Images {
+        Images { shape, values, columns: None, given: None }
+    }
+
+    /// Replaces the pixels where `mask` is 1 by those of each sample's image in [0, 1], bit for bit.
+    pub fn keep<'a>(&mut self, image: impl Fn(usize) -> &'a [f32], mask: &[f32]) {
+        for (i, sample) in self.values.chunks_mut(mask.len()).enumerate() {
+            for ((value, known), mask) in sample.iter_mut().zip(image(i)).zip(mask) {
+                if *mask == 1.0 {
+                    *value = *known;
+                }
+            }
+        }
+    }
+
+    /// Shifts each pixel so that its grey (the mean of its channels) is that of the sample's image in [0, 1], and then moves its
+    /// colour towards grey until it fits into [0, 1].
+    pub fn keep_grey<'a>(&mut self, image: impl Fn(usize) -> &'a [f32]) {
+        let mean = |pixel: &[f32]| pixel.iter().sum::<f32>() / pixel.len() as f32;
+        let (len, c) = (self.shape.with_n(1).len(), self.shape.c());
+        for (i, sample) in self.values.chunks_mut(len).enumerate() {
+            for (pixel, known) in sample.chunks_mut(c).zip(image(i).chunks(c)) {
+                let (grey, drawn) = (mean(known), mean(pixel));
+                // The share of a colour's difference from grey that fits.
+                let room = |v: &f32| match v - drawn {
+                    d if d > 0.0 => (1.0 - grey) / d,
+                    d if d < 0.0 => grey / -d,
+                    _ => 1.0,
+                };
+                let kept = pixel.iter().map(room).fold(1.0, f32::min);
+                pixel.iter_mut().for_each(|v| *v = (grey + kept * (*v - drawn)).clamp(0.0, 1.0));
+            }
+        }
+    }
+
+    /// Sets rows of `each` images in a grid, each after an image of `given` `[m, h, w, c]` in [0, 1], in turn.
+    pub fn rows_beside(self, given: Batch, each: usize) -> Images {
+        Images { given: Some(given), columns: Some(each), ..self }
+    }
+
+    /// The images of a grid, with those that its rows start with.
+    fn shown(&self) -> Images {
+        let (len, each) = (self.shape.with_n(1).len(), self.columns.unwrap_or(1).max(1));
+        let rows = self.values.chunks(each * len).enumerate();
+        let begun = |(row, values): (usize, &[f32])| {
+            let given =
+                self.given.iter().flat_map(|given| &given.values[row % given.shape.n() * len..][..len]);
+            given.chain(values).copied().collect::<Vec<f32>>()
+        };
+        let values: Vec<f32> = rows.flat_map(begun).collect();
+        let shape = self.shape.with_n(values.len() / len.max(1));
+        Images { shape, values, columns: Some(each + usize::from(self.given.is_some())), given: None }
+    }
+
+    /// The values in [0, 1].
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Writes a grid, an array or a folder of pictures, depending on the path's ending. Pictures in a folder are numbered from
+    /// `first`.
+    pub fn write(&self, path: &Path, first: u32) -> anyhow::Result<()> {
+        match () {
+            () if ends_in(path, "png") => self.write_grid(path),
+            () if ends_in(path, "npz") => self.write_npz(path),
+            () => self.write_folder(path, first),
+        }
+    }
+
+    /// Writes a grid of all images.
+    pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
+        let grid = if self.given.is_some() { self.shown().grid(1) } else { self.grid(1) };
+        written(path, &png(&grid)?)
+    }
+
+    /// The host memory of `n` samples of a shape, in bytes.
+    pub fn bytes(n: u32, shape: Shape) -> u64 {
+        let [h, w] = [shape.h(), shape.w()].map(|extent| extent as u64);
+        let zoom = u64::from(SMALLEST).div_ceil(h.min(w));
+        let tile = 3 * (zoom * h + u64::from(GAP)) * (zoom * w + u64::from(GAP));
+        // The values, and the array or the grid.
+        u64::from(n) * (2 * 4 * shape.with_n(1).len() as u64 + tile)
+    }
+
+    fn write_npz(&self, path: &Path) -> anyhow::Result<()> {
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        // Without a time stamp the same samples are the same bytes.
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored)
+            .last_modified_time(zip::DateTime::default())
+            .large_file(4 * self.values.len() as u64 >= u64::from(u32::MAX) / 2);
+        archive.start_file("samples.npy", options)?;
+        let shape = self.shape.0.map(|extent| extent as u64);
+        let mut array =
+            npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
+        array.extend(self.values.iter().copied())?;
+        array.finish()?;
+        written(path, archive.finish()?.get_ref())
+    }
+
+    fn write_folder(&self, folder: &Path, first: u32) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        for i in 0..self.shape.n() {
+            let path = folder.join(format!("{:05}.png", first as usize + i));
+            let (h, w) = (self.shape.h() as u32, self.shape.w() as u32);
+            written(&path, &png(&RgbImage::from_fn(w, h, |x, y| self.pixel(i, x, y)))?)?;
+        }
+        Ok(())
+    }
+
+    /// The columns of a grid whose samples have `each` images: the configured ones, else about as many as rows.
+    fn columns(&self, each: usize) -> u32 {
+        let samples = self.shape.n() / each;
+        let square = each * (samples as f64).sqrt().ceil() as usize;
+        self.columns.unwrap_or(square).max(1) as u32
+    }
+
+    fn grid(&self, each: usize) -> RgbImage {
+        let columns = self.columns(each);
+        let (n, h, w) = (self.shape.n() as u32, self.shape.h() as u32, self.shape.w() as u32);
+        let zoom = SMALLEST.div_ceil(w.min(h)).max(1);
+        let tile = (w * zoom + GAP, h * zoom + GAP);
+        let mut grid =
+            RgbImage::from_pixel(columns * tile.0 + GAP, n.div_ceil(columns) * tile.1 + GAP, BACKGROUND);
+        for i in 0..n {
+            let (left, top) = (i % columns * tile.0 + GAP, i / columns * tile.1 + GAP);
+            for y in 0..h * zoom {
+                for x in 0..w * zoom {
+                    grid.put_pixel(left + x, top + y, self.pixel(i as usize, x / zoom, y / zoom));
+                }
+            }
+        }
+        grid
+    }
+
+    /// A pixel: colour for three channels, else grey from the first.
+    fn pixel(&self, i: usize, x: u32, y: u32) -> Rgb<u8> {
+        let c = self.shape.c();
+        let at = ((i * self.shape.h() + y as usize) * self.shape.w() + x as usize) * c;
+        let level = |k: usize| (self.values[at + k] * 255.0).round() as u8;
+        if c == 3 { Rgb([level(0), level(1), level(2)]) } else { Rgb([level(0); 3]) }
+    }
+}
+
+/// Writes a strip: a column for each of `columns`, with at most `most` images.
+pub fn write_strip(path: &Path, columns: &[&Images], most: usize) -> anyhow::Result<()> {
+    let Some(first) = columns.first() else { return Ok(()) };
+    let (rows, sample) = (first.shape.n().min(most), first.shape.with_n(1).len());
+    let at = |row: usize| row * sample..(row + 1) * sample;
+    let values =
+        (0..rows).flat_map(|row| columns.iter().flat_map(move |c| c.values[at(row)].iter().copied()));
+    let shape = first.shape.with_n(rows * columns.len());
+    let strip = Images { shape, values: values.collect(), columns: Some(columns.len()), given: None };
+    written(path, &png(&strip.grid(1))?)
+}
+
+/// Writes grids as an animation that repeats, with the last one shown longer; a sample has `each` images.
+pub fn write_gif(path: &Path, frames: &[Images], each: usize) -> anyhow::Result<()> {
+    let mut bytes = Vec::new();
+    let mut encoder = GifEncoder::new_with_speed(&mut bytes, 10);
+    encoder.set_repeat(Repeat::Infinite)?;
+    for (i, images) in frames.iter().enumerate() {
+        let last = i + 1 == frames.len();
+        let shown = Duration::from_millis(if last { 1500 } else { 60 });
+        let picture = image::DynamicImage::ImageRgb8(images.grid(each)).into_rgba8();
+        let delay = Delay::from_saturating_duration(shown);
+        encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
+    }
+    drop(encoder);
+    written(path, &bytes)
+}
+
+/// A PNG in memory: a full disk then shows when it is written, not when it is closed.
+pub fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png)?;
+    Ok(bytes.into_inner())
+}

@@ -1,0 +1,64 @@
+//! A plot of the loss, from `metrics.csv`.
+
+use super::{images::png, paths::written};
+use anyhow::Context;
+use image::RgbImage;
+use plotters::prelude::*;
+use plotters::style::{FontStyle, register_font};
+use std::ops::Range;
+use std::path::Path;
+
+const SIZE: (u32, u32) = (900, 500);
+
+/// Plots the loss over the steps, if there are at least two rows.
+pub fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(metrics).with_context(|| metrics.display().to_string())?;
+    let row = |line: &str| {
+        let mut cells = line.split(',').map(str::parse::<f64>);
+        Some((cells.next()?.ok()?, cells.next()?.ok()?))
+    };
+    let points: Vec<(f64, f64)> =
+        text.lines().skip(1).filter_map(row).filter(|(_, loss)| *loss > 0.0).collect();
+    if points.len() < 2 {
+        return Ok(());
+    }
+    let mut pixels = vec![0; (3 * SIZE.0 * SIZE.1) as usize];
+    draw(&mut pixels, &points).map_err(|e| anyhow::anyhow!("the loss cannot be drawn: {e}"))?;
+    let image =
+        RgbImage::from_raw(SIZE.0, SIZE.1, pixels).context("a picture has as many pixels as it says")?;
+    written(picture, &png(&image)?)
+}
+
+fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {
+    register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
+        .map_err(|_| "no font")?;
+    let failed = |e: &dyn std::fmt::Display| e.to_string();
+    let area = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
+    area.fill(&WHITE).map_err(|e| failed(&e))?;
+    let last = points.last().map_or(1.0, |(step, _)| *step);
+    let mut chart = ChartBuilder::on(&area)
+        .margin(20)
+        .x_label_area_size(45)
+        .y_label_area_size(70)
+        .build_cartesian_2d(0.0..last, span(points).log_scale())
+        .map_err(|e| failed(&e))?;
+    chart
+        .configure_mesh()
+        .x_desc("step")
+        .y_desc("loss")
+        .label_style(("sans-serif", 16))
+        .x_label_formatter(&|step| format!("{step:.0}"))
+        .y_label_formatter(&|loss| format!("{loss:.3}"))
+        .light_line_style(WHITE)
+        .draw()
+        .map_err(|e| failed(&e))?;
+    let line = LineSeries::new(points.iter().copied(), BLUE.stroke_width(2));
+    chart.draw_series(line).map_err(|e| failed(&e))?;
+    area.present().map_err(|e| failed(&e))
+}
+
+/// The range of the losses, with a margin.
+fn span(points: &[(f64, f64)]) -> Range<f64> {
+    let losses = || points.iter().map(|(_, loss)| *loss);
+    losses().fold(f64::INFINITY, f64::min) * 0.9..losses().fold(0.0, f64::max) * 1.1
+}

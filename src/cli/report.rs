@@ -1,0 +1,37 @@
+//! Lines on standard output and standard error.
+
+use serde_json::Value;
+use std::fmt::Display;
+use std::io::Write;
+
+/// Prints a line.
+///
+/// # Errors
+/// If standard output is closed.
+pub fn print(line: impl Display) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}
+
+/// Writes a line to standard error, whether or not anybody reads it.
+pub fn note(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A number of things: "1 image", "2 images".
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Adds the keys of one JSON object to another.
+pub fn extend(object: &mut Value, more: Value) {
+    if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
+        object.extend(more);
+    }
+}
+
+/// An error and its causes in one line. Some libraries' messages contain those of their causes, which are not repeated.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut causes = error.chain().map(ToString::to_string);
+    let first = causes.next().unwrap_or_default();
+    causes.fold(first, |line, cause| if line.contains(&cause) { line } else { format!("{line}: {cause}") })
+}

@@ -1,0 +1,145 @@
+//! Requested classes: by classifier guidance, or by a class-conditional model.
+
+use crate::cli::open_model;
+use crate::config::Config;
+use crate::gpu::Gpu;
+use crate::nn::{Classifier, Scorer};
+use crate::sample::{ClassConditional, ClassifierGuided, Differentiable, Toward};
+use crate::train::{Checkpoint, Weights};
+use anyhow::{Context, bail, ensure};
+use std::path::{Path, PathBuf};
+
+/// Classes, and their guidance.
+#[derive(clap::Args)]
+pub struct ClassArgs {
+    /// A class, several (`0,3,7`), or all; each is a row of a grid
+    #[arg(long, value_name = "K|K,K,…|all", allow_negative_numbers = true)]
+    class: Option<String>,
+    /// The classifier for guidance, a run folder or a checkpoint; without it the model must have been trained with classes
+    #[arg(long, value_name = "MODEL")]
+    classifier: Option<PathBuf>,
+    /// The scale of the classifier's gradient, 1 for its own posterior [default: 6]; without a classifier, the weight of
+    /// classifier-free guidance, 0 for none [default: 1]
+    #[arg(long, value_name = "S")]
+    guidance: Option<f64>,
+}
+
+/// Classifiers are under-confident on noisy images, and class-conditional networks follow their label too weakly. On the digits
+/// these defaults give the requested class in 98 of 100 samples; the unbiased values 1 and 0 give 78 and 91.
+const CLASSIFIER: f64 = 6.0;
+const CLASSIFIER_FREE: f64 = 1.0;
+
+/// The requested classes, and their guidance.
+pub struct Classes {
+    /// The classes; none if none is requested.
+    pub classes: Vec<usize>,
+    guidance: f64,
+    /// The classifier; without it the model is conditioned on the class.
+    classifier: Option<Classifier>,
+}
+
+impl ClassArgs {
+    /// Opens the classifier, and checks the options against the model at `path`.
+    pub fn open(&self, gpu: &Gpu, path: &Path, config: &Config) -> anyhow::Result<Classes> {
+        let model = path.display();
+        let Some(class) = &self.class else {
+            let unused = self.classifier.is_none() && self.guidance.is_none();
+            ensure!(unused, "--classifier and --guidance need a class; add --class");
+            return Ok(Classes { classes: Vec::new(), guidance: 0.0, classifier: None });
+        };
+        if let Some(guidance) = self.guidance {
+            ensure!(guidance.is_finite(), "--guidance {guidance}: it must be a number");
+        }
+        let Some(guide) = &self.classifier else {
+            let count = config.model.num_classes;
+            ensure!(
+                count > 0,
+                "{model} was trained without classes; guide it with --classifier, or train with model.num_classes"
+            );
+            let classes = parse(class, count)?;
+            return Ok(Classes {
+                classes,
+                guidance: self.guidance.unwrap_or(CLASSIFIER_FREE),
+                classifier: None,
+            });
+        };
+        let checkpoint = open_model(guide)?;
+        let classifier = classifier(gpu, guide, &checkpoint)?;
+        fits(guide, checkpoint.config(), path, config)?;
+        let classes = parse(class, classifier.classes())?;
+        Ok(Classes { classes, guidance: self.guidance.unwrap_or(CLASSIFIER), classifier: Some(classifier) })
+    }
+}
+
+impl Classes {
+    /// The classes, for machines.
+    pub fn report(&self) -> serde_json::Value {
+        match self.classes.is_empty() {
+            true => serde_json::Value::Null,
+            false => serde_json::json!({ "classes": self.classes }),
+        }
+    }
+
+    /// Calls `draw` with the score of each class, or with the model's own if none is requested.
+    pub fn each<T>(
+        &self,
+        scorer: &Scorer,
+        draw: impl Fn(&dyn Differentiable) -> anyhow::Result<T>,
+    ) -> anyhow::Result<Vec<T>> {
+        if self.classes.is_empty() {
+            return Ok(vec![draw(scorer)?]);
+        }
+        let of_class = |class: &usize| match &self.classifier {
+            Some(classifier) => {
+                let guide = Toward { classifier, class: *class };
+                draw(&ClassifierGuided { score: scorer, guide: &guide, scale: self.guidance })
+            }
+            None => draw(&ClassConditional { scorer, class: *class, weight: self.guidance }),
+        };
+        self.classes.iter().map(of_class).collect()
+    }
+}
+
+/// The classifier of a checkpoint that was read from `path`.
+pub fn classifier(gpu: &Gpu, path: &Path, checkpoint: &Checkpoint) -> anyhow::Result<Classifier> {
+    let classifier = Classifier::new(checkpoint.scorer(gpu, Weights::Ema)?);
+    classifier.with_context(|| {
+        let path = path.display();
+        format!("{path} is not a classifier; train one with training.objective = classifier")
+    })
+}
+
+/// Parses `--class` for `count` classes.
+pub fn parse(text: &str, count: usize) -> anyhow::Result<Vec<usize>> {
+    if text == "all" {
+        return Ok((0..count).collect());
+    }
+    let class = |part: &str| match part.trim().parse::<usize>() {
+        Ok(class) if class < count => Ok(class),
+        _ => bail!(
+            "--class {text}: it must be numbers from 0 to {} with commas between them, or all",
+            count - 1
+        ),
+    };
+    text.split(',').map(class).collect()
+}
+
+/// Checks that a classifier has the images and the process of a model.
+fn fits(guide: &Path, of: &Config, path: &Path, config: &Config) -> anyhow::Result<()> {
+    let (guide, model) = (guide.display(), path.display());
+    let images = |config: &Config| {
+        let data = &config.data;
+        format!("{0}x{0} images of {1} channel(s) in {2}", data.image_size, data.num_channels, data.range())
+    };
+    let (theirs, ours) = (images(of), images(config));
+    ensure!(
+        theirs == ours,
+        "{guide} takes {theirs}, and {model} makes {ours}; train a classifier of such images"
+    );
+    let (theirs, ours) = (format!("{:?}", of.process()), format!("{:?}", config.process()));
+    ensure!(
+        theirs == ours,
+        "{guide} was trained on {theirs}, and {model} on {ours}; train a classifier with the same process"
+    );
+    Ok(())
+}

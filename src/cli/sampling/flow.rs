@@ -1,0 +1,159 @@
+//! The commands that follow the probability flow.
+
+use super::{ClassArgs, Classes, SamplingFlags, Selection};
+use crate::cli::io::{Batch, Images, Named, tensors};
+use crate::cli::{Common, batches, choice, count, ends_in, open_score_model, print, progress};
+use crate::config::{Config, Method, Range};
+use crate::gpu::Gpu;
+use crate::nn::Scorer;
+use crate::sample::likelihood::EPS;
+use crate::sample::{self, Differentiable, Draw, Ode, Progress, Score};
+use crate::tensor::Tensor;
+use crate::train::Weights;
+use anyhow::{Context, ensure};
+use indicatif::ProgressBar;
+use std::path::{Path, PathBuf};
+
+/// The solver and the class whose flow is followed.
+#[derive(clap::Args)]
+#[group(skip)]
+pub struct Args<S: Selection> {
+    #[command(flatten)]
+    flags: SamplingFlags<S>,
+    /// The weights
+    #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
+    weights: Weights,
+    /// Samples in a batch; it changes only speed and memory
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    batch: usize,
+    #[command(flatten)]
+    classes: ClassArgs,
+}
+
+/// A model and the solver of its flow.
+pub struct Flow {
+    pub gpu: Gpu,
+    pub config: Config,
+    pub scorer: Scorer,
+    pub ode: Ode,
+    /// Samples in a batch.
+    pub batch: usize,
+    /// The class whose flow it is, if one is requested.
+    classes: Classes,
+    bar: ProgressBar,
+}
+
+/// The ends of paths along the flow.
+pub struct Followed {
+    pub batch: Batch,
+    /// Score evaluations per sample.
+    pub evaluations: f64,
+}
+
+impl Followed {
+    /// The number of evaluations as a tensor.
+    pub fn nfev(&self) -> Named<'static> {
+        ("nfev", vec![1], vec![self.evaluations as f32])
+    }
+
+    /// Writes samples to all outputs; a grid has `columns` columns, or is about square.
+    pub fn write(&self, paths: &[PathBuf], range: Range, columns: Option<usize>) -> anyhow::Result<()> {
+        let Batch { shape, values } = &self.batch;
+        let images = Images::new(*shape, values.clone(), range).in_columns(columns);
+        paths.iter().try_for_each(|path| match ends_in(path, "safetensors") {
+            true => tensors::write(path, &[tensors::images("x", &self.batch), self.nfev()]),
+            false => images.write(path, 0),
+        })
+    }
+
+    /// Reports the outputs.
+    pub fn report(&self, common: &Common, what: &str, paths: &[PathBuf]) -> anyhow::Result<()> {
+        let (n, evaluations) = (self.batch.shape.n(), self.evaluations);
+        let written: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        if common.json {
+            return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": written }));
+        }
+        let (things, files) = (count(n, what), written.join(", "));
+        print(format!("{things}, {evaluations:.1} score evaluations each: {files}"))
+    }
+}
+
+impl Flow {
+    /// Checks the options and opens a model with a sampler, its configuration overridden by the flags.
+    pub fn open<S: Selection>(
+        common: &Common,
+        model: &Path,
+        method: Method,
+        args: &Args<S>,
+    ) -> anyhow::Result<Flow> {
+        ensure!(args.batch > 0, "--batch 0: it must be at least 1");
+        let checkpoint = open_score_model(model)?;
+        let mut config = checkpoint.config().clone();
+        config.sampling.set_method(method);
+        args.flags.apply(&mut config.sampling)?;
+        config.sampling.steps = config.sampling_steps();
+        config.sampling.check().map_err(|error| args.flags.explain(error))?;
+        let gpu = common.open()?;
+        let scorer = checkpoint.scorer(&gpu, args.weights)?;
+        let ode = Ode { noise_removal: false, ..Ode::new(&config.sampling) };
+        let classes = args.classes.open(&gpu, model, &config)?;
+        ensure!(classes.classes.len() <= 1, "--class: the flow needs one class, not several");
+        Ok(Flow { gpu, config, scorer, ode, batch: args.batch, classes, bar: progress::steps(None) })
+    }
+
+    /// Calls `f` with the score whose flow it is.
+    pub fn with<T>(&self, f: impl Fn(&dyn Differentiable) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let mut results = self.classes.each(&self.scorer, f)?;
+        results.pop().context("there is no score")
+    }
+
+    /// Shows the progress of a batch.
+    pub fn watch(&self) -> impl FnMut(Progress<'_>) -> sample::Result<()> {
+        |progress| {
+            self.bar.set_message(format!(" to t = {:.4}", progress.t));
+            self.bar.inc(1);
+            Ok(())
+        }
+    }
+
+    /// The latents of data.
+    pub fn encode(&self, data: &Batch) -> anyhow::Result<Followed> {
+        self.follow(data, |score, x| {
+            let solution = self.ode.follow(score, x, (EPS, 1.0), &mut self.watch())?;
+            let evaluations = solution.mean_evaluations();
+            Ok(sample::Sampled { x: solution.state, evaluations, acceptance: None })
+        })
+    }
+
+    /// The samples of latents, by the configured sampler without noise, with a last step that removes the residual noise if
+    /// `denoise` is set.
+    pub fn decode(&self, latents: &Batch, denoise: bool) -> anyhow::Result<Followed> {
+        let mut sampling = self.config.sampling.clone();
+        (sampling.noise_removal, sampling.eta) = (denoise, 0.0);
+        let sampler = sample::sampler(&sampling, sampling.steps)?;
+        let draw = Draw::new(self.config.seed);
+        self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
+    }
+
+    /// Moves samples along the flow in batches.
+    fn follow(
+        &self,
+        from: &Batch,
+        step: impl Fn(&dyn Score, Tensor) -> anyhow::Result<sample::Sampled>,
+    ) -> anyhow::Result<Followed> {
+        let n = from.shape.n();
+        let mut to = Batch { shape: from.shape, values: Vec::new() };
+        let mut evaluations = 0.0;
+        for (first, count) in batches(n, self.batch) {
+            let part = from.part(first, count);
+            let sampled = self.with(|score| step(score, part.upload(&self.gpu)?))?;
+            to.values.extend(sampled.x.read()?);
+            evaluations += sampled.evaluations * part.shape.n() as f64 / n as f64;
+        }
+        ensure!(
+            to.values.iter().all(|v| v.is_finite()),
+            "the flow diverged: some results are not finite; use smaller --rtol and --atol"
+        );
+        Ok(Followed { batch: to, evaluations })
+    }
+}

@@ -1,0 +1,157 @@
+//! The options of the commands that draw samples, and the model that they open.
+
+use super::{All, ClassArgs, Classes, SamplingFlags};
+use crate::choice::Choice;
+use crate::cli::io::{AnimationArgs, Observed};
+use crate::cli::{Common, choice, open_score_model, paths};
+use crate::config::{Config, Method};
+use crate::gpu::Gpu;
+use crate::nn::Scorer;
+use crate::sample::{self, AnnealedLangevin, Constrained, PredictorCorrector, Sampler};
+use crate::tensor::Shape;
+use crate::train::Weights;
+use anyhow::ensure;
+use std::path::{Path, PathBuf};
+
+/// The sampler, the classes, and the output.
+#[derive(clap::Args)]
+pub struct SamplingArgs {
+    /// Output: F.png (a grid, enlarged for viewing), F.npz (`samples`, float32 [n, h, w, c] in [0, 1]) or a folder; may be
+    /// repeated
+    #[arg(long, value_name = "F.png|F.npz|DIR", required = true)]
+    pub out: Vec<PathBuf>,
+    /// The number of the first sample
+    #[arg(long, value_name = "I", default_value_t = 0)]
+    pub first: u32,
+    /// The seed [default: the model's]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub flags: SamplingFlags<All>,
+    /// The weights
+    #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
+    pub weights: Weights,
+    /// Samples in a batch; it changes only speed, memory, and the number of samples in an animation
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub batch: u32,
+    #[command(flatten)]
+    pub classes: ClassArgs,
+    #[command(flatten)]
+    pub animation: AnimationArgs,
+}
+
+impl SamplingArgs {
+    /// Checks the options that need no model, for `n` samples and the input files `read`.
+    pub fn check(&self, n: u32, read: &[&Path]) -> anyhow::Result<()> {
+        ensure!(n > 0, "-n 0: it must be at least 1");
+        ensure!(self.batch > 0, "--batch 0: it must be at least 1");
+        self.animation.check()?;
+        self.out.iter().try_for_each(|path| paths::check(path, &["png", "npz"]))?;
+        paths::apart(read, self.paths())
+    }
+
+    /// All output paths.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.out.iter().chain(self.animation.paths())
+    }
+
+    /// Opens a model, its configuration overridden by the flags. Commands that impose known values on the samples need a
+    /// sampler that is `constrained`: the model's own if it is one, else `pc`.
+    pub fn open(&self, common: &Common, path: &Path, constrained: bool) -> anyhow::Result<Model<'_>> {
+        let checkpoint = open_score_model(path)?;
+        let mut config = checkpoint.config().clone();
+        if constrained {
+            let fits = |method: Method| method.capabilities().constrained;
+            ensure!(
+                self.flags.method().is_none_or(fits),
+                "--sampler: known values can only be imposed on {}; choose one of them, or leave it out",
+                samplers(fits)
+            );
+            if !fits(config.sampling.method) {
+                config.sampling.set_method(Method::Pc);
+            }
+        }
+        self.flags.apply(&mut config.sampling)?;
+        config.sampling.steps = config.sampling_steps();
+        config.check().map_err(|error| self.flags.explain(error))?;
+        config.seed = self.seed.unwrap_or(config.seed);
+        let gpu = common.open()?;
+        let scorer = checkpoint.scorer(&gpu, self.weights)?;
+        let classes = self.classes.open(&gpu, path, &config)?;
+        Ok(Model { args: self, config, gpu, scorer, classes })
+    }
+}
+
+/// Observed images, the number of samples drawn for each, and the sampler.
+#[derive(clap::Args)]
+pub struct ConditionalArgs {
+    /// The images: F.png, a folder of them, F.npz, F.safetensors, or data:digits:I for test digit I, I-J for several
+    #[arg(long = "in", value_name = "IMAGE")]
+    pub input: String,
+    /// Samples for each image [default: 1]
+    #[arg(short, value_name = "N")]
+    pub n: Option<u32>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+impl ConditionalArgs {
+    /// Checks the options that need no model, for the input files `read` besides the images.
+    pub fn check(&self, read: &[&Path]) -> anyhow::Result<()> {
+        self.sampling.check(self.n.unwrap_or(1), &[read, &[Path::new(&self.input)]].concat())
+    }
+
+    /// The images, of the model's size and number of channels.
+    pub fn observed(&self, model: &Model<'_>) -> anyhow::Result<Observed> {
+        Observed::read_like(&self.input, &model.config.data)?.each(self.n)
+    }
+}
+
+/// A model to draw samples from.
+pub struct Model<'a> {
+    /// The options.
+    pub args: &'a SamplingArgs,
+    /// Its configuration, overridden by the flags.
+    pub config: Config,
+    /// The device.
+    pub gpu: Gpu,
+    /// The model on the device.
+    pub scorer: Scorer,
+    /// The requested classes.
+    pub classes: Classes,
+}
+
+impl Model<'_> {
+    /// The configured sampler.
+    pub fn sampler(&self) -> anyhow::Result<Box<dyn Sampler>> {
+        let sampling = &self.config.sampling;
+        Ok(sample::sampler(sampling, sampling.steps)?)
+    }
+
+    /// The configured sampler, one on which known values can be imposed.
+    pub fn constrained(&self) -> anyhow::Result<Box<dyn Constrained>> {
+        let sampling = &self.config.sampling;
+        Ok(match sampling.method {
+            Method::Ald => Box::new(AnnealedLangevin::new(sampling, sampling.steps)?),
+            _ => Box::new(PredictorCorrector::new(sampling, sampling.steps)?),
+        })
+    }
+
+    /// The shape of `n` of its images.
+    pub fn shape(&self, n: u32) -> Shape {
+        shape(&self.config, n as usize)
+    }
+}
+
+/// The shape of `n` images of a model.
+pub fn shape(config: &Config, n: usize) -> Shape {
+    let size = config.data.image_size;
+    Shape::new(n, size, size, config.data.num_channels)
+}
+
+/// The names of the samplers with a capability.
+pub fn samplers(fits: impl Fn(Method) -> bool) -> String {
+    let names: Vec<&str> =
+        Method::ALL.iter().filter(|method| fits(**method)).map(|method| method.name()).collect();
+    names.join(", ")
+}

@@ -1,0 +1,156 @@
+//! The loop over batches of samples, and what it leaves: images, files, a report.
+
+use super::{Model, shape};
+use crate::cli::io::{Animation, Images};
+use crate::cli::{Common, batches, progress, report};
+use crate::gpu::Bytes;
+use crate::sample::{self, Differentiable, Draw, Progress, Sampled, Watch};
+use crate::tensor::Tensor;
+use anyhow::ensure;
+use std::time::Instant;
+
+/// Some of the samples of a class.
+pub struct Part {
+    /// Their numbers.
+    pub draw: Draw,
+    /// The first of them, counted from the first of the command.
+    pub first: u32,
+    /// The number of samples.
+    pub n: u32,
+    /// The states that a sampler starts from.
+    pub x: Tensor,
+}
+
+/// Draws the samples of a part given a score.
+pub type Draws<'a> = dyn Fn(&dyn Differentiable, Part, &mut Watch<'_>) -> anyhow::Result<Sampled> + 'a;
+
+/// Samples on the host.
+pub struct Samples<'a> {
+    /// Their images.
+    pub images: Images,
+    /// Their number.
+    pub n: usize,
+    /// Evaluations of the score per sample.
+    evaluations: f64,
+    /// The share of proposals that the corrector accepted, if it has a test.
+    acceptance: Option<f64>,
+    animation: Option<Animation<'a>>,
+    seconds: f64,
+}
+
+impl Model<'_> {
+    /// Draws `n` samples of each class, or of the model if none is requested, in batches, with a sampler of this many steps
+    /// (if their number is known).
+    pub fn draw(&self, n: u32, steps: Option<usize>, draws: &Draws<'_>) -> anyhow::Result<Samples<'_>> {
+        let (first, last) = (self.args.first, self.args.first.checked_add(n));
+        ensure!(
+            last.is_some(),
+            "--first {first}: with -n {n} sample numbers exceed {}; choose less",
+            u32::MAX
+        );
+        let bytes = Images::bytes(n, self.shape(1));
+        ensure!(
+            crate::memory::fits(bytes),
+            "-n {n}: the samples take {}, more than this machine has memory for; draw them in parts, with --first",
+            Bytes(bytes)
+        );
+        let classes = self.classes.each(&self.scorer, |score| self.draw_class(score, n, steps, draws))?;
+        Ok(Samples::join(classes))
+    }
+
+    fn draw_class(
+        &self,
+        score: &dyn Differentiable,
+        n: u32,
+        steps: Option<usize>,
+        draws: &Draws<'_>,
+    ) -> anyhow::Result<Samples<'_>> {
+        let (started, range) = (Instant::now(), self.config.data.range());
+        let batches = batches(n as usize, self.args.batch as usize);
+        let bar = progress::steps(steps.map(|steps| steps * batches.len()));
+        let mut animation = self.args.animation.start(steps, range);
+        let (mut values, mut evaluations, mut acceptance) = (Vec::new(), 0.0, None);
+        for (first, n_batch) in batches {
+            let (first, n_batch) = (first as u32, n_batch as u32);
+            let draw = Draw::new(self.config.seed).from(self.args.first + first);
+            let x = sample::prior(score, self.shape(n_batch), draw)?;
+            // An animation shows the first batch.
+            let mut animation = animation.as_mut().filter(|_| first == 0);
+            if let Some(animation) = &mut animation {
+                animation.record(score, &Progress { step: 0, t: 1.0, state: &x })?;
+            }
+            let mut watch = |progress: Progress<'_>| {
+                bar.inc(1);
+                animation.as_mut().map_or(Ok(()), |animation| animation.record(score, &progress))
+            };
+            let sampled = draws(score, Part { draw, first, n: n_batch, x }, &mut watch)?;
+            values.extend(sampled.x.read()?);
+            let share = f64::from(n_batch) / f64::from(n);
+            evaluations += sampled.evaluations * share;
+            acceptance = sampled.acceptance.map(|accepted| acceptance.unwrap_or(0.0) + accepted * share);
+        }
+        bar.finish_and_clear();
+        ensure!(
+            values.iter().all(|v| v.is_finite()),
+            "the sampler diverged: some samples are not finite; use more --steps or a smaller --snr"
+        );
+        Ok(Samples {
+            images: Images::new(shape(&self.config, n as usize), values, range),
+            n: n as usize,
+            evaluations,
+            acceptance,
+            animation,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Writes samples to all outputs, and reports them: `what` for people, `more` for machines.
+    pub fn finish(
+        &self,
+        common: &Common,
+        samples: &Samples<'_>,
+        what: &str,
+        more: serde_json::Value,
+    ) -> anyhow::Result<()> {
+        self.args.out.iter().try_for_each(|path| samples.images.write(path, self.args.first))?;
+        samples.animation.as_ref().map_or(Ok(()), |animation| animation.write())?;
+        let Samples { n, evaluations, acceptance, seconds, .. } = samples;
+        let written: Vec<String> = self.args.paths().map(|path| path.display().to_string()).collect();
+        if !common.json {
+            let evaluations = (10.0 * evaluations).round() / 10.0;
+            let accepted =
+                acceptance.map(|share| format!(", {:.1} % accepted", 100.0 * share)).unwrap_or_default();
+            return report::print(format!(
+                "{}, {evaluations} score evaluations each{accepted}, {seconds:.1} s: {}",
+                what,
+                written.join(", ")
+            ));
+        }
+        let mut object = serde_json::json!({
+            "n": n, "evaluations": evaluations, "acceptance": acceptance, "seconds": seconds, "written": written,
+        });
+        report::extend(&mut object, self.classes.report());
+        report::extend(&mut object, more);
+        report::print(object)
+    }
+}
+
+impl<'a> Samples<'a> {
+    /// Joins the samples of the classes, as many of each; the animation is the first one's.
+    fn join(mut classes: Vec<Samples<'a>>) -> Samples<'a> {
+        if classes.len() == 1 {
+            return classes.remove(0);
+        }
+        let mean = |f: fn(&Samples<'_>) -> f64| classes.iter().map(f).sum::<f64>() / classes.len() as f64;
+        let images = Images::join(&classes.iter().map(|class| &class.images).collect::<Vec<_>>());
+        let accepted = classes.iter().all(|class| class.acceptance.is_some());
+        Samples {
+            n: classes.iter().map(|class| class.n).sum(),
+            images,
+            evaluations: mean(|class| class.evaluations),
+            acceptance: accepted.then(|| mean(|class| class.acceptance.unwrap_or_default())),
+            seconds: classes.iter().map(|class| class.seconds).sum(),
+            animation: classes.first_mut().and_then(|class| class.animation.take()),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Zip archives, read with the feature `torch`.
+
+use super::InteropError;
+use std::io::{Read, Seek};
+
+/// A file or bytes that an archive is read from.
+pub(super) trait Source: Read + Seek {}
+
+impl<R: Read + Seek> Source for R {}
+
+/// An open archive.
+pub(super) trait Archive {
+    /// The names of its entries.
+    fn names(&self) -> Vec<String>;
+
+    /// An entry's length in bytes, and its contents. The error is the archive's own message.
+    fn entry<'a>(&'a mut self, name: &str) -> Result<(u64, Box<dyn Read + 'a>), String>;
+}
+
+#[cfg(feature = "torch")]
+impl<R: Source> Archive for zip::ZipArchive<R> {
+    fn names(&self) -> Vec<String> {
+        self.file_names().flatten().map(|name| name.into_owned()).collect()
+    }
+
+    fn entry<'a>(&'a mut self, name: &str) -> Result<(u64, Box<dyn Read + 'a>), String> {
+        let entry = self.by_name(name).map_err(|e| e.to_string())?;
+        Ok((entry.size(), Box::new(entry)))
+    }
+}
+
+/// Opens an archive.
+#[cfg(feature = "torch")]
+pub(super) fn open(source: impl Source + 'static) -> Result<Box<dyn Archive>, InteropError> {
+    let archive = zip::ZipArchive::new(source);
+    Ok(Box::new(archive.map_err(|e| InteropError::Damaged(format!("its archive: {e}")))?))
+}
+
+/// Refuses an archive.
+#[cfg(not(feature = "torch"))]
+pub(super) fn open(_: impl Source + 'static) -> Result<Box<dyn Archive>, InteropError> {
+    let why = "PyTorch checkpoints are read with the crate's feature `torch`, which this build leaves out";
+    Err(InteropError::Unknown(why.into()))
+}

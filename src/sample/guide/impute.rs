@@ -1,0 +1,159 @@
+//! Imputation: sampling with a part of the data known (Song 2021, appendix I.2), pixels for inpainting and the grey part
+//! of a picture for colouring.
+
+use crate::choice::choices;
+use crate::gpu::Gpu;
+use crate::kernels::check_shape;
+use crate::kernels::conv2d::{self, Conv2d};
+use crate::kernels::impute::impute;
+use crate::random::Key;
+use crate::sample::Constraint;
+use crate::sample::error::Result;
+use crate::sde::Marginal;
+use crate::tensor::{Shape, Tensor};
+
+/// The known part of every sample.
+pub struct Impute {
+    known: Tensor,
+    mask: Tensor,
+    /// The basis in which the mask tells the known from the unknown, if that is not the pixels'.
+    basis: Option<Decoupling>,
+}
+
+impl Impute {
+    /// Pixels: `known` `[n or 1, h, w, c]` in the model's range, `mask` `[n or 1, h, w, c]` with 1 where they are known.
+    pub fn pixels(known: Tensor, mask: Tensor) -> Impute {
+        Impute { known, mask, basis: None }
+    }
+
+    /// The grey part: of `images` `[n or 1, h, w, c]` in the model's range, the mean of each pixel's channels.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn grey(images: &Tensor) -> Result<Impute> {
+        let (gpu, shape) = (images.gpu(), images.shape().with_n(1));
+        let basis = Decoupling::new(gpu, shape.c())?;
+        let first = |i: usize| f32::from(u8::from(i.is_multiple_of(shape.c())));
+        let mask: Vec<f32> = (0..shape.len()).map(first).collect();
+        let mask = Tensor::from_slice(gpu, shape, &mask)?;
+        Ok(Impute { known: basis.turn(images)?, mask, basis: Some(basis) })
+    }
+}
+
+impl Constraint for Impute {
+    fn impose(&self, x: Tensor, at: Marginal, key: Key) -> Result<Tensor> {
+        match &self.basis {
+            None => Ok(impute(&x, &self.known, &self.mask, at, key)?),
+            // White noise is as white in any orthonormal basis.
+            Some(basis) => basis.turn(&impute(&basis.turn(&x)?, &self.known, &self.mask, at, key)?),
+        }
+    }
+}
+
+/// An orthonormal basis of the channels whose first vector is grey, (1, …, 1) / √c: the known and the unknown part of a
+/// grey picture are then channels of their own (Song 2021, appendix I.3).
+pub struct Decoupling {
+    /// `[1, 1, c, c]`: as a convolution with a window of one pixel.
+    matrix: Tensor,
+}
+
+impl Decoupling {
+    /// For `c` channels.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn new(gpu: &Gpu, c: usize) -> Result<Decoupling> {
+        let matrix = reflection(c);
+        let shape = conv2d::weight_shape(1, 1, c, c);
+        let value = |i: usize| matrix.get(i).map_or(0.0, |v| *v as f32);
+        let values: Vec<f32> = (0..shape.len()).map(value).collect();
+        Ok(Decoupling { matrix: Tensor::from_slice(gpu, shape, &values)? })
+    }
+
+    /// `x` `[n, h, w, c]` from the pixels' basis to this one, and back: it is its own inverse.
+    ///
+    /// # Errors
+    /// If `x` has another number of channels, or the device refuses.
+    pub fn turn(&self, x: &Tensor) -> Result<Tensor> {
+        check_shape("decoupling", "the state", x, x.shape().with_c(self.matrix.shape().c()))?;
+        Ok(conv2d::forward(x, &self.matrix, None, 0, &Conv2d::padded(0))?)
+    }
+}
+
+/// The reflection that exchanges the first axis and grey, I − 2 v vᵀ / vᵀv with v = e₁ − (1, …, 1) / √c: `[c, c]`,
+/// orthonormal and symmetric, its first column grey.
+fn reflection(c: usize) -> Vec<f64> {
+    let grey = 1.0 / (c as f64).sqrt();
+    let v: Vec<f64> = (0..c).map(|i| f64::from(u8::from(i == 0)) - grey).collect();
+    let square = v.iter().map(|v| v * v).sum::<f64>().max(f64::MIN_POSITIVE);
+    (0..c * c).map(|i| f64::from(u8::from(i / c == i % c)) - 2.0 * v[i / c] * v[i % c] / square).collect()
+}
+
+choices! {
+    /// Where a mask is 1: a half or the middle of an image.
+    pub enum Side {
+        /// The left half.
+        Left = "left",
+        /// The right half.
+        Right = "right",
+        /// The upper half.
+        Top = "top",
+        /// The lower half.
+        Bottom = "bottom",
+        /// Half of the rows and half of the columns, in the middle.
+        Center = "center",
+        /// All but the middle.
+        Border = "border",
+    }
+}
+
+impl Side {
+    /// The mask of one image, `shape` `[_, h, w, c]`.
+    pub fn mask(self, shape: Shape) -> Vec<f32> {
+        let (h, w) = (shape.h(), shape.w());
+        let middle = |at: usize, size: usize| (size / 4..size / 4 + size / 2).contains(&at);
+        let inside = |i: usize| {
+            let (y, x) = (i / shape.c() / w, i / shape.c() % w);
+            match self {
+                Side::Left => x < w / 2,
+                Side::Right => x >= w / 2,
+                Side::Top => y < h / 2,
+                Side::Bottom => y >= h / 2,
+                Side::Center => middle(y, h) && middle(x, w),
+                Side::Border => !(middle(y, h) && middle(x, w)),
+            }
+        };
+        (0..shape.with_n(1).len()).map(|i| f32::from(u8::from(inside(i)))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_colour_basis_is_orthonormal_begins_with_grey_and_is_its_own_inverse() {
+        for c in [1, 3, 4, 5] {
+            let m = reflection(c);
+            for i in 0..c {
+                assert!((m[i * c] - 1.0 / (c as f64).sqrt()).abs() < 1e-12);
+                for j in 0..c {
+                    assert_eq!(m[i * c + j], m[j * c + i]);
+                    let product: f64 = (0..c).map(|k| m[i * c + k] * m[k * c + j]).sum();
+                    let identity = f64::from(u8::from(i == j));
+                    assert!((product - identity).abs() < 1e-12);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn opposite_sides_make_a_whole_and_the_middle_is_a_quarter() {
+        let shape = Shape::new(1, 7, 8, 3);
+        for (a, b) in [(Side::Left, Side::Right), (Side::Top, Side::Bottom), (Side::Center, Side::Border)] {
+            assert!(a.mask(shape).iter().zip(b.mask(shape)).all(|(a, b)| a + b == 1.0));
+        }
+        let middle: f32 = Side::Center.mask(Shape::new(1, 8, 8, 1)).iter().sum();
+        assert_eq!(middle, 16.0);
+    }
+}
