@@ -61,10 +61,9 @@ macro_rules! families {
 
 // The compiler reports a module that is missing here: its `cases` are dead code.
 families! {
-    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson, impute,
-    inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, score_matching,
-    softmax,
-    upfirdn2d,
+    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson,
+    impute, inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, score_matching,
+    softmax, upfirdn2d,
 }
 
 /// The amount of work of a case.

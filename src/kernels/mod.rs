@@ -105,9 +105,9 @@ macro_rules! families {
 }
 
 families! {
-    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson, impute,
-    inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, roofline, score_matching,
-    softmax, upfirdn2d,
+    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson,
+    impute, inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, roofline,
+    score_matching, softmax, upfirdn2d,
 }
 
 /// The shader `shaders/NAME.wgsl`.

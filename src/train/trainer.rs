@@ -240,13 +240,7 @@ fn check_classes<A: Architecture>(config: &Config, model: &ScoreModel<A>) -> Res
 
 /// Checks that a batch fits before it is made on the host.
 fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
-    let (size, limit) = (shape.vec4s() as u64 * 16, gpu.max_binding());
-    if size <= limit {
-        return Ok(());
-    }
-    let (size, limit, adapter) = (Bytes(size), Bytes(limit), gpu.adapter().name().to_string());
-    let what = format!("a tensor of shape {shape}");
-    Err(GpuError::TooLarge { what, size, limit, adapter, verb: "bind at once" }.into())
+    Ok(gpu.check_binding(shape.vec4s() as u64 * 16, || format!("a tensor of shape {shape}"))?)
 }
 
 /// Checks that the five arenas fit before any of them is allocated.

@@ -1,6 +1,6 @@
 //! Linear operators on images: what is measured of them.
 
-use crate::gpu::{Gpu, GpuError};
+use crate::gpu::Gpu;
 use crate::kernels::check_shape;
 use crate::kernels::combine::Factor;
 use crate::kernels::conv2d::{self, Conv2d};
@@ -246,17 +246,7 @@ impl Matrix {
         if rows > d {
             return Err(refuse(format!("rows = {rows}: an image of {d} numbers has at most {d}")));
         }
-        let limit = gpu.max_binding() / 4;
-        if (rows * d) as u64 > limit {
-            return Err(GpuError::TooLarge {
-                what: format!("a projection of {d} numbers on {rows}"),
-                size: crate::gpu::Bytes(4 * (rows * d) as u64),
-                limit: crate::gpu::Bytes(gpu.max_binding()),
-                adapter: gpu.adapter().name().into(),
-                verb: "bind at once",
-            }
-            .into());
-        }
+        gpu.check_binding(4 * (rows * d) as u64, || format!("a projection of {d} numbers on {rows}"))?;
         let key = Key::new(seed, Purpose::RandomProjection);
         let draw = |k: usize, row: usize| f64::from(key.normal(row as u32, (k / 4) as u32)[k % 4]);
         let q = DMatrix::from_fn(d, rows, draw).qr().q();
