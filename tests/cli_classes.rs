@@ -282,7 +282,7 @@ fn classifiers_that_cannot_be_trained_are_refused() {
             vec!["training.objective=dsm"],
             "the objective classifier and model.name = wideresnet require each other",
         ),
-        (vec!["model.embedding_type=positional"], "is told the noise by fourier features"),
+        (vec!["model.embedding_type=positional"], "is conditioned on the noise level by fourier features"),
         (vec!["model.channel_multiplier=0"], "model.channel_multiplier = 0"),
         (vec!["data.dataset=idx", &images], "model.num_classes needs labelled images"),
     ] {
@@ -291,7 +291,7 @@ fn classifiers_that_cannot_be_trained_are_refused() {
         assert!(!out.exists());
     }
     let message = refuse(&mut train("configs/digits_ve.toml", &out, &["training.objective=classifier"], "1"));
-    assert!(message.contains("trains model.name = wideresnet"), "{message}");
+    assert!(message.contains("model.name = wideresnet require each other"), "{message}");
     let message = refuse(&mut train("configs/digits_ve.toml", &out, &["model.num_classes=3"], "1"));
     assert!(message.contains("the data have a label"), "{message}");
 }
