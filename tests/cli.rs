@@ -358,12 +358,12 @@ fn memory_is_flat_from_step_20_to_step_500() {
     let (device, process) = (column(5), column(6));
     assert_eq!(device.len(), 25);
     assert!(device.iter().all(|bytes| *bytes == device[0]), "{device:?}");
-    // The tolerance covers the allocator's slack and the buffer of a checkpoint. A GPU's driver also
-    // allocates host memory over many steps: with an H100 the process grew by 10.9 MB up to step 220, and not
-    // afterwards.
-    let (settled, of_driver) = if gpu().adapter().is_cpu() { (0, 0.0) } else { (12, 24e6) };
-    let (first, then) = (process[settled] - process[0], process[24] - process[settled]);
-    assert!(first <= of_driver && then < 8e6, "the process grew by {first} and {then} bytes: {process:?}");
+    // A driver allocates host memory over many steps, in pieces of about 1 MB: with an H100 the process grew by
+    // 10.9 MB up to step 220, with llvmpipe by 2 to 9 MB up to step 260, more on a busy machine, and not
+    // afterwards. The tolerance of the second half covers the allocator's slack and the buffer of a checkpoint.
+    let of_driver = if gpu().adapter().is_cpu() { 16e6 } else { 24e6 };
+    let (first, then) = (process[13] - process[0], process[24] - process[13]);
+    assert!(first < of_driver && then < 4e6, "the process grew by {first} and {then} bytes: {process:?}");
 }
 
 #[test]
@@ -706,7 +706,7 @@ fn copies_are_searched_among_the_training_images_of_every_built_in_data_set() {
         assert!(text.contains("copies of training images: 20 of 20 samples"), "{name}: {text}");
         let mut command = tweedie();
         command.arg("evaluate").arg(&path).args(["--data", name, "--train", "images.idx"]);
-        assert!(refuse(&mut command).contains("--train: the training images of"), "{name}");
+        assert!(refuse(&mut command).contains(&format!("--train: {name} ")), "{name}");
     }
 }
 
