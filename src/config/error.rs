@@ -49,7 +49,7 @@ pub enum ConfigError {
     Assignment {
         /// The assignment.
         assignment: String,
-        /// What is wrong with it.
+        /// The fault.
         why: &'static str,
     },
 }

@@ -31,7 +31,7 @@ pub enum DataError {
     Format {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
     /// The data are not what the configuration says.

@@ -1,4 +1,4 @@
-//! Where training takes its images from: a trait, and arrays in the model's range.
+//! The source of training images: a trait, and arrays in the model's range.
 
 use super::DataError;
 use crate::config::Data;

@@ -58,7 +58,7 @@ impl Bound {
     /// which the score is that of the steps; `watch` is called after every step.
     ///
     /// # Errors
-    /// Those of the score.
+    /// Any error of the score.
     pub fn add(
         &mut self,
         score: &dyn Score,

@@ -24,7 +24,7 @@ impl Gpu {
     /// the wall clock from submission to completion.
     ///
     /// # Errors
-    /// Those of `work`, and those that the device reported.
+    /// Errors of `work`, and those that the device reported.
     pub fn time<E: From<GpuError>>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<Duration, E> {
         self.synchronize()?;
         if !self.0.timestamps {
@@ -46,7 +46,7 @@ impl Gpu {
     /// sum with an unprofiled run. Empty if the adapter has no timestamps.
     ///
     /// # Errors
-    /// Those of `work`, and those that the device reported.
+    /// Errors of `work`, and those that the device reported.
     pub fn profile<E: From<GpuError>>(
         &self,
         work: impl FnOnce() -> Result<(), E>,

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 /// `vec4`s that one invocation sums.
 pub(super) const RUN: usize = 16;
 
-/// How samples are cut into chunks: the shader's `Chunks`.
+/// The division of samples into chunks: the shader's `Chunks`.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 pub(super) struct Chunks {

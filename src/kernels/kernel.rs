@@ -89,7 +89,7 @@ impl Kernel {
     /// divide an integer by zero, read workgroup memory before it is written, or loop forever.
     ///
     /// # Errors
-    /// Those of [`Kernel::launch`].
+    /// Any error of [`Kernel::launch`].
     pub unsafe fn launch_unchecked<P: Pod>(
         &self,
         tensors: &[&Tensor],

@@ -5,7 +5,7 @@
 use crate::config::{Config, ConfigError, EmbeddingType, Model, ModelName, Prediction, SdeName};
 use crate::sde::{Chain, Marginal, Process};
 
-/// How a network is preconditioned, decided once when the model is built.
+/// The preconditioning of a network, decided once when the model is built.
 #[derive(Debug, Clone)]
 pub struct Preconditioning {
     conditioning: TimeConditioning,
@@ -15,7 +15,7 @@ pub struct Preconditioning {
     embedding: EmbeddingType,
 }
 
-/// What a network is conditioned on.
+/// The conditioning of a network on time.
 #[derive(Debug, Clone)]
 enum TimeConditioning {
     /// σ(t), the standard deviation of the noise.

@@ -109,7 +109,7 @@ pub fn prior(score: &dyn Score, shape: Shape, draw: Draw) -> Result<Tensor> {
 /// (x + s² score) / m. Without noise they are the data.
 ///
 /// # Errors
-/// Those of the score.
+/// Any error of the score.
 pub fn denoise(score: &dyn Score, x: &Tensor, t: f64) -> Result<Tensor> {
     if score.process().marginal_prob(t).std == 0.0 {
         return Ok(x.clone());

@@ -49,7 +49,7 @@ pub enum TrainError {
     Checkpoint {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
     /// The folder holds a run, and a new one was to begin there.
@@ -98,7 +98,7 @@ pub enum TrainError {
     Newest {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
     /// The rows of a run are not those that training wrote.

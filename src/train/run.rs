@@ -40,7 +40,7 @@ pub struct Run {
     folder: PathBuf,
 }
 
-/// How far to train, and where to begin.
+/// The length and the start of a training run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions {
     /// Resume from the newest checkpoint, or from the beginning if the run was stopped before its first.
@@ -155,7 +155,7 @@ impl Run {
     /// Trains the model of a configuration on the data that it names.
     ///
     /// # Errors
-    /// Those of [`Run::train_model`], and if the data cannot be read.
+    /// Any error of [`Run::train_model`], and if the data cannot be read.
     pub fn train(
         &self,
         gpu: &Gpu,
@@ -172,7 +172,7 @@ impl Run {
     /// `data.dataset = given` ([`Data::GIVEN`](crate::config::Data::GIVEN)) and names no files.
     ///
     /// # Errors
-    /// Those of [`Run::train_model`].
+    /// Any error of [`Run::train_model`].
     pub fn train_on(
         &self,
         gpu: &Gpu,

@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 /// dx/dt = f x − ½ g² score, at `x` `[n, h, w, c]` in the data's range and times in (0, 1].
 ///
 /// # Errors
-/// Those of the score.
+/// Any error of the score.
 pub fn probability_flow(score: &dyn Score, x: &Tensor, t: &Times) -> Result<Tensor> {
     let process = score.process();
     Ok((x * drift(process, t) + score.at(x, t)?.score() * gain(process, t)).run()?)
@@ -37,7 +37,7 @@ pub struct Flow {
 /// [`probability_flow`] with its divergence by probes, in forward mode: no backward pass and no activation kept.
 ///
 /// # Errors
-/// Those of the score.
+/// Any error of the score.
 pub fn divergence(score: &dyn Tangents, x: &Tensor, t: &Times, probes: Probes<'_>) -> Result<Flow> {
     let process = score.process();
     let stack = hutchinson::seed(x, probes)?;

@@ -15,7 +15,7 @@ const STEPS: usize = 100;
 /// Steps that find the operator's norm.
 const POWERS: usize = 30;
 
-/// How often the target is moved towards the given measurement, where no image in the range reaches it.
+/// The number of times the target is moved towards the given measurement, where no image in the range reaches it.
 const CORRECTIONS: usize = 3;
 /// The target's distance in units of the noise: a little below 1, because the descent comes near and does not arrive.
 const INSIDE: f64 = 0.995;

@@ -90,7 +90,7 @@ fn reflection(c: usize) -> Vec<f64> {
 }
 
 choices! {
-    /// Where a mask is 1: a half or the middle of an image.
+    /// The part of an image in which a mask is 1: a half or the middle of an image.
     pub enum Side {
         /// The left half.
         Left = "left",

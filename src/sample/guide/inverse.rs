@@ -13,7 +13,7 @@ use crate::sample::{Adjoint, Draw, Evaluation, Score, Times};
 use crate::sde::Process;
 use crate::tensor::Tensor;
 
-/// How ∇ log p(y | x(t)) is approximated.
+/// An approximation of ∇ log p(y | x(t)).
 #[derive(Clone, Copy)]
 pub enum Guidance<'a> {
     /// By ∇ log p(ŷ(t) | x(t)) with ŷ(t) drawn from p(y(t) | y), where y(t) = m y + s A z is the measurement of a state
@@ -133,7 +133,7 @@ impl<'a> Guided<'a> {
     /// Score and guidance at states `x` `[n, h, w, c]` and times in (0, 1].
     ///
     /// # Errors
-    /// Those of the score.
+    /// Any error of the score.
     pub fn twist(&self, x: &Tensor, t: &Times) -> Result<Twist> {
         let level = |of: fn(crate::sde::Level) -> f64| t.map(|t| of(self.process().level(t)));
         let (mean, sigma) = (level(|level| level.mean), level(|level| level.sigma));
@@ -207,7 +207,7 @@ impl Twist {
     /// −½ (scale · r·z − ln scale). Waits for the device.
     ///
     /// # Errors
-    /// What the device reported.
+    /// Errors that the device reported.
     pub fn log_likelihood(&self) -> Result<Vec<f64>> {
         let Worth { products, scale } = &self.worth;
         let of = |(product, scale): (f64, &f64)| -0.5 * (scale * product - scale.ln());
@@ -225,7 +225,7 @@ impl Twist {
         self.at.with_score(score)
     }
 
-    /// Those of some states, by their numbers.
+    /// The twist of some of the states, by their numbers.
     pub(in crate::sample) fn gather(self, picks: &[usize]) -> Result<Twist> {
         let of = |x: &Tensor| concat::gather(x, x, picks);
         let scale = picks.iter().map(|pick| self.worth.scale[*pick]).collect();

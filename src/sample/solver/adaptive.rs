@@ -41,7 +41,7 @@ struct Place {
     t: f64,
     /// The length of the step to try; 0 at the end.
     h: f64,
-    /// How far ahead the Brownian motion is known; 0 if it is not.
+    /// The time ahead up to which the Brownian motion is known; 0 if it is not.
     known: f64,
     attempts: usize,
 }

@@ -1,7 +1,7 @@
 //! Annealed Langevin dynamics (Song and Ermon 2019, algorithm 1, in the form of Song and Ermon 2020).
 
 use super::corrector::langevin_step;
-use super::driver::{Driver, stops};
+use super::driver::{Driver, impose, stops};
 use crate::config::Sampling;
 use crate::random::Purpose;
 use crate::sample::error::{Result, SampleError, refuse};
@@ -29,18 +29,26 @@ impl AnnealedLangevin {
     /// # Errors
     /// If there are fewer than two levels or no step at a level.
     pub fn new(config: &Sampling, levels: usize) -> Result<Self> {
-        if levels < 2 {
-            return Err(SampleError::TooFewSteps { steps: levels });
+        let (steps, noise_removal) = (config.n_steps_each, config.noise_removal);
+        let eps = Some(config.ald_eps).filter(|eps| *eps > 0.0);
+        let sampler = AnnealedLangevin { levels, steps, eps, noise_removal };
+        sampler.check()?;
+        Ok(sampler)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.levels < 2 {
+            return Err(SampleError::TooFewSteps { steps: self.levels });
         }
-        if config.n_steps_each == 0 {
+        if self.steps == 0 {
             return Err(refuse("0 steps at each level; annealed Langevin dynamics needs at least 1"));
         }
-        let eps = Some(config.ald_eps).filter(|eps| *eps > 0.0);
-        Ok(AnnealedLangevin { levels, steps: config.n_steps_each, eps, noise_removal: config.noise_removal })
+        Ok(())
     }
 
     /// ε / σ_min² on a process.
     fn relative_eps(&self, process: &dyn Process) -> Result<f64> {
+        self.check()?;
         if process.log_mean(1.0) != 0.0 {
             let remedy = "take the sampler pc with the corrector ald instead";
             return Err(refuse(format!("annealed Langevin dynamics runs on a VE process alone; {remedy}")));
@@ -66,12 +74,8 @@ impl Constrained for AnnealedLangevin {
         let relative_eps = self.relative_eps(process)?;
         let mut run = Driver::new(score, watch);
         for level in stops(&Chain::new(process, self.levels).sampling_times()) {
-            let impose = |x: Tensor, at: Marginal| match constraint {
-                Some(constraint) => {
-                    constraint.impose(x, at, draw.key(Purpose::Constraint(0)).at(level.number()))
-                }
-                None => Ok(x),
-            };
+            let key = draw.key(Purpose::Constraint(0)).at(level.number());
+            let impose = |x: Tensor, at: Marginal| impose(constraint, x, at, key);
             let marginal = process.marginal_prob(level.t);
             let alpha = relative_eps * marginal.std.powi(2);
             for inner in 0..self.steps {

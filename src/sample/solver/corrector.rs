@@ -54,7 +54,7 @@ pub trait Corrector {
     /// The states `x` `[n, h, w, c]` after a step.
     ///
     /// # Errors
-    /// Those of the score.
+    /// Any error of the score.
     fn step(&self, at: &Moment<'_>, x: Tensor) -> Result<Tensor>;
 
     /// Whether it rejects proposals, and counts those it accepts.

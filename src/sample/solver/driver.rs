@@ -1,9 +1,10 @@
 //! A sampler's loop: what every one of them does besides its mathematics.
 
 use crate::gpu::Gpu;
+use crate::random::Key;
 use crate::sample::error::Result;
-use crate::sample::{Evaluation, Progress, Sampled, Score, Times, Watch};
-use crate::sde::Process;
+use crate::sample::{Constraint, Evaluation, Progress, Sampled, Score, Times, Watch};
+use crate::sde::{Marginal, Process};
 use crate::tensor::Tensor;
 use std::cell::Cell;
 
@@ -23,7 +24,7 @@ impl<'a, 'w> Driver<'a, 'w> {
     /// Ends a step: submits its work, and shows the state `[n, h, w, c]` at its time `t`, after `step` steps.
     ///
     /// # Errors
-    /// What the device reported, and those of the watch.
+    /// Errors that the device reported, and those of the watch.
     pub fn stepped(&mut self, step: usize, t: f64, state: &Tensor) -> Result<()> {
         self.gpu().flush()?;
         (self.watch)(Progress { step, t, state })
@@ -47,6 +48,19 @@ impl Score for Driver<'_, '_> {
     fn at(&self, x: &Tensor, t: &Times) -> Result<Evaluation> {
         self.evaluations.set(self.evaluations.get() + 1);
         self.score.at(x, t)
+    }
+}
+
+/// The state under a constraint, if there is one, perturbed to a marginal with noise of `key`.
+pub(super) fn impose(
+    constraint: Option<&dyn Constraint>,
+    x: Tensor,
+    at: Marginal,
+    key: Key,
+) -> Result<Tensor> {
+    match constraint {
+        Some(constraint) => constraint.impose(x, at, key),
+        None => Ok(x),
     }
 }
 

@@ -11,7 +11,7 @@ const SIGMA_MIN: f64 = 0.002;
 /// A grid of noise levels, from the prior's down.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grid {
-    /// How the levels lie.
+    /// The spacing of the levels.
     pub schedule: Schedule,
     /// ρ of [`Schedule::Edm`].
     pub rho: f64,

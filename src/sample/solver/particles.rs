@@ -52,7 +52,7 @@ impl Particles {
         Ok(Draw { first, ..draw })
     }
 
-    /// What belongs to each sample, once for each of its particles.
+    /// `x` `[n, …]` with each sample repeated for each of its particles.
     ///
     /// # Errors
     /// If the device refuses.

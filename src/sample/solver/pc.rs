@@ -1,7 +1,7 @@
 //! Predictor–corrector samplers (Song 2021, algorithm 1 and appendix G).
 
 use super::corrector::{Corrector, Moment, corrector};
-use super::driver::{Driver, stops};
+use super::driver::{Driver, impose, stops};
 use super::predictor::{Predictor, predictor};
 use crate::config::Sampling;
 use crate::random::Purpose;
@@ -83,11 +83,8 @@ impl Constrained for PredictorCorrector {
         let (process, chain) = (score.process(), Chain::new(score.process(), self.steps));
         let accepted = Tensor::zeros(score.gpu(), Shape::vector(x.shape().n()))?;
         for stop in stops(&chain.sampling_times()) {
-            let impose = |x: Tensor, at: Marginal, part: u16| match constraint {
-                Some(constraint) => {
-                    constraint.impose(x, at, draw.key(Purpose::Constraint(part)).at(stop.number()))
-                }
-                None => Ok(x),
+            let impose = |x: Tensor, at: Marginal, part: u16| {
+                impose(constraint, x, at, draw.key(Purpose::Constraint(part)).at(stop.number()))
             };
             let at = Moment::new(&run, chain, stop.t, draw, stop.number(), &accepted);
             x = self.correct(&at, x, &|x, inner| impose(x, process.marginal_prob(stop.t), 1 + inner))?;

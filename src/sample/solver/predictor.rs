@@ -21,7 +21,7 @@ pub trait Predictor {
     /// removes no more noise than there is: from ε a step of 1 / n would go past the data where n is small.
     ///
     /// # Errors
-    /// Those of the score.
+    /// Any error of the score.
     fn step(
         &self,
         score: &dyn Score,
