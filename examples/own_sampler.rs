@@ -72,10 +72,10 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let scale = (score.variance(process.sampling_eps()) / score.variance(1.0)).sqrt() as f32;
     let exact: Vec<f32> = start.read()?.iter().map(|v| v * scale).collect();
 
-    let config = Sampling { noise_removal: false, ..Sampling::default() };
+    let config = Sampling { noise_removal: false, schedule: Some(Schedule::LogSnr), ..Sampling::default() };
     let mut errors = Vec::new();
     for steps in [20, 40] {
-        let sampler = Midpoint { grid: Grid::new(&config, Schedule::LogSnr, steps)? };
+        let sampler = Midpoint { grid: Grid::new(&config, steps)? };
         let sampled = sampler.run(&score, start.clone(), draw, &mut |_| Ok(()))?;
         let off = sampled.x.read()?.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         println!("{steps} steps, {} evaluations: at most {off:.1e} from the flow", sampled.evaluations);

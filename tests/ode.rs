@@ -3,9 +3,10 @@
 use crate::distributions::*;
 use crate::support::gpu;
 use tweedie::config::Over;
+use tweedie::eval::bits;
 use tweedie::kernels::hutchinson::Probe;
 use tweedie::sample::dormand_prince::Tolerance;
-use tweedie::sample::likelihood::{EPS, LogLikelihood, Probing, bits, log_likelihood};
+use tweedie::sample::likelihood::{EPS, LogLikelihood, Probing, log_likelihood};
 use tweedie::sample::{Draw, Ode, Sampler, denoise};
 use tweedie::sde::{Process, SubVp, Ve, Vp};
 use tweedie::tensor::{Shape, Tensor};

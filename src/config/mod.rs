@@ -25,7 +25,7 @@ pub use problem::{Measure, Problem};
 pub use sampling::{CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule};
 pub use training::{SdeName, Training};
 
-use crate::sde::{Process, SubVp, Ve, Vp};
+use crate::sde::Process;
 use sampling::Steps;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -98,18 +98,13 @@ impl Config {
 
     /// The forward process.
     pub fn process(&self) -> Arc<dyn Process> {
-        let Model { sigma_min, sigma_max, beta_min, beta_max, .. } = self.model;
-        match self.training.sde {
-            SdeName::Vesde => Arc::new(Ve { sigma_min, sigma_max }),
-            SdeName::Vpsde => Arc::new(Vp { beta_min, beta_max }),
-            SdeName::Subvpsde => Arc::new(SubVp { beta_min, beta_max }),
-        }
+        self.training.sde.process(&self.model)
     }
 
     /// The number of steps of its sampler: `sampling.steps`, else the sampler's own or the process's.
     pub fn sampling_steps(&self) -> usize {
         match (self.sampling.steps, self.sampling.method.capabilities().steps) {
-            (0, Steps::Grid(steps)) => steps,
+            (0, Steps::Grid(steps, _)) => steps,
             (0, Steps::Chain | Steps::Adaptive) => self.model.num_scales,
             (steps, _) => steps,
         }
@@ -125,7 +120,7 @@ impl Config {
         self.model.prediction.unwrap_or(match (self.training.objective, self.training.sde) {
             (ObjectiveName::Edm, _) => Prediction::Edm,
             (_, SdeName::Vesde) => Prediction::Score,
-            (_, SdeName::Vpsde | SdeName::Subvpsde) => Prediction::Eps,
+            _ => Prediction::Eps,
         })
     }
 

@@ -101,7 +101,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     // The reference also divides the noise prediction of VP and sub-VP, if this key is set.
     let divided = match training.sde {
         SdeName::Vesde => prediction == Prediction::Score,
-        SdeName::Vpsde | SdeName::Subvpsde => matches!(prediction, Prediction::Score | Prediction::Eps),
+        _ => matches!(prediction, Prediction::Score | Prediction::Eps),
     };
     if config.model.scale_by_sigma && !divided {
         let why = "only a score scales as 1 / σ; set it to false, or model.prediction = score";

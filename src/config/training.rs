@@ -1,9 +1,10 @@
 //! `training`: the objective and the loop.
 
-use super::{ConfigError, MAX_STEPS, ObjectiveName, Projection, count, refuse, within};
+use super::{ConfigError, MAX_STEPS, Model, ObjectiveName, Projection, count, refuse, within};
 use crate::choice::choices;
-use crate::sde::PosteriorVariance;
+use crate::sde::{PosteriorVariance, Process, SubVp, Ve, Vp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// `training`: the objective and the loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,16 +59,37 @@ pub struct Training {
     pub snapshot_sampling: bool,
 }
 
-choices! {
-    /// The names of the forward processes.
-    pub enum SdeName {
-        /// Variance exploding.
-        Vesde = "vesde",
-        /// Variance preserving.
-        Vpsde = "vpsde",
-        /// Sub-variance preserving.
-        Subvpsde = "subvpsde",
-    }
+/// Declares the processes that a configuration names, a line each: documentation, name, and the process of a `[model]`.
+macro_rules! processes {
+    ($( $(#[doc = $help:literal])+ $Name:ident = $name:literal, $process:expr; )+) => {
+        choices! {
+            /// The names of the forward processes.
+            pub enum SdeName {
+                $( $(#[doc = $help])+ $Name = $name, )+
+            }
+        }
+
+        impl SdeName {
+            /// The process of this name, with the parameters of `model`.
+            pub(super) fn process(self, model: &Model) -> Arc<dyn Process> {
+                match self {
+                    $( SdeName::$Name => {
+                        let process: fn(&Model) -> _ = $process;
+                        Arc::new(process(model))
+                    } )+
+                }
+            }
+        }
+    };
+}
+
+processes! {
+    /// Variance exploding.
+    Vesde = "vesde", |m| Ve { sigma_min: m.sigma_min, sigma_max: m.sigma_max };
+    /// Variance preserving.
+    Vpsde = "vpsde", |m| Vp { beta_min: m.beta_min, beta_max: m.beta_max };
+    /// Sub-variance preserving.
+    Subvpsde = "subvpsde", |m| SubVp { beta_min: m.beta_min, beta_max: m.beta_max };
 }
 
 impl Training {

@@ -3,9 +3,11 @@
 
 mod idx;
 mod loader;
+mod region;
 mod source;
 
 pub use loader::{Batch, Loader};
+pub use region::Region;
 pub use source::{FloatDataset, Pixels, Source, check_labels};
 
 use crate::choice::Choice;

@@ -10,7 +10,7 @@ use crate::tensor::{Shape, Tensor};
 
 /// A classifier's accuracy at one level of noise.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Level {
+pub struct Accuracy {
     /// The time.
     pub t: f64,
     /// What the noise is: x = mean · x₀ + std · z.
@@ -36,7 +36,7 @@ pub fn accuracy_by_noise(
     set: &Dataset,
     centered: bool,
     seed: u64,
-) -> Result<Vec<Level>> {
+) -> Result<Vec<Accuracy>> {
     let known = |label: &u8| usize::from(*label) < classifier.classes();
     let labels = set.labels.as_ref().filter(|labels| labels.iter().all(known));
     let labels = labels.ok_or_else(|| KernelError::Mismatch {
@@ -53,7 +53,7 @@ pub fn accuracy_by_noise(
             probabilities.iter().zip(labels).filter(|(row, label)| largest(row) == usize::from(**label));
         let nats: f64 = probabilities.iter().zip(labels).map(|(row, label)| -row[usize::from(*label)]).sum();
         let (accuracy, cross_entropy) = (told.count() as f64 / set.len() as f64, nats / set.len() as f64);
-        Ok(Level { t, marginal: classifier.process().marginal_prob(t), accuracy, cross_entropy })
+        Ok(Accuracy { t, marginal: classifier.process().marginal_prob(t), accuracy, cross_entropy })
     };
     (0..=LEVELS).map(level).collect()
 }

@@ -49,6 +49,11 @@ impl Factor {
         }
     }
 
+    /// The factors of `n` samples.
+    pub fn each(&self, n: usize) -> Vec<f64> {
+        (0..n).map(|i| self.get(i)).collect()
+    }
+
     /// `f` of each number.
     pub fn map(&self, f: impl Fn(f64) -> f64) -> Factor {
         match self {

@@ -1,5 +1,6 @@
 //! A classifier of diffused images: its logits, and the gradient of a class's log probability in the image.
 
+use super::network::{Architecture, BuiltIn};
 use super::score::Scorer;
 use crate::autodiff::{Dual, Eager, Tape};
 use crate::gpu::Gpu;
@@ -9,14 +10,14 @@ use crate::tensor::Tensor;
 
 /// p_t(y | x) of a process (Song 2021, appendix I.1).
 #[derive(Clone)]
-pub struct Classifier {
-    scorer: Scorer,
+pub struct Classifier<A = BuiltIn> {
+    scorer: Scorer<A>,
     classes: usize,
 }
 
-impl Classifier {
+impl<A: Architecture> Classifier<A> {
     /// A classifier from its model; `None` if it is a score model.
-    pub fn new(scorer: Scorer) -> Option<Classifier> {
+    pub fn new(scorer: Scorer<A>) -> Option<Self> {
         let classes = scorer.model.network.logits()?;
         Some(Classifier { scorer, classes })
     }

@@ -19,7 +19,7 @@ pub use flow::likelihood;
 pub use flow::{Flow, Ode, divergence, great_circle, probability_flow};
 pub use guide::{
     ClassConditional, ClassifierGuided, Decoupling, Guidance, Guide, Guided, Impute, LinearSystem, Mask,
-    Matrix, Measurement, Operator, Resampling, Side, TangentGuide, Toward, Twist, feasible, solve,
+    Matrix, Measurement, Operator, Resampling, TangentGuide, Toward, Twist, feasible, solve,
 };
 pub use score::{Adjoint, Differentiable, Evaluation, Pullback, Score, Tangents, Times};
 pub use solver::{
@@ -56,6 +56,21 @@ pub struct Sampled {
     pub evaluations: f64,
     /// The share of proposals that were accepted, if the corrector rejects any.
     pub acceptance: Option<f64>,
+}
+
+impl Sampled {
+    /// Samples of a solver that rejects no proposals.
+    pub fn new(x: Tensor, evaluations: f64) -> Sampled {
+        Sampled { x, evaluations, acceptance: None }
+    }
+
+    /// The samples of states at the process's ε, with one more evaluation if it removes the residual noise.
+    fn at_the_end(score: &dyn Score, x: Tensor, evaluations: f64, noise_removal: bool) -> Result<Sampled> {
+        if !noise_removal {
+            return Ok(Sampled::new(x, evaluations));
+        }
+        Ok(Sampled::new(denoise(score, &x, score.process().sampling_eps())?, evaluations + 1.0))
+    }
 }
 
 /// A solver of the reverse-time process.

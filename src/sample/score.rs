@@ -147,7 +147,7 @@ impl<A: Architecture> Score for Scorer<A> {
     }
 
     fn at(&self, x: &Tensor, t: &Times) -> Result<Evaluation> {
-        at(self, x, t, None)
+        Ok(Evaluation::new(x, self.score(x, t, None)?, &*self.model.process, t))
     }
 }
 
@@ -161,16 +161,6 @@ impl<A: Architecture> Adjoint for Scorer<A> {
     fn adjoint(&self, x: &Tensor, t: &Times) -> Result<(Evaluation, Pullback<'_>)> {
         adjoint(self, x, t, None)
     }
-}
-
-/// A network's score, given a class or none.
-pub(super) fn at<A: Architecture>(
-    scorer: &Scorer<A>,
-    x: &Tensor,
-    t: &Times,
-    class: Option<usize>,
-) -> Result<Evaluation> {
-    Ok(Evaluation::new(x, scorer.score(x, t, class)?, &*scorer.model.process, t))
 }
 
 /// A network's score and its adjoint, given a class or none.

@@ -4,8 +4,8 @@ use super::{Batch, paths::ends_in, pictures::Pictures, pictures::picture};
 use crate::choice::Choice;
 use crate::cli::count;
 use crate::config::{Data, Range};
+use crate::data::Region;
 use crate::gpu::Gpu;
-use crate::sample::Side;
 use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, ensure};
 use std::path::Path;
@@ -81,7 +81,7 @@ pub fn mask_file(name: &str) -> Option<&Path> {
 
 /// A mask of one image of the model, 1 where it is observed: a side, or the white of a PNG.
 pub fn read_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
-    let mask = match Side::named(name) {
+    let mask = match Region::named(name) {
         Some(side) => side.mask(shape),
         None => png_mask(name, shape)?,
     };

@@ -121,7 +121,7 @@ impl Flow {
         self.follow(data, |score, x| {
             let solution = self.ode.follow(score, x, (EPS, 1.0), &mut self.watch())?;
             let evaluations = solution.mean_evaluations();
-            Ok(sample::Sampled { x: solution.state, evaluations, acceptance: None })
+            Ok(sample::Sampled::new(solution.state, evaluations))
         })
     }
 

@@ -3,6 +3,7 @@
 mod method;
 mod option;
 
+pub(crate) use method::methods;
 pub use method::{Capabilities, Method, Steps};
 pub use option::{SamplingOption, Value, Values};
 
@@ -107,14 +108,14 @@ options! {
         Some("atol"), Values::Above(0.0), |s| s.method == Method::AdaptiveSde;
     /// The noise levels of a solver with a grid; unset, the solver's own.
     schedule: Option<Schedule> = None,
-        Some("schedule"), Values::names::<Schedule>(), |s| s.method.has_grid();
+        Some("schedule"), Values::names::<Schedule>(), |s| s.method.schedule().is_some();
     /// ρ of the `edm` schedule: the larger, the shorter the steps at low noise.
     rho: f64 = 7.0,
-        None, Values::Above(0.0), |s| s.method.has_grid();
+        None, Values::Above(0.0), |s| s.method.schedule().is_some();
     /// The smallest non-zero noise level of the grid, in the model's data range; unset, the process's own, or EDM's 0.002 if that
     /// is larger and `noise_removal` is set.
     sigma_min: Option<f64> = None,
-        Some("sigma-min"), Values::Above(0.0), |s| s.method.has_grid();
+        Some("sigma-min"), Values::Above(0.0), |s| s.method.schedule().is_some();
     /// η of DDIM and DPM-Solver++: 0 follows the probability flow, 1 the reverse-time SDE (for DDIM, ancestral sampling); from 1
     /// to 2 it scales that SDE's noise.
     eta: f64 = 0.0,
@@ -195,7 +196,7 @@ impl Sampling {
     pub fn set_method(&mut self, method: Method) {
         if method != self.method {
             self.steps = 0;
-            self.schedule = self.schedule.filter(|_| method.has_grid());
+            self.schedule = self.schedule.filter(|_| method.schedule().is_some());
         }
         self.method = method;
     }

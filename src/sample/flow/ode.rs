@@ -8,7 +8,7 @@ use crate::kernels::hutchinson::{Probe, Probes};
 use crate::kernels::random::Noise;
 use crate::kernels::{concat, inner_product};
 use crate::sample::error::Result;
-use crate::sample::{Draw, Progress, Sampled, Sampler, Score, Tangents, Times, Watch, denoise};
+use crate::sample::{Draw, Progress, Sampled, Sampler, Score, Tangents, Times, Watch};
 use crate::tensor::Tensor;
 
 /// The black-box ODE sampler: from the prior at time 1 down to the process's ε.
@@ -77,14 +77,7 @@ impl Sampler for Ode {
     fn run(&self, score: &dyn Score, x: Tensor, _: Draw, watch: &mut Watch<'_>) -> Result<Sampled> {
         let solution = self.follow(score, x, (1.0, score.process().sampling_eps()), watch)?;
         let evaluations = solution.mean_evaluations();
-        match self.noise_removal {
-            false => Ok(Sampled { x: solution.state, evaluations, acceptance: None }),
-            true => Ok(Sampled {
-                x: denoise(score, &solution.state, score.process().sampling_eps())?,
-                evaluations: evaluations + 1.0,
-                acceptance: None,
-            }),
-        }
+        Sampled::at_the_end(score, solution.state, evaluations, self.noise_removal)
     }
 }
 

@@ -30,27 +30,22 @@ pub trait TangentGuide: Guide {
 }
 
 /// A class, by a classifier.
-pub struct Toward<'a> {
+pub struct Toward<'a, A = BuiltIn> {
     /// The classifier.
-    pub classifier: &'a Classifier,
+    pub classifier: &'a Classifier<A>,
     /// The class.
     pub class: usize,
 }
 
-/// The time of each of `n` samples.
-fn each(t: &Times, n: usize) -> Vec<f64> {
-    (0..n).map(|i| t.get(i)).collect()
-}
-
-impl Guide for Toward<'_> {
+impl<A: Architecture> Guide for Toward<'_, A> {
     fn gradient(&self, x: &Tensor, t: &Times) -> Result<Tensor> {
-        Ok(self.classifier.gradient(x, &each(t, x.shape().n()), self.class)?)
+        Ok(self.classifier.gradient(x, &t.each(x.shape().n()), self.class)?)
     }
 }
 
-impl TangentGuide for Toward<'_> {
+impl<A: Architecture> TangentGuide for Toward<'_, A> {
     fn tangents(&self, stack: &Tensor, probes: usize, t: &Times) -> Result<Tensor> {
-        let times = each(t, stack.shape().n() / (1 + probes));
+        let times = t.each(stack.shape().n() / (1 + probes));
         Ok(self.classifier.tangents(stack, probes, &times, self.class)?)
     }
 }

@@ -1,7 +1,6 @@
 //! Imputation: sampling with a part of the data known (Song 2021, appendix I.2), pixels for inpainting and the grey part
 //! of a picture for colouring.
 
-use crate::choice::choices;
 use crate::gpu::Gpu;
 use crate::kernels::check_shape;
 use crate::kernels::conv2d::{self, Conv2d};
@@ -10,7 +9,7 @@ use crate::random::Key;
 use crate::sample::Constraint;
 use crate::sample::error::Result;
 use crate::sde::Marginal;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::Tensor;
 
 /// The known part of every sample.
 pub struct Impute {
@@ -89,44 +88,6 @@ fn reflection(c: usize) -> Vec<f64> {
     (0..c * c).map(|i| f64::from(u8::from(i / c == i % c)) - 2.0 * v[i / c] * v[i % c] / square).collect()
 }
 
-choices! {
-    /// The part of an image in which a mask is 1: a half or the middle of an image.
-    pub enum Side {
-        /// The left half.
-        Left = "left",
-        /// The right half.
-        Right = "right",
-        /// The upper half.
-        Top = "top",
-        /// The lower half.
-        Bottom = "bottom",
-        /// Half of the rows and half of the columns, in the middle.
-        Center = "center",
-        /// All but the middle.
-        Border = "border",
-    }
-}
-
-impl Side {
-    /// The mask of one image, `shape` `[_, h, w, c]`.
-    pub fn mask(self, shape: Shape) -> Vec<f32> {
-        let (h, w) = (shape.h(), shape.w());
-        let middle = |at: usize, size: usize| (size / 4..size / 4 + size / 2).contains(&at);
-        let inside = |i: usize| {
-            let (y, x) = (i / shape.c() / w, i / shape.c() % w);
-            match self {
-                Side::Left => x < w / 2,
-                Side::Right => x >= w / 2,
-                Side::Top => y < h / 2,
-                Side::Bottom => y >= h / 2,
-                Side::Center => middle(y, h) && middle(x, w),
-                Side::Border => !(middle(y, h) && middle(x, w)),
-            }
-        };
-        (0..shape.with_n(1).len()).map(|i| f32::from(u8::from(inside(i)))).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,15 +106,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn opposite_sides_make_a_whole_and_the_middle_is_a_quarter() {
-        let shape = Shape::new(1, 7, 8, 3);
-        for (a, b) in [(Side::Left, Side::Right), (Side::Top, Side::Bottom), (Side::Center, Side::Border)] {
-            assert!(a.mask(shape).iter().zip(b.mask(shape)).all(|(a, b)| a + b == 1.0));
-        }
-        let middle: f32 = Side::Center.mask(Shape::new(1, 8, 8, 1)).iter().sum();
-        assert_eq!(middle, 16.0);
     }
 }

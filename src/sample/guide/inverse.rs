@@ -137,14 +137,11 @@ impl<'a> Guided<'a> {
     pub fn twist(&self, x: &Tensor, t: &Times) -> Result<Twist> {
         let level = |of: fn(crate::sde::Level) -> f64| t.map(|t| of(self.process().level(t)));
         let (mean, sigma) = (level(|level| level.mean), level(|level| level.sigma));
-        let twist = |at: Evaluation, pull: Pull, gradient: Tensor, scale: Vec<f64>| -> Result<Twist> {
-            Ok(Twist { gradient, worth: pull.worth(scale)?, at })
-        };
-        match self.guidance {
+        let (at, pull, gradient, scale) = match self.guidance {
             Guidance::Measured(score) => {
                 let pull = self.pull(&(x / &mean).run()?, &sigma)?;
                 let gradient = (&pull.gradient / &mean).run()?;
-                twist(score.at(x, t)?, pull, gradient, vec![1.0; x.shape().n()])
+                (score.at(x, t)?, pull, gradient, vec![1.0; x.shape().n()])
             }
             Guidance::PseudoInverse { score, .. } => {
                 let (at, pullback) = score.adjoint(x, t)?;
@@ -153,10 +150,10 @@ impl<'a> Guided<'a> {
                 let v = &pull.gradient;
                 let through = (v / &mean + pullback(v * at.gain())?).run()?;
                 let scale = self.rescale(&pull, &through, t)?;
-                let gradient = (&through * scale.clone()).run()?;
-                twist(at, pull, gradient, scale)
+                (at, pull, (&through * scale.clone()).run()?, scale)
             }
-        }
+        };
+        Ok(Twist { at, gradient, products: inner_product(&pull.residual, &pull.solution)?, scale })
     }
 }
 
@@ -178,28 +175,16 @@ struct Pull {
     gradient: Tensor,
 }
 
-impl Pull {
-    /// The likelihood when the variance along each pull is smaller by the factor `scale`.
-    fn worth(&self, scale: Vec<f64>) -> Result<Worth> {
-        Ok(Worth { products: inner_product(&self.residual, &self.solution)?, scale })
-    }
-}
-
-/// The likelihood of a measurement, on the device until it is read.
-struct Worth {
-    /// r·z in four lanes that have yet to be added, `[n, 1, 1, 4]`.
-    products: Tensor,
-    /// The factor by which the variance along each pull is smaller.
-    scale: Vec<f64>,
-}
-
 /// A measurement at noisy states: its likelihood, and the gradient that it adds to their score.
 pub struct Twist {
     /// The model's own evaluation.
     at: Evaluation,
     /// ∇ log p(y | x), as it is approximated.
     pub gradient: Tensor,
-    worth: Worth,
+    /// r·z in four lanes that have yet to be added, `[n, 1, 1, 4]`.
+    products: Tensor,
+    /// The factor by which the variance along each pull is smaller.
+    scale: Vec<f64>,
 }
 
 impl Twist {
@@ -209,9 +194,8 @@ impl Twist {
     /// # Errors
     /// Errors that the device reported.
     pub fn log_likelihood(&self) -> Result<Vec<f64>> {
-        let Worth { products, scale } = &self.worth;
         let of = |(product, scale): (f64, &f64)| -0.5 * (scale * product - scale.ln());
-        Ok(lanes(products)?.into_iter().zip(scale).map(of).collect())
+        Ok(lanes(&self.products)?.into_iter().zip(&self.scale).map(of).collect())
     }
 
     /// The model's own score.
@@ -228,9 +212,9 @@ impl Twist {
     /// The twist of some of the states, by their numbers.
     pub(in crate::sample) fn gather(self, picks: &[usize]) -> Result<Twist> {
         let of = |x: &Tensor| concat::gather(x, x, picks);
-        let scale = picks.iter().map(|pick| self.worth.scale[*pick]).collect();
-        let worth = Worth { products: of(&self.worth.products)?, scale };
-        Ok(Twist { gradient: of(&self.gradient)?, worth, at: self.at.gather(picks)? })
+        let scale = picks.iter().map(|pick| self.scale[*pick]).collect();
+        let (gradient, products) = (of(&self.gradient)?, of(&self.products)?);
+        Ok(Twist { at: self.at.gather(picks)?, gradient, products, scale })
     }
 }
 

@@ -8,6 +8,6 @@ mod operator;
 
 pub use class::{ClassConditional, ClassifierGuided, Guide, TangentGuide, Toward};
 pub use feasible::feasible;
-pub use impute::{Decoupling, Impute, Side};
+pub use impute::{Decoupling, Impute};
 pub use inverse::{Guidance, Guided, Measurement, Twist};
 pub use operator::{LinearSystem, Mask, Matrix, Operator, Resampling, solve};

@@ -10,7 +10,7 @@ use crate::kernels::combine::{Factor, Form};
 use crate::kernels::inner_product::{lanes, scaled_error};
 use crate::random::{Key, Purpose};
 use crate::sample::error::{Result, SampleError};
-use crate::sample::{Draw, Progress, Sampled, Sampler, Score, Watch, denoise};
+use crate::sample::{Draw, Progress, Sampled, Sampler, Score, Watch};
 use crate::tensor::Tensor;
 
 /// The first step, and the smallest there may be: with less the solver gives up.
@@ -183,11 +183,7 @@ impl Sampler for Adaptive {
         // Samples that wait for others of the batch need no more.
         let attempts: usize = state.places.iter().map(|place| place.attempts).sum();
         let evaluations = 2.0 * attempts as f64 / n as f64;
-        if !self.noise_removal {
-            return Ok(Sampled { x: state.x, evaluations, acceptance: None });
-        }
-        let x = denoise(score, &state.x, score.process().sampling_eps())?;
-        Ok(Sampled { x, evaluations: evaluations + 1.0, acceptance: None })
+        Sampled::at_the_end(score, state.x, evaluations, self.noise_removal)
     }
 }
 

@@ -32,7 +32,7 @@ impl<'a, 'w> Driver<'a, 'w> {
 
     /// The result of the run, whose evaluations were the same for all samples.
     pub fn sampled(&self, x: Tensor) -> Sampled {
-        Sampled { x, evaluations: self.evaluations.get() as f64, acceptance: None }
+        Sampled::new(x, self.evaluations.get() as f64)
     }
 }
 

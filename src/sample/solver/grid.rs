@@ -24,16 +24,22 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The grid that a configuration describes, with a schedule and `steps` steps.
+    /// The grid that a configuration describes, with `steps` steps. Its schedule is the configuration's, else the method's, else
+    /// EDM's.
     ///
     /// # Errors
     /// If there are fewer than two steps.
-    pub fn new(config: &Sampling, schedule: Schedule, steps: usize) -> Result<Grid> {
-        if steps < 2 {
-            return Err(SampleError::TooFewSteps { steps });
-        }
+    pub fn new(config: &Sampling, steps: usize) -> Result<Grid> {
         let Sampling { rho, sigma_min, noise_removal, .. } = *config;
-        Ok(Grid { schedule, rho, sigma_min, noise_removal, steps })
+        let schedule = config.schedule.or(config.method.schedule()).unwrap_or(Schedule::Edm);
+        let grid = Grid { schedule, rho, sigma_min, noise_removal, steps };
+        grid.check()?;
+        Ok(grid)
+    }
+
+    fn check(&self) -> Result<()> {
+        let steps = self.steps;
+        if steps < 2 { Err(SampleError::TooFewSteps { steps }) } else { Ok(()) }
     }
 
     /// The levels of a process, one more than steps.
@@ -41,9 +47,7 @@ impl Grid {
     /// # Errors
     /// If there are fewer than two steps, or the process has no level `sigma_min`.
     pub fn levels(&self, process: &dyn Process) -> Result<Vec<Level>> {
-        if self.steps < 2 {
-            return Err(SampleError::TooFewSteps { steps: self.steps });
-        }
+        self.check()?;
         // The step to the data begins at the smallest level.
         let last = if self.noise_removal { self.steps - 1 } else { self.steps };
         let (first, end) = (process.level(1.0), self.smallest(process)?);
@@ -90,9 +94,9 @@ mod tests {
         for process in PROCESSES.into_iter().chain([faint]) {
             for schedule in SCHEDULES {
                 for noise_removal in [true, false] {
-                    let config = Sampling { noise_removal, ..Sampling::default() };
+                    let config = Sampling { noise_removal, schedule: Some(schedule), ..Sampling::default() };
                     for steps in [2, 3, 18] {
-                        let levels = Grid::new(&config, schedule, steps).unwrap().levels(process).unwrap();
+                        let levels = Grid::new(&config, steps).unwrap().levels(process).unwrap();
                         assert_eq!(levels.len(), steps + 1);
                         assert_eq!(levels[0], process.level(1.0));
                         let least = levels[steps - usize::from(noise_removal)];
@@ -106,7 +110,7 @@ mod tests {
                         assert!(levels.iter().all(|level| (0.0..=1.0).contains(&level.t)), "{levels:?}");
                         assert_eq!(levels[steps] == Level::DATA, noise_removal);
                     }
-                    assert!(Grid::new(&config, schedule, 1).is_err());
+                    assert!(Grid::new(&config, 1).is_err());
                 }
             }
         }
@@ -117,8 +121,9 @@ mod tests {
         let ve = Ve { sigma_min: 0.01, sigma_max: 50.0 };
         for schedule in SCHEDULES {
             let of = |sigma| {
-                let config = Sampling { sigma_min: Some(sigma), ..Sampling::default() };
-                Grid::new(&config, schedule, 8).unwrap().levels(&ve)
+                let config =
+                    Sampling { sigma_min: Some(sigma), schedule: Some(schedule), ..Sampling::default() };
+                Grid::new(&config, 8).unwrap().levels(&ve)
             };
             // Both are levels of the process.
             assert!((of(0.3).unwrap()[7].sigma - 0.3).abs() < 1e-12);
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn edms_schedule_is_that_of_its_paper() {
         let ve = Ve { sigma_min: 0.002, sigma_max: 80.0 };
-        let levels = Grid::new(&Sampling::default(), Schedule::Edm, 18).unwrap().levels(&ve).unwrap();
+        let levels = Grid::new(&Sampling::default(), 18).unwrap().levels(&ve).unwrap();
         for (i, level) in levels[1..17].iter().enumerate() {
             let (high, low) = (80f64.powf(1.0 / 7.0), 0.002f64.powf(1.0 / 7.0));
             let sigma = (high + (i + 1) as f64 / 17.0 * (low - high)).powf(7.0);

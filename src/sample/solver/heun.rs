@@ -34,15 +34,21 @@ pub struct Churn {
 }
 
 impl Heun {
-    /// The deterministic method.
-    pub fn new(grid: Grid) -> Heun {
-        Heun { grid, churn: None }
+    /// The deterministic method that a configuration describes, with `steps` steps.
+    ///
+    /// # Errors
+    /// If there are fewer than two steps.
+    pub fn new(config: &Sampling, steps: usize) -> Result<Heun> {
+        Ok(Heun { grid: Grid::new(config, steps)?, churn: None })
     }
 
-    /// The stochastic method that a configuration describes.
-    pub fn stochastic(grid: Grid, config: &Sampling) -> Heun {
+    /// The stochastic method that a configuration describes, with `steps` steps.
+    ///
+    /// # Errors
+    /// If there are fewer than two steps.
+    pub fn stochastic(config: &Sampling, steps: usize) -> Result<Heun> {
         let Sampling { s_churn, s_tmin, s_tmax, s_noise, .. } = *config;
-        Heun { grid, churn: Some(Churn { s_churn, s_tmin, s_tmax, s_noise }) }
+        Ok(Heun { churn: Some(Churn { s_churn, s_tmin, s_tmax, s_noise }), ..Heun::new(config, steps)? })
     }
 
     /// The level to which noise lifts `level`, at most the prior's, and the factor of the noise in x̃.

@@ -29,31 +29,35 @@ pub use sra1::Sra1;
 use super::Sampler;
 use super::error::{Result, refuse};
 use super::flow::Ode;
-use crate::config::{Method, Sampling, Schedule};
+use crate::config::sampling::methods;
+use crate::config::{Method, Sampling};
+
+/// The constructors of the [table of samplers](crate::config::sampling).
+macro_rules! construct {
+    ($(
+        $(#[doc = $help:literal])+
+        $Method:ident = $name:literal, $steps:expr, [$($capability:ident),*], $new:expr;
+    )+) => {
+        fn construct(config: &Sampling, steps: usize) -> Result<Box<dyn Sampler>> {
+            Ok(match config.method {
+                $( Method::$Method => {
+                    let new: fn(&Sampling, usize) -> Result<_> = $new;
+                    Box::new(new(config, steps)?)
+                } )+
+            })
+        }
+    };
+}
+methods!(construct);
 
 /// The sampler that a configuration describes, with `steps` steps.
 ///
 /// # Errors
 /// If there are too few steps, or settings contradict each other.
 pub fn sampler(config: &Sampling, steps: usize) -> Result<Box<dyn Sampler>> {
-    let grid = |own: Schedule| Grid::new(config, config.schedule.unwrap_or(own), steps);
-    let multistep = |order: usize, eta: f64, own: Schedule| -> Result<Box<dyn Sampler>> {
-        Ok(Box::new(Multistep { grid: grid(own)?, order, eta }))
-    };
-    match config.method {
-        method if config.schedule.is_some() && !method.has_grid() => {
-            let what = "this sampler has a schedule of its own; leave sampling.schedule out, or take another sampler";
-            Err(refuse(what))
-        }
-        Method::Pc => Ok(Box::new(PredictorCorrector::new(config, steps)?)),
-        Method::Ald => Ok(Box::new(AnnealedLangevin::new(config, steps)?)),
-        Method::Euler => multistep(1, 0.0, Schedule::Edm),
-        Method::Heun => Ok(Box::new(Heun::new(grid(Schedule::Edm)?))),
-        Method::StochasticHeun => Ok(Box::new(Heun::stochastic(grid(Schedule::Edm)?, config))),
-        Method::Ddim => multistep(1, config.eta, Schedule::Time),
-        Method::Dpmpp2m => multistep(2, config.eta, Schedule::LogSnr),
-        Method::Dpmpp3m => multistep(3, config.eta, Schedule::LogSnr),
-        Method::AdaptiveSde => Ok(Box::new(Adaptive::new(config))),
-        Method::Ode => Ok(Box::new(Ode::new(config))),
+    if config.schedule.is_some() && config.method.schedule().is_none() {
+        let remedy = "leave sampling.schedule out, or take another sampler";
+        return Err(refuse(format!("this sampler has a schedule of its own; {remedy}")));
     }
+    construct(config, steps)
 }

@@ -4,6 +4,7 @@
 
 use super::driver::Driver;
 use super::grid::Grid;
+use crate::config::Sampling;
 use crate::kernels::combine::Form;
 use crate::random::Purpose;
 use crate::sample::error::Result;
@@ -27,6 +28,15 @@ pub struct Multistep {
 }
 
 impl Multistep {
+    /// The solver of an order that a configuration describes, with `steps` steps.
+    ///
+    /// # Errors
+    /// If there are fewer than two steps.
+    pub fn new<const ORDER: usize>(config: &Sampling, steps: usize) -> Result<Multistep> {
+        let eta = if config.method.capabilities().eta { config.eta } else { 0.0 };
+        Ok(Multistep { grid: Grid::new(config, steps)?, order: ORDER, eta })
+    }
+
     /// The order of step `i`.
     fn order_of(&self, i: usize) -> usize {
         let left = if self.grid.steps < FEW { self.grid.steps - i } else { self.order };
@@ -48,7 +58,7 @@ impl Sampler for Multistep {
             seen.push_front((from, run.at(&x, &from.t.into())?));
             seen.truncate(if to.sigma == 0.0 { 1 } else { self.order_of(i) });
             let levels: Vec<Level> = seen.iter().map(|(level, _)| *level).collect();
-            let Step { kept, weights, noise } = Step::new(&levels, to, self.eta);
+            let Coefficients { kept, weights, noise } = Coefficients::new(&levels, to, self.eta);
             let z = Form::normal(draw.key(Purpose::Predictor).at(i as u32));
             let denoised = seen.iter().zip(weights).map(|((_, at), weight)| at.denoised() * weight);
             // x̃′ = kept x̃ + Σ weight D + noise z, in x̃ = x / m.
@@ -61,31 +71,31 @@ impl Sampler for Multistep {
 }
 
 /// One step in x̃: the factors of the state, of D at the last levels, newest first, and of the noise.
-struct Step {
+struct Coefficients {
     kept: f64,
     weights: Vec<f64>,
     noise: f64,
 }
 
-impl Step {
+impl Coefficients {
     /// From the newest of the `levels` to `to`, with D a polynomial in λ through all of them.
     ///
     /// It is a step of the reverse-time SDE with its noise scaled by τ, dx̃ = −a x̃ dλ + a D dλ + noise with a = 1 + τ²
     /// (Lu 2022, eq. 5, for τ = 1; Xue 2023, SA-Solver). Up to 1, η is DDIM's (Song 2021a, eq. 16): 1 − e^(−2 τ² h) =
     /// η² (1 − e^(−2 h)). At 1 τ is 1 as well, and above it η is τ itself.
-    fn new(levels: &[Level], to: Level, eta: f64) -> Step {
+    fn new(levels: &[Level], to: Level, eta: f64) -> Coefficients {
         let ratio = to.sigma / levels[0].sigma;
         // e^(−2 τ² h), the share of the noise's variance that is not drawn anew.
         let old =
             if eta <= 1.0 { 1.0 - eta * eta * (1.0 - ratio * ratio) } else { ratio.powf(2.0 * eta * eta) };
         let (noise, kept) = (to.sigma * (1.0 - old).sqrt(), ratio * old.sqrt());
         if levels.len() == 1 {
-            return Step { kept, weights: vec![1.0 - kept], noise };
+            return Coefficients { kept, weights: vec![1.0 - kept], noise };
         }
         let a = if eta <= 1.0 { 1.0 + 0.5 * old.ln() / ratio.ln() } else { 1.0 + eta * eta };
         let since = |level: &Level| a * (level.lambda() - levels[0].lambda());
         let nodes: Vec<f64> = levels[1..].iter().map(since).collect();
-        Step { kept, weights: weights(since(&to), &nodes), noise }
+        Coefficients { kept, weights: weights(since(&to), &nodes), noise }
     }
 }
 
@@ -107,7 +117,6 @@ fn weights(h: f64, nodes: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Sampling, Schedule};
 
     /// e^−h ∫ e^u p(u) du by Simpson's rule.
     #[test]
@@ -142,14 +151,14 @@ mod tests {
             let sigma = |i: usize| 150.0 * (0.5f64 / 150.0).powf(i as f64 / steps as f64);
             let levels: Vec<Level> =
                 (0..=steps).map(|i| Level { t: 0.5, mean: 1.0, sigma: sigma(i) }).collect();
-            let grid = Grid::new(&Sampling::default(), Schedule::LogSnr, steps).unwrap();
+            let grid = Grid::new(&Sampling::default(), steps).unwrap();
             let solver = Multistep { grid, order, eta: 0.0 };
             let (mut x, mut seen) = (exact(150.0), Vec::new());
             for (i, pair) in levels.windows(2).enumerate() {
                 seen.insert(0, (pair[0], c / (c + pair[0].sigma.powi(2)) * x));
                 seen.truncate(solver.order_of(i));
                 let levels: Vec<Level> = seen.iter().map(|(level, _)| *level).collect();
-                let step = Step::new(&levels, pair[1], 0.0);
+                let step = Coefficients::new(&levels, pair[1], 0.0);
                 x = step.kept * x + seen.iter().zip(&step.weights).map(|((_, d), w)| d * w).sum::<f64>();
             }
             (x - exact(0.5)).abs()
@@ -164,13 +173,13 @@ mod tests {
     #[test]
     fn with_eta_1_a_step_is_ancestral() {
         let at = |sigma: f64| Level { t: 0.5, mean: 1.0, sigma };
-        let step = Step::new(&[at(2.0)], at(0.5), 1.0);
+        let step = Coefficients::new(&[at(2.0)], at(0.5), 1.0);
         let posterior = 0.25 * (4.0 - 0.25) / 4.0;
         assert!((step.noise * step.noise - posterior).abs() < 1e-12);
         assert!((step.kept - 0.25 / 4.0).abs() < 1e-12);
         // Of any order and η, the weights and what is kept add up to 1: a point mass stays where it is.
         for eta in [0.0, 0.4, 1.0, 1.5] {
-            let step = Step::new(&[at(2.0), at(3.0), at(5.0)], at(0.5), eta);
+            let step = Coefficients::new(&[at(2.0), at(3.0), at(5.0)], at(0.5), eta);
             assert!((step.kept + step.weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         }
     }

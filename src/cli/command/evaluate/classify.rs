@@ -3,7 +3,7 @@
 use crate::cli::sampling::classes;
 use crate::cli::{Common, count, open_model, print};
 use crate::data::{Dataset, Split, scale};
-use crate::eval::{Level, accuracy_by_noise, classify};
+use crate::eval::{Accuracy, accuracy_by_noise, classify};
 use crate::tensor::Shape;
 use anyhow::ensure;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub fn accuracy(common: &Common, model: &Path, data: Option<&str>) -> anyhow::Re
     let classifier = classes::classifier(&common.open()?, model, &checkpoint)?;
     let levels = accuracy_by_noise(&classifier, &set, config.data.centered, config.seed)?;
     if common.json {
-        let row = |level: &Level| {
+        let row = |level: &Accuracy| {
             serde_json::json!({
                 "t": level.t, "mean": level.marginal.mean, "std": level.marginal.std, "accuracy": level.accuracy,
                 "cross_entropy": level.cross_entropy,
@@ -39,7 +39,7 @@ pub fn accuracy(common: &Common, model: &Path, data: Option<&str>) -> anyhow::Re
     }
     print(format!("accuracy on {}, by noise:", count(set.len(), "test image")))?;
     print(format!("{:>8} {:>9} {:>9} {:>10} {:>14}", "t", "signal", "noise", "accuracy", "cross entropy"))?;
-    for Level { t, marginal, accuracy, cross_entropy } in levels {
+    for Accuracy { t, marginal, accuracy, cross_entropy } in levels {
         let (signal, noise, share) = (marginal.mean, marginal.std, 100.0 * accuracy);
         print(format!("{t:8.5} {signal:9.4} {noise:9.4} {share:8.1} % {cross_entropy:9.3} nats"))?;
     }

@@ -1,0 +1,49 @@
+//! Bits per dimension of a set of images, with standard errors.
+
+use crate::sample::likelihood::LogLikelihood;
+use crate::sde::bits_per_dim;
+
+/// Bits per dimension of a set of images, and how sure they are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bits {
+    /// The mean over images, draws and probes.
+    pub mean: f64,
+    /// Its standard error over images, of which the draws' and the probes' are a part; of one image, over its draws,
+    /// of one draw, over its probes.
+    pub error: Option<f64>,
+    /// The part of `error` due to the probes, if there are several.
+    pub of_probes: Option<f64>,
+    /// The part of `error` due to dequantisation noise and its probes, if there are several draws.
+    pub of_draws: Option<f64>,
+}
+
+/// Bits per dimension of images (see [`LogLikelihood::bits_per_dim`]), as many for each draw of dequantisation noise.
+pub fn bits(draws: &[Vec<LogLikelihood>], dimensions: usize, centered: bool) -> Bits {
+    let of = |log: &LogLikelihood| log.bits_per_dim(dimensions, centered);
+    let images: Vec<Vec<f64>> = (0..draws.first().map_or(0, Vec::len))
+        .map(|i| draws.iter().map(|samples| of(&samples[i])).collect())
+        .collect();
+    let means: Vec<f64> = images.iter().map(|draws| mean(draws)).collect();
+    let probes: Vec<Vec<f64>> = draws
+        .iter()
+        .flatten()
+        .map(|log| log.changes.iter().map(|change| bits_per_dim(*change, dimensions)).collect())
+        .collect();
+    let (of_probes, of_draws) = (error_of_mean(&probes), error_of_mean(&images));
+    let over_images = error_of_mean(std::slice::from_ref(&means));
+    Bits { mean: mean(&means), error: over_images.or(of_draws).or(of_probes), of_probes, of_draws }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The standard error of the mean of groups' means, as far as it comes from the spread within the groups.
+fn error_of_mean(groups: &[Vec<f64>]) -> Option<f64> {
+    let square = |group: &Vec<f64>| {
+        let (n, mean) = (group.len() as f64, mean(group));
+        group.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0) / n
+    };
+    let known = !groups.is_empty() && groups.iter().all(|group| group.len() > 1);
+    known.then(|| groups.iter().map(square).sum::<f64>().sqrt() / groups.len() as f64)
+}
