@@ -569,7 +569,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         ),
         (vec!["--out", "film.gif"], "written as .png, .npz"),
         (vec!["--out", out, "-n", "-3"], "-n -3: it must be a whole number from 0 to 4294967295"),
-        (vec!["--out", out, "-n", "4000000000"], "draw them in parts, with --first"),
+        (vec!["--out", out, "-n", "4000000000"], "-n 4000000000: the samples take"),
         (
             vec!["--out", out, "--seed", "-1"],
             "--seed -1: it must be a whole number from 0 to 9223372036854775807",

@@ -1,15 +1,36 @@
 //! Parsers of arguments, and usage errors in one sentence.
 
 use crate::choice::Choice;
+use crate::train::Weights;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 use std::any::TypeId;
 use std::error::Error;
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 
 /// The largest number of probes, draws, particles or steps between images: two such numbers multiply to 32 bits.
 pub const MANY: usize = 65_535;
+
+/// The evaluation of a model in batches.
+#[derive(clap::Args)]
+#[group(skip)]
+pub struct Evaluation {
+    /// The weights
+    #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
+    pub weights: Weights,
+    /// Samples in a batch; it changes only speed, memory, and the number of samples in an animation
+    #[arg(long, value_name = "N", default_value = "100")]
+    batch: NonZeroU32,
+}
+
+impl Evaluation {
+    /// Samples in a batch.
+    pub fn batch(&self) -> usize {
+        self.batch.get() as usize
+    }
+}
 
 /// Sets parsers that explain why a number is refused, and lets numbers be negative rather than look like options.
 pub fn with_numbers(command: Command) -> Command {
@@ -21,6 +42,7 @@ pub fn with_numbers(command: Command) -> Command {
             () if is(&[TypeId::of::<u64>()]) => arg.value_parser(whole::<u64>(i64::MAX)),
             () if is(&[TypeId::of::<u32>()]) => arg.value_parser(whole::<u32>(u32::MAX.into())),
             () if is(&[TypeId::of::<u16>(), TypeId::of::<f32>(), TypeId::of::<f64>()]) => arg,
+            () if is(&[TypeId::of::<NonZeroU32>()]) => arg.value_parser(positive),
             () => return arg,
         };
         arg.allow_negative_numbers(true)
@@ -42,6 +64,11 @@ fn whole<T: TryFrom<i64> + Clone + Send + Sync + 'static>(most: i64) -> impl Typ
         let number = number.and_then(|number| T::try_from(number).ok());
         number.ok_or_else(|| format!("it must be a whole number from 0 to {most}"))
     }
+}
+
+/// Parses a whole number from 1.
+fn positive(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("it must be a whole number from 1 to {}", u32::MAX))
 }
 
 /// Parses a value by its name; help lists the names with their descriptions.

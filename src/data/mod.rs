@@ -72,6 +72,16 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// The largest Euclidean distance between two of `count` images spread over the set, in grey levels.
+    pub fn largest_distance(&self, count: usize) -> f64 {
+        let images: Vec<&[u8]> = (0..count).map(|i| self.image(i * self.len() / count)).collect();
+        let square = |a: &[u8], b: &[u8]| -> u64 {
+            a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).map(u64::from).sum()
+        };
+        let from = |i: usize| images[i + 1..].iter().map(|other| square(images[i], other)).max().unwrap_or(0);
+        ((0..count).map(from).max().unwrap_or(0) as f64).sqrt()
+    }
+
     /// The data set that a configuration names.
     ///
     /// # Errors

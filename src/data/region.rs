@@ -1,7 +1,6 @@
 //! Halves and middles of images, as masks.
 
 use crate::choice::choices;
-use crate::tensor::Shape;
 
 choices! {
     /// The part of an image in which a mask is 1: a half or the middle of an image.
@@ -22,12 +21,11 @@ choices! {
 }
 
 impl Region {
-    /// The mask of one image, `shape` `[_, h, w, c]`.
-    pub fn mask(self, shape: Shape) -> Vec<f32> {
-        let (h, w) = (shape.h(), shape.w());
+    /// The mask of an image `[h, w, c]`: 1 inside the region, 0 outside.
+    pub fn mask(self, [h, w, c]: [usize; 3]) -> Vec<f32> {
         let middle = |at: usize, size: usize| (size / 4..size / 4 + size / 2).contains(&at);
         let inside = |i: usize| {
-            let (y, x) = (i / shape.c() / w, i / shape.c() % w);
+            let (y, x) = (i / c / w, i / c % w);
             match self {
                 Region::Left => x < w / 2,
                 Region::Right => x >= w / 2,
@@ -37,7 +35,7 @@ impl Region {
                 Region::Border => !(middle(y, h) && middle(x, w)),
             }
         };
-        (0..shape.with_n(1).len()).map(|i| f32::from(u8::from(inside(i)))).collect()
+        (0..h * w * c).map(|i| f32::from(u8::from(inside(i)))).collect()
     }
 }
 
@@ -47,13 +45,13 @@ mod tests {
 
     #[test]
     fn opposite_sides_make_a_whole_and_the_middle_is_a_quarter() {
-        let shape = Shape::new(1, 7, 8, 3);
+        let shape = [7, 8, 3];
         for (a, b) in
             [(Region::Left, Region::Right), (Region::Top, Region::Bottom), (Region::Center, Region::Border)]
         {
             assert!(a.mask(shape).iter().zip(b.mask(shape)).all(|(a, b)| a + b == 1.0));
         }
-        let middle: f32 = Region::Center.mask(Shape::new(1, 8, 8, 1)).iter().sum();
+        let middle: f32 = Region::Center.mask([8, 8, 1]).iter().sum();
         assert_eq!(middle, 16.0);
     }
 }

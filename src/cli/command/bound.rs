@@ -1,6 +1,7 @@
 //! `tweedie bound`.
 
 use crate::choice::Choice;
+use crate::cli::arguments::Evaluation;
 use crate::cli::io::{DATA, data, pictures};
 use crate::cli::{Common, MODEL, batches, choice, count, ends_in, open_score_model, paths, print, progress};
 use crate::config::{Range, SdeName};
@@ -9,7 +10,6 @@ use crate::eval::{Bound, Terms};
 use crate::nn::Scorer;
 use crate::random::{Key, Purpose};
 use crate::sde::{Chain, DdpmChain, PosteriorVariance, bits_per_dim};
-use crate::train::Weights;
 use anyhow::ensure;
 use std::path::PathBuf;
 
@@ -38,16 +38,11 @@ pub struct Args {
     /// The seed of the noise [default: the model's]
     #[arg(long)]
     seed: Option<u64>,
-    /// The weights
-    #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
-    weights: Weights,
-    /// Images in a batch
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    batch: usize,
+    #[command(flatten)]
+    evaluation: Evaluation,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    ensure!(args.batch > 0, "--batch 0: it must be at least 1");
     if let Some(path) = &args.terms {
         ensure!(ends_in(path, "csv"), "--terms {}: the terms are written as .csv", path.display());
         paths::check_file(path)?;
@@ -68,16 +63,13 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     );
     let set = data::of_model(args.data.as_deref(), config)?;
     let n = data::first(&set, args.n, 64)?;
-    let scorer = checkpoint.scorer(&common.open()?, args.weights)?;
+    let scorer = checkpoint.scorer(&common.open()?, args.evaluation.weights)?;
     let chain = DdpmChain::new(Chain::new(&*config.process(), config.model.num_scales));
     let key = Key::new(args.seed.unwrap_or(config.seed), Purpose::Perturbation);
-    let bound = measure(&scorer, &chain, (&set, n), config.data.range(), key, args.batch)?;
-    let kinds = match args.variance {
-        Some(kind) => vec![kind],
-        None => PosteriorVariance::ALL.to_vec(),
-    };
-    let columns: Vec<Column> =
-        kinds.into_iter().map(|kind| Column::new(&bound, kind, set.image_len())).collect();
+    let bound = measure(&scorer, &chain, (&set, n), config.data.range(), key, args.evaluation.batch())?;
+    let kinds = args.variance.map_or(PosteriorVariance::ALL.to_vec(), |kind| vec![kind]);
+    let column = |kind| Column::new(&bound, kind, set.image_len());
+    let columns: Vec<Column> = kinds.into_iter().map(column).collect();
     if let Some(path) = &args.terms {
         paths::written(path, table(&columns, &bound, chain.len()).as_bytes())?;
     }

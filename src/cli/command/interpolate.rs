@@ -4,7 +4,6 @@ use crate::cli::io::{Batch, DATA, Images, data, pictures};
 use crate::cli::sampling::{Flow, Tolerances, flow, shape};
 use crate::cli::{Common, MANY, MODEL, paths};
 use crate::config::Method;
-use crate::gpu::Bytes;
 use crate::sample::{self, Draw, great_circle};
 use anyhow::ensure;
 use std::path::{Path, PathBuf};
@@ -64,13 +63,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let read: Vec<&Path> = args.ends.input.iter().chain([&args.model]).map(PathBuf::as_path).collect();
     paths::apart(&read, &args.out)?;
     let flow = Flow::open(common, &args.model, Method::Ode, &args.flow)?;
-    let taken = Images::bytes(args.steps as u32, shape(&flow.config, 1));
-    ensure!(
-        crate::memory::fits(taken),
-        "--steps {}: the images take {}, more than this machine has memory for",
-        args.steps,
-        Bytes(taken)
-    );
+    Images::check_memory("--steps", args.steps as u32, shape(&flow.config, 1))?;
     let latents = latents(&flow, args)?;
     let between = Batch {
         shape: latents.shape.with_n(args.steps),

@@ -43,7 +43,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(set.len() > 1, "{} holds one image, and a distance needs two", args.data);
     let level = range.width() / 255.0;
     let compared = args.images.min(set.len());
-    let sigma_max = level * largest_distance(&set, compared);
+    let sigma_max = level * set.largest_distance(compared);
     ensure!(sigma_max > 0.0, "{}: all its images are equal", args.data);
     ensure!(
         sigma_max > args.sigma_min,
@@ -98,14 +98,4 @@ fn load(spec: &str) -> anyhow::Result<(Dataset, Range)> {
         return Ok((Dataset::load(&config.data, Split::Train)?, config.data.range()));
     }
     Ok((data::named(spec, Split::Train)?, Range { centered: false }))
-}
-
-/// The largest Euclidean distance between two of `count` images spread over the set, in grey levels.
-fn largest_distance(set: &Dataset, count: usize) -> f64 {
-    let images: Vec<&[u8]> = (0..count).map(|i| set.image(i * set.len() / count)).collect();
-    let square = |a: &[u8], b: &[u8]| -> u64 {
-        a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).map(u64::from).sum()
-    };
-    let from = |i: usize| images[i + 1..].iter().map(|other| square(images[i], other)).max().unwrap_or(0);
-    ((0..count).map(from).max().unwrap_or(0) as f64).sqrt()
 }

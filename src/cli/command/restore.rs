@@ -90,7 +90,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.measurement {
         Images::unclamped(y.batch.clone()).write(path, model.args.first)?;
     }
-    let batch = model.args.batch as usize;
+    let batch = model.args.evaluation.batch();
     let residual = measurement_io::residual(&model.gpu, operator, &samples.images, &y, batch)?;
     report(common, args, model, &samples, &residual, noise_std)
 }
@@ -131,7 +131,7 @@ fn measurements(
     }
     let images = Observed::read_like(&args.given.input, &model.config.data)?;
     let noise = (noise_std, Key::new(model.config.seed, Purpose::Measurement));
-    measurement_io::simulate(&model.gpu, operator, &images, noise, model.args.batch as usize)
+    measurement_io::simulate(&model.gpu, operator, &images, noise, model.args.evaluation.batch())
 }
 
 /// A solver of the problem.

@@ -55,17 +55,12 @@ impl AnimationArgs {
         self.animate.iter().chain(&self.trajectory)
     }
 
-    /// A animation of a sampler with this many steps, if there is an output.
+    /// An animation of a sampler with this many steps, if there is an output.
     pub fn start(&self, steps: Option<usize>, range: Range) -> Option<Animation<'_>> {
         self.paths().next()?;
         let most = if self.animate.is_some() { FRAMES } else { COLUMNS - 1 };
-        Some(Animation {
-            args: self,
-            steps,
-            every: steps.map_or(1, |s| s.div_ceil(most)),
-            range,
-            frames: Vec::new(),
-        })
+        let every = steps.map_or(1, |steps| steps.div_ceil(most));
+        Some(Animation { args: self, steps, every, range, frames: Vec::new() })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::{Batch, paths::ends_in, paths::written};
 use crate::config::Range;
+use crate::gpu::Bytes;
 use crate::tensor::Shape;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, Rgb, RgbImage};
 use npyz::WriterBuilder;
@@ -124,13 +125,16 @@ impl Images {
         written(path, &png(&grid)?)
     }
 
-    /// The host memory of `n` samples of a shape, in bytes.
-    pub fn bytes(n: u32, shape: Shape) -> u64 {
+    /// Checks that the host has memory for `n` samples of a shape, the number of an option.
+    pub fn check_memory(option: &str, n: u32, shape: Shape) -> anyhow::Result<()> {
         let [h, w] = [shape.h(), shape.w()].map(|extent| extent as u64);
         let zoom = u64::from(SMALLEST).div_ceil(h.min(w));
         let tile = 3 * (zoom * h + u64::from(GAP)) * (zoom * w + u64::from(GAP));
         // The values, and the array or the grid.
-        u64::from(n) * (2 * 4 * shape.with_n(1).len() as u64 + tile)
+        let bytes = u64::from(n) * (2 * 4 * shape.with_n(1).len() as u64 + tile);
+        let why = "more than this machine has memory for; draw them in parts";
+        ensure!(crate::memory::fits(bytes), "{option} {n}: the samples take {}, {why}", Bytes(bytes));
+        Ok(())
     }
 
     fn write_npz(&self, path: &Path) -> anyhow::Result<()> {

@@ -82,7 +82,7 @@ pub fn mask_file(name: &str) -> Option<&Path> {
 /// A mask of one image of the model, 1 where it is observed: a side, or the white of a PNG.
 pub fn read_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
     let mask = match Region::named(name) {
-        Some(side) => side.mask(shape),
+        Some(region) => region.mask([shape.h(), shape.w(), shape.c()]),
         None => png_mask(name, shape)?,
     };
     let known = mask.iter().filter(|v| **v == 1.0).count();

@@ -47,9 +47,8 @@ impl ClassArgs {
             ensure!(unused, "--classifier and --guidance need a class; add --class");
             return Ok(Classes { classes: Vec::new(), guidance: 0.0, classifier: None });
         };
-        if let Some(guidance) = self.guidance {
-            ensure!(guidance.is_finite(), "--guidance {guidance}: it must be a number");
-        }
+        let guidance = |usual: f64| self.guidance.unwrap_or(usual);
+        ensure!(guidance(0.0).is_finite(), "--guidance {}: it must be a number", guidance(0.0));
         let Some(guide) = &self.classifier else {
             let count = config.model.num_classes;
             ensure!(
@@ -57,17 +56,13 @@ impl ClassArgs {
                 "{model} was trained without classes; guide it with --classifier, or train with model.num_classes"
             );
             let classes = parse(class, count)?;
-            return Ok(Classes {
-                classes,
-                guidance: self.guidance.unwrap_or(CLASSIFIER_FREE),
-                classifier: None,
-            });
+            return Ok(Classes { classes, guidance: guidance(CLASSIFIER_FREE), classifier: None });
         };
         let checkpoint = open_model(guide)?;
         let classifier = classifier(gpu, guide, &checkpoint)?;
         fits(guide, checkpoint.config(), path, config)?;
         let classes = parse(class, classifier.classes())?;
-        Ok(Classes { classes, guidance: self.guidance.unwrap_or(CLASSIFIER), classifier: Some(classifier) })
+        Ok(Classes { classes, guidance: guidance(CLASSIFIER), classifier: Some(classifier) })
     }
 }
 

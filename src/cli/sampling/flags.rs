@@ -3,7 +3,7 @@
 use crate::choice::Choice;
 use crate::cli::arguments::one_of;
 use crate::config::sampling::{OPTIONS, SamplingOption, Value, Values};
-use crate::config::{ConfigError, CorrectorName, Method, Sampling};
+use crate::config::{Config, ConfigError, CorrectorName, Method, Sampling};
 use clap::builder::{TypedValueParser, ValueParser};
 use clap::{Arg, ArgMatches, Command};
 use std::marker::PhantomData;
@@ -112,7 +112,7 @@ impl<S> SamplingFlags<S> {
     ///
     /// # Errors
     /// If the sampler reads no option of a flag.
-    pub fn apply(&self, sampling: &mut Sampling) -> anyhow::Result<()> {
+    fn apply(&self, sampling: &mut Sampling) -> anyhow::Result<()> {
         if let Some(method) = self.method() {
             sampling.set_method(method);
         }
@@ -133,8 +133,15 @@ impl<S> SamplingFlags<S> {
         Ok(())
     }
 
+    /// Overrides a model's configuration, and checks it.
+    pub fn configure(&self, config: &mut Config) -> anyhow::Result<()> {
+        self.apply(&mut config.sampling)?;
+        config.sampling.steps = config.sampling_steps();
+        config.check().map_err(|error| self.explain(error))
+    }
+
     /// An error of the configuration; if a flag has set its key, in terms of the flag.
-    pub fn explain(&self, error: ConfigError) -> anyhow::Error {
+    fn explain(&self, error: ConfigError) -> anyhow::Error {
         let flag_of = |key: &str| OPTIONS.iter().find(|option| option.key == key)?.flag;
         if let ConfigError::Value { key, value, why, .. } = &error
             && let Some(flag) = flag_of(key).filter(|flag| self.get(flag).is_some())

@@ -1,15 +1,15 @@
 //! The commands that follow the probability flow.
 
 use super::{ClassArgs, Classes, SamplingFlags, Selection};
+use crate::cli::arguments::Evaluation;
 use crate::cli::io::{Batch, Images, Named, tensors};
-use crate::cli::{Common, batches, choice, count, ends_in, open_score_model, print, progress};
+use crate::cli::{Common, batches, count, ends_in, open_score_model, print, progress};
 use crate::config::{Config, Method, Range};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
 use crate::sample::likelihood::EPS;
 use crate::sample::{self, Differentiable, Draw, Ode, Progress, Score};
 use crate::tensor::Tensor;
-use crate::train::Weights;
 use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
@@ -20,12 +20,8 @@ use std::path::{Path, PathBuf};
 pub struct Args<S: Selection> {
     #[command(flatten)]
     flags: SamplingFlags<S>,
-    /// The weights
-    #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
-    weights: Weights,
-    /// Samples in a batch; it changes only speed and memory
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    batch: usize,
+    #[command(flatten)]
+    evaluation: Evaluation,
     #[command(flatten)]
     classes: ClassArgs,
 }
@@ -86,19 +82,24 @@ impl Flow {
         method: Method,
         args: &Args<S>,
     ) -> anyhow::Result<Flow> {
-        ensure!(args.batch > 0, "--batch 0: it must be at least 1");
         let checkpoint = open_score_model(model)?;
         let mut config = checkpoint.config().clone();
         config.sampling.set_method(method);
-        args.flags.apply(&mut config.sampling)?;
-        config.sampling.steps = config.sampling_steps();
-        config.sampling.check().map_err(|error| args.flags.explain(error))?;
+        args.flags.configure(&mut config)?;
         let gpu = common.open()?;
-        let scorer = checkpoint.scorer(&gpu, args.weights)?;
+        let scorer = checkpoint.scorer(&gpu, args.evaluation.weights)?;
         let ode = Ode { noise_removal: false, ..Ode::new(&config.sampling) };
         let classes = args.classes.open(&gpu, model, &config)?;
         ensure!(classes.classes.len() <= 1, "--class: the flow needs one class, not several");
-        Ok(Flow { gpu, config, scorer, ode, batch: args.batch, classes, bar: progress::steps(None) })
+        Ok(Flow {
+            gpu,
+            config,
+            scorer,
+            ode,
+            batch: args.evaluation.batch(),
+            classes,
+            bar: progress::steps(None),
+        })
     }
 
     /// Calls `f` with the score whose flow it is.

@@ -2,14 +2,14 @@
 
 use super::{All, ClassArgs, Classes, SamplingFlags};
 use crate::choice::Choice;
+use crate::cli::arguments::Evaluation;
 use crate::cli::io::{AnimationArgs, Observed};
-use crate::cli::{Common, choice, open_score_model, paths};
+use crate::cli::{Common, open_score_model, paths};
 use crate::config::{Config, Method};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
 use crate::sample::{self, AnnealedLangevin, Constrained, PredictorCorrector, Sampler};
 use crate::tensor::Shape;
-use crate::train::Weights;
 use anyhow::ensure;
 use std::path::{Path, PathBuf};
 
@@ -28,12 +28,8 @@ pub struct SamplingArgs {
     pub seed: Option<u64>,
     #[command(flatten)]
     pub flags: SamplingFlags<All>,
-    /// The weights
-    #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
-    pub weights: Weights,
-    /// Samples in a batch; it changes only speed, memory, and the number of samples in an animation
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub batch: u32,
+    #[command(flatten)]
+    pub evaluation: Evaluation,
     #[command(flatten)]
     pub classes: ClassArgs,
     #[command(flatten)]
@@ -44,7 +40,6 @@ impl SamplingArgs {
     /// Checks the options that need no model, for `n` samples and the input files `read`.
     pub fn check(&self, n: u32, read: &[&Path]) -> anyhow::Result<()> {
         ensure!(n > 0, "-n 0: it must be at least 1");
-        ensure!(self.batch > 0, "--batch 0: it must be at least 1");
         self.animation.check()?;
         self.out.iter().try_for_each(|path| paths::check(path, &["png", "npz"]))?;
         paths::apart(read, self.paths())
@@ -71,12 +66,10 @@ impl SamplingArgs {
                 config.sampling.set_method(Method::Pc);
             }
         }
-        self.flags.apply(&mut config.sampling)?;
-        config.sampling.steps = config.sampling_steps();
-        config.check().map_err(|error| self.flags.explain(error))?;
+        self.flags.configure(&mut config)?;
         config.seed = self.seed.unwrap_or(config.seed);
         let gpu = common.open()?;
-        let scorer = checkpoint.scorer(&gpu, self.weights)?;
+        let scorer = checkpoint.scorer(&gpu, self.evaluation.weights)?;
         let classes = self.classes.open(&gpu, path, &config)?;
         Ok(Model { args: self, config, gpu, scorer, classes })
     }

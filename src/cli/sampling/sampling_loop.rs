@@ -3,7 +3,6 @@
 use super::{Model, shape};
 use crate::cli::io::{Animation, Images};
 use crate::cli::{Common, batches, progress, report};
-use crate::gpu::Bytes;
 use crate::sample::{self, Differentiable, Draw, Progress, Sampled, Watch};
 use crate::tensor::Tensor;
 use anyhow::ensure;
@@ -48,12 +47,7 @@ impl Model<'_> {
             "--first {first}: with -n {n} sample numbers exceed {}; choose less",
             u32::MAX
         );
-        let bytes = Images::bytes(n, self.shape(1));
-        ensure!(
-            crate::memory::fits(bytes),
-            "-n {n}: the samples take {}, more than this machine has memory for; draw them in parts, with --first",
-            Bytes(bytes)
-        );
+        Images::check_memory("-n", n, self.shape(1))?;
         let classes = self.classes.each(&self.scorer, |score| self.draw_class(score, n, steps, draws))?;
         Ok(Samples::join(classes))
     }
@@ -66,7 +60,7 @@ impl Model<'_> {
         draws: &Draws<'_>,
     ) -> anyhow::Result<Samples<'_>> {
         let (started, range) = (Instant::now(), self.config.data.range());
-        let batches = batches(n as usize, self.args.batch as usize);
+        let batches = batches(n as usize, self.args.evaluation.batch());
         let bar = progress::steps(steps.map(|steps| steps * batches.len()));
         let mut animation = self.args.animation.start(steps, range);
         let (mut values, mut evaluations, mut acceptance) = (Vec::new(), 0.0, None);
