@@ -6,6 +6,7 @@
 //! ```
 
 use rand::{Rng, SeedableRng};
+use rand_distr::Normal;
 use tweedie::config::{Config, Data, EmbeddingType, Method, Model, Optim, Sampling, Training};
 use tweedie::data::FloatDataset;
 use tweedie::gpu::Gpu;
@@ -80,13 +81,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Grey discs of random centres and radii, `[n, SIZE, SIZE, 1]` in [0, 1]. Any generator of the `rand` crate
-/// would do.
+/// Grey discs of random centres and radii, `[n, SIZE, SIZE, 1]` in [0, 1]. Any generator of the `rand` crate and
+/// any distribution of `rand_distr` would do.
 fn discs(n: usize) -> Vec<f32> {
     let mut rng = Philox::seed_from_u64(1);
+    let radii = Normal::new(1.75f32, 0.4).expect("a positive standard deviation");
     let mut image = || {
         let (x, y, radius) =
-            (rng.random_range(2.0..5.0), rng.random_range(2.0..5.0), rng.random_range(1.0..2.5));
+            (rng.random_range(2.0..5.0), rng.random_range(2.0..5.0), rng.sample(radii).clamp(1.0, 2.5));
         (0..SIZE * SIZE).map(move |i| {
             let distance = ((i % SIZE) as f32 - x).hypot((i / SIZE) as f32 - y);
             (radius - distance + 0.5).clamp(0.0, 1.0)

@@ -244,12 +244,34 @@ impl Gpu {
     /// # Errors
     /// [`GpuError::TooLarge`] if it is larger.
     pub fn check_binding(&self, bytes: u64, what: impl FnOnce() -> String) -> Result<(), GpuError> {
-        if bytes <= self.max_binding() {
-            return Ok(());
-        }
-        let (size, limit) = (Bytes(bytes), Bytes(self.max_binding()));
-        let adapter = self.adapter().name().into();
-        Err(GpuError::TooLarge { what: what(), size, limit, adapter, verb: "bind at once" })
+        self.check_limit(bytes, Some(self.max_binding()), "bind at once", what)
+    }
+
+    /// Checks `count` buffers of `bytes` bytes each, before any is allocated, against [`Gpu::max_buffer`] and against
+    /// the adapter's memory, where it is known; `what` names them in the error.
+    ///
+    /// # Errors
+    /// [`GpuError::TooLarge`] if they are larger.
+    pub fn check_allocation(
+        &self,
+        bytes: u64,
+        count: u64,
+        what: impl Fn() -> String,
+    ) -> Result<(), GpuError> {
+        self.check_limit(bytes, Some(self.max_buffer()), "allocate", &what)?;
+        self.check_limit(count.saturating_mul(bytes), self.adapter().memory(), "hold", what)
+    }
+
+    fn check_limit(
+        &self,
+        bytes: u64,
+        limit: Option<u64>,
+        verb: &'static str,
+        what: impl FnOnce() -> String,
+    ) -> Result<(), GpuError> {
+        let Some(limit) = limit.filter(|limit| bytes > *limit) else { return Ok(()) };
+        let (size, limit, adapter) = (Bytes(bytes), Bytes(limit), self.adapter().name().into());
+        Err(GpuError::TooLarge { what: what(), size, limit, adapter, verb })
     }
 
     /// Records a kernel launch. It runs after everything recorded before it.

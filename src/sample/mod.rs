@@ -74,6 +74,20 @@ impl Sampled {
 }
 
 /// A solver of the reverse-time process.
+///
+/// ```no_run
+/// use tweedie::config::{Method, Sampling};
+/// use tweedie::prelude::*;
+///
+/// let gpu = Gpu::open(None)?;
+/// let score = Checkpoint::read(&Run::at("runs/digits").latest()?)?.scorer(&gpu, Weights::Ema)?;
+/// let config = Sampling { method: Method::Dpmpp2m, ..Sampling::default() };
+/// let draw = Draw::new(42);
+/// let start = prior(&score, Shape::new(16, 8, 8, 1), draw)?;
+/// let sampled = sampler(&config, 20)?.run(&score, start, draw, &mut |_| Ok(()))?;
+/// let pixels: Vec<f32> = sampled.x.read()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Sampler {
     /// The number of steps, if it is known beforehand.
     fn steps(&self) -> Option<usize>;

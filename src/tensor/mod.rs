@@ -9,6 +9,20 @@ use std::sync::Arc;
 
 /// An array on the device, `[n, h, w, c]` with channels padded to a multiple of 4 (see [`Shape`]). Clones
 /// share the memory, which returns to the pool when the last one is dropped.
+///
+/// Operators build a linear [`Form`](crate::kernels::combine::Form) of tensors, which one kernel computes:
+///
+/// ```
+/// use tweedie::prelude::*;
+///
+/// let gpu = Gpu::open(None)?;
+/// let shape = Shape::new(1, 2, 2, 1);
+/// let x = Tensor::from_slice(&gpu, shape, &[0.0, 1.0, 2.0, 3.0])?;
+/// let y = Tensor::from_slice(&gpu, shape, &[1.0; 4])?;
+/// let z = (&x * 2.0 - &y).run()?;
+/// assert_eq!(z.read()?, [-1.0, 1.0, 3.0, 5.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Tensor {
     gpu: Gpu,

@@ -6,15 +6,33 @@ use super::objective::Objective;
 use crate::choice::Choice;
 use crate::config::{self, Config};
 use crate::data::Batch;
-use crate::gpu::{Bytes, Gpu, GpuError};
+use crate::gpu::Gpu;
 use crate::kernels::adam::{self, Adam, Arenas};
 use crate::kernels::elementwise;
-use crate::nn::{Architecture, Arena, BuiltIn, Parameters, Registry, ScoreModel, Scorer};
+use crate::nn::{Architecture, Arena, BuiltIn, Parameters, ScoreModel, Scorer};
 use crate::random::Draw;
 use crate::tensor::{Shape, Tensor};
 
 /// A model in training: weights, their average, the optimiser's moments, and the number of steps made. All
 /// randomness and the order of the data follow from the seed and that number.
+///
+/// [`Run`](super::Run) trains in a run folder, with checkpoints; a loop of one's own steps a trainer itself:
+///
+/// ```no_run
+/// use tweedie::data::{Dataset, Loader, Split};
+/// use tweedie::prelude::*;
+///
+/// let gpu = Gpu::open(None)?;
+/// let config = Config::preset("digits_ve")?;
+/// let data = Dataset::load(&config.data, Split::Train)?;
+/// let mut trainer = Trainer::new(&gpu, &config)?;
+/// let mut loader = Loader::new(data, &config.data, config.training.batch_size, config.seed)?;
+/// for step in 0..100 {
+///     trainer.step(&loader.batch(step)?)?;
+/// }
+/// println!("loss {:.2}", trainer.loss()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Trainer<A = BuiltIn> {
     /// The configuration.
     pub config: Config,
@@ -73,7 +91,9 @@ impl<A: Architecture> Trainer<A> {
     pub(super) fn fresh(gpu: &Gpu, config: &Config, model: ScoreModel<A>) -> Result<Trainer<A>, TrainError> {
         config.check()?;
         check_classes(config, &model)?;
-        fits(gpu, &model.registry)?;
+        // Weights, gradients, two moments and the average.
+        let parameters = || format!("training a model of {} parameters", model.registry.count());
+        gpu.check_allocation(model.registry.arena_bytes(gpu), 5, parameters)?;
         batch_fits(gpu, batch_shape(config))?;
         let seed = config.seed;
         let specs = model.registry.trainable.clone();
@@ -241,23 +261,4 @@ fn check_classes<A: Architecture>(config: &Config, model: &ScoreModel<A>) -> Res
 /// Checks that a batch fits before it is made on the host.
 fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
     Ok(gpu.check_binding(shape.vec4s() as u64 * 16, || format!("a tensor of shape {shape}"))?)
-}
-
-/// Checks that the five arenas fit before any of them is allocated.
-fn fits(gpu: &Gpu, registry: &Registry) -> Result<(), TrainError> {
-    let arena = registry.arena_bytes(gpu);
-    let adapter = gpu.adapter().name().to_string();
-    if arena > gpu.max_buffer() {
-        let what = format!("a model of {} parameters", registry.count());
-        let limit = Bytes(gpu.max_buffer());
-        return Err(GpuError::TooLarge { what, size: Bytes(arena), limit, adapter, verb: "allocate" }.into());
-    }
-    match gpu.adapter().memory() {
-        Some(memory) if 5 * arena > memory => {
-            let what = format!("training a model of {} parameters", registry.count());
-            let (size, limit) = (Bytes(5 * arena), Bytes(memory));
-            Err(GpuError::TooLarge { what, size, limit, adapter, verb: "hold" }.into())
-        }
-        _ => Ok(()),
-    }
 }
