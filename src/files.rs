@@ -38,6 +38,14 @@ pub fn atomically<E: From<io::Error>>(
     Ok(())
 }
 
+/// Writes the bytes of a file (see [`atomically`]).
+///
+/// # Errors
+/// Errors of the file system. The old file is then unchanged.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    atomically(path, |aside| std::fs::write(aside, bytes))
+}
+
 /// Removes the temporary files of a process that was killed while writing.
 pub fn sweep(folder: &Path) {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();

@@ -6,6 +6,7 @@ mod io;
 mod progress;
 mod report;
 mod sampling;
+mod stop;
 
 use crate::gpu::{Gpu, GpuError};
 use arguments::{MANY, choice, choice_among};
@@ -86,6 +87,10 @@ pub fn main() -> ExitCode {
     match std::panic::catch_unwind(|| cli.command.run(&cli.common)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
+            if let Some(stopped) = error.downcast_ref::<stop::Stopped>() {
+                note(stopped);
+                return stopped.status().into();
+            }
             // `| head` closes the pipe when it has read enough.
             let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
             if !error.downcast_ref::<std::io::Error>().is_some_and(closed) {

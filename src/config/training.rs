@@ -51,6 +51,15 @@ pub struct Training {
     /// Steps between checkpoints.
     #[serde(default = "defaults::snapshot_freq")]
     pub snapshot_freq: u64,
+    /// Minutes between checkpoints, besides those of `snapshot_freq`; 0 for none.
+    #[serde(default)]
+    pub snapshot_minutes: f64,
+    /// The number of newest checkpoints to keep; 0 for all.
+    #[serde(default)]
+    pub keep_last: u64,
+    /// With `keep_last`: checkpoints of steps that are multiples of this are kept as well; 0 for none.
+    #[serde(default)]
+    pub keep_every: u64,
     /// Steps between rows of `metrics.csv`.
     #[serde(default = "defaults::log_freq")]
     pub log_freq: u64,
@@ -101,6 +110,11 @@ impl Training {
         within("training.fd_eps", self.fd_eps, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("training.p_std", self.p_std, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("training.p_mean", self.p_mean, f64::MIN..f64::INFINITY, "a number")?;
+        within("training.snapshot_minutes", self.snapshot_minutes, 0.0..1e9, "a number from 0 up")?;
+        if self.keep_every > 0 && self.keep_last == 0 {
+            let why = "nothing reads it without training.keep_last; set that, or leave it out";
+            return Err(refuse("training.keep_every", self.keep_every, why));
+        }
         if !self.continuous && self.sde == SdeName::Subvpsde {
             let why = "it must be true: sub-VP has no discrete chain";
             return Err(refuse("training.continuous", false, why));

@@ -1,11 +1,13 @@
 //! Data sets: built-in digits, IDX files, sources of images of any kind, and the order in which training uses
 //! them.
 
+mod fingerprint;
 mod idx;
 mod loader;
 mod region;
 mod source;
 
+pub use fingerprint::Fingerprint;
 pub use loader::{Batch, Loader};
 pub use region::Region;
 pub use source::{FloatDataset, Pixels, Source, check_labels};

@@ -7,22 +7,23 @@
 //! | `fixed/NAME` | parameters that are not trained |
 //! | `adam.m/NAME`, `adam.v/NAME` | the optimiser's moments |
 //!
-//! The file's metadata hold one entry, `tweedie`: JSON with the number of steps made and the configuration,
-//! from which all randomness and the order of the data follow.
+//! The file's metadata hold one entry, `tweedie`: JSON with a checksum of the file, the number of steps made, the
+//! configuration, from which all randomness and the order of the data follow, and the fingerprint of the data.
 
+use super::TrainError;
+use super::checkpoint_file::{self, Entry, NO_SUM, encode, is_whole};
+use super::error::file_error;
 use super::trainer::Trainer;
-use super::{TrainError, file_error};
 use crate::choice::{Choice, choices};
 use crate::config::{Config, ModelName};
-use crate::files::atomically;
-use crate::gpu::{Gpu, GpuError};
+use crate::data::Fingerprint;
+use crate::gpu::Gpu;
 use crate::nn::{Architecture, Arena, ParameterSpec, Parameters, Registry, ScoreModel, Scorer, State};
 use crate::tensor::Tensor;
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, View};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 choices! {
@@ -38,6 +39,9 @@ choices! {
 /// A checkpoint's metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Header {
+    /// The checksum of the file, first in it so that its place can be found; none in files of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crc32: Option<String>,
     format: u32,
     step: u64,
     /// Steps that Adam's moments average over, if not all.
@@ -46,22 +50,30 @@ struct Header {
     /// The name of a network that the program gave; none if the configuration describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     network: Option<String>,
+    /// The images of its training; none if it was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    data: Option<Fingerprint>,
     config: Config,
 }
 
 impl Header {
     fn new(step: u64, updates: u64, config: &Config) -> Header {
         let updates = (updates != step).then_some(updates);
-        Header { format: FORMAT, step, updates, network: None, config: config.clone() }
+        let crc32 = Some(NO_SUM.into());
+        Header { crc32, format: FORMAT, step, updates, network: None, data: None, config: config.clone() }
     }
 
     fn updates(&self) -> u64 {
         self.updates.unwrap_or(self.step)
     }
+
+    fn json(&self) -> String {
+        serde_json::to_string(self).expect("a header is made of what JSON can say")
+    }
 }
 
-/// The format that this program writes.
-const FORMAT: u32 = 1;
+/// The format that this program writes. Format 1 had no checksum.
+const FORMAT: u32 = 2;
 
 /// A checkpoint in host memory, read and checked.
 pub struct Checkpoint {
@@ -74,18 +86,21 @@ impl Checkpoint {
     /// Writes a trainer's state to a temporary file, flushes it to disk, and renames it into place.
     ///
     /// # Errors
-    /// If the device is lost, or the file cannot be written; an existing file is then unchanged.
+    /// [`TrainError::Diverged`] if a number is not finite; if the device is lost, or the file cannot be written. An
+    /// existing file is then unchanged.
     pub fn write<A: Architecture>(trainer: &Trainer<A>, path: &Path) -> Result<(), TrainError> {
-        let failure = RefCell::new(None);
-        let tensors = views(trainer, &failure);
         let given = trainer.config.model.name == ModelName::Given;
         let network = given.then(|| trainer.scorer.model.network.architecture().name().to_string());
-        let header = Header { network, ..Header::new(trainer.step, trainer.updates, &trainer.config) };
-        let written = write_file(path, &header, tensors, || failure.borrow().is_some());
-        match failure.take() {
-            Some(error) => Err(error.into()),
-            None => written,
-        }
+        let data = trainer.data.clone();
+        let header = Header { network, data, ..Header::new(trainer.step, trainer.updates, &trainer.config) };
+        let written = checkpoint_file::write(path, header.json(), entries_of_trainer(trainer));
+        written.map_err(|failure| match failure {
+            checkpoint_file::Failure::NotFinite(name) => {
+                let what = format!("{name} holds numbers that are not finite");
+                TrainError::Diverged { step: trainer.step, what, good: None }
+            }
+            other => other.error(path),
+        })
     }
 
     /// Writes a state in host memory, such as an imported one.
@@ -102,13 +117,14 @@ impl Checkpoint {
         path: &Path,
     ) -> Result<(), TrainError> {
         let header = Header::new(state.step, state.updates, config);
-        write_file(path, &header, host_views(state, registry), || false)
+        let entries = entries_of_state(state, registry);
+        checkpoint_file::write(path, header.json(), entries).map_err(|failure| failure.error(path))
     }
 
     /// A checkpoint of a state in host memory, such as an imported one; error messages call it `path`.
     ///
     /// # Errors
-    /// If it is larger than a file can be.
+    /// If a number is not finite.
     ///
     /// # Panics
     /// If the state is of another network than the registry.
@@ -119,9 +135,10 @@ impl Checkpoint {
         path: &Path,
     ) -> Result<Checkpoint, TrainError> {
         let header = Header::new(state.step, state.updates, config);
-        let bytes = safetensors::serialize(host_views(state, registry), None)
-            .map_err(|e| checkpoint_error(path, e.to_string()))?;
-        Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
+        let mut bytes = Cursor::new(Vec::new());
+        encode(&mut bytes, header.json(), entries_of_state(state, registry))
+            .map_err(|failure| failure.error(path))?;
+        Ok(Checkpoint { path: path.to_path_buf(), header, bytes: bytes.into_inner() })
     }
 
     /// Reads a file and checks its header.
@@ -144,9 +161,20 @@ impl Checkpoint {
             header.ok_or_else(|| checkpoint_error(path, "it is not a checkpoint of this program".into()))?;
         let header: Header = serde_json::from_str(header)
             .map_err(|e| checkpoint_error(path, format!("its header cannot be read ({e})")))?;
-        if header.format != FORMAT {
-            let what = format!("its format is {}, this program reads {FORMAT}", header.format);
-            return Err(checkpoint_error(path, what));
+        let whole = match (header.format, &header.crc32) {
+            (1, None) => true,
+            (FORMAT, Some(sum)) => is_whole(&bytes, sum),
+            (FORMAT, None) => false,
+            (format, _) => {
+                let what = format!("its format is {format}, this program reads 1 and {FORMAT}");
+                return Err(checkpoint_error(path, what));
+            }
+        };
+        if !whole {
+            return Err(checkpoint_error(
+                path,
+                "it is damaged: its checksum is not that of its contents".into(),
+            ));
         }
         header
             .config
@@ -158,6 +186,11 @@ impl Checkpoint {
     /// Training steps made.
     pub fn step(&self) -> u64 {
         self.header.step
+    }
+
+    /// The images of its training; none if it was imported.
+    pub fn data(&self) -> Option<&Fingerprint> {
+        self.header.data.as_ref()
     }
 
     /// The configuration of its training.
@@ -315,103 +348,30 @@ fn checkpoint_error(path: &Path, what: String) -> TrainError {
     TrainError::Checkpoint { path: path.display().to_string(), what }
 }
 
-fn write_file<V: View>(
-    path: &Path,
-    header: &Header,
-    tensors: Vec<(String, V)>,
-    failed: impl Fn() -> bool,
-) -> Result<(), TrainError> {
-    let header = serde_json::to_string(header).map_err(|e| checkpoint_error(path, e.to_string()))?;
-    // One entry only: a map of several would be written in any order.
-    let metadata = HashMap::from([("tweedie".to_string(), header)]);
-    let written = atomically(path, |aside| {
-        safetensors::serialize_to_file(tensors, Some(metadata), aside).map_err(|error| match error {
-            SafeTensorError::IoError(error) => error,
-            other => std::io::Error::other(other),
-        })?;
-        // A file of which a part could not be read off the device must not replace a good one.
-        if failed() { Err(std::io::Error::other("the device failed")) } else { Ok(()) }
-    });
-    written.map_err(|e| file_error(path, e))
-}
-
-/// A tensor in host memory.
-struct Host {
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-/// The tensors of a checkpoint of a state.
-fn host_views(state: &State, registry: &Registry) -> Vec<(String, Host)> {
-    let host = |prefix: &str, specs: &[ParameterSpec], values: &[Vec<f32>]| -> Vec<(String, Host)> {
+/// The tensors of a state in host memory.
+fn entries_of_state<'a>(state: &'a State, registry: &Registry) -> Vec<Entry<'a>> {
+    let host = |prefix: &str, specs: &[ParameterSpec], values: &'a [Vec<f32>]| -> Vec<Entry<'a>> {
         assert_eq!(specs.len(), values.len(), "{prefix}");
-        let one = |(spec, values): (&ParameterSpec, &Vec<f32>)| {
-            let bytes = bytemuck::cast_slice(values).to_vec();
-            (format!("{prefix}/{}", spec.name), Host { shape: spec.layout.file_shape(), bytes })
+        let one = |(spec, values): (&ParameterSpec, &'a Vec<f32>)| Entry {
+            name: format!("{prefix}/{}", spec.name),
+            shape: spec.layout.file_shape(),
+            values: Box::new(move || Ok(Cow::Borrowed(values))),
         };
         specs.iter().zip(values).map(one).collect()
     };
     let trainable = &registry.trainable;
-    let mut tensors = host("raw", trainable, &state.raw);
-    tensors.extend(host("ema", trainable, &state.ema));
-    tensors.extend(host("fixed", &registry.frozen, &state.frozen));
+    let mut entries = host("raw", trainable, &state.raw);
+    entries.extend(host("ema", trainable, &state.ema));
+    entries.extend(host("fixed", &registry.frozen, &state.frozen));
     if let Some([first, second]) = &state.moments {
-        tensors.extend(host("adam.m", trainable, first));
-        tensors.extend(host("adam.v", trainable, second));
+        entries.extend(host("adam.m", trainable, first));
+        entries.extend(host("adam.v", trainable, second));
     }
-    tensors
+    entries
 }
 
-impl View for Host {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-/// A tensor of a trainer, read off the device while the file is written: no second copy of the model in host
-/// memory.
-struct Lazy<'a> {
-    shape: Vec<usize>,
-    values: Box<dyn Fn() -> Result<Vec<f32>, GpuError> + 'a>,
-    failure: &'a RefCell<Option<GpuError>>,
-}
-
-impl View for Lazy<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        // The trait returns no error: it is kept here, and the file is discarded.
-        let values = (self.values)().unwrap_or_else(|error| {
-            self.failure.borrow_mut().get_or_insert(error);
-            vec![0.0; self.shape.iter().product()]
-        });
-        Cow::Owned(bytemuck::cast_slice(&values).to_vec())
-    }
-
-    fn data_len(&self) -> usize {
-        4 * self.shape.iter().product::<usize>()
-    }
-}
-
-fn views<'a, A>(trainer: &'a Trainer<A>, failure: &'a RefCell<Option<GpuError>>) -> Vec<(String, Lazy<'a>)> {
+/// The tensors of a trainer, read off the device when they are written.
+fn entries_of_trainer<A>(trainer: &Trainer<A>) -> Vec<Entry<'_>> {
     let registry = &trainer.scorer.model.registry;
     let kinds = [
         ("raw", &trainer.scorer.parameters.values),
@@ -419,19 +379,18 @@ fn views<'a, A>(trainer: &'a Trainer<A>, failure: &'a RefCell<Option<GpuError>>)
         ("adam.m", &trainer.moments[0]),
         ("adam.v", &trainer.moments[1]),
     ];
-    let mut all = Vec::new();
+    let mut entries = Vec::new();
     for (prefix, arena) in kinds {
-        for (spec, view) in arena.named(registry) {
-            let values = Box::new(move || Ok(spec.layout.to_file(&view.read()?)));
-            all.push((
-                format!("{prefix}/{}", spec.name),
-                Lazy { shape: spec.layout.file_shape(), values, failure },
-            ));
-        }
+        entries.extend(arena.named(registry).map(|(spec, view)| Entry {
+            name: format!("{prefix}/{}", spec.name),
+            shape: spec.layout.file_shape(),
+            values: Box::new(move || Ok(Cow::Owned(spec.layout.to_file(&view.read()?)))),
+        }));
     }
-    for spec in &registry.frozen {
-        let values = Box::new(|| trainer.scorer.parameters.frequencies.read());
-        all.push((format!("fixed/{}", spec.name), Lazy { shape: spec.layout.file_shape(), values, failure }));
-    }
-    all
+    entries.extend(registry.frozen.iter().map(|spec| Entry {
+        name: format!("fixed/{}", spec.name),
+        shape: spec.layout.file_shape(),
+        values: Box::new(|| Ok(Cow::Owned(trainer.scorer.parameters.frequencies.read()?))),
+    }));
+    entries
 }

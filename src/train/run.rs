@@ -1,21 +1,23 @@
-//! The run folder, and the loop that fills it.
+//! A run: the loop of training, and how it begins, goes on and ends.
 //!
 //! ```text
 //! config.toml               the configuration, every key written out
 //! metrics.csv               a row every `training.log_freq` steps and at every checkpoint
 //! checkpoints/step-….safetensors, and latest, which names the newest
+//! lock                      locked by the process that trains here
 //! ```
 
+use super::TrainError;
 use super::checkpoint::Checkpoint;
+use super::folder::Lock;
+use super::metrics::Metrics;
 use super::trainer::{StepReport, Trainer};
-use super::{TrainError, file_error};
 use crate::config::Config;
-use crate::data::{Dataset, Loader, Source, Split, check_labels};
-use crate::files::{atomically, sweep};
+use crate::data::{Dataset, Fingerprint, Loader, Source, Split, check_labels};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
-use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// A run folder.
@@ -40,42 +42,49 @@ pub struct Run {
     folder: PathBuf,
 }
 
-/// The length and the start of a training run.
+/// The start and the end of a training run.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RunOptions {
-    /// Resume from the newest checkpoint, or from the beginning if the run was stopped before its first.
+pub struct RunOptions<'a> {
+    /// Resume from the newest whole checkpoint, or from the beginning if the run was stopped before its first.
     pub resume: bool,
-    /// Total number of steps, instead of `training.n_iters`.
+    /// Replace a run in the folder, once the first step of the new one has run.
+    pub overwrite: bool,
+    /// Total number of steps, which replaces `training.n_iters` in the run's configuration.
     pub steps: Option<u64>,
+    /// Stops the run when it is set: the step under way is finished, and a checkpoint is written.
+    pub stop: Option<&'a AtomicBool>,
 }
 
-/// One row of `metrics.csv`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Metrics {
-    /// Steps made.
-    pub step: u64,
-    /// The loss, averaged since the last row.
-    pub loss: f64,
-    /// The last gradient's norm before clipping.
-    pub grad_norm: f64,
-    /// The last step's learning rate.
-    pub learning_rate: f64,
-    /// Images per second since the last row.
-    pub images_per_second: f64,
-    /// Bytes allocated on the device.
-    pub device_bytes: u64,
-    /// Resident memory of this process in bytes.
-    pub process_bytes: u64,
+/// The end of a training run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// All steps are made.
+    Finished,
+    /// [`RunOptions::stop`] was set, and a checkpoint of this many steps is written; none if no step was made.
+    Stopped(u64),
 }
 
 /// An event of the training loop.
 pub enum Event<'a, A = BuiltIn> {
+    /// A checkpoint that is not whole was moved aside, and an older one is resumed.
+    SetAside {
+        /// Its new place.
+        path: &'a Path,
+        /// The fault.
+        what: &'a str,
+    },
+    /// The run was stopped before its first checkpoint and begins again at step 0.
+    Anew,
     /// The loop begins.
     Start {
         /// Steps made before.
         step: u64,
         /// Total number of steps.
         steps: u64,
+        /// Parameters of the network.
+        parameters: usize,
+        /// Images to train on.
+        images: usize,
     },
     /// The first step since the start has run.
     First {
@@ -117,23 +126,29 @@ impl Run {
     }
 
     /// The newest checkpoint: the one that `latest` names or, where that is missing, the one with the highest
-    /// number. Checkpoints are renamed into place, so each is whole.
+    /// number.
     ///
     /// # Errors
     /// [`TrainError::NoCheckpoint`].
     pub fn latest(&self) -> Result<PathBuf, TrainError> {
-        let named = std::fs::read_to_string(self.checkpoints().join("latest"));
-        let named = named.ok().map(|name| self.checkpoints().join(name.trim())).filter(|path| path.is_file());
-        let all =
-            std::fs::read_dir(self.checkpoints()).into_iter().flatten().flatten().map(|file| file.path());
-        let steps = all.filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("step-") && name.ends_with(".safetensors")
-        });
-        named.or_else(|| steps.max()).ok_or_else(|| TrainError::NoCheckpoint { folder: self.folder.clone() })
+        let highest = || self.steps().first().map(|step| self.checkpoint(*step));
+        let newest = self.named().or_else(highest);
+        newest.ok_or_else(|| TrainError::NoCheckpoint { folder: self.folder.clone() })
     }
 
-    /// Makes a run of an imported model, with one checkpoint: it can be sampled, and resumed.
+    /// The configuration of the run: `config.toml`, else that of its newest checkpoint.
+    ///
+    /// # Errors
+    /// If the folder holds neither, or it cannot be read.
+    pub fn recorded(&self) -> Result<Config, TrainError> {
+        match std::fs::read_to_string(self.config()) {
+            Ok(text) => Ok(Config::from_toml(&text, &[])?),
+            Err(_) => Ok(Checkpoint::read(&self.latest()?)?.config().clone()),
+        }
+    }
+
+    /// Makes a run of an imported model, with one checkpoint: it can be sampled, and resumed. The configuration is
+    /// written last, so that a run appears whole or not at all.
     ///
     /// # Errors
     /// [`TrainError::Exists`], or if the folder cannot be written.
@@ -141,15 +156,24 @@ impl Run {
     /// # Panics
     /// If the state is of another network than the registry.
     pub fn import(&self, config: &Config, registry: &Registry, state: &State) -> Result<PathBuf, TrainError> {
+        let existed = self.folder.exists();
+        let import = || -> Result<PathBuf, TrainError> {
+            let _lock = self.create()?;
+            let path = self.checkpoint(state.step);
+            Checkpoint::write_state(state, registry, config, &path)?;
+            self.point_to(state.step)?;
+            self.describe(config)?;
+            Ok(path)
+        };
         if self.exists() {
             return Err(TrainError::Exists { folder: self.folder.clone() });
         }
-        self.create(config)?;
-        let name = checkpoint_name(state.step);
-        let path = self.checkpoints().join(&name);
-        Checkpoint::write_state(state, registry, config, &path)?;
-        write_whole(&self.checkpoints().join("latest"), name.as_bytes())?;
-        Ok(path)
+        import().inspect_err(|_| {
+            let _ = self.clear();
+            if !existed {
+                let _ = std::fs::remove_dir_all(&self.folder);
+            }
+        })
     }
 
     /// Trains the model of a configuration on the data that it names.
@@ -160,9 +184,9 @@ impl Run {
         &self,
         gpu: &Gpu,
         config: &Config,
-        options: RunOptions,
+        options: RunOptions<'_>,
         watch: &mut Watch<'_>,
-    ) -> Result<(), TrainError> {
+    ) -> Result<End, TrainError> {
         self.check(options)?;
         let set = Dataset::load(&config.data, Split::Train)?;
         self.run(gpu, config, ScoreModel::build(config)?, &set, options, watch)
@@ -178,9 +202,9 @@ impl Run {
         gpu: &Gpu,
         config: &Config,
         source: &dyn Source,
-        options: RunOptions,
+        options: RunOptions<'_>,
         watch: &mut Watch<'_>,
-    ) -> Result<(), TrainError> {
+    ) -> Result<End, TrainError> {
         let config = Config { data: config.data.given(), ..config.clone() };
         self.run(gpu, &config, ScoreModel::build(&config)?, source, options, watch)
     }
@@ -200,9 +224,9 @@ impl Run {
         config: &Config,
         model: ScoreModel<A>,
         source: &dyn Source,
-        options: RunOptions,
+        options: RunOptions<'_>,
         watch: &mut Watch<'_, A>,
-    ) -> Result<(), TrainError> {
+    ) -> Result<End, TrainError> {
         let config = Config { data: config.data.given(), model: config.model.given(), ..config.clone() };
         self.run(gpu, &config, model, source, options, watch)
     }
@@ -214,39 +238,52 @@ impl Run {
         config: &Config,
         model: ScoreModel<A>,
         source: &dyn Source,
-        options: RunOptions,
+        options: RunOptions<'_>,
         watch: &mut Watch<'_, A>,
-    ) -> Result<(), TrainError> {
+    ) -> Result<End, TrainError> {
         self.check(options)?;
+        let mut config = config.clone();
+        config.training.n_iters = options.steps.unwrap_or(config.training.n_iters);
+        config.check()?;
         if config.model.num_classes > 0 {
             check_labels(source, config.model.num_classes)?;
         }
+        let data = Fingerprint::of(source)?;
         let mut loader = Loader::new(source, &config.data, config.training.batch_size, config.seed)?;
-        let newest = options.resume.then(|| self.latest().ok()).flatten();
-        let mut trainer = match newest {
-            Some(path) => self.reopen(gpu, config, model, &path)?,
-            None => Trainer::fresh(gpu, config, model)?,
+        let (mut trainer, mut lock) = match options.resume {
+            true => self.reopen(gpu, &config, model, &data, watch)?,
+            false => (Trainer::fresh(gpu, &config, model)?, None),
         };
-        let steps = options.steps.unwrap_or(config.training.n_iters);
-        if let Some(requested) = options.steps.filter(|steps| *steps < trainer.step) {
+        trainer.data = Some(data);
+        let steps = config.training.n_iters;
+        if steps < trainer.step {
             let (folder, made) = (self.folder.clone(), trainer.step);
-            return Err(TrainError::Behind { folder, requested, made });
+            return Err(TrainError::Behind { folder, requested: steps, made });
         }
-        if trainer.step > 0 {
-            self.tidy(trainer.step)?;
+        if lock.is_some() {
+            Metrics::keep_until(&self.metrics(), trainer.step)?;
+            self.describe(&config)?;
         }
-        watch(Event::Start { step: trainer.step, steps })?;
+        let parameters = trainer.scorer.model.registry.count();
+        watch(Event::Start { step: trainer.step, steps, parameters, images: source.len() })?;
         let mut since = (Instant::now(), trainer.step);
+        let mut saved = Instant::now();
         let first = trainer.step;
+        let stopped = || options.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
         while trainer.step < steps {
+            if trainer.step == 0 && stopped() {
+                return Ok(End::Stopped(0));
+            }
             let batch = loader.batch(trainer.draw()?.step)?;
             trainer.step(&batch)?;
-            if trainer.step == 1 {
+            if lock.is_none() {
                 // A configuration that cannot run has failed by now, and left no folder behind.
                 gpu.synchronize()?;
-                // Another run may have been begun here meanwhile.
-                self.check(options)?;
-                self.create(config)?;
+                if options.overwrite && self.exists() {
+                    self.clear()?;
+                }
+                lock = Some(self.create()?);
+                self.describe(&config)?;
             }
             if trainer.step == first + 1 {
                 let loss = trainer.loss()?;
@@ -254,74 +291,107 @@ impl Run {
                 watch(Event::First { loss, images_per_second })?;
             }
             watch(Event::Step(trainer.step))?;
-            let save = trainer.step % config.training.snapshot_freq == 0 || trainer.step == steps;
-            if (save || trainer.step % config.training.log_freq == 0)
-                && let Some(report) = trainer.report()?
+            let stop = stopped();
+            let save = stop || is_due(&config, trainer.step, saved);
+            if (save || trainer.step.is_multiple_of(config.training.log_freq))
+                && let Some(report) = trainer.report().map_err(|error| self.with_good(error))?
             {
                 let row = self.log(gpu, &trainer, report, since)?;
                 since = (Instant::now(), trainer.step);
                 watch(Event::Row(row))?;
             }
             if save {
-                let path = self.save(&trainer)?;
+                let path = self.save(&trainer).map_err(|error| self.with_good(error))?;
                 watch(Event::Saved { trainer: &trainer, path: &path })?;
-                since = (Instant::now(), trainer.step);
+                (since, saved) = ((Instant::now(), trainer.step), Instant::now());
+            }
+            if stop && trainer.step < steps {
+                return Ok(End::Stopped(trainer.step));
             }
         }
-        Ok(())
+        Ok(End::Finished)
     }
 
     /// Whether training may begin here, or go on.
-    fn check(&self, options: RunOptions) -> Result<(), TrainError> {
+    fn check(&self, options: RunOptions<'_>) -> Result<(), TrainError> {
         let folder = self.folder.clone();
         match (self.exists(), options.resume) {
-            (true, false) => Err(TrainError::Exists { folder }),
+            (true, false) if !options.overwrite => Err(TrainError::Exists { folder }),
             (false, true) => Err(TrainError::NothingToResume { folder }),
             _ if options.steps == Some(0) => Err(TrainError::NoSteps),
             _ => Ok(()),
         }
     }
 
-    fn exists(&self) -> bool {
-        self.folder.join("config.toml").exists()
-    }
-
-    /// Makes the folder, with the configuration and no row yet.
-    fn create(&self, config: &Config) -> Result<(), TrainError> {
-        let checkpoints = self.checkpoints();
-        std::fs::create_dir_all(&checkpoints).map_err(|e| file_error(&checkpoints, e))?;
-        let text = config.to_toml();
-        write_whole(&self.folder.join("config.toml"), text.as_bytes())?;
-        write_whole(&self.metrics(), Metrics::HEADER.as_bytes())
-    }
-
+    /// The trainer of the newest whole checkpoint, and the lock of the folder.
     fn reopen<A: Architecture>(
         &self,
         gpu: &Gpu,
         config: &Config,
         model: ScoreModel<A>,
-        newest: &Path,
-    ) -> Result<Trainer<A>, TrainError> {
-        let checkpoint = Checkpoint::read(newest).map_err(|error| match error {
-            TrainError::Checkpoint { what, .. } => TrainError::Newest { path: newest.to_path_buf(), what },
-            other => other,
-        })?;
-        if let Some((key, value)) = difference(config, checkpoint.config()) {
-            return Err(TrainError::OtherConfig { folder: self.folder.clone(), key, value });
+        data: &Fingerprint,
+        watch: &mut Watch<'_, A>,
+    ) -> Result<(Trainer<A>, Option<Lock>), TrainError> {
+        let lock = Some(self.lock()?);
+        let mut damaged: Option<String> = None;
+        for step in self.steps() {
+            let path = self.checkpoint(step);
+            let trainer = Checkpoint::read(&path).and_then(|checkpoint| {
+                self.check_same(config, data, &checkpoint)?;
+                checkpoint.trainer_of(gpu, config, model.clone())
+            });
+            match trainer {
+                Err(TrainError::Checkpoint { path: name, what }) => {
+                    let aside = self.set_aside(&path)?;
+                    watch(Event::SetAside { path: &aside, what: &what })?;
+                    damaged = Some(format!("{name}: {what}"));
+                }
+                other => return Ok((other?, lock)),
+            }
         }
-        checkpoint.trainer_of(gpu, config, model)
+        let folder = self.folder.clone();
+        if let Some(fault) = damaged {
+            let what = format!("no checkpoint of it is whole ({fault})");
+            return Err(TrainError::NoWholeCheckpoint { folder, what });
+        }
+        let made = Metrics::last_step(&self.metrics())?;
+        let begun = made >= config.training.snapshot_freq || self.checkpoints().join("latest").exists();
+        if begun || !self.checkpoints().is_dir() {
+            let what = format!("it has made {made} steps, and its checkpoints are missing");
+            return Err(TrainError::NoWholeCheckpoint { folder, what });
+        }
+        watch(Event::Anew)?;
+        Ok((Trainer::fresh(gpu, config, model)?, lock))
     }
 
-    fn checkpoints(&self) -> PathBuf {
-        self.folder.join("checkpoints")
+    /// Checks that a checkpoint was trained with the same configuration and on the same images.
+    fn check_same(
+        &self,
+        config: &Config,
+        data: &Fingerprint,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), TrainError> {
+        let folder = self.folder.clone();
+        if let Some((key, value)) = difference(config, checkpoint.config()) {
+            return Err(TrainError::OtherConfig { folder, key, value });
+        }
+        match checkpoint.data() {
+            Some(theirs) if theirs != data => {
+                let (theirs, ours) = (theirs.clone(), data.clone());
+                Err(TrainError::OtherData { folder, theirs, ours })
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn save<A: Architecture>(&self, trainer: &Trainer<A>) -> Result<PathBuf, TrainError> {
-        let name = checkpoint_name(trainer.step);
-        let path = self.checkpoints().join(&name);
-        Checkpoint::write(trainer, &path)?;
-        write_whole(&self.checkpoints().join("latest"), name.as_bytes())?;
-        Ok(path)
+    /// The error of a run that has diverged, with its newest checkpoint.
+    fn with_good(&self, error: TrainError) -> TrainError {
+        match error {
+            TrainError::Diverged { step, what, .. } => {
+                TrainError::Diverged { step, what, good: self.latest().ok() }
+            }
+            other => other,
+        }
     }
 
     /// Appends a row to `metrics.csv`; `since` is the time and the step of the row before.
@@ -342,46 +412,17 @@ impl Run {
             device_bytes: gpu.memory().allocated,
             process_bytes: memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64),
         };
-        let path = self.metrics();
-        let file = std::fs::OpenOptions::new().append(true).open(&path);
-        file.and_then(|mut file| file.write_all(row.line().as_bytes())).map_err(|e| file_error(&path, e))?;
+        row.append(&self.metrics())?;
         Ok(row)
-    }
-
-    /// Removes half-written files, and the rows of steps that a run resumed from `step` will make again.
-    fn tidy(&self, step: u64) -> Result<(), TrainError> {
-        let path = self.metrics();
-        let text = match std::fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Metrics::HEADER.into(),
-            read => read.map_err(|e| file_error(&path, e))?,
-        };
-        let text = String::from_utf8_lossy(&text);
-        if !text.is_empty() && !text.starts_with(Metrics::HEADER) {
-            return Err(TrainError::Rows { path });
-        }
-        sweep(&self.folder);
-        sweep(&self.checkpoints());
-        let kept = text.lines().enumerate().filter(|(i, line)| {
-            let made = line.split(',').next().and_then(|step| step.parse::<u64>().ok());
-            // A full disk may have cut a row off.
-            let whole = line.split(',').count() == Metrics::HEADER.split(',').count();
-            *i == 0 || whole && made.is_some_and(|made| made <= step)
-        });
-        let kept: String = kept.map(|(_, line)| format!("{line}\n")).collect();
-        write_whole(&path, kept.as_bytes())
     }
 }
 
-impl Metrics {
-    const HEADER: &str = "step,loss,grad_norm,learning_rate,images_per_second,device_bytes,process_bytes\n";
-
-    fn line(&self) -> String {
-        let Metrics { step, loss, grad_norm, learning_rate, images_per_second, device_bytes, process_bytes } =
-            self;
-        format!(
-            "{step},{loss},{grad_norm},{learning_rate},{images_per_second:.2},{device_bytes},{process_bytes}\n"
-        )
-    }
+/// Whether a checkpoint is due after `step` steps, `saved` the time of the last.
+fn is_due(config: &Config, step: u64, saved: Instant) -> bool {
+    let minutes = config.training.snapshot_minutes;
+    step.is_multiple_of(config.training.snapshot_freq)
+        || step == config.training.n_iters
+        || minutes > 0.0 && saved.elapsed().as_secs_f64() >= 60.0 * minutes
 }
 
 /// The first key in which `a` differs from `b` and that the trained weights depend on, with its value in `b`
@@ -390,11 +431,13 @@ fn difference(a: &Config, b: &Config) -> Option<(String, String)> {
     let table = |config: &Config| {
         let mut config = config.clone();
         // The weights after a step do not depend on these.
-        config.training.n_iters = 0;
-        config.training.snapshot_freq = 1;
-        config.training.log_freq = 1;
-        config.training.snapshot_sampling = false;
+        let training = &mut config.training;
+        (training.n_iters, training.snapshot_freq, training.log_freq) = (1, 1, 1);
+        (training.snapshot_minutes, training.keep_last, training.keep_every) = (0.0, 0, 0);
+        training.snapshot_sampling = false;
         config.sampling = Default::default();
+        // The images are known by their contents, wherever their files are.
+        config.data = config.data.given();
         toml::Table::try_from(&config).unwrap_or_default()
     };
     let (a, b) = (table(a), table(b));
@@ -413,12 +456,4 @@ fn difference(a: &Config, b: &Config) -> Option<(String, String)> {
         }
     }
     None
-}
-
-fn checkpoint_name(step: u64) -> String {
-    format!("step-{step:08}.safetensors")
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    atomically(path, |aside| std::fs::write(aside, bytes)).map_err(|e| file_error(path, e))
 }

@@ -5,13 +5,14 @@ use super::classes;
 use super::objective::Objective;
 use crate::choice::Choice;
 use crate::config::{self, Config};
-use crate::data::Batch;
+use crate::data::{Batch, Fingerprint};
 use crate::gpu::Gpu;
 use crate::kernels::adam::{self, Adam, Arenas};
 use crate::kernels::elementwise;
 use crate::nn::{Architecture, Arena, BuiltIn, Parameters, ScoreModel, Scorer};
 use crate::random::Draw;
 use crate::tensor::{Shape, Tensor};
+use std::collections::VecDeque;
 
 /// A model in training: weights, their average, the optimiser's moments, and the number of steps made. All
 /// randomness and the order of the data follow from the seed and that number.
@@ -46,6 +47,8 @@ pub struct Trainer<A = BuiltIn> {
     pub step: u64,
     /// Steps that the moments average over: fewer, if a model was imported without moments.
     pub updates: u64,
+    /// The images that it is trained on, if a [`Run`](super::Run) has set them.
+    pub data: Option<Fingerprint>,
     objective: Objective,
     /// The gradient of the weights.
     gradients: Arena,
@@ -53,7 +56,12 @@ pub struct Trainer<A = BuiltIn> {
     running: (Tensor, u64),
     /// Norm and clipping factor of the last gradient.
     norm: Option<Tensor>,
+    /// The losses of the last steps since the last report, to tell at which step they left the finite numbers.
+    recent: VecDeque<(u64, Tensor)>,
 }
+
+/// The largest number of losses that are kept.
+const RECENT: usize = 64;
 
 /// Loss and gradient since the last report.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -126,10 +134,12 @@ impl<A: Architecture> Trainer<A> {
             moments,
             step: 0,
             updates: 0,
+            data: None,
             objective,
             gradients,
             running,
             norm: None,
+            recent: VecDeque::new(),
         })
     }
 
@@ -165,6 +175,10 @@ impl<A: Architecture> Trainer<A> {
         adam::adam(arenas, &norm, self.adam())?;
         elementwise::accumulate(&loss, 1.0, &self.running.0)?;
         gpu.flush()?;
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((self.step + 1, loss));
         self.running.1 += 1;
         self.norm = Some(norm);
         self.step += 1;
@@ -229,12 +243,25 @@ impl<A: Architecture> Trainer<A> {
         let loss = self.loss()?;
         let grad_norm = f64::from(norm.read()?[0]);
         if !loss.is_finite() || !grad_norm.is_finite() {
-            return Err(TrainError::Diverged(self.step));
+            return Err(self.diverged(loss)?);
         }
+        self.recent.clear();
         self.running.0.write(&[0.0; 4])?;
         self.running.1 = 0;
         let learning_rate = self.learning_rate(self.step - 1);
         Ok(Some(StepReport { loss, grad_norm, learning_rate }))
+    }
+
+    /// The error of a loss or a gradient that is not finite, with the step at which the loss was not finite first.
+    fn diverged(&self, loss: f64) -> Result<TrainError, TrainError> {
+        let (mut step, what) = (self.step, if loss.is_finite() { "the gradient" } else { "the loss" });
+        for (made, loss) in &self.recent {
+            if !loss.read()?.iter().all(|v| v.is_finite()) {
+                step = *made;
+                break;
+            }
+        }
+        Ok(TrainError::Diverged { step, what: format!("{what} is not finite"), good: None })
     }
 }
 

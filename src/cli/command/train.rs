@@ -3,14 +3,16 @@
 use crate::cli::io::{Images, configuration, plot};
 use crate::cli::progress::style;
 use crate::cli::report::chain;
+use crate::cli::stop::Stop;
 use crate::cli::{Common, note, paths, print};
 use crate::config::Config;
 use crate::gpu::{Bytes, Gpu, GpuError};
 use crate::kernels::KernelError;
-use crate::sample::{Draw, prior, sampler};
-use crate::train::{Event, Metrics, Run, RunOptions, TrainError, Trainer};
-use anyhow::{anyhow, ensure};
+use crate::sample::{Draw, Progress, SampleError, prior, sampler};
+use crate::train::{End, Event, Metrics, Run, RunOptions, TrainError, Trainer};
+use anyhow::{Context, anyhow, ensure};
 use indicatif::ProgressBar;
+use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -35,10 +37,13 @@ pub struct Args {
     /// The run folder
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Continue from the run's newest checkpoint
+    /// Continue from the run's newest checkpoint that is whole
     #[arg(long)]
     resume: bool,
-    /// The number of steps in all, instead of training.n_iters
+    /// Replace a run in the folder, once the first step of the new one has run
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
+    /// The number of steps in all; the run's training.n_iters from now on
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Set a key of the configuration, for example model.nf=64; may be repeated
@@ -57,36 +62,51 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let gpu = common.open()?;
     let run = Run::at(&args.out);
     let mut watcher = Watcher::new(common.json, &gpu, &run);
-    let options = RunOptions { resume: args.resume, steps: args.steps };
+    let stop = Stop::on_signals()?;
+    let (resume, overwrite, steps) = (args.resume, args.overwrite, args.steps);
+    let options = RunOptions { resume, overwrite, steps, stop: Some(stop.flag()) };
     let result = run.train(&gpu, &config, options, &mut |event| watcher.see(event));
     watcher.bar.finish();
-    result.map_err(with_flags)?;
-    watcher.say(format!("trained: {}", args.out.display()));
+    match result.map_err(|error| with_flags(error, &run))? {
+        End::Finished => watcher.say(format!("trained: {}", out.display())),
+        End::Stopped(0) => return Err(stop.stopped("before the first step; nothing is written".into())),
+        End::Stopped(step) => {
+            let resume = format!("continue with `tweedie train --out {} --resume`", out.display());
+            return Err(stop.stopped(format!("at step {step}, which is saved; {resume}")));
+        }
+    }
     Ok(())
 }
 
 /// An error of a run, with the option that mends it.
-fn with_flags(error: TrainError) -> anyhow::Error {
+fn with_flags(error: TrainError, run: &Run) -> anyhow::Error {
     let shown = |folder: &PathBuf| folder.display().to_string();
-    let (what, option) = match &error {
+    let (what, option): (_, Cow<'_, str>) = match &error {
         TrainError::Exists { folder } => (
             format!("{} holds a run already", shown(folder)),
-            "add --resume to continue it, or choose another --out",
+            "add --resume to continue it, --overwrite to replace it, or choose another --out".into(),
         ),
-        TrainError::NothingToResume { .. } => (error.to_string(), "leave --resume out"),
-        TrainError::OtherConfig { folder, key, value } => (
-            format!("{} was started with {key} = {value}", shown(folder)),
-            "resume with that value, or choose another --out",
-        ),
+        TrainError::NothingToResume { .. } => (error.to_string(), "leave --resume out".into()),
+        TrainError::OtherConfig { folder, key, value } => {
+            let newest = run.latest().map_or("CHECKPOINT".into(), |path| path.display().to_string());
+            (
+                format!("{} was started with {key} = {value}", shown(folder)),
+                format!(
+                    "resume with that value, or go on from its weights in another folder: `tweedie convert {newest} NEW \
+                     --set {key}=…`, then `tweedie train --out NEW --resume`"
+                )
+                .into(),
+            )
+        }
         TrainError::Behind { folder, requested, made } => (
             format!("--steps {requested}: {} has made {made} steps already", shown(folder)),
-            "choose a larger number, or another --out",
+            "choose a larger number, or another --out".into(),
         ),
-        TrainError::NoSteps => ("--steps 0".into(), "it must be at least 1"),
+        TrainError::NoSteps => ("--steps 0".into(), "it must be at least 1".into()),
         TrainError::Kernel(KernelError::Gpu(GpuError::Lost(_))) => {
-            (error.to_string(), "training continues from its last checkpoint with --resume")
+            (error.to_string(), "training continues from its last checkpoint with --resume".into())
         }
-        TrainError::Diverged(_) => (error.to_string(), "choose another --out for that"),
+        TrainError::Diverged { .. } => (error.to_string(), "choose another --out for that".into()),
         _ => return error.into(),
     };
     anyhow!("{what}; {option}")
@@ -95,20 +115,30 @@ fn with_flags(error: TrainError) -> anyhow::Error {
 fn configured(args: &Args) -> anyhow::Result<Config> {
     let path = match (args.config.as_ref().or(args.config_file.as_ref()), args.resume) {
         (Some(path), _) => path.clone(),
-        (None, true) => {
-            let path = args.out.join("config.toml");
-            let folder = args.out.display();
-            ensure!(
-                path.exists(),
-                "{folder} holds no run to resume; leave --resume out, and give a configuration"
-            );
-            path
-        }
+        (None, true) if args.out.join("config.toml").exists() => args.out.join("config.toml"),
+        (None, true) => return recorded(args),
         (None, false) => anyhow::bail!("give a configuration, for example configs/digits_ve.toml"),
     };
-    let mut set = args.set.clone();
-    set.extend(args.seed.map(|seed| format!("seed={seed}")));
-    configuration::read(&path, &set)
+    configuration::read(&path, &assignments(args))
+}
+
+/// The keys that options set.
+fn assignments(args: &Args) -> Vec<String> {
+    let seed = args.seed.map(|seed| format!("seed={seed}"));
+    args.set.iter().cloned().chain(seed).collect()
+}
+
+/// The configuration of a run whose config.toml is missing.
+fn recorded(args: &Args) -> anyhow::Result<Config> {
+    let config = Run::at(&args.out).recorded().map_err(|error| match error {
+        TrainError::NoCheckpoint { folder } => anyhow!(
+            "{} holds neither config.toml nor a checkpoint, so there is no run to resume; to start one, give a \
+             configuration instead of --resume",
+            folder.display()
+        ),
+        other => other.into(),
+    })?;
+    Ok(Config::from_toml(&config.to_toml(), &assignments(args))?)
 }
 
 /// Shows the progress of training: a bar on a terminal, occasional lines elsewhere, JSON lines with --json.
@@ -122,7 +152,12 @@ struct Watcher<'a> {
     steps: u64,
     started: Instant,
     spoken: Option<Instant>,
+    /// When the last pictures were drawn.
+    drawn: Instant,
 }
+
+/// The samples of a checkpoint may take as long as the training since the last one, and at least this.
+const SHORTEST_BUDGET: Duration = Duration::from_secs(60);
 
 /// The shortest time between two lines where there is no terminal.
 const QUIET: Duration = Duration::from_secs(5);
@@ -131,12 +166,19 @@ impl<'a> Watcher<'a> {
     fn new(json: bool, gpu: &'a Gpu, run: &'a Run) -> Self {
         let terminal = std::io::stderr().is_terminal() && !json;
         let bar = ProgressBar::hidden();
-        Watcher { gpu, run, json, bar, terminal, first: 0, steps: 0, started: Instant::now(), spoken: None }
+        let (started, drawn) = (Instant::now(), Instant::now());
+        Watcher { gpu, run, json, bar, terminal, first: 0, steps: 0, started, spoken: None, drawn }
     }
 
     fn see(&mut self, event: Event<'_>) -> Result<(), TrainError> {
         match event {
-            Event::Start { step, steps } => self.start(step, steps),
+            Event::SetAside { path, what } => {
+                note(format!("a checkpoint was left out: {what}; it is now {}", path.display()));
+            }
+            Event::Anew => note("the run was stopped before its first checkpoint; it begins again at step 0"),
+            Event::Start { step, steps, parameters, images } => {
+                self.start(step, steps, &format!("{parameters} parameters on {images} images"));
+            }
             Event::First { loss, images_per_second } => {
                 // The remaining time does not depend on the time of compilation.
                 self.bar.set_style(style("{bar:30} {pos}/{len} {msg} ETA {eta}"));
@@ -145,17 +187,18 @@ impl<'a> Watcher<'a> {
             }
             Event::Step(step) => self.bar.set_position(step),
             Event::Row(row) => self.row(row),
-            Event::Saved { trainer, path } => self.saved(trainer, path)?,
+            Event::Saved { trainer, path } => self.saved(trainer, path),
         }
         Ok(())
     }
 
-    fn start(&mut self, step: u64, steps: u64) {
+    fn start(&mut self, step: u64, steps: u64, what: &str) {
         (self.first, self.steps) = (step, steps);
         self.started = Instant::now();
         let adapter = self.gpu.adapter();
         let from = if step > 0 { format!(" from step {step}") } else { String::new() };
-        self.say(format!("training{from} to step {steps} on {} ({})", adapter.name(), adapter.backend()));
+        let device = format!("{} ({})", adapter.name(), adapter.backend());
+        self.say(format!("training{from} to step {steps}: {what}, {device}; compiling the kernels"));
         if self.terminal {
             self.bar = ProgressBar::new(steps).with_style(style("{bar:30} {pos}/{len} {msg}"));
             self.bar.set_position(step);
@@ -182,17 +225,19 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    fn saved(&mut self, trainer: &Trainer, path: &Path) -> Result<(), TrainError> {
-        let run_error = |e: anyhow::Error| TrainError::Watch(chain(&e).into());
-        plot::loss(&self.run.metrics(), &self.run.folder().join("loss.png")).map_err(run_error)?;
+    /// Draws the pictures of a checkpoint. Training continues without those that fail.
+    fn saved(&mut self, trainer: &Trainer, path: &Path) {
+        let budget = SHORTEST_BUDGET.max(self.drawn.elapsed());
+        let warn = |e: anyhow::Error| note(format!("warning: {}; training continues", chain(&e)));
+        plot::loss(&self.run.metrics(), &self.run.folder().join("loss.png")).unwrap_or_else(warn);
         if trainer.config.training.snapshot_sampling && !trainer.config.is_classifier() {
             let image = self.run.folder().join("samples").join(format!("step-{:08}.png", trainer.step));
-            snapshot(trainer, &image).map_err(run_error)?;
+            snapshot(trainer, &image, budget).context("no samples are drawn").unwrap_or_else(warn);
         }
+        self.drawn = Instant::now();
         if self.terminal {
             self.bar.println(format!("wrote {}", path.display()));
         }
-        Ok(())
     }
 
     fn say(&self, line: String) {
@@ -209,13 +254,18 @@ fn shown(loss: f64, images_per_second: f64) -> String {
 /// The number of samples drawn with every checkpoint, always the same ones.
 const SNAPSHOT: usize = 16;
 
-fn snapshot(trainer: &Trainer, path: &Path) -> anyhow::Result<()> {
+fn snapshot(trainer: &Trainer, path: &Path, budget: Duration) -> anyhow::Result<()> {
+    let started = Instant::now();
     let config = &trainer.config;
     let scorer = trainer.averaged();
     let sampler = sampler(&config.sampling, config.sampling_steps())?;
     let shape = trainer.batch_shape().with_n(SNAPSHOT);
     let draw = Draw::new(config.seed);
-    let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut |_| Ok(()))?;
+    let mut watch = |_: Progress<'_>| match started.elapsed() > budget {
+        true => Err(SampleError::Refused(format!("the sampler takes longer than {} s", budget.as_secs()))),
+        false => Ok(()),
+    };
+    let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut watch)?;
     let images = Images::new(shape, sampled.x.read()?, config.data.range());
     images.write_grid(path)
 }

@@ -17,8 +17,9 @@ pub fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
         let mut cells = line.split(',').map(str::parse::<f64>);
         Some((cells.next()?.ok()?, cells.next()?.ok()?))
     };
-    let points: Vec<(f64, f64)> =
-        text.lines().skip(1).filter_map(row).filter(|(_, loss)| *loss > 0.0).collect();
+    // The axis is logarithmic, and its ticks are counted out.
+    let drawable = |(_, loss): &(f64, f64)| (1e-30..1e30).contains(loss);
+    let points: Vec<(f64, f64)> = text.lines().skip(1).filter_map(row).filter(drawable).collect();
     if points.len() < 2 {
         return Ok(());
     }
