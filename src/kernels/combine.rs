@@ -160,10 +160,10 @@ impl Form {
     ///
     /// # Errors
     /// Any error of [`Form::run`].
-    pub fn multiple(mut self) -> Result<(Tensor, f64)> {
-        self.terms.retain(|(_, factor)| !factor.is_zero());
-        match (&self.terms[..], &self.noise[..]) {
-            ([(tensor, Factor::All(factor))], []) => Ok((tensor.clone(), *factor)),
+    pub fn multiple(self) -> Result<(Tensor, f64)> {
+        let mut terms = self.terms.iter().filter(|(_, factor)| !factor.is_zero());
+        match (terms.next(), terms.next(), &self.noise[..]) {
+            (Some((tensor, Factor::All(factor))), None, []) => Ok((tensor.clone(), *factor)),
             _ => Ok((self.run()?, 1.0)),
         }
     }
