@@ -15,7 +15,7 @@ pub fn cases(gpu: &Gpu, size: Size) -> Result<Vec<Case>> {
     let ratio = noise(gpu, Shape::new(shape.n(), 1, 1, 4))?;
     let accepted = Tensor::zeros(gpu, Shape::vector(shape.n()))?;
     let key = Key::new(1, Purpose::Acceptance(0));
-    // Either operand is read, and the result written.
+    // Both operands are read, and the result is written.
     let run = move || metropolis(&x, &y, &ratio, &accepted, key).map(drop);
-    Ok(vec![Case::new(format!("n{}_c3_h32_w32", shape.n()), bytes(shape, 2), run)])
+    Ok(vec![Case::new(format!("n{}_c3_h32_w32", shape.n()), bytes(shape, 3), run)])
 }

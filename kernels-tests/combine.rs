@@ -4,7 +4,7 @@ use tweedie::kernels::combine::{Factor, Form};
 use tweedie::random::{Key, Purpose};
 use tweedie::tensor::{Shape, Tensor};
 
-/// Tensors that one launch combines.
+/// The most tensors of one launch.
 const LAUNCH: usize = 8;
 
 fn twin(terms: &[Array], factor: &dyn Fn(usize, usize) -> f64, noise: &[(f64, Key)]) -> Array {
@@ -30,7 +30,7 @@ fn a_form_matches_its_twin_with_any_number_of_terms_with_noise_and_without() {
                 ([2, 2, 3, 4], LAUNCH + 1, vec![0.5, 0.25]),
                 ([2, 2, 3, 4], 2 * LAUNCH + 3, vec![]),
             ] {
-                // Beyond one launch the sum so far is f32, and the rest follows it.
+                // The first term is f32: in later launches it is the partial sum.
                 let stored = |j: usize| if j == 0 { Element::F32 } else { element };
                 let terms: Vec<Array> =
                     (0..count).map(|j| Array::random(Shape(shape), j as u16, stored(j))).collect();

@@ -3,8 +3,8 @@ use tweedie::gpu::Element;
 use tweedie::kernels::conv2d::{self, Conv2d};
 use tweedie::tensor::Shape;
 
-/// y[n, oy, ox, o] = b[o] + Σ x[n, oy s + ky d − top, ox s + kx d − left, c] w[ky, kx, c, o], and what visits
-/// every product once: `each(n, oy, ox, o, iy, ix, c, ky, kx)`.
+/// Calls `each` with the indices in x, w and y of every product of
+/// y[n, oy, ox, o] = b[o] + Σ x[n, oy s + ky d − top, ox s + kx d − left, c] w[ky, kx, c, o].
 fn taps(
     spec: &Conv2d,
     x: Shape,
@@ -51,7 +51,7 @@ fn at(a: &Array, i: [usize; 4]) -> f64 {
     a.at(i[0], i[1], i[2], i[3])
 }
 
-/// Weights whose rows beyond the input's channels are zero, as a parameter's are.
+/// Weights whose rows beyond the input's channels are zero, like those of a parameter.
 fn weights(kh: usize, kw: usize, ci: usize, co: usize, seed: u16) -> Array {
     let mut w = Array::random(conv2d::weight_shape(kh, kw, ci, co), seed, Element::F32);
     let shape = w.shape;
@@ -65,7 +65,9 @@ fn weights(kh: usize, kw: usize, ci: usize, co: usize, seed: u16) -> Array {
 
 const ASYMMETRIC: Conv2d = Conv2d { stride: 2, dilation: 1, pad: [0, 1, 0, 1] };
 
-/// x, window, output channels, what is special: odd, prime, 1, a tile and one more or less.
+/// The shape of x, the window, the output channels and the geometry. Sizes are odd, prime, 1, a tile's, and
+/// one
+/// more or less.
 fn cases() -> Vec<(Shape, usize, usize, usize, Conv2d)> {
     let plain = Conv2d::padded(1);
     vec![

@@ -82,7 +82,8 @@ fn twin_adjoint(x: &Array, w: &Array, b: &Array, groups: usize, act: Activation,
     [dx, dw, db]
 }
 
-/// Shape and groups: one block of channels a group, fewer and more, groups that share a block, many chunks.
+/// Shapes and groups: groups of one block of channels, of less and of more, groups that share a block, and
+/// images of many chunks.
 const CASES: [([usize; 4], usize); 9] = [
     ([2, 5, 6, 24], 4),
     ([2, 4, 4, 32], 8),
@@ -109,7 +110,7 @@ fn cases(element: Element) -> Vec<Case> {
     all.map(|(shape, groups, act)| Case {
         what: format!("{shape} in {groups} groups, {act:?}, {element:?}"),
         spec: GroupNorm { groups, eps: EPS as f32, act },
-        // A mean that is large beside the deviation: sums of squares alone would cancel.
+        // The mean is large compared with the deviation: plain sums of squares would cancel.
         x: rounded(Array::random(shape, 1, element).map(|v| v + 8.0), element),
         w: Array::random(Shape::vector(shape.c()), 2, Element::F32),
         b: Array::random(Shape::vector(shape.c()), 3, Element::F32),
@@ -147,7 +148,7 @@ fn the_output_and_its_gradients_match_their_twins() {
                     let dx = group_norm::backward(&tx, affine, &statistics, &tdy, &spec, into).unwrap();
                     let [twin_dx, twin_dw, twin_db] = twin_adjoint(&x, &w, &b, spec.groups, spec.act, &dy);
                     let times = if accumulate { 2.0 } else { 1.0 };
-                    // One element a group is its own mean: x̂ and dx are all rounding.
+                    // With one element per group, the mean is the element: x̂ and dx are rounding errors.
                     if x.shape.len() > spec.groups * x.shape.n() {
                         assert_close(&what, &dx, &twin_dx, 2000);
                         assert_close(&what, &dw, &twin_dw.map(|v| times * v), 2000 + x.shape.rows());

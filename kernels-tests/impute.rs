@@ -35,7 +35,7 @@ fn the_known_is_put_in_with_noise_and_the_rest_is_left() {
             let run = |at| impute(&x.f32(gpu), &known.f32(gpu), &mask.f32(gpu), at, key).unwrap();
             let at = Marginal { mean: 0.75, std: 1.5 };
             assert_close(&format!("{shape}"), &run(at), &twin(&x, &known, &mask, at, key), 1000);
-            // Without noise it is exact.
+            // Without noise the result is exact.
             let at = Marginal { mean: 1.0, std: 0.0 };
             let exact: Vec<f32> = twin(&x, &known, &mask, at, key).values.iter().map(|v| *v as f32).collect();
             assert_eq!(run(at).read().unwrap(), exact);

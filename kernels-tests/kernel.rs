@@ -37,7 +37,7 @@ fn launch(variant: Variant, x: &Tensor, y: &Tensor) -> Result<()> {
     kernel.launch(&[x, y], &[blocks as u32, 0.5f32.to_bits()], Extent::Invocations(blocks), blocks as u64)
 }
 
-/// The reason that a kernel was refused for.
+/// The reason why a kernel was refused.
 fn refusal(result: Result<()>) -> String {
     match result {
         Err(KernelError::Gpu(GpuError::Shader { reason, .. })) => reason,
@@ -46,7 +46,7 @@ fn refusal(result: Result<()>) -> String {
     }
 }
 
-/// The reason that the entry point `run` of a text was refused for.
+/// The reason why the entry point `run` of a text was refused.
 fn refused<P: bytemuck::Pod>(text: &'static str, tensors: &[&Tensor], params: &P) -> String {
     let kernel = Kernel::new(Variant::new(Shader::new("faulty", text)), "run");
     refusal(kernel.launch(tensors, params, Extent::Invocations(16), 16))

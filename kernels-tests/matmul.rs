@@ -23,7 +23,7 @@ fn specs() -> impl Iterator<Item = Matmul> {
     (0..4).map(|bits| Matmul { a_transposed: bits & 1 != 0, b_transposed: bits & 2 != 0, alpha: 0.37 })
 }
 
-/// Odd, prime, 1, a tile and one more or less.
+/// Odd and prime sizes, 1, a tile's size, and one more or less.
 const SIZES: [[usize; 3]; 8] =
     [[1, 1, 1], [7, 5, 3], [8, 8, 8], [9, 4, 7], [64, 33, 31], [65, 1, 64], [13, 67, 5], [63, 64, 65]];
 
@@ -46,7 +46,7 @@ fn an_infinite_number_stays_one_however_many_blocks_are_staged_beyond_the_end() 
     for (gpu, k) in gpus().iter().flat_map(|gpu| [4, 12, 16, 20, 68].map(|k| (gpu, k))) {
         let spec = Matmul { a_transposed: false, b_transposed: false, alpha: 1.0 };
         let (a, mut b) = operands(1, [9, k, 7], spec, Element::F32);
-        // In the last of k, which the blocks beyond the end are next to.
+        // At the last k, next to the blocks beyond the end.
         b.values[(k - 1) * 7 + 2] = f64::INFINITY;
         let c = matmul::matmul(&a.f32(gpu), &b.f32(gpu), spec).unwrap().read().unwrap();
         for (i, value) in c.iter().enumerate() {

@@ -12,7 +12,7 @@ const CASES: [(MaxPool, [usize; 4]); 6] = [
     (MaxPool { window: 15, pad: 7 }, [1, 17, 4, 4]),
 ];
 
-/// Where in the image the largest pixel of a window is; of several the first.
+/// The position in the image of a window's largest pixel, the first if there are several.
 fn chosen(x: &Array, spec: &MaxPool, [n, oy, ox, c]: [usize; 4]) -> (usize, usize) {
     let mut best = None;
     for y in oy.saturating_sub(spec.pad)..(oy + spec.window).saturating_sub(spec.pad).min(x.shape.h()) {
@@ -25,7 +25,7 @@ fn chosen(x: &Array, spec: &MaxPool, [n, oy, ox, c]: [usize; 4]) -> (usize, usiz
     best.unwrap()
 }
 
-/// Values of which many are the same.
+/// Values with many ties.
 fn tied(shape: Shape, element: Element) -> Array {
     Array::random(shape, 1, element).map(|v| v.round())
 }

@@ -15,7 +15,7 @@ const CASES: [([usize; 4], [usize; 2]); 9] = [
     ([1, 2, 31, 4], [67, 30]),
 ];
 
-/// The weight of pixel `i` of `size` at position `o` of `out`.
+/// The weight of pixel `i` of `size` pixels at position `o` of `out` positions.
 fn weight(o: usize, i: usize, size: usize, out: usize) -> f64 {
     let at = if out == 1 { 0.0 } else { (o * (size - 1)) as f64 / (out - 1) as f64 };
     (1.0 - (at - i as f64).abs()).max(0.0)

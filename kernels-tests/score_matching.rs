@@ -25,7 +25,7 @@ fn coefficients(n: usize) -> Vec<Coefficients> {
         .collect()
 }
 
-/// The noise that a key stands for.
+/// The noise of a key.
 fn drawn(key: Key, shape: Shape) -> Array {
     Array::from_fn(shape, |n, h, w, c| {
         let block = (h * shape.w() + w) * shape.c4() + c / 4;
@@ -92,8 +92,8 @@ fn perturbation_loss_and_gradient_match_their_twins() {
 
 #[test]
 fn the_decoder_keeps_its_precision_in_the_tails() {
-    // One pixel whose mean misses it by up to 30 standard deviations, in bins from a thousandth to ten of
-    // them.
+    // One pixel that the mean misses by up to 30 standard deviations, in bins from 0.001 to 10 standard
+    // deviations.
     let decode = |gpu: &Gpu, level: f32, miss: f32, bin: f32| {
         let c = Coefficients { scale: 1.0, weight: 1.0, bin, low: -1.0, ..Zeroable::zeroed() };
         let tensor = |v: f32| Array { shape: Shape::new(1, 1, 1, 1), values: vec![v.into()] }.f32(gpu);
@@ -112,8 +112,8 @@ fn the_decoder_keeps_its_precision_in_the_tails() {
                     let (loss, slope) = decode(gpu, level, miss, bin);
                     let (value, derivative) = decoded(level.into(), miss.into(), bin.into(), -1.0);
                     let at = format!("bin {bin}, {miss} from {level}");
-                    // The mass of a narrow bin is a difference: what rounding there is, is as much larger as
-                    // it is narrow.
+                    // The mass of a narrow bin is a difference, so its rounding error grows as the bin
+                    // shrinks.
                     let rounding = 1e-6 / f64::from(bin).min(1.0);
                     assert!((loss - value).abs() < 1e-5 * value + rounding, "{at}: {loss} is not {value}");
                     let scale = 1.0 + derivative.abs();
@@ -124,7 +124,7 @@ fn the_decoder_keeps_its_precision_in_the_tails() {
                 }
             }
         }
-        // Where the mass itself is no f32 any more, its logarithm is.
+        // Where the mass underflows in f32, its logarithm does not.
         let (loss, slope) = decode(gpu, 0.2, 1000.0, 0.4);
         assert!(
             (loss - 0.5 * 999.6f64.powi(2)).abs() < 10.0 && (slope - 999.6).abs() < 1.0,

@@ -33,7 +33,7 @@ fn softmax_its_adjoint_and_its_tangents_match_their_twins() {
         for element in elements(gpu) {
             for shape in SHAPES.map(Shape) {
                 let what = format!("{shape} {element:?}");
-                // Rounding y to f16 moves y . v by |v| / 4096: no large v there.
+                // Rounding y to f16 changes y . v by |v| / 4096, so x and v are small.
                 let size = if element == Element::F16 { 1.0 } else { 4.0 };
                 let x = Array::random(shape.with_n(3 * shape.n()), 1, element).map(|v| size * v);
                 let stack = softmax::forward(&x.upload(gpu, element), 2).unwrap();

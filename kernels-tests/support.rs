@@ -1,12 +1,12 @@
-//! Devices, random arrays, and how close is close.
+//! Devices, random arrays and tolerances.
 
 use std::sync::OnceLock;
 use tweedie::gpu::{Element, Gpu, Options, choose};
 use tweedie::random::{Key, Purpose};
 use tweedie::tensor::{Shape, Tensor};
 
-/// The adapter with operands shared in every way that it has, as users open it and with every shader checked;
-/// first the way that users have.
+/// The adapter opened with each of its ways of sharing operands, the default first, and with shaders checked
+/// or not.
 pub fn gpus() -> &'static [Gpu] {
     static GPUS: OnceLock<Vec<Gpu>> = OnceLock::new();
     GPUS.get_or_init(|| {
@@ -27,7 +27,7 @@ pub struct Array {
 }
 
 impl Array {
-    /// Standard normal values that f32 holds exactly, or f16 if they are to be stored so.
+    /// Standard normal values that the storage type holds exactly.
     pub fn random(shape: Shape, seed: u16, element: Element) -> Array {
         let key = Key::new(0, Purpose::Other(seed));
         let draws = (0..shape.len().div_ceil(4) as u32).flat_map(|block| key.normal(0, block));
@@ -96,8 +96,8 @@ pub fn elements(gpu: &Gpu) -> Vec<Element> {
     if gpu.has_f16() { vec![Element::F32, Element::F16] } else { vec![Element::F32] }
 }
 
-/// Asserts that a kernel's result is its twin's up to rounding: sums of `terms` terms in f32, in any order,
-/// and a result stored as it is. Errors of many roundings add up like a random walk.
+/// Asserts that a kernel's result matches its twin's up to rounding: of sums of `terms` terms in f32, in any
+/// order, and of the result's storage type. Errors of many roundings add up like a random walk.
 pub fn assert_close(what: &str, actual: &Tensor, expected: &Array, terms: usize) {
     assert_eq!(actual.shape(), expected.shape, "{what}");
     let values = actual.read().expect("a download");
@@ -126,7 +126,7 @@ pub fn assert_slice_close(what: &str, values: &[f32], expected: &Array, terms: u
     }
 }
 
-/// Kernels may read padding: whoever writes a tensor must have written zeros there.
+/// Kernels may read padding, so every kernel must write zeros there.
 fn assert_padding_is_zero(what: &str, tensor: &Tensor) {
     let shape = tensor.shape();
     if shape.c().is_multiple_of(4) {
@@ -136,7 +136,7 @@ fn assert_padding_is_zero(what: &str, tensor: &Tensor) {
     let bytes = tensor.gpu().download(whole.buffer, whole.offset, whole.size).expect("a download");
     let size = tensor.element().bytes() as usize;
     for (row, bytes) in bytes.chunks(shape.c4() * 4 * size).enumerate() {
-        // Both zeros count: −0 has one bit.
+        // −0 is accepted: only its sign bit is set.
         let padding = bytes[shape.c() * size..].chunks(size);
         let clean =
             padding.into_iter().all(|v| v[..size - 1].iter().all(|b| *b == 0) && v[size - 1] & 0x7f == 0);
@@ -144,8 +144,7 @@ fn assert_padding_is_zero(what: &str, tensor: &Tensor) {
     }
 }
 
-/// ⟨J v, u⟩ = ⟨v, Jᵀ u⟩ to 1e-4 of |J v| |u|, for the tangent `jv` and the adjoint `jtu` that the device
-/// computed.
+/// Asserts ⟨J v, u⟩ = ⟨v, Jᵀ u⟩ within 1e-4 |J v| |u|, for the device's tangent `jv` and adjoint `jtu`.
 pub fn assert_adjoint(what: &str, v: &Array, jv: &Tensor, u: &Array, jtu: &Tensor) {
     let host = |t: &Tensor| Array {
         shape: t.shape(),

@@ -3,7 +3,7 @@ use tweedie::gpu::Element;
 use tweedie::kernels::upfirdn2d::{self, Upfirdn2d};
 use tweedie::tensor::Shape;
 
-/// Zeros between the pixels, zeros around, a true convolution, every `down`-th pixel.
+/// Inserts zeros between the pixels and around the image, convolves, and keeps every `down`-th pixel.
 fn twin(x: &Array, spec: &Upfirdn2d, y: Shape) -> Array {
     let [ky, kx] = &spec.kernel;
     let at = |position: isize, size: usize| {

@@ -1,13 +1,13 @@
-// A linear form of up to eight tensors and noise, y = sum over j of a[j] * x[j] + c * z, with standard normal z drawn here.
-// A solver's step is one of these: the network's output is the score up to factors of itself and the state.
-// An invocation owns one vec4 of y and writes nothing else.
+// A linear form of up to eight tensors and noise, y = sum over j of a[j] * x[j] + c * z, with standard normal
+// z drawn here. A solver's step is such a form, because the score is linear in the network's output and the
+// state. An invocation owns one vec4 of y and writes nothing else.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
 // include lib/noise.wgsl
 
-const TERMS: u32 = 2u; // tensors that are added up, from 1 to 8
-const EACH: u32 = 0u;  // 1: each sample has factors of its own, in memory
+const TERMS: u32 = 2u; // number of tensors, 1 to 8
+const EACH: u32 = 0u;  // 1: every sample has its own factors, in memory
 
 const WIDTH: u32 = 12u; // factors of a sample: a[0 .. 8], c, and padding
 
@@ -16,21 +16,21 @@ struct Params {
     blocks: u32,
     sample: u32, // vec4s of a sample
     channels: u32,
-    factors: array<f32, 9>, // a[0 .. 8], c; nothing is drawn if c is 0
+    factors: array<f32, 9>, // a[0 .. 8], c, unless EACH; c = 0: no noise is drawn
 }
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read> x0: array<vec4<f32>>;             // [n, h, w, c]: the first term
-@group(0) @binding(1) var<storage, read> x1: array<Element4>;              // [n, h, w, c]: the second, if TERMS > 1, and so on
-@group(0) @binding(2) var<storage, read> x2: array<Element4>;
-@group(0) @binding(3) var<storage, read> x3: array<Element4>;
-@group(0) @binding(4) var<storage, read> x4: array<Element4>;
-@group(0) @binding(5) var<storage, read> x5: array<Element4>;
-@group(0) @binding(6) var<storage, read> x6: array<Element4>;
-@group(0) @binding(7) var<storage, read> x7: array<Element4>;
+@group(0) @binding(0) var<storage, read> x0: array<vec4<f32>>;             // [n, h, w, c]
+@group(0) @binding(1) var<storage, read> x1: array<Element4>;              // [n, h, w, c], if TERMS > 1
+@group(0) @binding(2) var<storage, read> x2: array<Element4>;              // [n, h, w, c], if TERMS > 2
+@group(0) @binding(3) var<storage, read> x3: array<Element4>;              // [n, h, w, c], if TERMS > 3
+@group(0) @binding(4) var<storage, read> x4: array<Element4>;              // [n, h, w, c], if TERMS > 4
+@group(0) @binding(5) var<storage, read> x5: array<Element4>;              // [n, h, w, c], if TERMS > 5
+@group(0) @binding(6) var<storage, read> x6: array<Element4>;              // [n, h, w, c], if TERMS > 6
+@group(0) @binding(7) var<storage, read> x7: array<Element4>;              // [n, h, w, c], if TERMS > 7
 @group(0) @binding(8) var<storage, read_write> y: array<vec4<f32>>;        // [n, h, w, c]
-@group(0) @binding(9) var<storage, read> factors: array<f32>;              // [n, 12], if EACH
+@group(0) @binding(9) var<storage, read> factors: array<f32>;              // [n, 12], if EACH: a, c, padding
 
 fn factor(sample: u32, j: u32) -> f32 {
     if (EACH == 1u) { return factors[sample * WIDTH + j]; }

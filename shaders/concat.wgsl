@@ -1,13 +1,13 @@
-// Copies of tensors: along channels (concatenation and its adjoint, the slice) and along samples. Each entry
-// point writes every element of its output from one invocation.
+// Copies of tensors: along channels (concatenation and its adjoint, the slice) and along samples. In every
+// entry point an invocation owns one vec4 of the output and writes nothing else.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
 
 struct Params {
-    rows: u32,   // pixels of all samples
-    first: u32,  // slice: the first channel. copy: the first vec4 of the source
-    second: u32, // copy: the first vec4 of the destination
+    rows: u32,   // pixels of all samples. copy, zero: vec4s. gather: samples of the output
+    first: u32,  // slice: the first channel. copy: the first vec4 of the source. gather: samples of before
+    second: u32, // copy, zero: the first vec4 of the destination. gather: vec4s of a sample
     a: u32,      // channels of a, or of x
     b: u32,      // channels of b, or of the slice
 }
@@ -22,7 +22,7 @@ const ALIGNED: u32 = 0u; // 1: the seam is at a multiple of 4 channels
 
 fn blocks_of(channels: u32) -> u32 { return (channels + 3u) / 4u; }
 
-// An invocation owns one vec4 of the output; its channels may come from both.
+// y = [a, b]. A vec4 of the output may have channels of both.
 @compute @workgroup_size(WORKGROUP)
 fn concat(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -33,7 +33,11 @@ fn concat(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     let from_a = at.x * blocks_of(p.a);
     let from_b = at.x * blocks_of(p.b);
     if (ALIGNED == 1u) {
-        if (block < p.a / 4u) { y[index] = a[from_a + block]; } else { y[index] = b[from_b + block - p.a / 4u]; }
+        if (block < p.a / 4u) {
+            y[index] = a[from_a + block];
+        } else {
+            y[index] = b[from_b + block - p.a / 4u];
+        }
         return;
     }
     var value = Element4();
@@ -50,7 +54,7 @@ fn concat(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
 
 @group(0) @binding(1) var<storage, read_write> part: array<Element4>;   // [rows, b]
 
-// Channels first .. first + b of a. An invocation owns one vec4 of the part.
+// part = channels first .. first + b of a.
 @compute @workgroup_size(WORKGROUP)
 fn slice(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -70,20 +74,19 @@ fn slice(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     part[index] = value;
 }
 
-@group(0) @binding(0) var<storage, read> source: array<Element4>;
-@group(0) @binding(1) var<storage, read_write> destination: array<Element4>;
+@group(0) @binding(0) var<storage, read> source: array<Element4>;             // vec4s
+@group(0) @binding(1) var<storage, read_write> destination: array<Element4>;  // vec4s
 
-// `rows` vec4s from number `first` of the source to number `second` of the destination. An invocation owns
-// one.
+// Copies `rows` vec4s from number `first` of the source to number `second` of the destination.
 @compute @workgroup_size(WORKGROUP)
 fn copy(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
     if (index < p.rows) { destination[p.second + index] = source[p.first + index]; }
 }
 
-@group(0) @binding(0) var<storage, read_write> zeroed: array<Element4>;
+@group(0) @binding(0) var<storage, read_write> zeroed: array<Element4>;       // vec4s
 
-// `rows` vec4s of zeros from number `second` on. An invocation owns one.
+// Sets `rows` vec4s to zero, from number `second` on.
 @compute @workgroup_size(WORKGROUP)
 fn zero(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -91,11 +94,11 @@ fn zero(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
 }
 
 @group(0) @binding(0) var<storage, read> before: array<Element4>;             // [first, h, w, c]
-@group(0) @binding(1) var<storage, read> after:  array<Element4>;             // [.., h, w, c]
-@group(0) @binding(2) var<storage, read> picks: array<u32>;                // [rows]: numbers of samples of [before; after]
-@group(0) @binding(3) var<storage, read_write> gathered: array<Element4>;  // [rows, h, w, c]
+@group(0) @binding(1) var<storage, read> after: array<Element4>;              // [.., h, w, c]
+@group(0) @binding(2) var<storage, read> picks: array<u32>;                   // [rows]: numbers of samples
+@group(0) @binding(3) var<storage, read_write> gathered: array<Element4>;     // [rows, h, w, c]
 
-// The samples with the numbers `picks`, of `second` vec4s each. An invocation owns one vec4 of the output.
+// gathered[i] = sample number picks[i] of [before; after].
 @compute @workgroup_size(WORKGROUP)
 fn gather(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);

@@ -1,7 +1,7 @@
 // The cross entropy of logits and one label per sample, weight (log sum exp(x) - x[label]), with its gradient
 // in the logits, weight (softmax(x) - one-hot(label)).
 //
-// An invocation owns one sample: its loss and its row of the gradient.
+// An invocation owns one sample, its loss and its row of the gradient, and writes nothing else.
 
 // include lib/element.wgsl
 // include lib/index.wgsl

@@ -1,5 +1,6 @@
 // Dropout: y = x / (1 - rate) where the mask keeps an element, else 0. The mask is drawn again at each use,
-// so the adjoint and the tangent are this kernel too. An invocation owns one vec4.
+// so the adjoint and the tangent are this kernel too. An invocation owns one vec4 of y and writes nothing
+// else.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -15,8 +16,8 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read> x: array<Element4>;
-@group(0) @binding(1) var<storage, read_write> y: array<Element4>;
+@group(0) @binding(0) var<storage, read> x: array<Element4>;          // [n, h, w, c]
+@group(0) @binding(1) var<storage, read_write> y: array<Element4>;    // [n, h, w, c]
 
 @compute @workgroup_size(WORKGROUP)
 fn dropout(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {

@@ -1,5 +1,5 @@
-// Elementwise kernels. An invocation owns one vec4 of the output. An operand with a period repeats along the
-// samples.
+// Elementwise kernels: activations with their derivatives, sums, scalings. An operand with a period repeats
+// along the samples. In every entry point an invocation owns one vec4 of the output and writes nothing else.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -7,7 +7,7 @@
 
 struct Params {
     blocks: u32, // vec4s of the output
-    other: u32,  // vec4s of the second operand, or its period
+    other: u32,  // the extent or the period of an operand: see the entry points
     sample: u32, // vec4s of a sample
     channels: u32,
     alpha: f32,
@@ -16,10 +16,10 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read> a: array<Element4>;
-@group(0) @binding(1) var<storage, read> b: array<Element4>;
-@group(0) @binding(2) var<storage, read_write> y: array<Element4>;
-@group(0) @binding(1) var<storage, read_write> y1: array<Element4>; // y after one operand
+@group(0) @binding(0) var<storage, read> a: array<Element4>;        // the first operand
+@group(0) @binding(1) var<storage, read> b: array<Element4>;        // the second operand
+@group(0) @binding(2) var<storage, read_write> y: array<Element4>;  // the output, [n, h, w, c]
+@group(0) @binding(1) var<storage, read_write> y1: array<Element4>; // the output of entries with one operand
 
 // y = act(a).
 @compute @workgroup_size(WORKGROUP)
@@ -28,18 +28,25 @@ fn activate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     if (i < p.blocks) { y1[i] = Element4(act(vec4<f32>(a[i]))); }
 }
 
-// y = act'(a) b: the activation's adjoint and its tangent. a repeats with period `other`.
+// y = act'(a) b: the activation's adjoint and its tangent. a repeats after `other` vec4s.
 @compute @workgroup_size(WORKGROUP)
-fn activation_slope(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn activation_slope(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
     let i = flat_index(id, groups);
     if (i < p.blocks) { y[i] = Element4(act_slope(vec4<f32>(a[divide(i, p.other).y])) * vec4<f32>(b[i])); }
 }
 
-// y = act'(a) c + sum over tangents of act''(a) b_k c_k, for stacks b = [x; tangents], c = [cotangents of
-// both].
-@group(0) @binding(1) var<storage, read> c: array<Element4>;
+@group(0) @binding(1) var<storage, read> c: array<Element4>;        // cotangents of the stack a
+
+// y = act'(x) c_0 + sum over k of act''(x) v_k c_k, for stacks a = [x; v_1; ..] and c = [c_0; c_1; ..], of
+// `other` vec4s each.
 @compute @workgroup_size(WORKGROUP)
-fn activation_curvature(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn activation_curvature(
+    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+) {
     let i = flat_index(id, groups);
     if (i >= p.blocks) { return; }
     let x = vec4<f32>(a[i]);
@@ -50,7 +57,7 @@ fn activation_curvature(@builtin(global_invocation_id) id: vec3<u32>, @builtin(n
     y[i] = Element4(sum);
 }
 
-// y = alpha a + beta b; b counts as zero from `other` on.
+// y = alpha a + beta b; b counts as zero from vec4 number `other` on.
 @compute @workgroup_size(WORKGROUP)
 fn blend(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
@@ -67,7 +74,7 @@ fn accumulate(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     if (i < p.blocks) { y1[i] = Element4(vec4<f32>(y1[i]) + p.alpha * vec4<f32>(a[i])); }
 }
 
-// y = alpha a + beta; the shift applies up to `other`, and not to padding.
+// y = alpha a + beta; the shift applies before vec4 number `other`, and not to padding.
 @compute @workgroup_size(WORKGROUP)
 fn affine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
@@ -87,15 +94,16 @@ fn clamp_to_range(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
     y1[i] = Element4(select(vec4(0.0), value, channel < vec4(p.channels)));
 }
 
-// y = a s[sample], one factor per sample; s repeats with period `other`.
-@group(0) @binding(1) var<storage, read> s: array<f32>;
+@group(0) @binding(1) var<storage, read> s: array<f32>;             // [other, 1], padded
+
+// y = a s[sample]; s repeats after `other` samples.
 @compute @workgroup_size(WORKGROUP)
 fn scale_samples(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
     if (i < p.blocks) { y[i] = Element4(vec4<f32>(a[i]) * s[4u * unravel(i, p.other, p.sample).y]); }
 }
 
-// y = a + b[sample, channel], for samples before `other`.
+// y = a + b[sample, channel]; b counts as zero from sample `other` on.
 @compute @workgroup_size(WORKGROUP)
 fn add_channels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
@@ -107,7 +115,7 @@ fn add_channels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     y[i] = Element4(sum);
 }
 
-// y = a b[sample, channel]; the samples of b repeat with period `other`.
+// y = a b[sample, channel]; b repeats after `other` samples.
 @compute @workgroup_size(WORKGROUP)
 fn scale_channels(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);

@@ -1,15 +1,15 @@
 // Embeddings of one number per sample: y = [sin a_0 .. sin a_{half-1}, cos a_0 .. cos a_{half-1}], and a zero
-// if the width is odd. Fourier (Tancik et al. 2020): a = 2 pi value W. Sinusoidal (Vaswani et al. 2017): a =
-// value frequency. An invocation owns one vec4.
+// if the width is odd. Fourier (Tancik et al. 2020): a = 2 pi value W. Sinusoidal (Vaswani et al. 2017):
+// a = value frequency. An invocation owns one vec4 of y and writes nothing else.
 
 // include lib/index.wgsl
 // include lib/sine.wgsl
 
 struct Params {
     samples: u32,
-    width: u32,
-    half: u32,
-    fourier: u32,
+    width: u32,   // of an embedding
+    half: u32,    // number of frequencies
+    fourier: u32, // 1: Fourier, 0: sinusoidal
 }
 
 var<immediate> p: Params;

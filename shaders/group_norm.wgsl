@@ -1,6 +1,6 @@
 // Group normalisation with the activation fused (Wu and He 2018): u = weight * xhat + bias, y = act(u), where
 // xhat = (x - mean) * rstd over a sample's pixels and a group's channels. Statistics are computed in two
-// levels, chunks of pixels and then groups, so that images of any size fit and no sample depends on its
+// passes, chunks of pixels and then groups, so that images of any size fit and no sample depends on its
 // batch.
 //
 //   moments -> combine -> apply                       y
@@ -11,7 +11,7 @@
 // differ only in whether the weight and the activation's slope come before it or after it (ADJOINT).
 //
 // In every entry point an invocation owns a block of four channels of some pixels of one sample, or a group
-// of one sample, and is the only one that writes it.
+// of one sample, and writes nothing else. Sums are added in order.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -39,12 +39,12 @@ var<immediate> p: Params;
 
 fn blocks() -> u32 { return (p.channels + 3u) / 4u; }
 
-// ---- moments: chunk statistics
-// -------------------------------------------------------------------------------
+// ---- moments: chunk statistics ----------------------------------------------------------------------------
 
-@group(0) @binding(1) var<storage, read_write> moments_out: array<vec4<f32>>; // [samples, chunks, 2, channels]
+// [samples, chunks, 2, channels]
+@group(0) @binding(1) var<storage, read_write> moments_out: array<vec4<f32>>;
 
-// The chunk's mean, and the sum of squares about it. Sums are about the first pixel, which avoids
+// The chunk's mean, and the sum of squares about it. Sums are taken about the first pixel to avoid
 // cancellation.
 @compute @workgroup_size(WORKGROUP)
 fn moments(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -72,8 +72,7 @@ fn moments(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     moments_out[to + c4] = max(squares - sum * sum / count, vec4(0.0));
 }
 
-// ---- combine: a group's mean and 1 / standard deviation, for each of its channels
-// ---------------------------------
+// ---- combine: a group's mean and 1 / standard deviation, for each of its channels -------------------------
 
 @group(0) @binding(0) var<storage, read> moments_in: array<f32>;             // [samples, chunks, 2, channels]
 @group(0) @binding(1) var<storage, read_write> statistics_out: array<f32>;   // [samples, 2, channels]
@@ -88,7 +87,7 @@ fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     let first = owned.y * width;
     let stride = 4u * blocks();
     let total = f32(p.pixels * width);
-    // About the first mean, for the same reason as in `moments`.
+    // About the first chunk's mean, for the same reason as in `moments`.
     let origin = moments_in[sample * p.chunks * 2u * stride + first];
     var mean = 0.0;
     for (var chunk = 0u; chunk < p.chunks; chunk++) {
@@ -125,13 +124,12 @@ fn write_group(row: u32, first: u32, width: u32, values: vec2<f32>) {
     }
 }
 
-// ---- apply: the output
-// -----------------------------------------------------------------------------------------
+// ---- apply: the output ------------------------------------------------------------------------------------
 
-@group(0) @binding(1) var<storage, read> statistics: array<vec4<f32>>;       // [samples, 2, channels]: mean, rstd
-@group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;           // [channels]
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;             // [channels]
-@group(0) @binding(4) var<storage, read_write> y: array<Element4>;           // [samples, pixels, channels]
+@group(0) @binding(1) var<storage, read> statistics: array<vec4<f32>>; // [samples, 2, channels]: mean, rstd
+@group(0) @binding(2) var<storage, read> weight: array<vec4<f32>>;     // [channels]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;       // [channels]
+@group(0) @binding(4) var<storage, read_write> y: array<Element4>;     // [samples, pixels, channels]
 
 // The normalisation of one block of channels of a sample of x.
 struct Norm {
@@ -166,13 +164,12 @@ fn apply(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     }
 }
 
-// ---- the Jacobian: adjoint and tangent
-// ---------------------------------------------------------------------------
+// ---- the Jacobian: adjoint and tangent --------------------------------------------------------------------
 
 @group(0) @binding(4) var<storage, read> v: array<Element4>;                 // [.., pixels, channels]
 @group(0) @binding(5) var<storage, read_write> sums_out: array<vec4<f32>>;   // [2, rows, chunks, channels]
 
-// v before the Jacobian of xhat: times the activation's slope in the adjoint, without the weight.
+// The operand of xhat's Jacobian, without the weight: v, in the adjoint times the activation's slope.
 fn incoming(norm: Norm, value: vec4<f32>, xhat: vec4<f32>) -> vec4<f32> {
     if (ADJOINT == 1u) { return value * act_slope(fma(norm.weight, xhat, norm.bias)); }
     return value;
@@ -206,7 +203,7 @@ fn project_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
 @group(0) @binding(0) var<storage, read> sums_in: array<f32>;                // [2, rows, chunks, channels]
 @group(0) @binding(2) var<storage, read> channel_weight: array<f32>;         // [channels]
 
-// A group's mean of v and of v * xhat, the weight included, for each of its channels.
+// A group's means of v and of v * xhat for each of its channels; in the adjoint v includes the weight.
 @compute @workgroup_size(WORKGROUP)
 fn project_combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -228,8 +225,8 @@ fn project_combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wo
     write_group(row, first, width, sums / f32(p.pixels * width));
 }
 
-@group(0) @binding(5) var<storage, read> means: array<vec4<f32>>;            // [rows, 2, channels]: v, v * xhat
-@group(0) @binding(6) var<storage, read_write> projected: array<Element4>;   // [.., pixels, channels]
+@group(0) @binding(5) var<storage, read> means: array<vec4<f32>>;          // [rows, 2, channels]: v, v * xhat
+@group(0) @binding(6) var<storage, read_write> projected: array<Element4>; // [.., pixels, channels]
 
 @compute @workgroup_size(WORKGROUP)
 fn project(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -259,15 +256,14 @@ fn project(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     }
 }
 
-// ---- the adjoint of the tangent
-// ----------------------------------------------------------------------------------
+// ---- the adjoint of the tangent ---------------------------------------------------------------------------
 //
 // For S = u . J v with u = weight * cotangent of the tangent, no activation: with a = mean(xhat u),
 // b = mean(xhat v), dS/dx = -rstd^2 (xhat (mean(u v) - mean(u) mean(v) - a b) + b (u - mean(u) - xhat a)
 //                                     + a (v - mean(v) - xhat b)).
 
-@group(0) @binding(0) var<storage, read> cotangent: array<Element4>;          // [.., pixels, channels], from y_first
-@group(0) @binding(1) var<storage, read> tangent: array<Element4>;            // [.., pixels, channels], from v_first
+@group(0) @binding(0) var<storage, read> cotangent: array<Element4>; // [.., pixels, channels], from y_first
+@group(0) @binding(1) var<storage, read> tangent: array<Element4>; // [.., pixels, channels], from v_first
 @group(0) @binding(2) var<storage, read_write> product_out: array<vec4<f32>>; // [2, rows, chunks, channels]
 
 // Sums over a chunk of u * v. Written in the layout of `project_sums`, whose second half stays 0.
@@ -292,8 +288,8 @@ fn curvature_sums(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
 @group(0) @binding(3) var<storage, read> u_means: array<vec4<f32>>;           // [rows, 2, channels]
 @group(0) @binding(4) var<storage, read> v_means: array<vec4<f32>>;           // [rows, 2, channels]
 @group(0) @binding(5) var<storage, read> uv_means: array<vec4<f32>>;          // [rows, 2, channels]
-@group(0) @binding(6) var<storage, read> curved: array<Element4>;             // x; binding 0 is the cotangent here
-@group(0) @binding(7) var<storage, read_write> dx: array<Element4>;           // [samples, pixels, channels], added to
+@group(0) @binding(6) var<storage, read> curved: array<Element4>; // x; binding 0 is the cotangent here
+@group(0) @binding(7) var<storage, read_write> dx: array<Element4>; // [samples, pixels, channels], added to
 @group(0) @binding(8) var<storage, read> curved_statistics: array<vec4<f32>>; // [samples, 2, channels]
 
 @compute @workgroup_size(WORKGROUP)

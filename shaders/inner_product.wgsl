@@ -1,14 +1,15 @@
 // One number per sample: the inner product of two tensors, and the square of an error in units of its
-// tolerance. An invocation owns one chunk and its partial sum, lane by lane; `reduce.wgsl` adds up the
-// chunks.
+// tolerance. And samples scaled to a given norm. An invocation owns one chunk and its partial sum, or one
+// vec4
+// of the output, and writes nothing else; `reduce.wgsl` adds up the chunks.
 
 // include lib/chunk.wgsl
 
 struct Params {
     cut: Chunks,
-    rtol: f32,
-    atol: f32,
-    norm: f32,
+    rtol: f32, // scaled_error: relative tolerance
+    atol: f32, // scaled_error: absolute tolerance
+    norm: f32, // normalise: norm of the output
 }
 
 var<immediate> p: Params;
@@ -17,6 +18,7 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;                // [n, h, w, c]
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;    // [n, chunks]
 
+// Sums of a b, lane by lane.
 @compute @workgroup_size(WORKGROUP)
 fn inner(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -27,10 +29,10 @@ fn inner(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     partial[index] = sum;
 }
 
-@group(0) @binding(2) var<storage, read> e: array<vec4<f32>>;                // [n, h, w, c]: an error
+@group(0) @binding(2) var<storage, read> e: array<vec4<f32>>;                   // [n, h, w, c]: an error
 @group(0) @binding(3) var<storage, read_write> partial_error: array<vec4<f32>>; // [n, chunks]
 
-// (e / (atol + rtol max(|a|, |b|)))^2.
+// Sums of (e / (atol + rtol max(|a|, |b|)))^2, lane by lane.
 @compute @workgroup_size(WORKGROUP)
 fn scaled_error(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -47,7 +49,7 @@ fn scaled_error(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
 @group(0) @binding(1) var<storage, read> squares: array<vec4<f32>>;          // [n]: a . a, in lanes
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;          // [n, h, w, c]
 
-// y = a norm / |a|. An invocation owns one vec4.
+// y = a norm / |a|.
 @compute @workgroup_size(WORKGROUP)
 fn normalise(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);

@@ -3,8 +3,13 @@
 //
 //   eps = 2 alpha (snr |z| / |g|)^2,   y = x + eps g + sqrt(2 eps) z,
 //
-// g = score_scale * net. The noise is drawn twice, for its norm and for the step; the step size never leaves
-// the device. Norms are per sample, or their mean over the batch as in the reference.
+// with g = score_scale * net. Norms are per sample, or averaged over the batch as in the reference. The noise
+// is drawn twice, for its norm and for the step; the step size stays on the device.
+//
+//   norms -> combine -> step_size -> langevin
+//
+// An invocation owns one partial sum, one sample or one vec4 of its output, and writes nothing else; sums are
+// added in order.
 
 // include lib/chunk.wgsl
 // include lib/element.wgsl
@@ -15,9 +20,9 @@ struct Params {
     cut: Chunks,
     channels: u32,
     batch: u32,   // 1: norms are averaged over the batch
-    score_scale: f32,
-    snr: f32,
-    alpha: f32,
+    score_scale: f32, // factor from the network's output to the score
+    snr: f32,     // target signal-to-noise ratio
+    alpha: f32,   // 1 for VE, 1 - beta for VP
 }
 
 var<immediate> p: Params;
@@ -28,10 +33,10 @@ fn noise_at(i: u32) -> vec4<f32> {
     return drawn * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
 }
 
-@group(0) @binding(0) var<storage, read> net: array<Element4>;                 // [n, h, w, c]
+@group(0) @binding(0) var<storage, read> net: array<Element4>; // [n, h, w, c]: the network's output
 @group(0) @binding(1) var<storage, read_write> partial: array<vec2<f32>>;      // [n, chunks]: |g|^2, |z|^2
 
-// An invocation owns one chunk of a sample.
+// |g|^2 and |z|^2 of one chunk of a sample.
 @compute @workgroup_size(WORKGROUP)
 fn norms(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -46,10 +51,10 @@ fn norms(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
     partial[index] = sum;
 }
 
-@group(0) @binding(0) var<storage, read> partial_in: array<vec2<f32>>;         // [n, chunks]
+@group(0) @binding(0) var<storage, read> partial_in: array<vec2<f32>>;         // [n, chunks]: |g|^2, |z|^2
 @group(0) @binding(1) var<storage, read_write> norms_out: array<vec2<f32>>;    // [n]: |g|, |z|
 
-// An invocation owns one sample.
+// |g| and |z| of one sample.
 @compute @workgroup_size(WORKGROUP)
 fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let sample = flat_index(id, groups);
@@ -59,10 +64,10 @@ fn combine(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     norms_out[sample] = sqrt(sum);
 }
 
-@group(0) @binding(0) var<storage, read> norms_in: array<vec2<f32>>;           // [n]
-@group(0) @binding(1) var<storage, read_write> steps_out: array<f32>;          // [n]
+@group(0) @binding(0) var<storage, read> norms_in: array<vec2<f32>>;           // [n]: |g|, |z|
+@group(0) @binding(1) var<storage, read_write> steps_out: array<f32>;          // [n]: eps
 
-// eps of each sample. An invocation owns one sample.
+// eps of one sample.
 @compute @workgroup_size(WORKGROUP)
 fn step_size(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let sample = flat_index(id, groups);
@@ -78,12 +83,12 @@ fn step_size(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
     steps_out[sample] = select(0.0, 2.0 * p.alpha * ratio * ratio, norm.x > 0.0);
 }
 
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;                  // [n, h, w, c]
-@group(0) @binding(1) var<storage, read> g_net: array<Element4>;               // [n, h, w, c]: the network's output
-@group(0) @binding(2) var<storage, read> steps: array<f32>;                    // [n]
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;            // [n, h, w, c]
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;       // [n, h, w, c]
+@group(0) @binding(1) var<storage, read> g_net: array<Element4>;    // [n, h, w, c]: the network's output
+@group(0) @binding(2) var<storage, read> steps: array<f32>;         // [n]: eps
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>; // [n, h, w, c]
 
-// An invocation owns one vec4.
+// y = x + eps g + sqrt(2 eps) z.
 @compute @workgroup_size(WORKGROUP)
 fn langevin(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);

@@ -1,14 +1,16 @@
-// Batched matrix product, c = alpha * a . b, either operand transposed: the GEMM body over matrices [rows,
-// columns] whose last axis is padded to 4. A layer is a matrix of the batch.
+// Batched matrix product, c = alpha * a . b, with either operand transposed: the GEMM body over matrices
+// [rows, columns] whose last axis is padded to a multiple of 4. A layer is a matrix of the batch. Each
+// element
+// of c belongs to one invocation (`lib/gemm.wgsl`).
 
 // include lib/element.wgsl
 
-@group(0) @binding(0) var<storage, read> a: array<Element4>;         // [layers, m, k], or [layers, k, m]
-@group(0) @binding(1) var<storage, read> b: array<Element4>;         // [layers, k, n], or [layers, n, k]
+@group(0) @binding(0) var<storage, read> a: array<Element4>;         // [layers, m, k], or transposed
+@group(0) @binding(1) var<storage, read> b: array<Element4>;         // [layers, k, n], or transposed
 @group(0) @binding(2) var<storage, read_write> c: array<Element4>;   // [layers, m, n]
 
-const A_TRANSPOSED: u32 = 0u;
-const B_TRANSPOSED: u32 = 0u;
+const A_TRANSPOSED: u32 = 0u; // 1: a is [layers, k, m]
+const B_TRANSPOSED: u32 = 0u; // 1: b is [layers, n, k]
 
 struct Params {
     layers: u32,
@@ -68,7 +70,8 @@ fn a_block(panel: ACursor, k: u32) -> mat4x4<f32> {
             vec4<f32>(a[at_row(panel, 0u) + at]), vec4<f32>(a[at_row(panel, 1u) + at]),
             vec4<f32>(a[at_row(panel, 2u) + at]), vec4<f32>(a[at_row(panel, 3u) + at]));
     }
-    return transpose(mat4x4<f32>(a_row(panel, k), a_row(panel, k + 1u), a_row(panel, k + 2u), a_row(panel, k + 3u)));
+    return transpose(mat4x4<f32>(
+        a_row(panel, k), a_row(panel, k + 1u), a_row(panel, k + 2u), a_row(panel, k + 3u)));
 }
 
 // Zero beyond the last k: the contract of `a_block`.

@@ -1,11 +1,12 @@
 // Max pooling with stride 1: y[o] = the largest x in the part of the window around o that is inside the
 // image. The position of the maximum (the first one in order of rows and columns) is a choice, stored once.
-// Given the choices, pooling is linear, and tangents and adjoints use the same ones.
+// Given the choices, pooling is linear; tangents and adjoints use the same choices.
 //
 //   choose -> pick      y, and its tangents
 //   return_picked       the adjoint
 //
-// An invocation owns one block of four channels of one pixel of its output.
+// An invocation owns one block of four channels of one pixel of its output and writes nothing else; the
+// adjoint gathers.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -19,7 +20,7 @@ struct Params {
     c4: u32,
     window: u32, // 15 at most
     pad: u32,
-    period: u32, // samples of the choices; they repeat
+    period: u32, // samples of the choices, which repeat
 }
 
 var<immediate> p: Params;
@@ -31,6 +32,7 @@ var<immediate> p: Params;
 fn pack(taps: vec4<u32>) -> u32 { return taps.x | taps.y << 8u | taps.z << 16u | taps.w << 24u; }
 fn unpack(word: u32) -> vec4<u32> { return (vec4(word) >> vec4(0u, 8u, 16u, 24u)) & vec4(255u); }
 
+// The choices.
 @compute @workgroup_size(WORKGROUP)
 fn choose(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -56,9 +58,10 @@ fn choose(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     choices_out[index] = pack(taps);
 }
 
-@group(0) @binding(1) var<storage, read> choices: array<u32>;
-@group(0) @binding(2) var<storage, read_write> y: array<Element4>;         // pick: [n, oh, ow, c]; else [n, h, w, c]
+@group(0) @binding(1) var<storage, read> choices: array<u32>;      // [period, oh, ow, c4]
+@group(0) @binding(2) var<storage, read_write> y: array<Element4>; // pick: [n, oh, ow, c]; else [n, h, w, c]
 
+// y[o] = x at the choice of o.
 @compute @workgroup_size(WORKGROUP)
 fn pick(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);

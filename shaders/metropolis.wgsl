@@ -1,8 +1,9 @@
 // The Metropolis-Hastings test of each sample: the proposal y with probability min(1, exp(log_ratio)), else
 // the state x.
 //
-// Each invocation draws the uniform number of its sample for itself, so that none is shared. It owns one vec4
-// of the result; the invocation of a sample's first vec4 also owns the sample's count.
+// An invocation owns one vec4 of the result, that of a sample's first vec4 also the sample's count, and
+// writes
+// nothing else. Each draws the uniform number of its sample itself, so nothing is shared.
 
 // include lib/index.wgsl
 // include lib/noise.wgsl
@@ -17,9 +18,9 @@ var<immediate> p: Params;
 
 @group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;              // [n, h, w, c]: the states
 @group(0) @binding(1) var<storage, read> y: array<vec4<f32>>;              // [n, h, w, c]: the proposals
-@group(0) @binding(2) var<storage, read> log_ratio: array<vec4<f32>>;      // [n]: four lanes, whose sum it is
+@group(0) @binding(2) var<storage, read> log_ratio: array<vec4<f32>>;      // [n], the sum of four lanes
 @group(0) @binding(3) var<storage, read_write> chosen: array<vec4<f32>>;   // [n, h, w, c]
-@group(0) @binding(4) var<storage, read_write> accepted: array<f32>;       // [n]: counts
+@group(0) @binding(4) var<storage, read_write> accepted: array<f32>;       // [n]: acceptances so far
 
 @compute @workgroup_size(WORKGROUP)
 fn metropolis(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {

@@ -1,4 +1,5 @@
-// Fills a tensor with noise. An invocation owns one vec4.
+// Noise of a distribution, y = scale * noise + shift, and the generator's own words. An invocation owns one
+// vec4 of the output and writes nothing else.
 
 // include lib/index.wgsl
 // include lib/noise.wgsl
@@ -12,14 +13,14 @@ struct Params {
     blocks: u32,
     sample: u32, // vec4s of a sample
     channels: u32,
-    kind: u32,
+    kind: u32,   // UNIFORM, NORMAL or RADEMACHER
     scale: f32,
     shift: f32,
 }
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;         // [n, h, w, c]
 
 @compute @workgroup_size(WORKGROUP)
 fn random(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -34,9 +35,9 @@ fn random(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups)
     y[i] = (p.scale * value + p.shift) * channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
 }
 
-@group(0) @binding(0) var<storage, read_write> words_out: array<vec4<u32>>;
+@group(0) @binding(0) var<storage, read_write> words_out: array<vec4<u32>>; // [blocks]
 
-// The generator's words. An invocation owns one vec4.
+// The generator's words.
 @compute @workgroup_size(WORKGROUP)
 fn bits(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);

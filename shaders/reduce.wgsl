@@ -1,5 +1,6 @@
 // Sums over an axis in a fixed order: y[o, i] = sum over l of x[o, l, i]. A long axis is summed in two
-// passes, its runs and then the sums of runs. An invocation owns one vec4 of the output.
+// passes,
+// its runs and then the sums of runs. An invocation owns one vec4 of y and writes nothing else.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -8,7 +9,7 @@ struct Params {
     outer: u32,
     length: u32,     // of the axis
     inner: u32,      // vec4s
-    run: u32,        // length of the part that one invocation sums; the output has ceil(length / run) of them
+    run: u32,        // length of the part that one invocation sums; there are ceil(length / run) parts
     first: u32,      // the start of x, in vec4s
     accumulate: u32, // 1: add to the contents of y
 }

@@ -4,7 +4,7 @@
 //   y[o] = sum over i of hat(o (size - 1) / (out - 1) - i) x[i],  hat(d) = max(0, 1 - |d|),
 //
 // with integer positions, so that the adjoint has the same weights. An invocation owns one block of four
-// channels of one pixel of its output.
+// channels of one pixel of its output and writes nothing else; the adjoint gathers.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -20,10 +20,10 @@ struct Params {
 
 var<immediate> p: Params;
 
-@group(0) @binding(0) var<storage, read> x: array<Element4>;
-@group(0) @binding(1) var<storage, read_write> y: array<Element4>;
+@group(0) @binding(0) var<storage, read> x: array<Element4>;         // [n, h, w, c]; adjoint: [n, oh, ow, c]
+@group(0) @binding(1) var<storage, read_write> y: array<Element4>;   // [n, oh, ow, c]; adjoint: [n, h, w, c]
 
-// The pixel at or before position o of the resampled axis, and the weight of the next.
+// The pixel at or before position o of the resampled axis, the next pixel, and the latter's weight.
 struct Position {
     first: u32,
     second: u32,
@@ -63,6 +63,7 @@ fn span(i: u32, size: u32, out: u32) -> vec2<u32> {
     return vec2(first, min(((i + 1u) * whole + size - 2u) / (size - 1u), out));
 }
 
+// The weight of pixel i at position o of the resampled axis, one of its `span`.
 fn hat(i: u32, o: u32, size: u32, out: u32) -> f32 {
     let whole = i32(max(out, 2u)) - 1;
     return f32(whole - abs(i32(o * (size - 1u)) - i32(i) * whole)) / f32(whole);

@@ -6,8 +6,11 @@
 // 2020, eq. 13) whose mean is r standard deviations from x0: weight sum -log P(level of x0), with bin half a
 // level in standard deviations.
 //
-// Sliced (Song 2019b, eq. 8): with the score s = x_factor x + net out, weight sum (s^2 + 2 v (x_factor v +
-// tangent Jv)).
+// Sliced (Song 2019b, eq. 8): with the score s = x_factor x + net out and the derivative of out along v,
+// Jv, weight sum (s^2 + 2 v (x_factor v + tangent Jv)).
+//
+// An invocation owns one vec4 of x, or one chunk of a sample with its partial sum, and writes nothing else;
+// `reduce.wgsl` adds up the chunks.
 
 // include lib/chunk.wgsl
 // include lib/element.wgsl
@@ -22,6 +25,7 @@ struct Params {
 
 var<immediate> p: Params;
 
+// The factors of one sample; see the formulas above.
 struct Coefficients {
     mean: f32,
     deviation: f32,
@@ -29,14 +33,14 @@ struct Coefficients {
     of_z: f32,
     of_x0: f32,
     weight: f32,
-    bin: f32,
-    low: f32, // the smallest level; the largest is 1
+    bin: f32, // half a level in standard deviations of the decoder; 0: no decoder
+    low: f32, // the decoder's smallest level; its largest is 1
 }
 
-@group(0) @binding(0) var<storage, read> x0: array<vec4<f32>>;             // [n, h, w, c]
-@group(0) @binding(1) var<storage, read> z: array<vec4<f32>>;              // given noise, else not read
+@group(0) @binding(0) var<storage, read> x0: array<vec4<f32>>;              // [n, h, w, c]
+@group(0) @binding(1) var<storage, read> z: array<vec4<f32>>;               // [n, h, w, c], if noise.given
 @group(0) @binding(2) var<storage, read> coefficients: array<Coefficients>; // [n]
-@group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>;        // [n, h, w, c]
+@group(0) @binding(3) var<storage, read_write> x: array<vec4<f32>>;         // [n, h, w, c]
 
 fn mask_at(i: u32) -> vec4<f32> {
     return channel_mask(divide(i, (p.channels + 3u) / 4u).y, p.channels);
@@ -48,7 +52,7 @@ fn noise_at(i: u32) -> vec4<f32> {
     return normal_from(noise_bits(p.noise, at.x, at.y)) * mask_at(i);
 }
 
-// An invocation owns one vec4.
+// x = mean x0 + deviation z.
 @compute @workgroup_size(WORKGROUP)
 fn perturb(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = flat_index(id, groups);
@@ -57,7 +61,7 @@ fn perturb(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups
     x[i] = c.mean * x0[i] + c.deviation * noise_at(i);
 }
 
-@group(0) @binding(3) var<storage, read> out: array<Element4>;             // [n, h, w, c]
+@group(0) @binding(3) var<storage, read> out: array<Element4>;             // [n, h, w, c]: network output
 @group(0) @binding(4) var<storage, read_write> dout: array<Element4>;      // [n, h, w, c]
 @group(0) @binding(5) var<storage, read_write> partial: array<vec4<f32>>;  // [n, chunks]
 
@@ -78,7 +82,7 @@ fn decode(level: vec4<f32>, r: vec4<f32>, c: Coefficients) -> Loss {
     return Loss(-mass.log, toward * mass.slope);
 }
 
-// An invocation owns one chunk of a sample and its partial sum, lane by lane.
+// The denoising loss of one chunk, lane by lane, and its gradient.
 @compute @workgroup_size(WORKGROUP)
 fn denoising(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);
@@ -99,6 +103,7 @@ fn denoising(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgrou
     partial[index] = sum;
 }
 
+// Likewise, for the sliced loss.
 struct Slice {
     x_factor: f32,
     net: f32,
@@ -112,7 +117,7 @@ struct Slice {
 @group(0) @binding(3) var<storage, read> stack: array<Element4>;           // [2 n, h, w, c]: out, its tangent
 @group(0) @binding(4) var<storage, read_write> dstack: array<Element4>;    // [2 n, h, w, c]
 
-// Likewise: one chunk of a sample, and the same chunk of its tangent.
+// The sliced loss of one chunk, lane by lane, and its gradient in the output and in its tangent.
 @compute @workgroup_size(WORKGROUP)
 fn sliced(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = flat_index(id, groups);

@@ -1,8 +1,9 @@
 // Softmax over the last axis, y = exp(x - max) / sum, its adjoint and its tangent, and the adjoint of the
-// tangent. With J v = y (v - y . v), which is symmetric: adjoint and tangent are both `project`.
+// tangent. The Jacobian, J v = y (v - y . v), is symmetric: adjoint and tangent are both `project`.
 //
-// LANES invocations own one row: 1 on processors, a part of a workgroup on GPUs, where neighbours then read
-// neighbours.
+// LANES invocations own one row: one on CPUs; on GPUs a part of a workgroup, so that neighbouring invocations
+// read neighbouring memory. Each writes every LANES-th vec4 of the row and nothing else. Lanes exchange sums
+// through workgroup memory, between barriers.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -47,6 +48,7 @@ fn inside(block: u32) -> vec4<bool> {
 @group(0) @binding(0) var<storage, read> x: array<Element4>;          // [rows, columns]
 @group(0) @binding(1) var<storage, read_write> y: array<Element4>;    // [rows, columns]
 
+// y = softmax(x).
 @compute @workgroup_size(WORKGROUP)
 fn softmax(
     @builtin(global_invocation_id) id: vec3<u32>,
@@ -76,11 +78,11 @@ fn softmax(
     }
 }
 
-@group(0) @binding(0) var<storage, read> output: array<Element4>;         // [period, columns]: the softmax itself
+@group(0) @binding(0) var<storage, read> output: array<Element4>; // [period, columns]: the softmax itself
 @group(0) @binding(1) var<storage, read> v: array<Element4>;              // [.., columns]
 @group(0) @binding(2) var<storage, read_write> projected: array<Element4>; // [.., columns]
 
-// J v.
+// projected = J v.
 @compute @workgroup_size(WORKGROUP)
 fn project(
     @builtin(global_invocation_id) id: vec3<u32>,
@@ -106,12 +108,13 @@ fn project(
     }
 }
 
-@group(0) @binding(1) var<storage, read> cotangent: array<Element4>;      // [.., columns], tangent rows from `first`
-@group(0) @binding(2) var<storage, read> tangent: array<Element4>;        // [.., columns], tangent rows from `first`
+// [.., columns], tangent rows from `first`
+@group(0) @binding(1) var<storage, read> cotangent: array<Element4>;
+@group(0) @binding(2) var<storage, read> tangent: array<Element4>; // [.., columns], tangent rows from `first`
 @group(0) @binding(3) var<storage, read_write> pulled: array<Element4>;   // [period, columns]
 
-// The cotangent of y: its own, and the sum over its tangents of d(u . J v) / dy = u v - u (y . v) - v (y .
-// u). J times the result is the gradient in x.
+// pulled = the whole cotangent of y: its own, plus d(u . J v) / dy = u v - u (y . v) - v (y . u) for each
+// tangent v with cotangent u. J times the result is the gradient in x.
 @compute @workgroup_size(WORKGROUP)
 fn curvature(
     @builtin(global_invocation_id) id: vec3<u32>,
@@ -128,7 +131,7 @@ fn curvature(
             pulled[row * c4 + block] = cotangent[row * c4 + block];
         }
     }
-    // Uniform: every lane passes the same number of barriers.
+    // A uniform loop: every lane passes the same number of barriers.
     for (var t = 0u; t < p.rows / p.period; t++) {
         let at = (p.first + t * p.period + row) * c4;
         var yu = vec4<f32>();

@@ -6,8 +6,10 @@
 // pooling are its box filters. The adjoint is the same kernel with UP and DOWN exchanged and the taps
 // reversed.
 //
-// An invocation owns B x B outputs of one block of channels. B * DOWN is a multiple of UP, so that the pairs
-// of taps and inputs within such a square are known at compile time: they depend on PHASE alone.
+// An invocation owns a square of B x B outputs of one block of channels and writes nothing else. B * DOWN is
+// a
+// multiple of UP, so that the pairs of taps and inputs of a square depend on PHASE alone and are known at
+// compile time.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
@@ -15,13 +17,13 @@
 @group(0) @binding(0) var<storage, read> x: array<Element4>;         // [n, h, w, c]
 @group(0) @binding(1) var<storage, read_write> y: array<Element4>;   // [n, oh, ow, c]
 
-const UP: u32 = 2u;
-const DOWN: u32 = 1u;
+const UP: u32 = 2u;      // upsampling factor
+const DOWN: u32 = 1u;    // downsampling factor
 const LEN: u32 = 4u;     // taps along an axis, 12 at most
 const PHASE_Y: u32 = 0u; // (first input under the square) * UP - (the square's first position)
 const PHASE_X: u32 = 0u;
-const B: u32 = 4u;
-const SPAN: u32 = 5u;    // inputs along an axis that a square may depend on
+const B: u32 = 4u;       // side of the square of outputs
+const SPAN: u32 = 5u;    // inputs along an axis on which a square may depend
 
 struct Params {
     n: u32,

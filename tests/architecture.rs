@@ -18,8 +18,8 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
 ];
 
-/// The folders and files that use no floor and that every floor may use, each with the ones that it uses
-/// itself.
+/// The folders and files that every floor may use and that use no floor, each with those among them that it
+/// uses.
 const FREE: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("memory", &[]),
@@ -30,7 +30,7 @@ const FREE: &[(&str, &[&str])] = &[
     ("data", &["config", "choice", "random", "memory"]),
 ];
 
-/// Whether the rules let `from` use `to`.
+/// Returns true if the rules allow `from` to use `to`.
 fn allowed(from: &str, to: &str) -> bool {
     let floor = |room: &str| FLOORS.iter().position(|rooms| rooms.contains(&room));
     match FREE.iter().find(|(room, _)| *room == from) {
@@ -138,8 +138,7 @@ fn the_wings_of_a_room_do_not_use_each_other_in_a_circle() {
         let inside = targets.filter(|other| other.path[0] == module.path[0]);
         uses.entry(own).or_default().extend(inside.filter_map(wing).filter(|other| *other != own));
     }
-    // Take away wings that use no remaining wing and wings that no remaining one uses, until only circles
-    // remain.
+    // Remove wings that use no other and wings that no other uses, until only circles remain.
     loop {
         let before = uses.len();
         let left: BTreeSet<&[String]> = uses.keys().copied().collect();

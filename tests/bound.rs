@@ -58,7 +58,7 @@ fn with_the_exact_score_of_a_gaussian_the_gap_between_bound_and_likelihood_is_th
             gap > 0.0 && (gap - expected).abs() < 5.0 * error,
             "{kind:?}: {gap} ± {error} is not {expected}"
         );
-        assert!(error < 0.1, "{error} says nothing");
+        assert!(error < 0.1, "a standard error of {error} is too large to conclude anything");
         let total = mean_and_error(&totals).0;
         assert!((bound.terms(kind).total() - total).abs() < 1e-9 * total);
     }
@@ -119,6 +119,6 @@ fn the_objective_is_the_bound_minus_its_constant_terms() {
         println!("{variance}: {loss} ± {error}, the bound's {expected}");
         // The tolerance covers the noise of 120 draws at each step and of as many at random steps.
         assert!((loss - expected).abs() < 6.0 * error, "{variance}: {loss} ± {error} is not {expected}");
-        assert!(error < 0.1 * expected, "{error} says nothing");
+        assert!(error < 0.1 * expected, "a standard error of {error} is too large to conclude anything");
     }
 }

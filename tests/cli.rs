@@ -188,8 +188,9 @@ fn a_run_does_not_go_back_and_survives_a_missing_or_broken_newest_checkpoint() {
     let whole = std::fs::read(checkpoint(&run, 20)).expect("a checkpoint");
     succeed(&mut resume("30"));
     assert!(std::fs::read(checkpoint(&run, 20)).expect("a checkpoint") == whole);
-    // The newest checkpoint is truncated: the message requests its removal, and the one before leads to the
-    // same bytes.
+    // The newest checkpoint is truncated: the message requests its removal, and training from the previous
+    // one
+    // leads to the same bytes.
     let newest = std::fs::read(checkpoint(&run, 30)).expect("a checkpoint");
     std::fs::write(checkpoint(&run, 30), &newest[..1000]).expect("a file");
     let message = refuse(&mut resume("30"));
@@ -358,9 +359,10 @@ fn memory_is_flat_from_step_20_to_step_500() {
     let (device, process) = (column(5), column(6));
     assert_eq!(device.len(), 25);
     assert!(device.iter().all(|bytes| *bytes == device[0]), "{device:?}");
-    // A driver allocates host memory over many steps, in pieces of about 1 MB: with an H100 the process grew by
-    // 10.9 MB up to step 220, with llvmpipe by 2 to 9 MB up to step 260, more on a busy machine, and not
-    // afterwards. The tolerance of the second half covers the allocator's slack and the buffer of a checkpoint.
+    // A driver allocates host memory over many steps, in pieces of about 1 MB: with an H100 the process grew
+    // by 10.9 MB up to step 220, with llvmpipe by 2 to 9 MB up to step 260, more on a busy machine, and not
+    // afterwards. The tolerance of the second half covers the allocator's slack and the buffer of a
+    // checkpoint.
     let of_driver = if gpu().adapter().is_cpu() { 16e6 } else { 24e6 };
     let (first, then) = (process[13] - process[0], process[24] - process[13]);
     assert!(first < of_driver && then < 4e6, "the process grew by {first} and {then} bytes: {process:?}");
@@ -660,7 +662,7 @@ fn usage_errors_are_one_line() {
         (&["bench", "kernels", "--only"], "--only <TEXT> needs a value"),
         (&["noise-scales", "--images", "-1"], "--images -1: it must be a whole number from 0"),
         (&["noise-scales", "--steps-each", "99999999999"], "--steps-each 99999999999: "),
-        // An option is not taken as the value of the option before it.
+        // An option is not the value of the previous option.
         (&["sample", "runs/digits", "-n", "--out", "s.png"], "-n <N> needs a value"),
         (&["sample", "runs/digits", "--snr", "--out", "s.png"], "--snr <X> needs a value"),
         (

@@ -8,8 +8,8 @@ use tweedie::sample::{Adjoint, Evaluation, Pullback, Result, Score, Tangents, Ti
 use tweedie::sde::Process;
 use tweedie::tensor::{Shape, Tensor};
 
-/// A mixture of Gaussians with diagonal covariances, diffused by a process. In float64 on the host; points are
-/// tensors `[n, 1, 1, d]`.
+/// A mixture of Gaussians with diagonal covariances, diffused by a process. It is evaluated in float64 on the
+/// host; points are tensors `[n, 1, 1, d]`.
 pub struct Mixture {
     pub process: &'static dyn Process,
     pub components: Vec<Component>,
@@ -65,7 +65,7 @@ impl Mixture {
         self.local(x, marginal.mean, marginal.std).log_density
     }
 
-    /// Mean and covariance of the data, row after row.
+    /// Mean and covariance (row by row) of the data.
     pub fn moments(&self) -> (Vec<f64>, Vec<f64>) {
         let d = self.dimensions();
         let sum =
@@ -79,7 +79,7 @@ impl Mixture {
         (mean, covariance)
     }
 
-    /// Exact draws from the data, one after the other.
+    /// Exact draws from the data, consecutive points.
     pub fn draws(&self, n: usize, seed: u64) -> Vec<f64> {
         use tweedie::random::{Key, Purpose};
         let key = Key::new(seed, Purpose::Other(77));
@@ -210,8 +210,8 @@ pub fn diffused(mixture: &Mixture, n: usize, seed: u64) -> Tensor {
     Tensor::from_slice(&mixture.gpu, Shape::new(n, 1, 1, d), &x).expect("an upload")
 }
 
-/// Asserts that the mean and the covariance of samples (one after the other, of the mixture's dimensions) are the
-/// mixture's, within `errors` standard errors and a solver's bias of `bias`.
+/// Asserts that the mean and the covariance of samples (consecutive points of the mixture's dimensions) are
+/// the mixture's, within `errors` standard errors and a solver's bias of `bias`.
 pub fn assert_moments(what: &str, samples: &[f64], mixture: &Mixture, errors: f64, bias: f64) {
     let d = mixture.dimensions();
     let n = (samples.len() / d) as f64;

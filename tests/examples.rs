@@ -26,7 +26,7 @@ examples! {
     train_on_arrays,
 }
 
-/// Runs an example, which fails if what it computes is wrong.
+/// Runs an example, which fails if its result is wrong.
 fn run(name: &str) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["run", "--quiet", "--example", name]).current_dir(env!("CARGO_MANIFEST_DIR"));

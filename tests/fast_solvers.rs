@@ -77,7 +77,8 @@ fn every_deterministic_solver_follows_the_flow_of_a_gaussian_with_its_order() {
     }
 }
 
-/// x′ = √ᾱ′ x₀ + √(1 − ᾱ′) ε with x₀ and ε of the network (Song 2021a, eq. 12), and Euler's x̃ + (σ′ − σ) (x̃ − D) / σ.
+/// x′ = √ᾱ′ x₀ + √(1 − ᾱ′) ε with the network's x₀ and ε (Song 2021a, eq. 12), and Euler's
+/// x̃ + (σ′ − σ) (x̃ − D) / σ.
 #[test]
 fn ddim_is_its_papers_step_and_eulers_in_sigma() {
     for process in processes() {

@@ -77,7 +77,7 @@ fn raw_string(chars: &[char]) -> Option<usize> {
     (rest.get(hashes) == Some(&'"')).then_some(hashes)
 }
 
-/// The index behind an item that starts at `i`: behind its first `;` or block, attributes before it included.
+/// The index behind an item that starts at `i`, possibly with attributes: behind its first `;` or block.
 fn behind_item(tokens: &[Token], mut i: usize) -> usize {
     let mut depth = 0;
     while i < tokens.len() {
@@ -171,8 +171,8 @@ impl Module {
         }
     }
 
-    /// A path from the crate's root. One that names no root is taken as relative: another crate's then has no
-    /// module here, and a child module's has.
+    /// A path from the crate's root. A path without `crate`, `self` or `super` is taken as relative: it leads
+    /// to a child module, or, if it is another crate's, to no module.
     fn absolute(&self, path: &[String], inline: &[(String, usize)]) -> Vec<String> {
         let mut base: Vec<String> = self.path.clone();
         base.extend(inline.iter().map(|(name, _)| name.clone()));
@@ -199,8 +199,9 @@ impl Module {
     }
 }
 
-/// Reads a path, or in `use` declarations a tree of paths, from `i` on. Adds each path with the name that it
-/// gets and returns the index behind the tree.
+/// Reads a path, or in `use` declarations a tree of paths, from `i` on. Adds each path with its local name
+/// and
+/// returns the index behind the tree.
 fn tree(tokens: &[Token], mut i: usize, before: &[String], leaves: &mut Vec<(Vec<String>, String)>) -> usize {
     let mut path = before.to_vec();
     let word = |i: usize| tokens.get(i).map_or("", |token| &token[..]);

@@ -81,7 +81,7 @@ fn a_measurement_is_unchanged_by_the_range_of_pictures() {
     let distance = |a: &dyn Operator, x: &Tensor, y: &Tensor| {
         let off: f64 =
             read(&a.apply(x).expect("A x")).iter().zip(read(y)).map(|(a, b)| (a - b).powi(2)).sum();
-        // A mask measures a third; the rest of both is zero.
+        // A mask measures a third of the elements; the others are zero in both measurements.
         (off / read(y).iter().filter(|v| **v != 0.0).count() as f64).sqrt()
     };
     for (name, a) in operators(input) {
@@ -135,7 +135,7 @@ fn systems_are_solved_each_sample_on_its_own() {
             let scale: f64 = y[i * m..(i + 1) * m].iter().map(|v| v * v).sum();
             assert!(error < 1e-8 * scale, "{name}, sample {i}: {error:e} of {scale:e}");
         }
-        // Alone and in a batch alike.
+        // A sample does not depend on its batch.
         let last = Tensor::from_slice(
             gpu(),
             a.output(),
@@ -162,7 +162,8 @@ fn moments(x: &[f64]) -> [f64; 5] {
     [a, b, product(0, 0), product(0, 1), product(1, 1)]
 }
 
-/// The posterior of a Gaussian N(μ, v I) of two dimensions given aᵀ x + n = y, n of this standard deviation, as in [`moments`].
+/// The posterior of a Gaussian N(μ, v I) of two dimensions given aᵀ x + n = y with noise n of standard
+/// deviation `noise_std`, as in [`moments`].
 fn posterior(mu: [f64; 2], v: f64, a: [f64; 2], y: f64, noise_std: f64) -> [f64; 5] {
     let total = v * (a[0] * a[0] + a[1] * a[1]) + noise_std * noise_std;
     let gain = [v * a[0] / total, v * a[1] / total];
@@ -172,8 +173,8 @@ fn posterior(mu: [f64; 2], v: f64, a: [f64; 2], y: f64, noise_std: f64) -> [f64;
     [mean(0), mean(1), covariance(0, 0), covariance(0, 1), covariance(1, 1)]
 }
 
-/// Moments of samples of N((0.4, −0.2), 0.25 I) given 0.6 x₀ + 0.8 x₁ + n = 0.5, and those of the truth, with the standard
-/// errors.
+/// Moments of samples of N((0.4, −0.2), 0.25 I) given 0.6 x₀ + 0.8 x₁ + n = 0.5, the moments of the exact
+/// posterior, and the standard errors.
 fn guided(
     process: &'static dyn Process,
     guidance: impl Fn(&dyn Adjoint) -> Guidance<'_>,
@@ -224,9 +225,9 @@ fn noised_measurements_draw_from_a_gaussians_posterior_up_to_a_bias_of_four_hund
     assert_posterior(|score| Guidance::Measured(score), 0.04);
 }
 
-/// The root mean square of a·x − y in units of the noise, over restorations of `n` noisy measurements y of points
-/// of eight narrow Gaussians on a circle, with `count` particles each; and the evaluations per restoration.
-/// Samples of the posterior give 1.
+/// The root mean square of a·x − y in units of the noise, over restorations of `n` noisy measurements y of
+/// points of eight narrow Gaussians on a circle, with `count` particles each; and the evaluations per
+/// restoration. Samples of the posterior give 1.
 fn residual_of_restorations(process: &'static dyn Process, n: usize, count: usize) -> (f64, f64) {
     let (a, noise_std) = ([1.0, 0.0], 0.1);
     let mut prior = Mixture::eight(gpu(), process);

@@ -55,7 +55,9 @@ fn published_networks_have_the_published_number_of_parameters() {
         ("vp/ddpm/bedroom", 111_569_923, 430),
         ("vp/ddpm/celebahq", 111_569_923, 430),
         ("vp/ddpm/church", 111_569_923, 430),
-        // Without the two dense layers of the embedding: 128 · 512 + 512 + 512 · 512 + 512 fewer, four tensors.
+        // Without the two dense layers of the embedding: 128 · 512 + 512 + 512 · 512 + 512 fewer parameters
+        // in
+        // four tensors.
         ("vp/ddpm/cifar10_unconditional", 35_218_947 - 328_704, 304),
     ] {
         let registry = ScoreModel::build(&load(name, &[])).expect(name).registry;
@@ -138,8 +140,8 @@ const OPTIONS: &[&[&str]] = &[
     &["data.num_channels=2", "model.nf=20", "model.ch_mult=[1, 2, 2]"],
 ];
 
-/// Asserts that a small network with these options gives the same on every engine, and that its adjoint is adjoint to
-/// its tangent. Returns its output at two times.
+/// Asserts that a small network with these options has the same output on every engine, and that its adjoint
+/// matches its tangent. Returns its output at two times.
 fn assert_runs_alike(options: &[&str]) -> Vec<f32> {
     let small = ["model.nf=8", "model.num_res_blocks=1", "data.image_size=8"];
     let config = load("digits_ve", &[&small, options].concat());

@@ -184,7 +184,7 @@ fn a_batch_that_is_controlled_jointly_takes_its_steps_together() {
     assert!(times.is_sorted_by(|a, b| a >= b));
 }
 
-/// log p of some points of a mixture at the flow's start, by `probing`, beside the closed form.
+/// log p of some points of a mixture at the flow's start, by `probing`, and in closed form.
 fn likelihoods(mixture: &Mixture, n: usize, probing: Probing, tolerance: f64) -> Vec<(LogLikelihood, f64)> {
     let x = mixture.draws(n, 11);
     let likelihood = log_likelihood(mixture, &points(&x, 2), probing, &ode(tolerance), &mut |_| Ok(()))

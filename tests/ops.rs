@@ -1,5 +1,5 @@
-//! Every primitive on every engine against `../shared/fixtures/ops.safetensors` (PyTorch, float64): forward, adjoint
-//! and tangent.
+//! Every primitive on every engine against `../shared/fixtures/ops.safetensors` (PyTorch, float64): forward,
+//! adjoint and tangent.
 
 use crate::support::*;
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ fn conv(op: &str) -> Conv2d {
     }
 }
 
-/// The asymmetric kernel of `upfirdn_general` is an outer product: its factors from a row and a column.
+/// The two factors of the asymmetric kernel of `upfirdn_general`, an outer product: from a row and a column.
 fn general_kernel() -> [Vec<f32>; 2] {
     let path = shared("fixtures/fir_kernels.safetensors").expect("it stands beside ops.safetensors");
     let kernel = &read_safetensors(&path)["KA"];

@@ -1,5 +1,6 @@
-//! Every shader in every variant is valid, and translates to what Vulkan, Metal and DX12 take: none is broken
-//! unseen.
+//! Every shader is valid in every variant, and translates to the languages of Vulkan, Metal and DX12, which
+//! no
+//! single machine runs.
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};

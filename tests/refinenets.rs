@@ -227,12 +227,16 @@ fn published_networks_have_the_parameters_of_their_layers() {
     // Layer by layer, for a and b channels:
     //   a 3 x 3 convolution            9 a b + b, without bias 9 a b
     //   instance norm++                3 a, or a table of 3 a for each of L noise levels
-    //   residual block                 norm(a), conv(a, m), norm(m), conv(m, b), where m = b if the size stays and it is
-    //                                  not the first of its stage, else a; a shortcut of a b + b if it pools,
-    //                                  conv(a, b) if it is dilated
+    //   residual block                 norm(a), conv(a, m), norm(m), conv(m, b), where m = b if the size
+    // stays
+    //                                  and the block is not the first of its stage, else a; a shortcut of
+    //                                  a b + b if it pools, conv(a, b) if it is dilated
     //   conv units                     2 convolutions without bias each, for NCSN with a norm before each
-    //   refine block (inputs a.., b)   2 units for each input, conv(a, b) for each of two, for NCSN with a norm before;
-    //                                  2 convolutions without bias, for NCSN with norms; 1 unit, in the last one 3
+    //   refine block (inputs a.., b)   2 units for each input, conv(a, b) for each of two inputs, for NCSN
+    // with
+    //                                  a norm before; 2 convolutions without bias, for NCSN with norms; 1
+    // unit,
+    //                                  3 in the last block
     // and a convolution to nf, a norm, a convolution from nf.
     struct Count {
         norm: usize, // numbers of a norm for each channel

@@ -179,7 +179,8 @@ fn marginal(mixture: &Mixture, t: f64) -> Mixture {
     Mixture::new(gpu(), mixture.process, mixture.components.iter().map(component).collect())
 }
 
-/// Exact draws from the marginal of a time after `steps` steps of a corrector there, and the share of accepted proposals.
+/// Exact draws from the marginal of a time after `steps` steps of a corrector at that time, and the share of
+/// accepted proposals.
 fn corrected(mixture: &Mixture, t: f64, config: &Sampling, (n, steps): (usize, u32)) -> (Vec<f64>, f64) {
     let draws: Vec<f32> = marginal(mixture, t).draws(n, 11).iter().map(|v| *v as f32).collect();
     let mut x = Tensor::from_slice(gpu(), Shape::new(n, 1, 1, 2), &draws).expect("an upload");

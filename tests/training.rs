@@ -1,4 +1,4 @@
-//! Training from the library: images and networks that the program gives, and the states of a run folder.
+//! Training from the library: a program's own images and networks, and the states of a run folder.
 
 use crate::support::gpu;
 use tweedie::autodiff::Engine;
@@ -98,7 +98,7 @@ fn an_error_of_the_watching_function_stops_training() {
     assert_eq!(result.expect_err("stopped").to_string(), "enough");
 }
 
-/// A convolution, a norm and a convolution, beside the embedding of the noise level.
+/// A convolution, a norm and a convolution, with an embedding of the noise level.
 #[derive(Clone)]
 struct Small {
     name: &'static str,

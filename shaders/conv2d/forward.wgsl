@@ -1,5 +1,6 @@
-// Convolution: A is x seen through the taps, B the weights, C the output. A row is an output pixel, a segment
-// a tap (ky, kx), k an input channel.
+// Convolution, y = x * weight + bias (`lib/conv2d.wgsl`), as a product: A is x seen through the taps, B the
+// weights, C the output. A row is an output pixel, a segment a tap (ky, kx), k an input channel. Each element
+// of y belongs to one invocation (`lib/gemm.wgsl`).
 
 @group(0) @binding(0) var<storage, read> x: array<Element4>;            // [n, h, w, c]
 @group(0) @binding(1) var<storage, read> weight: array<vec4<f32>>;      // [kh, kw, c, o]

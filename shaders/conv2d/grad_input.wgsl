@@ -1,5 +1,7 @@
-// The adjoint of convolution in its input: A is dy seen through the taps backwards, B the transposed weights,
-// C dx. A row is an input pixel, a segment a tap (ky, kx), k an output channel.
+// The adjoint of convolution in its input, as a product: A is dy seen through the taps backwards, B the
+// transposed weights, C dx. A row is an input pixel, a segment a tap (ky, kx), k an output channel. Each
+// element of dx belongs to one invocation (`lib/gemm.wgsl`), which gathers its products instead of scattering
+// those of dy.
 
 @group(0) @binding(0) var<storage, read> dy: array<Element4>;           // [n, oh, ow, o]
 @group(0) @binding(1) var<storage, read> weight: array<vec4<f32>>;      // [kh, kw, c, o]
@@ -64,7 +66,8 @@ fn b_seek(column: BOrigin, segment: u32) -> BCursor {
 
 fn b_block(start: BCursor, k: u32) -> mat4x4<f32> {
     let at = start + k / 4u;
-    return transpose(mat4x4<f32>(weight[at], weight[at + g.o4], weight[at + 2u * g.o4], weight[at + 3u * g.o4]));
+    return transpose(mat4x4<f32>(
+        weight[at], weight[at + g.o4], weight[at + 2u * g.o4], weight[at + 3u * g.o4]));
 }
 
 fn c_store(layer: u32, row: u32, column: u32, value: vec4<f32>) {

@@ -1,5 +1,5 @@
-// Activations, chosen by ACT, with their first and second derivatives. 0 identity, 1 swish (SiLU), 2 ELU, 3
-// ReLU, 4 leaky ReLU with slope 0.2. Written with exp, because drivers' tanh is inaccurate.
+// Activations, chosen by ACT, with their first and second derivatives: 0 identity, 1 swish (SiLU), 2 ELU,
+// 3 ReLU, 4 leaky ReLU with slope 0.2. Written with exp, because drivers' tanh is inaccurate.
 
 const ACT: u32 = 1u;
 

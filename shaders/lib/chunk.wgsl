@@ -1,6 +1,6 @@
-// Sums over a sample in two passes. In the first an invocation owns one chunk of a sample and its partial
-// sum; in the second `reduce.wgsl`, or a pass of the kernel, adds up the chunks. The order of a sum depends
-// on the sample's size alone.
+// Sums over a sample in two passes. In the first, an invocation owns one chunk of a sample and its partial
+// sum; in the second, `reduce.wgsl` or a pass of the kernel adds up the chunks in order. The order of a sum
+// depends on the sample's size alone.
 
 // include lib/index.wgsl
 

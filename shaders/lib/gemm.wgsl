@@ -4,7 +4,7 @@
 // one defines A, B and C by the hooks
 //
 //   gemm_extent()                  the size of the product
-//   gemm_segments(layer)           the segments [x, y) that a layer sums
+//   gemm_segments(layer)           the segments x .. y - 1 that a layer sums
 //   a_origin(layer, row)           rows row .. row + 3 of A: the data common to all segments
 //   a_seek(origin, segment)        and the data of one segment
 //   a_block(cursor, k)             their columns k .. k + 3
@@ -20,17 +20,17 @@
 //
 //   direct     an invocation loads its own operands
 //   subgroup   the lanes of a subgroup own the same columns and exchange the blocks of B that they load: for
-//              processors, where a load costs as much as many multiplications, and a barrier more
+//              CPUs, where a load costs as much as many multiplications, and a barrier even more
 //   tiled      a workgroup stages both operands in workgroup memory
 //
-// Each element of C belongs to one invocation, which adds its products in order of (s, k). There are no
-// races, and its bits do not depend on the rest of the product.
+// Each element of C belongs to one invocation, which adds its products in order of (s, k). So there are no
+// races, and an element's bits do not depend on the rest of the product.
 
 // include lib/index.wgsl
 
 const TM: u32 = 2u; // blocks of rows that an invocation owns
-const TN: u32 = 2u; // blocks of columns
-const LANES: u32 = 8u; // subgroup: its lanes, TN at least
+const TN: u32 = 2u; // blocks of columns that it owns
+const LANES: u32 = 8u; // subgroup: its lanes, at least TN
 const GM: u32 = 8u; // tiled: invocations along the rows of a workgroup's tile
 const GN: u32 = 8u; // tiled: along its columns
 const GK: u32 = 4u; // tiled: blocks of k that are staged at once
@@ -211,7 +211,7 @@ fn tiled(
     let begin = segments.x * blocks;
     let end = segments.y * blocks;
     var k = divide(begin + kb, blocks); // segment, block of it
-    var segment = segments.y; // none yet
+    var segment = segments.y; // no segment yet
     var a_cursors: array<ACursor, A_EACH>;
     var b_cursors: array<BCursor, B_EACH>;
     var a_next: array<mat4x4<f32>, A_EACH>;

@@ -1,4 +1,5 @@
-// One-dimensional dispatches. Workgroups beyond the limit of one dimension (65,535) fold into rows.
+// Indices of one-dimensional dispatches. Workgroups beyond the limit of one dimension (65,535) continue in
+// further rows.
 const WORKGROUP: u32 = 64u;
 
 // The number of the invocation, across all rows of workgroups.

@@ -7,7 +7,7 @@
 struct Noise {
     seed0: u32,
     seed1: u32,
-    purpose: u32,
+    purpose: u32, // see Purpose in src/random.rs
     step: u32,
     first: u32, // the number of the batch's first sample
     given: u32, // 1: the noise is read from a tensor
@@ -15,7 +15,8 @@ struct Noise {
 
 // Four words for vec4 number `block` of sample `sample` of the batch.
 fn noise_bits(noise: Noise, sample: u32, block: u32) -> vec4<u32> {
-    return philox(vec4(block, noise.step, noise.first + sample, noise.purpose), vec2(noise.seed0, noise.seed1));
+    return philox(
+        vec4(block, noise.step, noise.first + sample, noise.purpose), vec2(noise.seed0, noise.seed1));
 }
 
 // Uniform on [0, 1): multiples of 2^-24.

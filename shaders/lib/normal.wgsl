@@ -19,12 +19,13 @@ fn erfcx(x: vec4<f32>) -> vec4<f32> {
     return t * exp(p);
 }
 
+// A probability mass.
 struct Mass {
     log: vec4<f32>,   // log P(a < z < b)
     slope: vec4<f32>, // -d/ds log P(a + s < z < b + s)
 }
 
-// Of z between a and b, |a| <= b; where `open`, b is infinite.
+// The mass of z between a and b, |a| <= b; where `open`, b is infinite.
 fn normal_mass(a: vec4<f32>, b: vec4<f32>, open: vec4<bool>) -> Mass {
     let zero = vec4(0.0);
     let height = select(exp(-0.5 * (b - a) * (b + a)), zero, open); // phi(b) / phi(a)

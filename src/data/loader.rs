@@ -7,7 +7,7 @@ use crate::config::Data;
 use crate::random::{Draw, Purpose};
 use rand::{Rng, RngCore};
 
-/// Batches of a source, by step. Every epoch shows every image once, in an order of its own; a batch may
+/// Batches of a source, by step. Every epoch contains every image once, in an order of its own; a batch may
 /// begin in one epoch and end in the next.
 pub struct Loader<S> {
     source: S,
@@ -16,7 +16,7 @@ pub struct Loader<S> {
     centered: bool,
     flip: bool,
     dequantize: bool,
-    /// An epoch and its order, the last that was needed.
+    /// The epoch used last, and its order.
     epoch: Option<(u32, Vec<u32>)>,
 }
 
@@ -25,7 +25,7 @@ pub struct Loader<S> {
 pub struct Batch {
     /// Images in the model's range, `[batch, h, w, c]`.
     pub images: Vec<f32>,
-    /// The class of each, if the data have any.
+    /// The class of each image, if the data are labelled.
     pub labels: Option<Vec<usize>>,
 }
 
@@ -33,8 +33,8 @@ impl<S: Source> Loader<S> {
     /// Batches of `batch` images.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] if there is no image, more than 2³² − 1, or if they do not have the configured
-    /// shape.
+    /// [`DataError::Mismatch`] if there are no images, or more than 2³² − 1, or if they do not have the
+    /// configured shape.
     pub fn new(source: S, config: &Data, batch: usize, seed: u64) -> Result<Loader<S>, DataError> {
         check_shape(&source, &config.dataset, config)?;
         if source.is_empty() || u32::try_from(source.len()).is_err() {
@@ -55,7 +55,9 @@ impl<S: Source> Loader<S> {
     /// The batch of a step.
     ///
     /// # Errors
-    /// If the source cannot give an image, or gives one of another shape than its own.
+    /// If the source fails to provide an image, or the image does not have the source's shape; for float
+    /// images
+    /// with `data.uniform_dequantization`.
     pub fn batch(&mut self, step: u32) -> Result<Batch, DataError> {
         let indices = self.indices(step);
         let draw = Draw::new(self.seed).at(step);
@@ -83,7 +85,8 @@ impl<S: Source> Loader<S> {
         self.epoch.as_ref().map_or(&[], |(_, order)| order)
     }
 
-    /// Appends image number `index` in the model's range, flipped and dequantised by the numbers of `draw`.
+    /// Appends image number `index` in the model's range, flipped and dequantised with random numbers of
+    /// `draw`.
     fn append(&self, values: &mut Vec<f32>, draw: Draw, index: usize) -> Result<(), DataError> {
         let [h, w, c] = self.source.shape();
         let image = self.source.image(index)?;

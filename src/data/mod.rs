@@ -27,7 +27,7 @@ pub enum DataError {
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's message.
         reason: String,
     },
     /// The contents of a file are not as expected.
@@ -38,15 +38,15 @@ pub enum DataError {
         /// The fault.
         what: String,
     },
-    /// The data are not what the configuration says.
+    /// The data do not match the configuration.
     #[error("{0}")]
     Mismatch(String),
-    /// A [`Source`] cannot give an image.
+    /// A [`Source`] failed to provide an image.
     #[error("image {index}: {error}")]
     Source {
         /// The image's number.
         index: usize,
-        /// Why not.
+        /// The source's error.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -87,8 +87,8 @@ impl Dataset {
     /// The data set that a configuration names.
     ///
     /// # Errors
-    /// If it is unknown or given by a program, if its files cannot be read, or if its images are not of the
-    /// configured size.
+    /// If its name is unknown or `given`, if its files cannot be read, or if its images do not have the
+    /// configured shape.
     pub fn load(config: &Data, split: Split) -> Result<Dataset, DataError> {
         let set = match (BuiltIn::named(&config.dataset), config.dataset.as_str()) {
             (Some(name), _) => Dataset::built_in(name, split)?,
@@ -103,14 +103,14 @@ impl Dataset {
                 Dataset::from_idx(images, labels.as_deref())?
             }
             (None, Data::GIVEN) => {
-                let what = "data.dataset = given: the program that trained this model gave its images (Run::train_on); \
-                            resume it from there, or name a data set";
+                let what = "data.dataset = given: the program that trained this model gave its images \
+                            (Run::train_on); resume it from there, or name a data set";
                 return Err(DataError::Mismatch(what.into()));
             }
             (None, other) => {
                 return Err(DataError::Mismatch(format!(
-                    "data.dataset = {other} is not built in (digits and digits_color are); convert it to IDX files and \
-                     set data.dataset = idx and data.images = PATH"
+                    "data.dataset = {other} is not built in (digits and digits_color are); convert it to IDX \
+                     files and set data.dataset = idx and data.images = PATH"
                 )));
             }
         };
@@ -129,8 +129,9 @@ impl Dataset {
         }
     }
 
-    /// The handwritten digits that are built in: 1,437 to train on, 360 to test on, 8 × 8 grey. UCI "Optical
-    /// Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), CC BY 4.0.
+    /// The built-in handwritten digits, 8 × 8 grey: 1,437 for training, 360 for tests. UCI "Optical
+    /// Recognition
+    /// of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), CC BY 4.0.
     ///
     /// # Errors
     /// None, unless the program's file is damaged.
@@ -202,7 +203,7 @@ impl Dataset {
     /// Images from the bytes of an IDX file.
     ///
     /// # Errors
-    /// [`DataError::Format`] if they are no IDX file of square images.
+    /// [`DataError::Format`] if they are not an IDX file of square images.
     pub fn from_idx_bytes(bytes: &[u8]) -> Result<Dataset, DataError> {
         Dataset::from_arrays(idx::read(bytes, "the file")?, "the file", None)
     }
@@ -212,7 +213,7 @@ impl Dataset {
         self.pixels.len() / self.image_len().max(1)
     }
 
-    /// Whether there is no image.
+    /// Returns true if there are no images.
     pub fn is_empty(&self) -> bool {
         self.pixels.is_empty()
     }
@@ -321,7 +322,7 @@ mod tests {
             let sums = colour.pixels.chunks(3).map(|p| p.iter().map(|v| f64::from(*v)).sum::<f64>());
             // Each channel is rounded to a level.
             assert!(sums.zip(&grey.pixels).all(|(sum, v)| (sum - 1.5 * f64::from(*v)).abs() <= 1.5));
-            // Of channels that are on average as strong, each is the strongest in a third of the images.
+            // On average the channels are equally strong, so each is the strongest in a third of the images.
             let reddest = |i: usize| {
                 let sum =
                     |k: usize| colour.image(i).iter().skip(k).step_by(3).map(|v| u32::from(*v)).sum::<u32>();

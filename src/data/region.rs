@@ -3,7 +3,7 @@
 use crate::choice::choices;
 
 choices! {
-    /// The part of an image in which a mask is 1: a half or the middle of an image.
+    /// The part of an image in which a mask is 1: a half, the middle, or the border.
     pub enum Region {
         /// The left half.
         Left = "left",

@@ -4,12 +4,12 @@ use super::DataError;
 use crate::config::Data;
 use std::borrow::Cow;
 
-/// Images of one shape to train on, wherever they are kept.
+/// Training images of one shape, in memory or elsewhere.
 pub trait Source {
     /// Number of images.
     fn len(&self) -> usize;
 
-    /// Whether there is no image.
+    /// Returns true if there are no images.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -20,10 +20,10 @@ pub trait Source {
     /// Image number `index`, `[h, w, c]`.
     ///
     /// # Errors
-    /// If it cannot be read: [`DataError::Source`] takes any error.
+    /// If it cannot be read; [`DataError::Source`] wraps any error.
     fn image(&self, index: usize) -> Result<Pixels<'_>, DataError>;
 
-    /// The class of image number `index`, counted from 0; none without labels.
+    /// The class of image number `index`, counted from 0; `None` without labels.
     fn label(&self, index: usize) -> Option<usize> {
         let _ = index;
         None
@@ -33,11 +33,10 @@ pub trait Source {
 /// One image's pixels, `[h, w, c]`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pixels<'a> {
-    /// Grey or colour levels, which the loader maps to the model's range and dequantises if the configuration
-    /// says so.
+    /// Grey or colour levels, 0 to 255. The loader maps them to the model's range, and dequantises them if
+    /// `data.uniform_dequantization` is set.
     Levels(Cow<'a, [u8]>),
-    /// Values in the model's range (`[0, 1]`, or `[−1, 1]` with `data.centered`), which are taken as they
-    /// are.
+    /// Values in the model's range (`[0, 1]`, or `[−1, 1]` with `data.centered`), used unchanged.
     Values(Cow<'a, [f32]>),
 }
 
@@ -50,7 +49,7 @@ impl Pixels<'_> {
         }
     }
 
-    /// Whether there is no value.
+    /// Returns true if there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -74,7 +73,7 @@ impl<S: Source + ?Sized> Source for &S {
     }
 }
 
-/// Images in memory as 32-bit floats in the model's range, with a label each if there are any.
+/// Images in memory as 32-bit floats in the model's range, with optional labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FloatDataset {
     values: Vec<f32>,
@@ -83,7 +82,7 @@ pub struct FloatDataset {
 }
 
 impl FloatDataset {
-    /// Values `[n, h, w, c]` in the model's range, and the class of each image if there are classes.
+    /// Values `[n, h, w, c]` in the model's range, and the class of each image, if any.
     ///
     /// # Errors
     /// [`DataError::Mismatch`] if the lengths do not agree, or a value is not finite.
@@ -121,7 +120,8 @@ impl Source for FloatDataset {
     }
 }
 
-/// Checks that an array of `len` values has the shape `[n, h, w, c]`, not empty, and a label for each image.
+/// Checks that an array of `len` values has the shape `[n, h, w, c]`, is not empty, and has a label for each
+/// image if it is labelled.
 pub(super) fn check_array(len: usize, shape: [usize; 4], labels: Option<usize>) -> Result<(), DataError> {
     let expected = shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
     if expected != Some(len) || len == 0 {
@@ -136,7 +136,7 @@ pub(super) fn check_array(len: usize, shape: [usize; 4], labels: Option<usize>) 
     }
 }
 
-/// Checks that the images of `source`, which messages call `name`, have the configured shape.
+/// Checks that the images of `source`, called `name` in messages, have the configured shape.
 pub(super) fn check_shape(source: &dyn Source, name: &str, config: &Data) -> Result<(), DataError> {
     let (size, channels) = (config.image_size, config.num_channels);
     let [h, w, c] = source.shape();
@@ -149,7 +149,7 @@ pub(super) fn check_shape(source: &dyn Source, name: &str, config: &Data) -> Res
     )))
 }
 
-/// Checks that every image has a label below `classes`, for training with classes.
+/// Checks that every image has a label below `classes`.
 ///
 /// # Errors
 /// [`DataError::Mismatch`] with the first label that is missing or too large.
@@ -157,7 +157,8 @@ pub fn check_labels(source: &dyn Source, classes: usize) -> Result<(), DataError
     for label in (0..source.len()).map(|index| source.label(index)) {
         match label {
             None => {
-                let what = "model.num_classes needs labelled images; name the IDX file of the labels with data.labels";
+                let what = "model.num_classes needs labelled images; name the IDX file of the labels with \
+                            data.labels";
                 return Err(DataError::Mismatch(what.into()));
             }
             Some(label) if label >= classes => {

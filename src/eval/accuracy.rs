@@ -1,4 +1,4 @@
-//! How well a classifier of diffused images does.
+//! The accuracy of a classifier of diffused images, by noise level.
 
 use crate::data::{Dataset, scale};
 use crate::kernels::combine::Form;
@@ -13,24 +13,25 @@ use crate::tensor::{Shape, Tensor};
 pub struct Accuracy {
     /// The time.
     pub t: f64,
-    /// What the noise is: x = mean · x₀ + std · z.
+    /// The perturbation kernel: x = mean · x₀ + std · z.
     pub marginal: Marginal,
-    /// The share of images whose class it told.
+    /// The fraction of correctly classified images, in [0, 1].
     pub accuracy: f64,
-    /// The mean of −log p(class), in nats.
+    /// The mean of −log p(y | x) for the true class y, in nats.
     pub cross_entropy: f64,
 }
 
-/// Images that are classified at once.
+/// Images in one batch of the classifier.
 const BATCH: usize = 100;
 
-/// Levels of noise after the first, which is the least that there is.
+/// Noise levels above the smallest one.
 const LEVELS: usize = 10;
 
-/// The accuracy on labelled images at the process's least noise, and at the times 0.1, 0.2, …, 1.
+/// The accuracy on the labelled images of `set` at the smallest noise level of the process and at the times
+/// 0.1, 0.2, …, 1. `centered` says that the model's range is [−1, 1]; `seed` determines the noise.
 ///
 /// # Errors
-/// If the device refuses; [`KernelError::Mismatch`] if there are no labels, or labels that are none of its classes.
+/// [`KernelError::Mismatch`] if the images have no labels, or a label that is not a class of the classifier.
 pub fn accuracy_by_noise(
     classifier: &Classifier,
     set: &Dataset,
@@ -58,10 +59,11 @@ pub fn accuracy_by_noise(
     (0..=LEVELS).map(level).collect()
 }
 
-/// The likeliest class of each image, `[n, h, w, c]` in the model's range, taken to have the process's least noise.
+/// The most probable class of each image, `[n, h, w, c]` in the model's range, at the smallest noise level of
+/// the process.
 ///
 /// # Errors
-/// If the device refuses.
+/// [`KernelError::Mismatch`] if the classifier does not accept images of this shape.
 pub fn classify(classifier: &Classifier, images: &[f32], shape: Shape) -> Result<Vec<usize>> {
     let t = classifier.process().sampling_eps();
     Ok(log_probabilities(classifier, images, shape, t, None)?.iter().map(|row| largest(row)).collect())
@@ -71,7 +73,8 @@ fn largest(row: &[f64]) -> usize {
     (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0)
 }
 
-/// log p_t(y | x) of every class, of images that noise of the key is added to.
+/// log p_t(y | x) of each image for every class. With `key`, x = mean · image + std · z; without it, x is the
+/// image itself.
 fn log_probabilities(
     classifier: &Classifier,
     images: &[f32],

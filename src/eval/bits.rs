@@ -3,13 +3,13 @@
 use crate::sample::likelihood::LogLikelihood;
 use crate::sde::bits_per_dim;
 
-/// Bits per dimension of a set of images, and how sure they are.
+/// Bits per dimension of a set of images, with standard errors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bits {
     /// The mean over images, draws and probes.
     pub mean: f64,
-    /// Its standard error over images, of which the draws' and the probes' are a part; of one image, over its draws,
-    /// of one draw, over its probes.
+    /// The standard error of `mean` over images, which includes those of draws and probes; for one image the
+    /// error over draws, for one draw that over probes. `None` for a single value.
     pub error: Option<f64>,
     /// The part of `error` due to the probes, if there are several.
     pub of_probes: Option<f64>,
@@ -17,7 +17,8 @@ pub struct Bits {
     pub of_draws: Option<f64>,
 }
 
-/// Bits per dimension of images (see [`LogLikelihood::bits_per_dim`]), as many for each draw of dequantisation noise.
+/// Bits per dimension of images (see [`LogLikelihood::bits_per_dim`]); `draws` holds the same images under
+/// each draw of dequantisation noise.
 pub fn bits(draws: &[Vec<LogLikelihood>], dimensions: usize, centered: bool) -> Bits {
     let of = |log: &LogLikelihood| log.bits_per_dim(dimensions, centered);
     let images: Vec<Vec<f64>> = (0..draws.first().map_or(0, Vec::len))
@@ -38,7 +39,8 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The standard error of the mean of groups' means, as far as it comes from the spread within the groups.
+/// The part of the standard error of the mean of group means that is due to the spread within groups. `None`
+/// if a group has fewer than two values.
 fn error_of_mean(groups: &[Vec<f64>]) -> Option<f64> {
     let square = |group: &Vec<f64>| {
         let (n, mean) = (group.len() as f64, mean(group));

@@ -1,4 +1,4 @@
-//! DDPM's variational bound of data (Ho 2020, eq. 5): term by term, and as rate against distortion.
+//! DDPM's variational bound on −log p of data (Ho 2020, eq. 5), term by term, and as rate and distortion.
 
 use crate::kernels::random::{Distribution, Noise, fill};
 use crate::kernels::score_matching::{self, Coefficients};
@@ -8,7 +8,7 @@ use crate::sde::{DdpmChain, PosteriorVariance};
 use crate::tensor::Tensor;
 use bytemuck::Zeroable;
 
-/// The bound of images, whichever variance the reverse steps have.
+/// The bound of a set of images, for either variance of the reverse steps.
 pub struct Bound {
     chain: DdpmChain,
     /// The smallest grey level in the model's range.
@@ -16,9 +16,9 @@ pub struct Bound {
     dimensions: usize,
     /// L_T of each image, in nats.
     prior: Vec<f64>,
-    /// ‖ε − ε_θ‖² at each step, of each image.
+    /// ‖ε − ε_θ‖² at each step, for each image.
     errors: Vec<Vec<f64>>,
-    /// ‖x₀ − x̂₀‖² at each step, of all images.
+    /// ‖x₀ − x̂₀‖² at each step, summed over the images.
     distortions: Vec<f64>,
     /// L_0 of each image, in nats.
     decoder: Vec<f64>,
@@ -27,35 +27,36 @@ pub struct Bound {
 /// The bound's terms in nats, means over images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Terms {
-    /// L_T: what the last state costs.
+    /// L_T: the divergence of the last state from the prior.
     pub prior: f64,
-    /// L_{t−1} for t from 2 on: what each reverse step costs.
+    /// L_{t−1} for t = 2, 3, …: the divergence of each reverse step.
     pub steps: Vec<f64>,
-    /// L_0: what the levels cost, given the state of the first step.
+    /// L_0: the decoder's −log p(x₀ | x₁) of the grey levels.
     pub decoder: f64,
 }
 
 impl Terms {
-    /// All of it.
+    /// The bound: the sum of all terms.
     pub fn total(&self) -> f64 {
         self.rate(0) + self.decoder
     }
 
-    /// What has been spent once the state of step i is known, counted from 0: L_T and the steps above.
+    /// The rate at step i, counted from 0: L_T and the divergences of the steps above i (Ho 2020, section
+    /// 4.3).
     pub fn rate(&self, i: usize) -> f64 {
         self.prior + self.steps.get(i..).unwrap_or_default().iter().sum::<f64>()
     }
 }
 
 impl Bound {
-    /// A bound of no images yet, `low` being the smallest grey level in the model's range.
+    /// A bound without images. `low` is the smallest grey level in the model's range: 0, or −1 if centred.
     pub fn new(chain: DdpmChain, low: f64) -> Bound {
         let (errors, distortions) = (vec![Vec::new(); chain.len()], vec![0.0; chain.len()]);
         Bound { chain, low, dimensions: 0, prior: Vec::new(), errors, distortions, decoder: Vec::new() }
     }
 
-    /// Adds images `[n, h, w, c]` in the model's range, at every step of the chain with noise of `key`. `times` are those at
-    /// which the score is that of the steps; `watch` is called after every step.
+    /// Adds images `[n, h, w, c]` in the model's range, perturbed at every step of the chain with noise drawn
+    /// from `key`. `times` holds the score's time for each step; `watch` is called after each step.
     ///
     /// # Errors
     /// Any error of the score.
@@ -81,7 +82,7 @@ impl Bound {
             let x = score_matching::perturb(x0, Noise::Given(&z), &perturbation)?;
             let error = host(&(&z + score.at(&x, &(*t).into())?.score() * marginal.std).run()?)?;
             self.errors[i].extend(squares(&error, self.dimensions));
-            // x̂₀ is s / m of the noise's error from x₀.
+            // x̂₀ = x₀ + (s / m) (ε − ε_θ).
             let estimates: Vec<f64> = levels
                 .iter()
                 .zip(&error)
@@ -104,7 +105,7 @@ impl Bound {
         self.decoder.extend(costs.chunks(self.dimensions).map(|image| image.iter().sum::<f64>()));
     }
 
-    /// The terms with reverse steps of a variance.
+    /// The terms for a variance of the reverse steps.
     pub fn terms(&self, variance: PosteriorVariance) -> Terms {
         let step = |i: usize| mean(&self.step(i, variance));
         Terms {
@@ -114,7 +115,7 @@ impl Bound {
         }
     }
 
-    /// The whole bound of each image, in nats.
+    /// The bound of each image, in nats.
     pub fn totals(&self, variance: PosteriorVariance) -> Vec<f64> {
         let mut totals: Vec<f64> = self.prior.iter().zip(&self.decoder).map(|(a, b)| a + b).collect();
         for i in 1..self.chain.len() {
@@ -123,29 +124,29 @@ impl Bound {
         totals
     }
 
-    /// The standard error of the whole bound over images, in nats; not a number of one image.
+    /// The standard error over images of the mean bound, in nats; NaN for fewer than two images.
     pub fn standard_error(&self, variance: PosteriorVariance) -> f64 {
         let totals = self.totals(variance);
         let (n, mean) = (totals.len() as f64, mean(&totals));
         (totals.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n * (n - 1.0))).sqrt()
     }
 
-    /// The divergence of a step, of each image.
+    /// The divergence of step i for each image.
     fn step(&self, i: usize, variance: PosteriorVariance) -> Vec<f64> {
         let constant = self.dimensions as f64 * self.chain.variance_divergence(i, variance);
         let weight = self.chain.error_weight(i, variance);
         self.errors[i].iter().map(|error| weight * error + constant).collect()
     }
 
-    /// How far x̂₀, cut off to the range of images, is from x₀ at a step: the root of the mean square over pixels and images,
-    /// in grey levels of 0 to 255 (Ho 2020, section 4.3).
+    /// The distortion at step i: the root mean square of x₀ − x̂₀ over pixels and images, with x̂₀ clipped to
+    /// the range of images, in grey levels from 0 to 255 (Ho 2020, section 4.3).
     pub fn distortion(&self, i: usize) -> f64 {
         let square = self.distortions[i] / (self.prior.len() * self.dimensions) as f64;
         255.0 / (1.0 - self.low) * square.sqrt()
     }
 }
 
-/// What is in a tensor.
+/// A tensor's elements in host memory.
 fn host(x: &Tensor) -> Result<Vec<f64>> {
     Ok(x.read()?.into_iter().map(f64::from).collect())
 }

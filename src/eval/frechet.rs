@@ -1,5 +1,6 @@
-//! The Fréchet distance between the Gaussians fitted to two sets of vectors (Dowson and Landau 1982):
-//! ‖μ₁ − μ₂‖² + tr(C₁ + C₂ − 2 (C₁ C₂)^½). Of Inception features it is called FID; here it is of pixels.
+//! The squared Fréchet distance between the Gaussians fitted to two sets of vectors (Dowson and Landau 1982):
+//! ‖μ₁ − μ₂‖² + tr(C₁ + C₂ − 2 (C₁ C₂)^½). On Inception features it is called FID; here the vectors are
+//! pixels.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -11,7 +12,8 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Of `vectors` of length `dimensions`, one after the other; the covariance divides by n − 1. `None` of fewer than two.
+    /// The moments of n consecutive vectors of length `dimensions`; the covariance divides by n − 1. `None`
+    /// if n < 2, or if `vectors` ends within a vector.
     pub fn of(vectors: &[f64], dimensions: usize) -> Option<Moments> {
         let n = vectors.len() / dimensions.max(1);
         if n < 2 || vectors.len() != n * dimensions {
@@ -25,9 +27,9 @@ impl Moments {
     }
 }
 
-/// The Fréchet distance. 0 for equal moments.
+/// The squared Fréchet distance; 0 for equal moments.
 pub fn frechet_distance(a: &Moments, b: &Moments) -> f64 {
-    // tr (C₁ C₂)^½ = tr (C₁^½ C₂ C₁^½)^½: of a symmetric matrix, whose eigenvalues are real.
+    // tr (C₁ C₂)^½ = tr (C₁^½ C₂ C₁^½)^½; the latter matrix is symmetric, so its eigenvalues are real.
     let root = symmetric_root(&a.covariance);
     let product = &root * &b.covariance * &root;
     let product = (&product + product.transpose()) * 0.5;
@@ -58,7 +60,7 @@ mod tests {
         // One dimension: (μ₁ − μ₂)² + (σ₁ − σ₂)².
         let d = frechet_distance(&moments(&[1.0], &[4.0]), &moments(&[3.0], &[9.0]));
         assert!((d - 5.0).abs() < 1e-12);
-        // Commuting covariances: the same, axis by axis, in any rotated frame.
+        // Commuting covariances: the same formula along each axis, in any rotated frame.
         let (c, s) = (0.6, 0.8);
         let rotated =
             |x: f64, y: f64| [c * c * x + s * s * y, c * s * (x - y), c * s * (x - y), s * s * x + c * c * y];

@@ -1,7 +1,8 @@
-//! Whether samples are copies of what was trained on.
+//! Detection of samples that copy training images.
 
-/// How many of `samples` are copies of an image in `training`, all vectors of length `dimensions`: closer to it than any but
-/// one in a hundred training images is to its nearest neighbour among the others.
+/// The number of `samples` that copy an image in `training`, both consecutive vectors of length `dimensions`.
+/// A sample is a copy if it is closer to a training image than 99 % of the training images are to their
+/// nearest neighbours.
 pub fn copies(samples: &[f64], training: &[f64], dimensions: usize) -> usize {
     let set: Vec<&[f64]> = training.chunks_exact(dimensions).collect();
     let mut spacing: Vec<f64> = set
@@ -14,7 +15,7 @@ pub fn copies(samples: &[f64], training: &[f64], dimensions: usize) -> usize {
     samples.chunks_exact(dimensions).filter(|sample| nearest(sample, &set) < *threshold).count()
 }
 
-/// The squared distance to the nearest of `set`.
+/// The squared distance to the nearest vector of `set`.
 fn nearest(vector: &[f64], set: &[&[f64]]) -> f64 {
     let distance = |other: &&[f64]| vector.iter().zip(*other).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
     set.iter().map(distance).fold(f64::INFINITY, f64::min)

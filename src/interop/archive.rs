@@ -36,7 +36,7 @@ pub(super) fn open(source: impl Source + 'static) -> Result<Box<dyn Archive>, In
     Ok(Box::new(archive.map_err(|e| InteropError::Damaged(format!("its archive: {e}")))?))
 }
 
-/// Refuses an archive.
+/// Refuses every archive: this build does not read them.
 #[cfg(not(feature = "torch"))]
 pub(super) fn open(_: impl Source + 'static) -> Result<Box<dyn Archive>, InteropError> {
     let why = "PyTorch checkpoints are read with the crate's feature `torch`, which this build leaves out";

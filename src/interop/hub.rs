@@ -61,8 +61,8 @@ mod fetch {
     pub fn download(name: &Name, _: &mut dyn FnMut(Download<'_>)) -> Result<PathBuf, InteropError> {
         let Name { repository, revision } = name;
         Err(InteropError::Unknown(format!(
-            "this program was built without its feature `hub` and downloads nothing; download {repository} ({revision}) \
-             yourself and name its folder"
+            "this program was built without its feature `hub` and downloads nothing; download {repository} \
+             ({revision}) yourself and name its folder"
         )))
     }
 }
@@ -75,7 +75,8 @@ mod fetch {
     use hf_hub::{Cache, CacheRepo, Repo, RepoType};
     use std::path::Path;
 
-    /// Candidate names of a model's files, the first that exists is taken. The scheduler's file is optional.
+    /// Candidate names of each of a model's files; the first that exists is taken. The scheduler's file is
+    /// optional.
     const FILES: [&[&str]; 3] = [
         &["unet/config.json", "config.json"],
         &[
@@ -163,7 +164,7 @@ mod fetch {
         Some((*code, response.header("x-error-code").unwrap_or_default()))
     }
 
-    /// Whether the repository exists and the file does not.
+    /// Returns true if the repository exists and the file does not.
     fn is_absent(error: &ApiError) -> bool {
         matches!(status(error), Some((404, "" | "EntryNotFound")))
     }
@@ -177,7 +178,8 @@ mod fetch {
             // The hub also answers 401 for a model that does not exist, to hide private ones.
             (Some((401 | 404, _)), _) => {
                 format!(
-                    "the hub has no model {repository}, or it is private and needs a login (huggingface-cli login)"
+                    "the hub has no model {repository}, or it is private and needs a login (huggingface-cli \
+                     login)"
                 )
             }
             (Some((403, _)), _) => {

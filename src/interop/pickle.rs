@@ -527,7 +527,7 @@ impl Strided {
         1 + self.shape.iter().zip(&self.stride).map(reach).sum::<usize>()
     }
 
-    /// Whether every element is inside the storage.
+    /// Returns true if every element is inside the storage.
     fn fits(&self) -> bool {
         let mut last = Some(self.offset);
         let mut count = Some(1usize);

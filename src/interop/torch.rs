@@ -32,8 +32,9 @@ impl TorchFile {
         source.rewind()?;
         if start != *b"PK" {
             return Err(InteropError::Unknown(match start[0] {
-                0x80 => "it is a bare pickle, as EDM's files and PyTorch's before 1.6 are: loading it means running code, which \
-                         this program never does; save the weights again with PyTorch 1.6 or later, as tensors"
+                0x80 => "it is a bare pickle, as EDM's files and PyTorch's before 1.6 are: loading it means running \
+                         code, which this program never does; save the weights again with PyTorch 1.6 or later, \
+                         as tensors"
                     .into(),
                 _ => "it is not a PyTorch checkpoint (not a zip archive)".into(),
             }));
@@ -93,7 +94,7 @@ impl TorchFile {
     }
 }
 
-/// An entry's bytes, `most` of them at most: whatever an archive claims, it takes no more memory than that.
+/// An entry's bytes. More than `most` are refused, so that a hostile archive cannot exhaust memory.
 fn entry(archive: &mut dyn Archive, name: &str, most: usize) -> Result<Vec<u8>, InteropError> {
     let (size, _) = archive.entry(name).map_err(|e| damaged(format!("{name}: {e}")))?;
     if size > most as u64 {

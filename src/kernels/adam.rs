@@ -36,7 +36,7 @@ pub struct Adam {
     pub step: u64,
 }
 
-/// The arenas, vectors of the same length. All but the gradient are updated.
+/// The arenas, vectors of one length. A step updates all but the gradient.
 #[derive(Clone, Copy)]
 pub struct Arenas<'a> {
     /// The weights.
@@ -72,7 +72,8 @@ struct Params {
 /// `vec4`s that one invocation squares and sums.
 const RUN: usize = 1024;
 
-/// The gradient's global norm and the factor that clips it to `grad_clip`, `[1, 1, 1, 4]`: the first two.
+/// The gradient's global norm, and the factor that clips it to `grad_clip`: the first two lanes of
+/// `[1, 1, 1, 4]`.
 pub fn clip(gradient: &Tensor, grad_clip: f64) -> Result<Tensor> {
     let gpu = gradient.gpu();
     let total = gradient.shape().vec4s();

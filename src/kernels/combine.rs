@@ -1,8 +1,9 @@
-//! Linear forms a₁x₁ + a₂x₂ + … + c z of tensors and noise, with a factor for all samples or one for each, run as one
-//! kernel.
+//! Linear forms a₁x₁ + a₂x₂ + … + c z of tensors and noise, each evaluated by one kernel. A factor is a
+//! number
+//! for the whole batch or one for each sample.
 //!
-//! A [`Form`] is put together on the host by the usual operators, at no cost on the device; like terms are merged. So a
-//! solver's step reads as its formula and is one pass over memory:
+//! A [`Form`] is built on the host with the usual operators, at no cost on the device; like terms are merged.
+//! A solver's step reads like its formula and takes one pass over memory:
 //!
 //! ```no_run
 //! # use tweedie::{kernels::{Result, combine::Form}, random::{Key, Purpose}, tensor::Tensor};
@@ -23,20 +24,20 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 const SHADER: Shader = shader!("combine");
 
-/// Tensors that one launch combines, at most; longer forms take several.
+/// The most tensors of one launch; longer forms take several launches.
 const MAX_TERMS: usize = 8;
 
 /// `WIDTH` of the shader: factors of a sample in memory.
 const WIDTH: usize = 12;
 
-/// A number for all samples of a batch, or one for each.
+/// A number for all samples of a batch, or one for each sample.
 ///
-/// Numbers of n samples fit a stack `[x; ẋ₁; …; ẋ_K]` of (1 + K) n, too: they repeat.
+/// The numbers of n samples also fit a stack `[x; ẋ₁; …; ẋ_K]` of (1 + K) n samples: they repeat.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Factor {
-    /// One for all.
+    /// One number for all samples.
     All(f64),
-    /// One for each sample.
+    /// One number for each sample.
     Each(Vec<f64>),
 }
 
@@ -54,7 +55,7 @@ impl Factor {
         (0..n).map(|i| self.get(i)).collect()
     }
 
-    /// `f` of each number.
+    /// Applies `f` to each number.
     pub fn map(&self, f: impl Fn(f64) -> f64) -> Factor {
         match self {
             Factor::All(value) => Factor::All(f(*value)),
@@ -62,7 +63,7 @@ impl Factor {
         }
     }
 
-    /// `f` of the numbers of two factors.
+    /// Combines the numbers of two factors, sample by sample.
     pub fn zip(&self, other: &Factor, f: impl Fn(f64, f64) -> f64) -> Factor {
         match (self, other) {
             (Factor::All(a), b) => b.map(|b| f(*a, b)),
@@ -81,7 +82,7 @@ impl Factor {
         }
     }
 
-    /// Whether it has a number for each of `n` samples.
+    /// Returns true if there is a number for each of `n` samples.
     fn fits(&self, n: usize) -> bool {
         match self {
             Factor::All(_) => true,
@@ -116,7 +117,8 @@ pub struct Form {
 }
 
 impl Form {
-    /// Standard normal noise of a key, of the shape of what it is added to. It is drawn by the kernel and never stored.
+    /// Standard normal noise of a key, in the shape of the form's tensors. The kernel draws it; it is never
+    /// stored.
     pub fn normal(key: Key) -> Form {
         Form { terms: Vec::new(), noise: vec![(key, Factor::All(1.0))] }
     }
@@ -124,8 +126,8 @@ impl Form {
     /// The value, in f32.
     ///
     /// # Errors
-    /// If there is no tensor, if shapes differ or factors do not fit the samples, or the device refuses. The first tensor is
-    /// f32, the others of one storage type.
+    /// If there is no tensor, if shapes differ, or if factors do not fit the samples. Of the tensors whose
+    /// factor is not 0, the first must be f32 and the others of one storage type.
     pub fn run(mut self) -> Result<Tensor> {
         check("combine", !self.terms.is_empty(), || "a form without a tensor has no shape".into())?;
         let first = self.terms[0].0.clone();
@@ -143,7 +145,7 @@ impl Form {
         let mut noise = self.noise.into_iter();
         let mut launched: Vec<(Tensor, Factor)> = terms.by_ref().take(MAX_TERMS).collect();
         loop {
-            // Noise joins the last terms; a second kind of noise takes a launch of its own.
+            // Noise joins the last terms; a second key takes a launch of its own.
             let z = if terms.len() == 0 { noise.next() } else { None };
             let y = combine(&launched, z.as_ref())?;
             if terms.len() == 0 && noise.len() == 0 {
@@ -154,19 +156,19 @@ impl Form {
         }
     }
 
-    /// The value as a tensor and a factor, without a launch if it is a multiple of one tensor already.
+    /// The value as a tensor times a factor, without a launch if the form is a multiple of one tensor.
     ///
     /// # Errors
-    /// As those of [`Form::run`].
-    pub fn multiple(mut self) -> Result<(Tensor, f64)> {
-        self.terms.retain(|(_, factor)| !factor.is_zero());
-        match (&self.terms[..], &self.noise[..]) {
-            ([(tensor, Factor::All(factor))], []) => Ok((tensor.clone(), *factor)),
+    /// Any error of [`Form::run`].
+    pub fn multiple(self) -> Result<(Tensor, f64)> {
+        let mut terms = self.terms.iter().filter(|(_, factor)| !factor.is_zero());
+        match (terms.next(), terms.next(), &self.noise[..]) {
+            (Some((tensor, Factor::All(factor))), None, []) => Ok((tensor.clone(), *factor)),
             _ => Ok((self.run()?, 1.0)),
         }
     }
 
-    /// Adds a term, to one of the same tensor if there is one.
+    /// Adds a term, merged with that of the same tensor if there is one.
     fn push(&mut self, tensor: Tensor, factor: Factor) {
         match self.terms.iter_mut().find(|(known, _)| known.is_same(&tensor)) {
             Some((_, known)) => *known = known.zip(&factor, |a, b| a + b),
@@ -204,7 +206,7 @@ impl From<&Form> for Form {
     }
 }
 
-/// The operators of forms and of tensors, whose results are forms.
+/// Operators on forms and tensors; their results are forms.
 macro_rules! operators {
     ($($left:ty),+) => { $(
         impl<T: Into<Form>> Add<T> for $left {
@@ -264,7 +266,7 @@ struct Params {
     factors: [f32; MAX_TERMS + 1],
 }
 
-/// One launch.
+/// One launch, of at most [`MAX_TERMS`] terms and one key of noise.
 fn combine(terms: &[(Tensor, Factor)], noise: Option<&(Key, Factor)>) -> Result<Tensor> {
     let tensors: Vec<&Tensor> = terms.iter().map(|(tensor, _)| tensor).collect();
     let (shape, stored) = (tensors[0].shape(), tensors.get(1).map_or(Element::F32, |x| x.element()));
@@ -298,7 +300,7 @@ fn combine(terms: &[(Tensor, Factor)], noise: Option<&(Key, Factor)>) -> Result<
         channels: shape.c() as u32,
         factors: if each { [0.0; MAX_TERMS + 1] } else { std::array::from_fn(|j| row(0)[j]) },
     };
-    // The shader has a binding for each term it might have: those beyond are bound to anything and never read.
+    // The shader declares a binding for every possible term; unused ones hold a placeholder that is not read.
     let mut operands = [tensors[0]; MAX_TERMS];
     operands[..tensors.len()].copy_from_slice(&tensors);
     let operands = [&operands[..], &[&y, rows.as_ref().unwrap_or(tensors[0])]].concat();

@@ -122,7 +122,7 @@ pub fn stack(parts: &[&Tensor]) -> Result<Tensor> {
     Ok(y)
 }
 
-/// The samples of `[a; b]` with the numbers `picks`, in that order, repeated or left out as listed.
+/// The samples of `[a; b]` with the numbers `picks`, in that order; numbers may repeat.
 ///
 /// # Errors
 /// If `a` and `b` differ in more than the number of samples, or if there is no such sample.
@@ -170,7 +170,7 @@ pub fn extend(x: &Tensor, n: usize) -> Result<Tensor> {
 /// Sets `count` `vec4`s of `y`, from number `from` on, to zero.
 ///
 /// # Errors
-/// If there are not as many.
+/// If `y` has fewer.
 pub fn zero(y: &Tensor, from: usize, count: usize) -> Result<()> {
     check("concat", from + count <= y.shape().vec4s(), || {
         format!("{} ends before {from} + {count}", y.shape())

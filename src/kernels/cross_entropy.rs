@@ -60,6 +60,8 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, weight: f32) -> Result<(T
 /// The cross entropy averaged over the samples, in the first lane of `[1, 1, 1, 4]`, the others being 0, and
 /// its gradient.
 ///
+/// # Errors
+/// Any error of [`cross_entropy`].
 pub fn mean(logits: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
     let n = logits.shape().n();
     let (each, gradient) = cross_entropy(logits, labels, 1.0 / n as f32)?;

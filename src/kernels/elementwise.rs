@@ -151,7 +151,7 @@ pub fn clamp(x: &Tensor, low: f32, high: f32) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Each sample times its number in `s`, `[n, 1, 1, 1]` in f32; `s` repeats if `x` has more samples.
+/// Each sample times its factor in `s`, `[n, 1, 1, 1]` in f32; `s` repeats if `x` has more samples.
 ///
 /// # Errors
 /// If the shapes do not fit.

@@ -24,7 +24,8 @@ pub struct GroupNorm {
     pub act: Activation,
 }
 
-/// The statistics that the adjoint needs beside the input: mean and 1 / standard deviation, `[n, 1, 2, c]`.
+/// The statistics that the adjoint needs along with the input: mean and 1 / standard deviation,
+/// `[n, 1, 2, c]`.
 #[derive(Clone)]
 pub struct Statistics(Tensor);
 
@@ -140,7 +141,7 @@ impl Pass {
         Ok(means)
     }
 
-    /// `J v` or its adjoint, from the group means of `v`, into the samples of `out` that `v` has in its
+    /// `J v` or its adjoint, from the group means of `v`, written to the samples of `out` that `v` has in its
     /// stack.
     fn project(&self, adjoint: bool, at: Point<'_>, v: &Tensor, means: &Tensor, out: &Tensor) -> Result<()> {
         let [x, statistics, weight, bias] = at.operands();
@@ -149,7 +150,7 @@ impl Pass {
     }
 }
 
-/// The point that the normalisation is differentiated at.
+/// The point at which the normalisation is differentiated.
 #[derive(Clone, Copy)]
 struct Point<'a> {
     x: &'a Tensor,

@@ -1,5 +1,5 @@
-//! Hutchinson's trace estimator: probes stacked on the batch as tangents, and their contraction with the
-//! image.
+//! Hutchinson's trace estimator: probes stacked on the batch as tangents, and their inner products with their
+//! images under the Jacobian.
 
 use super::chunk::{Chunks, RUN};
 use super::random::{Noise, NoiseWords, OPERATIONS_OF_A_NORMAL};
@@ -79,8 +79,8 @@ pub fn seed(x: &Tensor, probes: Probes<'_>) -> Result<Tensor> {
     Ok(stack)
 }
 
-/// `ε · (J ε)` for each probe of each sample, `[K · n, 1, 1, 4]`, each as four lanes whose sum it is, from
-/// the image of the stack of [`seed`].
+/// `ε · (J ε)` for each probe of each sample, the sum of the four lanes of `[K · n, 1, 1, 4]`, from the
+/// network's output `[f(x); J ε₁; …; J ε_K]` for the stack of [`seed`].
 ///
 /// # Errors
 /// If the shapes do not fit.

@@ -32,8 +32,7 @@ impl Params {
     }
 }
 
-/// Σ a b over each sample of `[n, h, w, c]`, `[n, 1, 1, 4]`: four lanes whose sum is the inner product (see
-/// [`lanes`]).
+/// Σ a b over each sample of `[n, h, w, c]`: the sum of the four lanes of `[n, 1, 1, 4]` (see [`lanes`]).
 ///
 /// # Errors
 /// If the shapes differ.
@@ -68,7 +67,7 @@ pub fn normalise(a: &Tensor, norm: f64) -> Result<Tensor> {
 /// Reads back one number per sample, the sum of its four lanes. Waits for the device.
 ///
 /// # Errors
-/// What the device reported.
+/// An error of the device.
 pub fn lanes(sums: &Tensor) -> Result<Vec<f64>> {
     let values = sums.read()?;
     Ok(values.chunks(4).map(|lanes| lanes.iter().map(|v| f64::from(*v)).sum()).collect())

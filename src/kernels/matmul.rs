@@ -15,7 +15,7 @@ pub struct Matmul {
     pub a_transposed: bool,
     /// The second operand is `[n, 1, n, k]`.
     pub b_transposed: bool,
-    /// The product is multiplied by this.
+    /// Factor of the product.
     pub alpha: f32,
 }
 

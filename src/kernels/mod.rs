@@ -47,7 +47,7 @@ use std::sync::OnceLock;
 /// Operations of a multiply-add on a `vec4`.
 const MULTIPLY_ADD: usize = 8;
 
-/// Why a kernel was not launched.
+/// The reason why a kernel was not launched.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// An error of the device.
@@ -91,7 +91,7 @@ pub struct Family {
 impl Family {
     /// The variants of its shaders, in both storage types.
     ///
-    /// Resampling filters are free: those of the published networks stand for all.
+    /// Resampling filters are arbitrary; the list has those of the published networks.
     pub fn variants(&self) -> Vec<Variant> {
         (self.variants)().into_iter().flat_map(|v| [v.clone(), v.stored(Element::F16)]).collect()
     }
@@ -99,7 +99,7 @@ impl Family {
 
 macro_rules! families {
     ($($name:ident),+ $(,)?) => {
-        /// Every kernel family. The compiler reports a module that is missing here: its `variants` are dead code.
+        /// Every kernel family. The compiler reports a missing module: its `variants` are dead code.
         pub const FAMILIES: &[Family] = &[$(Family { name: stringify!($name), variants: $name::variants }),+];
     };
 }
@@ -118,7 +118,7 @@ macro_rules! shader {
 }
 use shader;
 
-/// In debug builds, whether a family lists a variant. Resampling filters are free.
+/// Returns true if a family lists the variant, for debug builds. Resampling filters are arbitrary.
 fn is_listed(variant: &Variant) -> bool {
     static LISTED: OnceLock<HashSet<Variant>> = OnceLock::new();
     let all = || FAMILIES.iter().flat_map(Family::variants).collect();
@@ -136,7 +136,7 @@ fn bind<'t>(gpu: &Gpu, variant: &Variant, tensors: &[&'t Tensor]) -> Result<Vec<
 
 /// Launches an entry point of this crate, without run-time checks, with tensors at its bindings 0, 1, …
 ///
-/// A family checks its shapes before, and its shader's invocations guard the edges that follow from them.
+/// A family checks its shapes first; its shader relies on them, and guards only the last invocations.
 fn launch<P: bytemuck::Pod>(
     gpu: &Gpu,
     variant: Variant,

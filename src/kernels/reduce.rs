@@ -39,7 +39,7 @@ pub struct Axis {
     pub inner: usize,
 }
 
-/// `y[outer, inner] = Σ x[outer, l, inner]`, added to what `y` holds if `accumulate`.
+/// `y[outer, inner] = Σ x[outer, l, inner]`, added to the contents of `y` if `accumulate`.
 ///
 /// # Errors
 /// If the view is not inside `x`, or if `y` has another size.

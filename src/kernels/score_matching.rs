@@ -43,9 +43,9 @@ pub struct Coefficients {
     pub low: f32,
 }
 
-/// The sliced objective of one sample: with the score `s = x · state + net · out`, and the image of v under
-/// the score's Jacobian, `x · v + tangent · out˙`, the loss is `weight · Σ (s² + 2 v (x · v + tangent ·
-/// out˙))`.
+/// The sliced objective of one sample: with the score `s = x · state + net · out`, and its derivative along
+/// v,
+/// `x · v + tangent · out˙`, the loss is `weight · Σ (s² + 2 v (x · v + tangent · out˙))`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 pub struct Slice {

@@ -1,5 +1,5 @@
-//! Stacks: `[x; ẋ₁; …; ẋ_K]` along the samples, a primal of `n` samples and then `K` tangents of it, `[(1 +
-//! K) n, h, w, c]`.
+//! Stacks `[x; ẋ₁; …; ẋ_K]` along the samples: a primal of `n` samples, and then its `K` tangents,
+//! `[(1 + K) n, h, w, c]`.
 
 use super::{Result, check};
 use crate::tensor::Tensor;

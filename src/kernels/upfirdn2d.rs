@@ -217,7 +217,7 @@ impl Correlation {
             .with("SPAN", self.span() as u32)
     }
 
-    /// Inputs along an axis that a square may depend on.
+    /// The number of inputs along an axis on which a square may depend.
     fn span(&self) -> usize {
         ((self.square() - 1) * self.down + self.taps[0].len()).div_ceil(self.up)
     }

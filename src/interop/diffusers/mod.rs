@@ -24,7 +24,7 @@ fn home(folder: &Path) -> Option<PathBuf> {
     [folder.join("unet"), folder.to_path_buf()].into_iter().find(|home| home.join("config.json").exists())
 }
 
-/// Whether a folder looks like a model in Hugging Face's layout.
+/// Returns true if a folder holds a model in Hugging Face's layout, judging by its `config.json`.
 pub fn is_diffusers(folder: &Path) -> bool {
     home(folder).is_some()
 }

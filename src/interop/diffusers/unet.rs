@@ -279,7 +279,7 @@ impl Unet {
         all.into_iter().chain(self.block_out_channels.last().copied())
     }
 
-    /// Whether each block has attention.
+    /// For each block, true if it has attention.
     fn attending(&self, blocks: &[String]) -> Vec<bool> {
         blocks.iter().map(|name| name.starts_with("Attn")).collect()
     }
@@ -477,8 +477,8 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
         let embedding = model.embedding_type == EmbeddingType::Fourier && model.scale_by_sigma;
         if !(skips && blocks && embedding && model.fir_kernel == [1.0, 3.0, 3.0, 1.0]) {
             return Err(refuse(
-                "this network; ncsnpp must have output_skip with input_skip (sum), fir [1, 3, 3, 1], biggan, skip_rescale, \
-                 fourier and scale_by_sigma",
+                "this network; ncsnpp must have output_skip with input_skip (sum), fir [1, 3, 3, 1], biggan, \
+                 skip_rescale, fourier and scale_by_sigma",
             ));
         }
         let own = |level: usize| {

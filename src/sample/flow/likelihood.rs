@@ -1,5 +1,5 @@
-//! The likelihood of data: log p of the latent, and the integral of the flow's divergence on the way there (Song 2021,
-//! eq. 39), by Hutchinson's estimator in forward mode or with the exact trace.
+//! The likelihood of data: log p of the latent plus the integral of the flow's divergence along the
+//! trajectory (Song 2021, eq. 39), with Hutchinson's estimator in forward mode or the exact trace.
 
 use super::ode::{Field, FlowState, Given, Ode};
 use crate::gpu::Element;
@@ -15,42 +15,44 @@ use crate::tensor::{Shape, Tensor};
 /// The time at which the flow starts on data, for every process (the reference's `eps`).
 pub const EPS: f64 = 1e-5;
 
-/// Samples and tangents that go through the network at once, about, where there are more than one probe.
+/// The approximate number of samples and tangents in one batch of the network, if there are several probes.
 const STACK: usize = 512;
 
-/// How the trace is taken. Probes stay the same along the flow.
+/// The computation of the trace. Probes stay fixed along the flow.
 pub enum Probing {
-    /// Estimated by probes drawn for each sample; their numbers are the steps of [`Purpose::Probe`], `first` the first.
+    /// Estimated with probes drawn for each sample: probe i has the key of [`Purpose::Probe`] at the step
+    /// `first + i`.
     Drawn {
-        /// How many for each sample.
+        /// Probes for each sample.
         count: usize,
         /// Their distribution.
         kind: Probe,
-        /// Whose they are.
+        /// The seed, and the number of the first sample.
         draw: Draw,
-        /// The number of the first probe.
+        /// The step of the first probe's key.
         first: u32,
     },
-    /// Estimated by these.
+    /// Estimated with given probes.
     Given {
-        /// `[count · n, h, w, c]`.
+        /// The probes, `[count · n, h, w, c]`.
         eps: Tensor,
-        /// How many for each sample.
+        /// Probes for each sample.
         count: usize,
     },
     /// Exact: one tangent for each dimension.
     Exact,
 }
 
-/// log p of samples, and where the flow has taken them.
+/// log p of samples, and their latents.
 pub struct Likelihood {
     /// The latents, `[n, h, w, c]`.
     pub latent: Tensor,
-    /// Of each sample.
+    /// log p of each sample.
     pub samples: Vec<LogLikelihood>,
-    /// Evaluations of the flow and its divergence for each sample, or for the batch where it is controlled jointly.
+    /// Evaluations of the flow and its divergence: a number for each sample, or one for the batch if its step
+    /// size is controlled jointly.
     pub evaluations: Vec<usize>,
-    /// Evaluations for the batch.
+    /// Evaluations for the batch, each for all samples that had not finished.
     pub calls: usize,
 }
 
@@ -59,7 +61,7 @@ pub struct Likelihood {
 pub struct LogLikelihood {
     /// log p of the latent under the prior.
     pub prior: f64,
-    /// The integral of the divergence by each probe; by all at once where it is exact.
+    /// The integral of the divergence, estimated by each probe; a single value if the trace is exact.
     pub changes: Vec<f64>,
 }
 
@@ -74,8 +76,8 @@ impl LogLikelihood {
         self.prior + self.change()
     }
 
-    /// −log₂ p for each dimension of images of 256 levels, of which the model saw levels / 256 in its range: [0, 1], or
-    /// [−1, 1] if centred.
+    /// −log₂ p per dimension of images of 256 levels, for a model of (level + u) / 256 scaled to its range:
+    /// [0, 1], or [−1, 1] if `centered`.
     pub fn bits_per_dim(&self, dimensions: usize, centered: bool) -> f64 {
         let offset = if centered { 7.0 } else { 8.0 };
         offset - bits_per_dim(self.logp(), dimensions)
@@ -85,8 +87,8 @@ impl LogLikelihood {
 /// log p of data `x` `[n, h, w, c]` in the model's range, by the flow from [`EPS`] to 1.
 ///
 /// # Errors
-/// If there is no probe, if the tolerances are not positive, if steps become too small, if the device refuses, or `watch`
-/// fails.
+/// If there is no probe, given probes have another shape, the tolerances are not positive, or steps become
+/// too small; any error of the score or of `watch`.
 pub fn log_likelihood(
     score: &dyn Tangents,
     x: &Tensor,
@@ -120,7 +122,7 @@ pub fn log_likelihood(
     })
 }
 
-/// The probes `[K n, h, w, c]`, and how many there are for each sample.
+/// The probes, `[K n, h, w, c]`, and their number K for each sample.
 fn probes(x: &Tensor, probing: Probing) -> Result<(Tensor, usize)> {
     let shape = x.shape();
     match probing {
@@ -139,7 +141,7 @@ fn probes(x: &Tensor, probing: Probing) -> Result<(Tensor, usize)> {
         // With √D times the unit vectors the mean over D probes is the trace.
         Probing::Exact => {
             let dimensions = shape.with_n(1).len();
-            // What the device cannot hold the host does not begin to make.
+            // Allocated on the device first: if the probes do not fit, the host does not build them.
             let stack = Tensor::empty(x.gpu(), shape.with_n(dimensions * shape.n()), Element::F32)?;
             let mut eps = vec![0.0; dimensions * shape.len()];
             for k in 0..dimensions {

@@ -1,5 +1,5 @@
-//! Imputation: sampling with a part of the data known (Song 2021, appendix I.2), pixels for inpainting and the grey part
-//! of a picture for colouring.
+//! Imputation: sampling with a part of the data observed (Song 2021, appendix I.2): pixels for inpainting,
+//! the grey part of an image for colourisation.
 
 use crate::gpu::Gpu;
 use crate::kernels::check_shape;
@@ -11,21 +11,23 @@ use crate::sample::error::Result;
 use crate::sde::Marginal;
 use crate::tensor::Tensor;
 
-/// The known part of every sample.
+/// The observed part of every sample.
 pub struct Impute {
     known: Tensor,
     mask: Tensor,
-    /// The basis in which the mask tells the known from the unknown, if that is not the pixels'.
+    /// The basis of the mask, if it is not the pixel basis.
     basis: Option<Decoupling>,
 }
 
 impl Impute {
-    /// Pixels: `known` `[n or 1, h, w, c]` in the model's range, `mask` `[n or 1, h, w, c]` with 1 where they are known.
+    /// Observed pixels: `known` `[n or 1, h, w, c]` in the model's range, and `mask` `[n or 1, h, w, c]` with
+    /// 1 where they are observed, 0 elsewhere.
     pub fn pixels(known: Tensor, mask: Tensor) -> Impute {
         Impute { known, mask, basis: None }
     }
 
-    /// The grey part: of `images` `[n or 1, h, w, c]` in the model's range, the mean of each pixel's channels.
+    /// The observed grey part, the mean of each pixel's channels, of `images` `[n or 1, h, w, c]` in the
+    /// model's range.
     ///
     /// # Errors
     /// If the device refuses.
@@ -43,16 +45,16 @@ impl Constraint for Impute {
     fn impose(&self, x: Tensor, at: Marginal, key: Key) -> Result<Tensor> {
         match &self.basis {
             None => Ok(impute(&x, &self.known, &self.mask, at, key)?),
-            // White noise is as white in any orthonormal basis.
+            // White noise is white in every orthonormal basis.
             Some(basis) => basis.turn(&impute(&basis.turn(&x)?, &self.known, &self.mask, at, key)?),
         }
     }
 }
 
-/// An orthonormal basis of the channels whose first vector is grey, (1, …, 1) / √c: the known and the unknown part of a
-/// grey picture are then channels of their own (Song 2021, appendix I.3).
+/// An orthonormal basis of the channels whose first vector is grey, (1, …, 1) / √c: the observed grey part is
+/// then a channel, the unobserved colour the others (Song 2021, appendix I.3).
 pub struct Decoupling {
-    /// `[1, 1, c, c]`: as a convolution with a window of one pixel.
+    /// `[1, 1, c, c]`, the weights of a 1 × 1 convolution.
     matrix: Tensor,
 }
 
@@ -69,7 +71,7 @@ impl Decoupling {
         Ok(Decoupling { matrix: Tensor::from_slice(gpu, shape, &values)? })
     }
 
-    /// `x` `[n, h, w, c]` from the pixels' basis to this one, and back: it is its own inverse.
+    /// Changes `x` `[n, h, w, c]` from the pixel basis to this one, or back: the change is its own inverse.
     ///
     /// # Errors
     /// If `x` has another number of channels, or the device refuses.

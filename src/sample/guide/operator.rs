@@ -1,4 +1,4 @@
-//! Linear operators on images: what is measured of them.
+//! Linear measurement operators on images.
 
 use crate::gpu::Gpu;
 use crate::kernels::check_shape;
@@ -33,21 +33,21 @@ pub trait Operator {
     /// If the shapes do not fit, or the device refuses.
     fn adjoint(&self, y: &Tensor) -> Result<Tensor>;
 
-    /// The c of A Aᵀ = c I, if it is so on what is measured: the pseudo-inverse is then Aᵀ / c.
+    /// c if A Aᵀ = c I on the measured elements; the pseudo-inverse is then Aᵀ / c.
     fn gram(&self) -> Option<f64>;
 
-    /// How large A Aᵀ is, by which what is small beside it is known: the square of the longest row's norm, or 1 where rows are
-    /// about as long or shorter.
+    /// The magnitude of A Aᵀ, which determines what is negligible compared with it: the largest squared norm
+    /// of a row, or 1 if no row is much longer than 1.
     fn scale(&self) -> f64 {
         1.0
     }
 
-    /// How many numbers are measured of an image.
+    /// The number of measured values of an image.
     fn count(&self) -> usize {
         self.output().len()
     }
 
-    /// `y` with zeros where nothing is measured.
+    /// `y` with zeros at the elements that are not measured.
     ///
     /// # Errors
     /// If the shapes do not fit, or the device refuses.
@@ -69,7 +69,7 @@ impl Resampling {
     /// The mean of each square of `factor` × `factor` pixels of an image `[1, h, w, c]`.
     ///
     /// # Errors
-    /// If the squares do not fill the image, or are larger than the filters that there are.
+    /// If `factor` does not divide the image's height and width, or exceeds the longest filter.
     pub fn mean(input: Shape, factor: usize) -> Result<Resampling> {
         let fits = input.h().is_multiple_of(factor) && input.w().is_multiple_of(factor);
         if !fits || factor > MAX_TAPS {
@@ -91,10 +91,11 @@ impl Resampling {
         })
     }
 
-    /// A filter along rows and columns, an odd number of taps, with zeros beyond the border of an image `[1, h, w, c]`.
+    /// A separable filter with an odd number of taps for an image `[1, h, w, c]`, with zeros beyond the
+    /// image's border.
     ///
     /// # Errors
-    /// If the filter is longer than the image or than those that there are.
+    /// If the filter is longer than the image's sides or the longest filter, or if its taps nearly cancel.
     pub fn blur(input: Shape, kernel: &[f64]) -> Result<Resampling> {
         let most = MAX_TAPS.min(input.h()).min(input.w());
         if kernel.len() > most {
@@ -140,7 +141,7 @@ impl Operator for Resampling {
     }
 }
 
-/// Some of the elements: the others are zero in the measurement.
+/// A selection of elements; the others are zero in the measurement.
 pub struct Mask {
     /// 1 where nothing is measured.
     hidden: Tensor,
@@ -148,7 +149,7 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// From a mask of one image `[1, h, w, c]` with 1 where it is measured.
+    /// A selection by the mask of one image, `[1, h, w, c]`: 1 at measured elements, 0 elsewhere.
     ///
     /// # Errors
     /// If the device refuses.
@@ -190,7 +191,7 @@ impl Operator for Mask {
     }
 }
 
-/// Squares of the longest row's norm that f32 can work with, and with the products of such rows.
+/// The range of the largest squared row norm for which rows and their products are accurate in f32.
 const SCALES: std::ops::Range<f64> = 1e-10..1e10;
 
 /// A matrix, as a convolution whose window is the whole image.
@@ -202,10 +203,10 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// From `rows` of `h w c` numbers each, for images `[1, h, w, c]`.
+    /// A matrix from its rows in `values`, `h w c` numbers each, for images `[1, h, w, c]`.
     ///
     /// # Errors
-    /// If the rows do not fit the image or are all zero, or the device refuses.
+    /// If the rows do not fit the image, are all zero, or are too large or too small for f32.
     pub fn new(gpu: &Gpu, input: Shape, values: &[f64]) -> Result<Matrix> {
         let (d, c) = (input.len(), input.c());
         if values.is_empty() || !values.len().is_multiple_of(d) {
@@ -237,10 +238,10 @@ impl Matrix {
         Ok(Matrix { weight: Tensor::from_slice(gpu, shape, &weight)?, input, gram: None, scale })
     }
 
-    /// `rows` random directions, orthonormal, drawn from a seed.
+    /// `rows` random orthonormal directions drawn from `seed`.
     ///
     /// # Errors
-    /// If there are more than an image has numbers, or the device refuses.
+    /// If `rows` exceeds the number of elements of an image, or the matrix the device's binding limit.
     pub fn random(gpu: &Gpu, input: Shape, rows: usize, seed: u64) -> Result<Matrix> {
         let d = input.len();
         if rows > d {
@@ -250,7 +251,7 @@ impl Matrix {
         let key = Key::new(seed, Purpose::RandomProjection);
         let draw = |k: usize, row: usize| f64::from(key.normal(row as u32, (k / 4) as u32)[k % 4]);
         let q = DMatrix::from_fn(d, rows, draw).qr().q();
-        // Column-major: one direction after the other.
+        // Column-major: the directions are consecutive.
         Ok(Matrix { gram: Some(1.0), ..Matrix::new(gpu, input, q.as_slice())? })
     }
 }
@@ -281,7 +282,7 @@ impl Operator for Matrix {
     }
 }
 
-/// A linear system of each sample: `gram` A Aᵀ + `ridge` I.
+/// The matrix of one sample's linear system: `gram` · A Aᵀ + `ridge` · I.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinearSystem {
     /// Factor of A Aᵀ.
@@ -290,16 +291,17 @@ pub struct LinearSystem {
     pub ridge: f64,
 }
 
-/// Iterations of conjugate gradients, at most.
+/// The largest number of conjugate gradient iterations.
 const ITERATIONS: usize = 100;
-/// They end where the residual is so much of what it was.
+/// A sample has converged when the norm of its residual falls below this fraction of the initial one.
 const TOLERANCE: f64 = 1e-5;
 
-/// The solution z of `(gramᵢ A Aᵀ + ridgeᵢ I) zᵢ = yᵢ` for each sample of a measurement: at once where A Aᵀ is a multiple of
-/// the identity, by conjugate gradients elsewhere (Hestenes and Stiefel 1952), each sample on its own.
+/// The solution z of `(gramᵢ A Aᵀ + ridgeᵢ I) zᵢ = yᵢ` for each sample of a measurement: in closed form if
+/// A Aᵀ is a multiple of the identity, else by conjugate gradients (Hestenes and Stiefel 1952), independently
+/// for each sample.
 ///
 /// # Errors
-/// If there are not as many systems as samples, or the device refuses.
+/// If the numbers of systems and samples differ.
 pub fn solve(operator: &dyn Operator, y: &Tensor, systems: &[LinearSystem]) -> Result<Tensor> {
     let each = |f: &dyn Fn(usize) -> f64| Factor::Each((0..systems.len()).map(f).collect());
     let measurements = operator.output().with_n(systems.len());
@@ -320,7 +322,7 @@ pub fn solve(operator: &dyn Operator, y: &Tensor, systems: &[LinearSystem]) -> R
         let image = operator.apply(&operator.adjoint(&direction)?)?;
         let image = (&image * &gram + &direction * &ridge).run()?;
         let curvature = lanes(&inner_product(&direction, &image)?)?;
-        // A sample that has converged stays, whatever the others of its batch still need.
+        // A converged sample stays fixed while others continue: it must not depend on its batch.
         let step = each(&|i| if done(i) || curvature[i] <= 0.0 { 0.0 } else { square[i] / curvature[i] });
         z = (&z + &direction * &step).run()?;
         residual = (&residual - &image * &step).run()?;
