@@ -12,6 +12,8 @@ mod cli;
 mod cli_classes;
 mod cli_control;
 mod cli_ode;
+#[cfg(unix)]
+mod cli_runs;
 mod diffusers;
 mod distributions;
 mod engines;

@@ -31,11 +31,11 @@ fn config() -> Config {
     }
 }
 
-fn steps(steps: u64) -> RunOptions {
+fn steps(steps: u64) -> RunOptions<'static> {
     RunOptions { steps: Some(steps), ..RunOptions::default() }
 }
 
-const RESUME: RunOptions = RunOptions { resume: true, steps: None };
+const RESUME: RunOptions<'static> = RunOptions { resume: true, overwrite: false, steps: None, stop: None };
 
 #[test]
 fn images_that_the_program_gives_train_the_same_weights_and_resume_only_with_the_program() {

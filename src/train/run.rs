@@ -12,7 +12,7 @@ use super::checkpoint::Checkpoint;
 use super::folder::Lock;
 use super::metrics::Metrics;
 use super::trainer::{StepReport, Trainer};
-use crate::config::Config;
+use crate::config::{Config, Data};
 use crate::data::{Dataset, Fingerprint, Loader, Source, Split, check_labels};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
@@ -437,7 +437,7 @@ fn difference(a: &Config, b: &Config) -> Option<(String, String)> {
         training.snapshot_sampling = false;
         config.sampling = Default::default();
         // The images are known by their contents, wherever their files are.
-        config.data = config.data.given();
+        config.data = Data { dataset: config.data.dataset.clone(), ..config.data.given() };
         toml::Table::try_from(&config).unwrap_or_default()
     };
     let (a, b) = (table(a), table(b));

@@ -1,0 +1,75 @@
+//! Signals that stop a command: at the first the work under way is finished, the second ends the process at once.
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+#[cfg(unix)]
+const SIGNALS: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+#[cfg(not(unix))]
+const SIGNALS: &[i32] = &[SIGINT, SIGTERM];
+
+/// A request to stop, by a signal.
+pub struct Stop {
+    flag: Arc<AtomicBool>,
+    signal: Arc<AtomicUsize>,
+}
+
+/// The end of a command by a signal, after its work was saved.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped by {} {what}", name(*.signal))]
+pub struct Stopped {
+    signal: i32,
+    what: String,
+}
+
+impl Stopped {
+    /// The exit status, as a shell counts it.
+    pub fn status(&self) -> u8 {
+        128 + self.signal as u8
+    }
+}
+
+impl Stop {
+    /// Watches for signals from now on. A signal that the process was started to ignore, as by `nohup`, stays ignored.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn on_signals() -> std::io::Result<Stop> {
+        let stop = Stop { flag: Arc::default(), signal: Arc::default() };
+        let ignored = ignored();
+        for signal in SIGNALS.iter().filter(|signal| ignored >> (**signal - 1) & 1 == 0) {
+            // In this order: the second signal finds the flag set.
+            flag::register_conditional_shutdown(*signal, 128 + signal, stop.flag.clone())?;
+            flag::register_usize(*signal, stop.signal.clone(), *signal as usize)?;
+            flag::register(*signal, stop.flag.clone())?;
+        }
+        Ok(stop)
+    }
+
+    /// Set once a signal has come.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.flag
+    }
+
+    /// The error of a command that has stopped; `what` says where, and how to go on.
+    pub fn stopped(&self, what: String) -> anyhow::Error {
+        Stopped { signal: self.signal.load(Ordering::Relaxed) as i32, what }.into()
+    }
+}
+
+/// The signals that this process ignores, a bit each from signal 1. Linux alone tells them without unsafe code.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+fn name(signal: i32) -> &'static str {
+    match signal {
+        SIGINT => "SIGINT",
+        SIGTERM => "SIGTERM",
+        _ => "SIGHUP",
+    }
+}

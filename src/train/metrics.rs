@@ -1,0 +1,81 @@
+//! The rows of `metrics.csv`.
+
+use super::TrainError;
+use super::error::file_error;
+use crate::files::write_whole;
+use std::io::Write;
+use std::path::Path;
+
+/// One row of `metrics.csv`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Metrics {
+    /// Steps made.
+    pub step: u64,
+    /// The loss, averaged since the last row.
+    pub loss: f64,
+    /// The last gradient's norm before clipping.
+    pub grad_norm: f64,
+    /// The last step's learning rate.
+    pub learning_rate: f64,
+    /// Images per second since the last row.
+    pub images_per_second: f64,
+    /// Bytes allocated on the device.
+    pub device_bytes: u64,
+    /// Resident memory of this process in bytes.
+    pub process_bytes: u64,
+}
+
+impl Metrics {
+    const HEADER: &str = "step,loss,grad_norm,learning_rate,images_per_second,device_bytes,process_bytes\n";
+
+    fn line(&self) -> String {
+        let Metrics { step, loss, grad_norm, learning_rate, images_per_second, device_bytes, process_bytes } =
+            self;
+        format!(
+            "{step},{loss},{grad_norm},{learning_rate},{images_per_second:.2},{device_bytes},{process_bytes}\n"
+        )
+    }
+
+    /// Begins a file without rows.
+    pub(super) fn begin(path: &Path) -> Result<(), TrainError> {
+        write_whole(path, Metrics::HEADER.as_bytes()).map_err(|e| file_error(path, e))
+    }
+
+    /// Appends the row to a file.
+    pub(super) fn append(&self, path: &Path) -> Result<(), TrainError> {
+        let file = std::fs::OpenOptions::new().append(true).open(path);
+        file.and_then(|mut file| file.write_all(self.line().as_bytes())).map_err(|e| file_error(path, e))
+    }
+
+    /// Removes the rows after `step`, which a resumed run makes again.
+    pub(super) fn keep_until(path: &Path, step: u64) -> Result<(), TrainError> {
+        let text = read(path)?;
+        if !text.is_empty() && !text.starts_with(Metrics::HEADER) {
+            return Err(TrainError::Rows { path: path.to_path_buf() });
+        }
+        let columns = Metrics::HEADER.split(',').count();
+        let kept = text.lines().skip(1).filter(|line| {
+            // A full disk may have cut a row off.
+            line.split(',').count() == columns && step_of(line).is_some_and(|made| made <= step)
+        });
+        let kept: String = kept.map(|line| format!("{line}\n")).collect();
+        write_whole(path, format!("{}{kept}", Metrics::HEADER).as_bytes()).map_err(|e| file_error(path, e))
+    }
+
+    /// The step of a file's last row; 0 if there is none.
+    pub(super) fn last_step(path: &Path) -> Result<u64, TrainError> {
+        Ok(read(path)?.lines().filter_map(step_of).max().unwrap_or(0))
+    }
+}
+
+fn step_of(line: &str) -> Option<u64> {
+    line.split(',').next()?.parse().ok()
+}
+
+/// The text of a file; empty if there is none.
+fn read(path: &Path) -> Result<String, TrainError> {
+    match std::fs::read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => Ok(String::from_utf8_lossy(&read.map_err(|e| file_error(path, e))?).into_owned()),
+    }
+}
