@@ -360,7 +360,11 @@ fn predictors_correctors_and_samplers_are_selected_by_name() {
 fn memory_is_flat_from_step_20_to_step_500() {
     let folder = folder();
     let run = folder.path().join("run");
-    succeed(train(&run, &["training.snapshot_freq=100", "training.log_freq=20"]).args(["--steps", "500"]));
+    // llvmpipe copies the immediates of every launch into buffers of 1 MiB, of which two live at most (Mesa 22.3),
+    // and glibc, once it has freed such a block, takes the next ones from a heap that it does not give back: 2 to 5
+    // MB more in the first 260 steps, by chance. With a fixed threshold each is mapped, and unmapped when freed.
+    let mut command = train(&run, &["training.snapshot_freq=100", "training.log_freq=20"]);
+    succeed(command.args(["--steps", "500"]).env("MALLOC_MMAP_THRESHOLD_", "131072"));
     let text = std::fs::read_to_string(run.join("metrics.csv")).expect("metrics");
     let column = |i: usize| -> Vec<f64> {
         text.lines()
@@ -371,13 +375,11 @@ fn memory_is_flat_from_step_20_to_step_500() {
     let (device, process) = (column(5), column(6));
     assert_eq!(device.len(), 25);
     assert!(device.iter().all(|bytes| *bytes == device[0]), "{device:?}");
-    // A driver allocates host memory over many steps, in pieces of about 1 MB: with an H100 the process grew
-    // by 10.9 MB up to step 220, with llvmpipe by 2 to 9 MB up to step 260, more on a busy machine, and not
-    // afterwards. The tolerance of the second half covers the allocator's slack and the buffer of a
-    // checkpoint.
-    let of_driver = if gpu().adapter().is_cpu() { 16e6 } else { 24e6 };
-    let (first, then) = (process[13] - process[0], process[24] - process[13]);
-    assert!(first < of_driver && then < 4e6, "the process grew by {first} and {then} bytes: {process:?}");
+    // With llvmpipe 0.9 to 1.1 MB, most of it at the first checkpoint, and room for one more buffer of the driver;
+    // an H100's driver took 10.9 MB up to step 220 (measured without the threshold).
+    let most = if gpu().adapter().is_cpu() { 3e6 } else { 24e6 };
+    let grown = process[24] - process[0];
+    assert!(grown < most, "the process grew by {grown} bytes: {process:?}");
 }
 
 #[test]
