@@ -46,6 +46,7 @@
 //! | [`choice`] | enums whose names and descriptions are data |
 //! | [`files`], [`memory`] | files that are whole or not there, and what memory is left |
 #![warn(missing_docs)]
+#![deny(unsafe_code)]
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

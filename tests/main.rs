@@ -20,6 +20,7 @@ mod engines;
 mod examples;
 mod families;
 mod fast_solvers;
+mod gpu_faults;
 mod hostile;
 #[cfg(feature = "hub")]
 mod hub;

@@ -8,7 +8,7 @@ mod report;
 mod sampling;
 mod stop;
 
-use crate::gpu::{Gpu, GpuError};
+use crate::gpu::{Gpu, GpuError, Options, choose, is_guarded};
 use arguments::{MANY, choice, choice_among};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -45,11 +45,15 @@ struct Common {
     /// Print JSON, for machines
     #[arg(long, global = true)]
     json: bool,
+    /// Check every index of the shaders while they run: slower, with the same results
+    #[arg(long, global = true)]
+    checked: bool,
 }
 
 impl Common {
     fn open(&self) -> anyhow::Result<Gpu> {
-        Gpu::open(self.adapter.as_deref()).map_err(with_adapter)
+        let options = Options { checked: self.checked, ..Options::default() };
+        choose(self.adapter.as_deref()).and_then(|adapter| Gpu::with(adapter, options)).map_err(with_adapter)
     }
 }
 
@@ -67,7 +71,10 @@ fn with_adapter(error: GpuError) -> anyhow::Error {
 pub fn main() -> ExitCode {
     quiet_the_driver();
     std::panic::set_hook(Box::new(|panic| {
-        eprintln!("error: this should not have happened; please report it: {panic}")
+        if is_guarded() {
+            return;
+        }
+        note(format!("error: this should not have happened; please report it: {panic}"));
     }));
     let parsed = arguments::with_numbers(Cli::command())
         .try_get_matches_from(std::env::args_os().map(arguments::without_exponent))
@@ -76,7 +83,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         // Help goes to standard output and is a success.
         Err(answer) if answer.use_stderr() && answer.kind() != MISSING => {
-            eprintln!("{}", arguments::sentence(&answer));
+            note(arguments::sentence(&answer));
             return ExitCode::FAILURE;
         }
         Err(answer) => {
@@ -94,7 +101,7 @@ pub fn main() -> ExitCode {
             // `| head` closes the pipe when it has read enough.
             let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
             if !error.downcast_ref::<std::io::Error>().is_some_and(closed) {
-                eprintln!("error: {}", report::chain(&error));
+                note(format!("error: {}", report::chain(&error)));
             }
             ExitCode::FAILURE
         }
@@ -106,6 +113,7 @@ pub fn main() -> ExitCode {
 const MISSING: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
 /// Silences Mesa's device-selection layer, which writes to standard error where there is no display.
+#[expect(unsafe_code, reason = "the environment is changed before any thread starts")]
 fn quiet_the_driver() {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() && std::env::var_os("WAYLAND_DISPLAY").is_none() {
         // SAFETY: no other thread runs yet.

@@ -165,8 +165,15 @@ fn count(key: &'static str, value: u64, most: u64) -> Result<(), ConfigError> {
     }
 }
 
+/// Checks a number against its range, in f32 as well: the shaders compute with that.
 fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str) -> Result<(), ConfigError> {
-    if range.contains(&value) { Ok(()) } else { Err(refuse(key, value, format!("it must be {what}"))) }
+    let single = value as f32;
+    let lost = !single.is_finite() || (single == 0.0) != (value == 0.0);
+    match range.contains(&value) {
+        true if lost => Err(refuse(key, value, "it is not a number that f32 can hold")),
+        true => Ok(()),
+        false => Err(refuse(key, value, format!("it must be {what}"))),
+    }
 }
 
 /// Applies `section.key=value` to a table.

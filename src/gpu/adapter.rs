@@ -185,6 +185,7 @@ fn instance() -> wgpu::Instance {
 }
 
 #[cfg(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd"))]
+#[expect(unsafe_code, reason = "wgpu tells the sizes of a device's heaps through Vulkan's own handles only")]
 fn largest_device_local_heap(adapter: &wgpu::Adapter) -> Option<u64> {
     // SAFETY: the handle is only read, while `adapter` keeps it alive.
     let hal = unsafe { adapter.as_hal::<wgpu::hal::api::Vulkan>() }?;

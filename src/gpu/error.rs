@@ -49,6 +49,11 @@ pub enum GpuError {
         /// The memory of the device, where it is known.
         budget: Option<Bytes>,
     },
+    /// The driver has run out of memory in a call of its own.
+    #[error(
+        "the driver is out of memory ({0}); use a smaller batch or a smaller model, or close other programs"
+    )]
+    DriverMemory(String),
     /// A tensor is larger than the adapter can hold or bind.
     #[error(
         "{what} takes {size}, more than the {limit} that {adapter} can {verb}; \

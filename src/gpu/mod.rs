@@ -10,6 +10,7 @@
 
 mod adapter;
 mod error;
+mod faults;
 mod pipeline;
 mod pool;
 mod shader;
@@ -18,16 +19,18 @@ mod timing;
 
 pub use adapter::{Adapter, AdapterKind, Sharing, adapters, choose, choose_among};
 pub use error::{Bytes, GpuError};
+pub use faults::is_guarded;
 pub use pool::{Buffer, MemoryUse};
 pub use shader::{Element, Shader, Variant};
 pub use timing::KernelTime;
 
 pub(crate) use pipeline::Checks;
 
+use faults::{Faults, guard};
 use pipeline::Pipelines;
 use pool::Pool;
 use std::sync::{Arc, Mutex, MutexGuard};
-use stream::{Faults, Stream};
+use stream::Stream;
 
 /// Bytes of immediates, which hold a kernel's shapes and scalars: as many as every backend has.
 const MAX_IMMEDIATES: u32 = 128;
@@ -54,6 +57,7 @@ struct Shared {
     timestamps: bool,
     options: Options,
     limits: wgpu::Limits,
+    faults: Faults,
     queue: wgpu::Queue,
     device: wgpu::Device,
     adapter: Adapter,
@@ -145,21 +149,34 @@ impl Gpu {
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS
             | wgpu::Features::PIPELINE_CACHE;
         let features = wgpu::Features::IMMEDIATES | (available & wished);
-        let request = adapter.raw.request_device(&wgpu::DeviceDescriptor {
+        let descriptor = wgpu::DeviceDescriptor {
             label: Some("tweedie"),
             required_features: features,
             required_limits: limits.clone(),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
-        });
-        let (device, queue) = pollster::block_on(request)
-            .map_err(|e| GpuError::Open { adapter: adapter.name().into(), reason: e.to_string() })?;
+        };
+        let refused = |reason| GpuError::Open { adapter: adapter.name().into(), reason };
+        let request = guard(|| pollster::block_on(adapter.raw.request_device(&descriptor)));
+        let (device, queue) = request.map_err(refused)?.map_err(|e| refused(e.to_string()))?;
         let faults = Faults::watch(&device);
-        let pool = Pool::new(device.clone(), adapter.name().into(), limits.max_buffer_size, adapter.memory());
+        let pool = Pool::new(
+            faults.clone(),
+            device.clone(),
+            adapter.name().into(),
+            limits.max_buffer_size,
+            adapter.memory(),
+        );
         let max_work = MAX_WORK[usize::from(adapter.kind() == AdapterKind::Discrete)];
         Ok(Gpu(Arc::new(Shared {
-            stream: Mutex::new(Stream::new(device.clone(), queue.clone(), faults, max_work)),
-            pipelines: Pipelines::new(device.clone(), &adapter.raw.get_info(), options.checked),
+            stream: Mutex::new(Stream::new(device.clone(), queue.clone(), faults.clone(), max_work)),
+            pipelines: Pipelines::new(
+                device.clone(),
+                faults.clone(),
+                &adapter.raw.get_info(),
+                options.checked,
+            ),
+            faults,
             pool,
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS),
             options,
@@ -292,11 +309,12 @@ impl Gpu {
         pipeline.check(bindings).map_err(|reason| variant.fault(reason))?;
         let grid = self.fold(groups).ok_or_else(|| variant.fault(format!("it has {groups} workgroups")))?;
         let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings.iter().enumerate().map(entry_of).collect();
-        let bind_group = self.0.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        let descriptor = wgpu::BindGroupDescriptor {
             label: Some(&pipeline.label),
             layout: &pipeline.layout,
             entries: &entries,
-        });
+        };
+        let bind_group = self.0.faults.guard(|| self.0.device.create_bind_group(&descriptor))?;
         self.stream().dispatch(&pipeline, &bind_group, immediates, grid, work)
     }
 
@@ -308,8 +326,7 @@ impl Gpu {
         // A write happens before the next submission, hence before all commands that are recorded but not yet
         // submitted.
         self.stream().flush()?;
-        self.0.queue.write_buffer(buffer.raw(), offset, bytes);
-        Ok(())
+        self.0.faults.guard(|| self.0.queue.write_buffer(buffer.raw(), offset, bytes))
     }
 
     /// Reads `size` bytes at `offset` of a buffer after everything recorded so far. Waits for the device.
@@ -318,21 +335,23 @@ impl Gpu {
     /// [`GpuError::Lost`] if the device no longer answers, and any other error that it reported since the
     /// last call.
     pub fn download(&self, buffer: &Buffer, offset: u64, size: u64) -> Result<Vec<u8>, GpuError> {
-        let staging = self.0.device.create_buffer(&wgpu::BufferDescriptor {
+        let descriptor = wgpu::BufferDescriptor {
             label: Some("download"),
             size: size.next_multiple_of(4),
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
-        });
+        };
+        let staging = self.0.faults.guard(|| self.0.device.create_buffer(&descriptor))?;
         let mut stream = self.stream();
         stream.encode(|encoder| {
             encoder.copy_buffer_to_buffer(buffer.raw(), offset, &staging, 0, size.next_multiple_of(4));
         });
         stream.flush()?;
         let slice = staging.slice(..);
-        slice.map_async(wgpu::MapMode::Read, |_| {});
+        self.0.faults.guard(|| slice.map_async(wgpu::MapMode::Read, |_| {}))?;
         stream.synchronize()?;
-        let mapped = slice.get_mapped_range().map_err(|e| GpuError::Lost(e.to_string()))?;
+        let mapped = self.0.faults.guard(|| slice.get_mapped_range())?;
+        let mapped = mapped.map_err(|e| GpuError::Lost(e.to_string()))?;
         Ok(mapped[..size as usize].to_vec())
     }
 

@@ -2,7 +2,9 @@
 
 use super::Binding;
 use super::error::GpuError;
+use super::faults::Faults;
 use super::shader::Variant;
+use crate::files::write_whole;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -64,6 +66,7 @@ type Key = (Variant, &'static str, Checks);
 /// All pipelines of one device.
 pub(super) struct Pipelines {
     device: wgpu::Device,
+    faults: Faults,
     checked: bool,
     pipelines: Mutex<HashMap<Key, Arc<Pipeline>>>,
     disk: Option<DiskCache>,
@@ -72,9 +75,9 @@ pub(super) struct Pipelines {
 impl Pipelines {
     /// `checked`: whether every shader is compiled with run-time checks. This crate's kernels need none; the
     /// tests run both ways.
-    pub(super) fn new(device: wgpu::Device, info: &wgpu::AdapterInfo, checked: bool) -> Self {
+    pub(super) fn new(device: wgpu::Device, faults: Faults, info: &wgpu::AdapterInfo, checked: bool) -> Self {
         let disk = DiskCache::open(&device, info);
-        Pipelines { device, checked, pipelines: Mutex::default(), disk }
+        Pipelines { device, faults, checked, pipelines: Mutex::default(), disk }
     }
 
     pub(super) fn get(
@@ -90,7 +93,9 @@ impl Pipelines {
         if let Some(pipeline) = pipelines.get(&key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = Arc::new(self.compile(variant, entry, immediates, checks)?);
+        let compiled = self.faults.guard(|| self.compile(variant, entry, immediates, checks))?;
+        // A lost device makes a shader fail as well: its own error says more.
+        let pipeline = Arc::new(compiled.map_err(|error| self.faults.check().err().unwrap_or(error))?);
         pipelines.insert(key, pipeline.clone());
         Ok(pipeline)
     }
@@ -141,6 +146,7 @@ impl Pipelines {
         Ok(Pipeline { raw, layout, workgroup, label, slots })
     }
 
+    #[expect(unsafe_code, reason = "shaders without run-time checks are the driver's to trust")]
     fn shader_module(
         &self,
         variant: &Variant,
@@ -175,7 +181,7 @@ impl Pipelines {
 impl Drop for Pipelines {
     fn drop(&mut self) {
         if let Some(disk) = &self.disk {
-            disk.save();
+            let _ = self.faults.guard(|| disk.save());
         }
     }
 }
@@ -220,19 +226,22 @@ struct DiskCache {
 }
 
 impl DiskCache {
+    #[expect(unsafe_code, reason = "the driver trusts the data of a pipeline cache")]
     fn open(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<Self> {
         if !device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
         }
         let name = wgpu::util::pipeline_cache_key(info)?;
         let path = dirs::cache_dir()?.join("tweedie").join(name);
-        let data = std::fs::read(&path).ok();
-        // SAFETY: the file was written by `save` below; the driver checks its header and its version, and
+        let file = std::fs::read(&path).ok();
+        let data = file.as_deref().and_then(unsealed);
+        // SAFETY: the data are what `save` below has got from this driver, or nothing: the checksum and the name of
+        // the file, made of adapter and driver, say so. The driver checks its own header and version as well, and
         // `fallback` discards unknown data.
         let cache = unsafe {
             device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
                 label: Some("tweedie"),
-                data: data.as_deref(),
+                data,
                 fallback: true,
             })
         };
@@ -243,12 +252,15 @@ impl DiskCache {
     fn save(&self) {
         let Some(data) = self.cache.get_data() else { return };
         let Some(folder) = self.path.parent() else { return };
-        let aside = self.path.with_extension(format!("{}.tmp", std::process::id()));
-        let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&aside, data));
-        if written.and_then(|()| std::fs::rename(&aside, &self.path)).is_err() {
-            let _ = std::fs::remove_file(&aside);
-        }
+        let file = [&crc32fast::hash(&data).to_le_bytes()[..], &data].concat();
+        let _ = std::fs::create_dir_all(folder).and_then(|()| write_whole(&self.path, &file));
     }
+}
+
+/// The data of a cache's file, behind their checksum; none if they are damaged.
+fn unsealed(file: &[u8]) -> Option<&[u8]> {
+    let (sum, data) = file.split_first_chunk()?;
+    (crc32fast::hash(data) == u32::from_le_bytes(*sum)).then_some(data)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -5,6 +5,7 @@
 //! order, so recorded commands that still use the buffer run before those of its next owner.
 
 use super::error::{Bytes, GpuError};
+use super::faults::Faults;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -40,6 +41,7 @@ pub struct MemoryUse {
 }
 
 pub(super) struct Pool {
+    faults: Faults,
     device: wgpu::Device,
     adapter: String,
     max_buffer: u64,
@@ -58,12 +60,13 @@ struct State {
 
 impl Pool {
     pub(super) fn new(
+        faults: Faults,
         device: wgpu::Device,
         adapter: String,
         max_buffer: u64,
         budget: Option<u64>,
     ) -> Arc<Self> {
-        Arc::new(Pool { device, adapter, max_buffer, budget, state: Mutex::default() })
+        Arc::new(Pool { faults, device, adapter, max_buffer, budget, state: Mutex::default() })
     }
 
     /// A buffer of at least `bytes`, with unspecified contents.
@@ -125,6 +128,11 @@ impl Pool {
     }
 
     fn try_create(&self, class: u64) -> Option<wgpu::Buffer> {
+        let create = || self.create_in_scopes(class);
+        self.faults.guard(create).ok().flatten()
+    }
+
+    fn create_in_scopes(&self, class: u64) -> Option<wgpu::Buffer> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let raw = self.device.create_buffer(&wgpu::BufferDescriptor {

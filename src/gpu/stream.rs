@@ -2,9 +2,10 @@
 //! work of a submission and on the submissions in flight.
 
 use super::error::GpuError;
+use super::faults::Faults;
 use super::pipeline::Pipeline;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most dispatches in one submission.
@@ -14,48 +15,10 @@ const MAX_IN_FLIGHT: usize = 3;
 /// The length of one wait, after which a lost device is noticed.
 const SLICE: Duration = Duration::from_secs(5);
 
-/// Errors that the driver reported outside of any call's result.
-#[derive(Default)]
-pub(super) struct Faults {
-    lost: Mutex<Option<String>>,
-    rejected: Mutex<Option<String>>,
-}
-
-impl Faults {
-    pub(super) fn watch(device: &wgpu::Device) -> Arc<Self> {
-        let faults = Arc::new(Faults::default());
-        let on_loss = faults.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            // The device reports its own drop too.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                note(&on_loss.lost, message);
-            }
-        });
-        let on_error = faults.clone();
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            note(&on_error.rejected, error.to_string())
-        }));
-        faults
-    }
-
-    pub(super) fn check(&self) -> Result<(), GpuError> {
-        let read = |cell: &Mutex<Option<String>>| cell.lock().unwrap_or_else(|e| e.into_inner()).clone();
-        match (read(&self.lost), read(&self.rejected)) {
-            (Some(message), _) => Err(GpuError::Lost(message)),
-            (None, Some(message)) => Err(GpuError::Rejected(message)),
-            (None, None) => Ok(()),
-        }
-    }
-}
-
-fn note(cell: &Mutex<Option<String>>, message: String) {
-    cell.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(message);
-}
-
 pub(super) struct Stream {
     device: wgpu::Device,
     queue: wgpu::Queue,
-    faults: Arc<Faults>,
+    faults: Faults,
     // The pass must end before its encoder: fields drop in this order.
     pass: Option<wgpu::ComputePass<'static>>,
     encoder: Option<wgpu::CommandEncoder>,
@@ -80,7 +43,7 @@ pub(super) struct Profile {
 impl Stream {
     /// `max_work`: the most floating-point operations in one submission, so that a watchdog never resets a
     /// slow device.
-    pub(super) fn new(device: wgpu::Device, queue: wgpu::Queue, faults: Arc<Faults>, max_work: u64) -> Self {
+    pub(super) fn new(device: wgpu::Device, queue: wgpu::Queue, faults: Faults, max_work: u64) -> Self {
         Stream {
             device,
             queue,
@@ -155,9 +118,9 @@ impl Stream {
     pub(super) fn flush(&mut self) -> Result<(), GpuError> {
         self.end_pass();
         if let Some(encoder) = self.encoder.take() {
-            self.in_flight.push_back(self.queue.submit([encoder.finish()]));
-            self.dispatches = 0;
-            self.work = 0;
+            (self.dispatches, self.work) = (0, 0);
+            let submission = self.faults.guard(|| self.queue.submit([encoder.finish()]))?;
+            self.in_flight.push_back(submission);
         }
         while self.in_flight.len() > MAX_IN_FLIGHT {
             let oldest = self.in_flight.pop_front();
@@ -176,7 +139,7 @@ impl Stream {
     fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
         loop {
             let wait = wgpu::PollType::Wait { submission_index: submission.clone(), timeout: Some(SLICE) };
-            match self.device.poll(wait) {
+            match self.faults.guard(|| self.device.poll(wait))? {
                 Err(wgpu::PollError::Timeout) => self.faults.check()?,
                 Err(error) => return Err(GpuError::Lost(error.to_string())),
                 Ok(_) => return self.faults.check(),

@@ -90,6 +90,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Any error of [`Kernel::launch`].
+    #[expect(unsafe_code, reason = "the caller promises what the checks would test")]
     pub unsafe fn launch_unchecked<P: Pod>(
         &self,
         tensors: &[&Tensor],

@@ -355,7 +355,7 @@ impl Run {
             return Err(TrainError::NoWholeCheckpoint { folder, what });
         }
         let made = Metrics::last_step(&self.metrics())?;
-        let begun = made >= config.training.snapshot_freq || self.checkpoints().join("latest").exists();
+        let begun = made > config.training.snapshot_freq || self.checkpoints().join("latest").exists();
         if begun || !self.checkpoints().is_dir() {
             let what = format!("it has made {made} steps, and its checkpoints are missing");
             return Err(TrainError::NoWholeCheckpoint { folder, what });
