@@ -1,5 +1,5 @@
 #!/bin/sh
-# Ensures that the machine has a Vulkan, Metal or DX12 adapter: installs Mesa's software Vulkan driver if none
+# Ensures that the machine has a Vulkan, Metal or DX12 adapter: installs Mesa's software Vulkan driver, and Vulkan's headers for the tests, if none
 # is found. The argument --release selects the release build of the program.
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,5 +25,5 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "no adapter was found: installing the software Vulkan driver (mesa-vulkan-drivers)"
 $as_root apt-get update -qq
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1 libvulkan-dev
 "$program" devices
