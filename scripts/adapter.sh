@@ -1,6 +1,6 @@
 #!/bin/sh
-# Ensures that the machine has a Vulkan, Metal or DX12 adapter: installs Mesa's software Vulkan driver, and Vulkan's headers for the tests, if none
-# is found. The argument --release selects the release build of the program.
+# Ensures that the machine has a Vulkan, Metal or DX12 adapter: if none is found, installs Mesa's software Vulkan
+# driver, and Vulkan's headers for a test that builds a layer. The argument --release selects the release build of the program.
 set -eu
 cd "$(dirname "$0")/.."
 
