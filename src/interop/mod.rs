@@ -9,7 +9,7 @@ mod score_sde;
 mod torch;
 
 pub use diffusers::{diffusers_config, is_diffusers, read_diffusers, write_diffusers};
-pub use hub::{Download, download};
+pub use hub::{Download, Fault, HubError, download};
 pub use safetensors::{read_safetensors, read_safetensors_bytes};
 pub use score_sde::{read_score_sde, read_score_sde_from, reference_config};
 
@@ -35,6 +35,9 @@ pub enum InteropError {
     /// The file does not match the configuration.
     #[error("{0}")]
     Mismatch(String),
+    /// The hub does not hand a model over.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -79,5 +79,5 @@ pub fn local(path: &Path) -> Result<PathBuf, InteropError> {
         Download::End => {}
     });
     bar.finish_and_clear();
-    folder
+    Ok(folder?)
 }
