@@ -1,7 +1,7 @@
 //! Deliberately damaged files: thousands of small changes to valid ones, from a fixed seed. No reader may
 //! panic or exhaust memory, and every truncated file is refused. (`fuzz/` does the same, guided by coverage.)
 
-use crate::interop::Pickler;
+use crate::pickler::Pickler;
 use crate::support::tiny_with;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
@@ -89,7 +89,7 @@ fn reference_at(step: impl Fn(&mut Pickler)) -> (Vec<u8>, Pickler) {
     p.pickle.push(b'u');
     p.text("step");
     step(&mut p);
-    p.pickle.push(b'u');
+    p.pickle.extend(b"u.");
     (p.pickle.clone(), p)
 }
 
@@ -100,7 +100,7 @@ fn a_step_of_the_reference_that_is_not_a_number_is_named() {
         read_score_sde_from(Cursor::new(reference_at(step).1.archive()), &registry)
     };
     // The format of Adam's step in later releases of PyTorch.
-    assert_eq!(read(&|p| p.tensor(&[1], &[7.0])).expect("a checkpoint").step, state.step + 7);
+    assert_eq!(read(&|p| p.tensor(&[1], &[7.0])).expect("a checkpoint").state.step, state.step + 7);
     let refused = |what: &str, step: &dyn Fn(&mut Pickler)| {
         let message = read(step).map(drop).expect_err(what).to_string();
         assert!(message.contains("`step` must be a whole number"), "{what}: {message}");
@@ -120,21 +120,19 @@ fn checkpoints_of_the_reference() {
     let storages = p.storages.clone();
     let whole = p.archive();
     let read = |bytes: &[u8]| {
-        read_score_sde_from(Cursor::new(bytes.to_vec()), &registry).is_ok_and(|read| read.raw == state.raw)
+        read_score_sde_from(Cursor::new(bytes.to_vec()), &registry)
+            .is_ok_and(|read| read.state.raw == state.raw)
     };
     torment("archive", &whole, 300, read);
     // The archive's checksums would detect most changes, so the pickle is changed before it is packed.
-    let packed = |bytes: &[u8]| {
-        let mut p = Pickler { pickle: bytes.to_vec(), storages: storages.clone() };
-        // `archive` ends the pickle.
-        p.pickle.pop();
-        read(&p.archive())
-    };
-    let good = [&pickle[..], b"."].concat();
+    let packed =
+        |bytes: &[u8]| read(&Pickler { pickle: bytes.to_vec(), storages: storages.clone() }.archive());
     let mut dice = Dice { key: Key::new(8, Purpose::Other(0)), block: 0 };
-    assert!(packed(&good));
-    let refused = (0..300).filter(|_| !packed(&mutated(&good, &mut dice))).count();
+    assert!(packed(&pickle));
+    let refused = (0..300).filter(|_| !packed(&mutated(&pickle, &mut dice))).count();
     assert!(refused > 100, "{refused}");
+    // PyTorch's format before 1.6 has no checksums: changed weights are not noticed, but nothing else is hurt.
+    torment("legacy", &reference().1.legacy(), 300, read);
 }
 
 #[test]
@@ -169,7 +167,7 @@ fn a_zip_bomb_is_refused_before_it_is_unpacked() {
     assert!(bytes.len() < 1 << 17);
     let message =
         read_score_sde_from(Cursor::new(bytes), &registry).map(drop).expect_err("a bomb").to_string();
-    assert!(message.contains("numbers of a tensor among"), "{message}");
+    assert!(message.contains("in a tensor outside its storage") || message.contains("not 2"), "{message}");
 }
 
 #[test]
@@ -186,7 +184,7 @@ fn checkpoints_of_this_program_and_weights_by_name() {
     torment("checkpoint", &good, 400, read);
     torment("weights", &good, 400, |bytes| {
         read_safetensors_bytes(bytes, &registry)
-            .is_ok_and(|read| read.raw == state.raw && read.ema == state.ema)
+            .is_ok_and(|read| read.state.raw == state.raw && read.state.ema == state.ema)
     });
 
     let mut broken = state.clone();
@@ -284,8 +282,7 @@ fn fuzz(target: &str, bytes: &[u8]) {
     match target {
         "archive" => drop(read_score_sde_from(Cursor::new(bytes.to_vec()), &registry)),
         "pickle" => {
-            let mut p = Pickler { pickle: bytes.to_vec(), storages: vec![vec![0; 64]] };
-            p.pickle.pop();
+            let p = Pickler { pickle: bytes.to_vec(), storages: vec![vec![0; 64]] };
             drop(read_score_sde_from(Cursor::new(p.archive()), &registry));
         }
         "safetensors" => {
@@ -336,7 +333,8 @@ fn seeds() {
         .expect("bytes");
     for (target, name, bytes) in [
         ("archive", "checkpoint", p.archive()),
-        ("pickle", "checkpoint", [&pickle[..], b"."].concat()),
+        ("pickle", "checkpoint", pickle),
+        ("archive", "legacy", reference().1.legacy()),
         ("safetensors", "checkpoint", read("checkpoint")),
         (
             "diffusers",
