@@ -123,7 +123,7 @@ impl<'a, T: Clone + PartialEq> Finder<'a, T> {
         }
         let averages = only("averages", all_averages)?.map(|(_, held)| held);
         let Some(set) = raw.first().or(averaged.first()) else { return Err(self.lost()) };
-        self.refuse_partial_averages(common, &complete, &lists, averages.is_some())?;
+        self.refuse_partial(common, &complete, &lists, averages.is_some())?;
         for used in raw.iter().chain(&averaged) {
             self.refuse_others(used, &complete)?;
         }
@@ -193,8 +193,9 @@ impl<'a, T: Clone + PartialEq> Finder<'a, T> {
         list.leaves.iter().skip(skip).map(|leaf| self.leaves[*leaf].held.clone()).collect()
     }
 
-    /// Refuses averages that are there, but not for every parameter, or in no form that is known.
-    fn refuse_partial_averages(
+    /// Refuses averages, and weights beside them, that are there, but not for every parameter, or in no form that
+    /// is known.
+    fn refuse_partial(
         &self,
         common: &str,
         complete: &[&Set<'_>],
@@ -210,10 +211,15 @@ impl<'a, T: Clone + PartialEq> Finder<'a, T> {
         let named = complete.iter().flat_map(|set| set.leaves.values());
         let known: HashSet<usize> =
             named.chain(lists.iter().flat_map(|list| &list.leaves)).copied().collect();
-        for set in self.sets.iter().filter(|set| self.is_average(after(common, set.place))) {
+        for set in &self.sets {
+            let place = after(common, set.place);
+            let average = self.is_average(place);
             let new = set.leaves.iter().any(|(number, leaf)| *number < trained && !known.contains(leaf));
-            if let Some(spec) = self.missing(set).filter(|_| new) {
-                return Err(self.lacks("averages", set, spec));
+            // A few names in common with another network are chance, most of them are not.
+            let meant = average || 2 * set.leaves.len() >= trained;
+            let other = has_word(place, OPTIMISERS) || (average && has_word(place, COPIES));
+            if let Some(spec) = self.missing(set).filter(|_| new && meant && !other) {
+                return Err(self.lacks(if average { "averages" } else { "weights" }, set, spec));
             }
         }
         let unread = self.leaves.iter().enumerate().find(|(number, leaf)| {

@@ -209,10 +209,10 @@ pub(super) fn network<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Optio
     MARKS.iter().find(|(mark, _)| marked(mark)).map(|(_, foreign)| *foreign)
 }
 
-/// Whose pickle it is that names these functions and classes and that PyTorch has not written.
-pub(super) fn pickle<'a>(mut unknown: impl Iterator<Item = &'a str>) -> Foreign {
-    let edm = |name: &str| ["torch_utils.persistence.", "dnnlib."].iter().any(|from| name.starts_with(from));
-    match unknown.any(edm) {
+/// Whose pickle it is that begins so and that PyTorch has not written.
+pub(super) fn pickle(bytes: &[u8]) -> Foreign {
+    let named = |module: &[u8]| bytes.windows(module.len()).any(|window| window == module);
+    match named(b"torch_utils.persistence") || named(b"dnnlib.") {
         true => Foreign::Edm,
         false => Foreign::Pickle,
     }

@@ -121,7 +121,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn through(root: Node<'a>) -> Result<Walk<'a>, InteropError> {
         if let Object::Opaque(name) = root.object() {
-            return Err(InteropError::Foreign(match foreign::pickle(std::iter::once(&name[..])) {
+            return Err(InteropError::Foreign(match foreign::pickle(name.as_bytes()) {
                 Foreign::Pickle => Foreign::Module,
                 edm => edm,
             }));
@@ -141,7 +141,7 @@ impl<'a> Walk<'a> {
             Object::Tensor(tensor) => (tensor.is_array(), Held::Tensor(tensor)),
             Object::Opaque(name) if &**name != "torch.device" => (false, Held::Opaque(name)),
             Object::Dict(_) if depth < DEPTH => {
-                if optimiser(node) {
+                if optimiser(node) && self.optimisers.iter().all(|other| other.id() != node.id()) {
                     self.optimisers.push(node);
                 }
                 for (key, value) in node.pairs() {

@@ -2,9 +2,9 @@
 //! its storages), then each storage as the number of its elements and their bytes.
 
 use super::{LARGEST_PICKLE, damaged};
-use crate::interop::InteropError;
 use crate::interop::archive::Source;
 use crate::interop::pickle::{Object, Pickle, Storage};
+use crate::interop::{InteropError, foreign};
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use std::sync::Arc;
 /// The number that such a file begins with.
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const VERSION: i128 = 1001;
+/// A file of fewer bytes ends before it is known to be another pickle.
+const SHORT: usize = 16;
 
 /// The storages of an open file.
 pub(super) struct Legacy {
@@ -30,10 +32,10 @@ pub(super) fn read(mut source: impl Source + 'static) -> Result<(Pickle, Legacy)
         at += pickle.len();
         Ok(pickle)
     };
-    let magic = next()?;
-    if magic.root().int() != Some(MAGIC) {
-        let what = crate::interop::foreign::pickle(magic.unknown());
-        return Err(InteropError::Foreign(what));
+    match next() {
+        Ok(first) if first.root().int() == Some(MAGIC) => {}
+        Err(error) if head.len() < SHORT => return Err(error),
+        _ => return Err(InteropError::Foreign(foreign::pickle(&head))),
     }
     let version = next()?;
     if version.root().int() != Some(VERSION) {
