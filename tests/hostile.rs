@@ -138,36 +138,43 @@ fn checkpoints_of_the_reference() {
 #[test]
 fn a_zip_bomb_is_refused_before_it_is_unpacked() {
     let (_, registry, _) = small();
-    // One number per gigabyte of a storage of zeros.
-    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    let packed =
-        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
-    let mut p = Pickler::default();
-    p.pickle.extend(b"\x80\x02}(");
-    p.text("model");
-    p.pickle.extend(b"}(");
-    let spec = &registry.trainable[0];
-    p.text(&spec.name);
-    p.pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-    p.text("storage");
-    p.pickle.extend(b"ctorch\nFloatStorage\n");
-    p.text("0");
-    p.text("cpu");
-    p.pickle.extend(b"\x8a\x06\x00\x00\x00\x00\x00\x01tQK\x00(");
-    spec.layout.file_shape().iter().for_each(|extent| p.int(*extent));
-    p.pickle.extend(b"t(");
-    let shape = spec.layout.file_shape();
-    (0..shape.len()).for_each(|_| p.int(1 << 28));
-    p.pickle.extend(b"t\x89}tRuu.");
-    for (name, bytes) in [("x/data.pkl", p.pickle), ("x/data/0", vec![0; 1 << 24])] {
-        zip.start_file(name, packed).expect("an entry");
-        zip.write_all(&bytes).expect("bytes");
+    // Every weight is a part of one storage: 16 MiB of zeros in a few kilobytes.
+    let count = 1 << 22;
+    let mut p = Pickler { pickle: b"\x80\x02}(".to_vec(), storages: Vec::new() };
+    for spec in &registry.trainable {
+        p.text(&spec.name);
+        p.pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        p.text("storage");
+        p.pickle.extend(b"ctorch\nFloatStorage\n");
+        p.text("0");
+        p.text("cpu");
+        p.int(count);
+        p.pickle.extend(b"tQK\x00(");
+        let shape = spec.layout.file_shape();
+        shape.iter().for_each(|extent| p.int(*extent));
+        p.pickle.extend(b"t(");
+        (0..shape.len()).for_each(|axis| p.int(shape[axis + 1..].iter().product()));
+        p.pickle.extend(b"t\x89}tR");
     }
-    let bytes = zip.finish().expect("an archive").into_inner();
-    assert!(bytes.len() < 1 << 17);
-    let message =
-        read_score_sde_from(Cursor::new(bytes), &registry).map(drop).expect_err("a bomb").to_string();
-    assert!(message.contains("in a tensor outside its storage") || message.contains("not 2"), "{message}");
+    p.pickle.extend(b"u.");
+    let packed = |zeros: usize, method: zip::CompressionMethod| {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default().compression_method(method);
+        for (name, bytes) in [("x/data.pkl", p.pickle.clone()), ("x/data/0", vec![0; zeros])] {
+            zip.start_file(name, options).expect("an entry");
+            zip.write_all(&bytes).expect("bytes");
+        }
+        zip.finish().expect("an archive").into_inner()
+    };
+    let read = |bytes: Vec<u8>| read_score_sde_from(Cursor::new(bytes), &registry);
+    let bomb = packed(4 * count, zip::CompressionMethod::Deflated);
+    assert!(bomb.len() < 1 << 17);
+    let message = read(bomb).map(drop).expect_err("a bomb").to_string();
+    assert!(message.contains("as no weights do"), "{message}");
+    let message = read(packed(1 << 18, zip::CompressionMethod::Deflated)).map(drop).expect_err("too short");
+    assert!(message.to_string().contains("not 16777216"), "{message}");
+    // The same as PyTorch writes it.
+    read(packed(4 * count, zip::CompressionMethod::Stored)).expect("weights");
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(super) struct Leaf<T> {
     pub home: usize,
     /// Whether that is a list.
     pub listed: bool,
-    /// Whether it has more than one number; single numbers are counters and the like.
+    /// Whether it has axes; numbers without any are counters and the like, and no network's.
     pub array: bool,
     /// Whether a tensor, or an object that only running code could make.
     pub tensor: bool,
@@ -83,11 +83,12 @@ struct Finder<'a, T> {
 fn sets<'a, T>(leaves: &'a [Leaf<T>], registry: &Registry) -> Vec<Set<'a>> {
     let specs = registry.trainable.iter().chain(&registry.frozen);
     let numbers: HashMap<&str, usize> = specs.enumerate().map(|(i, spec)| (&spec.name[..], i)).collect();
+    let longest = numbers.keys().map(|name| name.len()).max().unwrap_or(0);
     let mut order: HashMap<&str, usize> = HashMap::new();
     let mut sets: Vec<Set<'_>> = Vec::new();
     for (leaf, Leaf { path, .. }) in leaves.iter().enumerate() {
         let begins = path.match_indices(['.', '/']).map(|(at, _)| at + 1);
-        for at in std::iter::once(0).chain(begins) {
+        for at in std::iter::once(0).chain(begins).filter(|at| path.len() - at <= longest) {
             let Some(number) = numbers.get(&path[at..]) else { continue };
             let place = &path[..at];
             let set = *order.entry(place).or_insert_with(|| {

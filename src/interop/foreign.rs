@@ -55,68 +55,59 @@ pub enum Foreign {
 
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let other = "its network is not one of this program's";
-        let text = match self {
-            Foreign::Empty => return f.write_str("empty; download it again"),
-            Foreign::WebPage => {
-                return f.write_str(
-                    "a web page, not weights: a server answered the download with it; open it in a browser to see why, and \
-                     download the file again",
-                );
-            }
+        let other = "; its network is not one of this program's";
+        let (text, end) = match self {
+            Foreign::Empty => ("empty; download it again", ""),
+            Foreign::WebPage => (
+                "a web page, not weights: a server answered the download with it; open it in a browser to see why, and \
+                 download the file again",
+                "",
+            ),
             Foreign::LfsPointer => {
-                return f.write_str(
-                    "a Git LFS pointer, not the weights themselves; fetch them with `git lfs pull`",
-                );
+                ("a Git LFS pointer, not the weights themselves; fetch them with `git lfs pull`", "")
             }
-            Foreign::Json => return f.write_str("text in JSON, not weights"),
-            Foreign::Packed => {
-                return f.write_str("an archive or a compressed file, not a checkpoint; unpack it first");
-            }
-            Foreign::Numpy => return f.write_str("an archive of NumPy's arrays, not a PyTorch checkpoint"),
-            Foreign::Hdf5 => return f.write_str("an HDF5 file, Keras's format, not a PyTorch checkpoint"),
-            Foreign::Gguf => return f.write_str("a GGUF file, not a PyTorch checkpoint"),
-            Foreign::Flax => {
-                return f.write_str(
-                    "a Flax checkpoint, as the reference's JAX implementation writes; the checkpoints of its PyTorch \
-                     implementation (.pth) are read",
-                );
-            }
-            Foreign::Edm => {
-                return f.write_str(
-                    "a pickle of EDM's or StyleGAN's, with Python classes as source code: loading it runs code, which this \
-                     program never does, and its network is not one of this program's",
-                );
-            }
-            Foreign::Pickle => {
-                return f.write_str(
-                    "a bare pickle that torch.save has not written: loading it runs code, which this program never does; \
-                     save the weights with torch.save, as a dictionary of tensors",
-                );
-            }
-            Foreign::Module => {
-                return f.write_str(
-                    "a network saved as a Python object: loading it runs code, which this program never does; save \
-                     its state_dict()",
-                );
-            }
-            Foreign::Diffusers => {
-                return f.write_str(
-                    "a file of Hugging Face's UNet2DModel; convert the folder that holds it and its config.json",
-                );
-            }
-            Foreign::EdmNetwork => "EDM",
-            Foreign::KDiffusion => "k-diffusion",
-            Foreign::GuidedDiffusion => {
-                "guided-diffusion, or a relative (improved-diffusion, consistency models)"
-            }
-            Foreign::LatentDiffusion => "latent-diffusion (Stable Diffusion)",
-            Foreign::Lucidrains => "denoising-diffusion-pytorch (lucidrains)",
-            Foreign::Ddim => "DDIM or a relative (pytorch_diffusion)",
-            Foreign::Dit => "DiT",
-            Foreign::StyleGan => "StyleGAN",
+            Foreign::Json => ("text in JSON, not weights", ""),
+            Foreign::Packed => ("an archive or a compressed file, not a checkpoint; unpack it first", ""),
+            Foreign::Numpy => ("an archive of NumPy's arrays, not a PyTorch checkpoint", ""),
+            Foreign::Hdf5 => ("an HDF5 file, Keras's format, not a PyTorch checkpoint", ""),
+            Foreign::Gguf => ("a GGUF file, not a PyTorch checkpoint", ""),
+            Foreign::Flax => (
+                "a Flax checkpoint, as the reference's JAX implementation writes; the checkpoints of its PyTorch \
+                 implementation (.pth) are read",
+                "",
+            ),
+            Foreign::Edm => (
+                "a pickle of EDM's or StyleGAN's, with Python classes as source code: loading it runs code, which this \
+                 program never does",
+                other,
+            ),
+            Foreign::Pickle => (
+                "a bare pickle that torch.save has not written: loading it runs code, which this program never does; \
+                 save the weights with torch.save, as a dictionary of tensors",
+                "",
+            ),
+            Foreign::Module => (
+                "a network saved as a Python object: loading it runs code, which this program never does; save its \
+                 state_dict()",
+                "",
+            ),
+            Foreign::Diffusers => (
+                "a file of Hugging Face's UNet2DModel; convert the folder that holds it and its config.json",
+                "",
+            ),
+            Foreign::EdmNetwork => ("a checkpoint of EDM", other),
+            Foreign::KDiffusion => ("a checkpoint of k-diffusion", other),
+            Foreign::GuidedDiffusion => (
+                "a checkpoint of guided-diffusion or a relative (improved-diffusion, consistency models)",
+                other,
+            ),
+            Foreign::LatentDiffusion => ("a checkpoint of latent-diffusion (Stable Diffusion)", other),
+            Foreign::Lucidrains => ("a checkpoint of lucidrains's denoising-diffusion-pytorch", other),
+            Foreign::Ddim => ("a checkpoint of DDIM or a relative (pytorch_diffusion)", other),
+            Foreign::Dit => ("a checkpoint of DiT", other),
+            Foreign::StyleGan => ("a checkpoint of StyleGAN", other),
         };
-        write!(f, "a checkpoint of {text}; {other}")
+        write!(f, "{text}{end}")
     }
 }
 

@@ -36,7 +36,7 @@ pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<Impor
             path: name.clone(),
             home: 0,
             listed: false,
-            array: view.shape().iter().any(|extent| *extent > 1),
+            array: !view.shape().is_empty(),
             tensor: true,
             held: &name[..],
         })

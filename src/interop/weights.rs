@@ -92,20 +92,14 @@ pub(super) fn state(file: &TorchFile, registry: &Registry) -> Result<Imported, I
         notes.push(Note::NoAverages);
     }
     let step = step(root).map_or(Ok(0), |node| steps(file, node))?;
-    let (moments, updates) = match &walk.optimisers[..] {
-        [] => (None, 0),
-        [one] => match moments(file, *one, registry, step)? {
-            Some((moments, updates)) => (Some(moments), updates),
-            None => {
-                notes.push(Note::OtherOptimiser);
-                (None, 0)
-            }
-        },
-        _ => {
-            notes.push(Note::OtherOptimiser);
-            (None, 0)
-        }
+    let adam = match &walk.optimisers[..] {
+        [one] => moments(file, *one, registry, step)?,
+        _ => None,
     };
+    if adam.is_none() && !walk.optimisers.is_empty() {
+        notes.push(Note::OtherOptimiser);
+    }
+    let (moments, updates) = adam.map_or((None, 0), |(moments, updates)| (Some(moments), updates));
     Ok(Imported { state: State { step, raw, ema, frozen, moments, updates }, notes })
 }
 
@@ -132,19 +126,18 @@ impl<'a> Walk<'a> {
     }
 
     fn visit(&mut self, node: Node<'a>, home: (Node<'a>, bool), depth: usize) -> Result<(), InteropError> {
-        self.visits += 1;
-        let endless = self.visits > VISITS || self.leaves.len() > TENSORS;
-        if endless {
-            return Err(InteropError::Unknown("it holds more tensors and lists than any checkpoint".into()));
-        }
+        self.count()?;
         let (array, held) = match node.object() {
-            Object::Tensor(tensor) => (tensor.is_array(), Held::Tensor(tensor)),
+            Object::Tensor(tensor) => (!tensor.shape.is_empty(), Held::Tensor(tensor)),
             Object::Opaque(name) if &**name != "torch.device" => (false, Held::Opaque(name)),
             Object::Dict(_) if depth < DEPTH => {
-                if optimiser(node) && self.optimisers.iter().all(|other| other.id() != node.id()) {
+                // More than two are as many as two.
+                let new = self.optimisers.len() < 2 && optimiser(node);
+                if new && self.optimisers.iter().all(|other| other.id() != node.id()) {
                     self.optimisers.push(node);
                 }
                 for (key, value) in node.pairs() {
+                    self.count()?;
                     match key.object() {
                         Object::Text(key) => self.enter(key, value, (node, false), depth)?,
                         Object::Int(key) => self.enter(&key.to_string(), value, (node, false), depth)?,
@@ -165,6 +158,15 @@ impl<'a> Walk<'a> {
         let tensor = matches!(held, Held::Tensor(_));
         self.leaves.push(Leaf { path: self.path.clone(), home, listed, array, tensor, held });
         Ok(())
+    }
+
+    /// Counts a visit: a small file can nest a list in itself without an end.
+    fn count(&mut self) -> Result<(), InteropError> {
+        self.visits += 1;
+        match self.visits > VISITS || self.leaves.len() > TENSORS {
+            true => Err(InteropError::Unknown("it holds more tensors and lists than any checkpoint".into())),
+            false => Ok(()),
+        }
     }
 
     fn enter(
@@ -248,6 +250,9 @@ fn steps(file: &TorchFile, node: Node<'_>) -> Result<u64, InteropError> {
     whole.map(|n| n as u64).ok_or_else(|| InteropError::Mismatch(why.into()))
 }
 
+/// The most keys of a parameter in an optimiser's state.
+const ENTRY: usize = 64;
+
 /// Adam's moments by parameter number.
 type Moments = [Vec<Vec<f32>>; 2];
 
@@ -260,8 +265,10 @@ fn moments(
     step: u64,
 ) -> Result<Option<(Moments, u64)>, InteropError> {
     let Some(state) = optimiser.get("state") else { return Ok(None) };
+    // An entry has a few keys; a larger one would be searched again and again.
+    let entries = state.pairs().filter(|(_, entry)| entry.pairs().take(ENTRY + 1).count() <= ENTRY);
     let entries: HashMap<i128, Node<'_>> =
-        state.pairs().filter_map(|(number, entry)| Some((number.int()?, entry))).collect();
+        entries.filter_map(|(number, entry)| Some((number.int()?, entry))).collect();
     if !entries.values().any(|entry| entry.get("exp_avg").is_some()) {
         return Ok(None);
     }
@@ -283,6 +290,6 @@ fn moments(
         registry.trainable.iter().enumerate().map(one).collect::<Result<Vec<_>, InteropError>>()
     };
     let moments = [read("exp_avg")?, read("exp_avg_sq")?];
-    let own = state.pairs().find_map(|(_, entry)| entry.get("step"));
+    let own = entries.get(&(first as i128)).and_then(|entry| entry.get("step"));
     Ok(Some((moments, own.map_or(Ok(step), |node| steps(file, node))?)))
 }

@@ -100,11 +100,6 @@ impl Dtype {
 }
 
 impl Strided {
-    /// Whether it has more than one element.
-    pub fn is_array(&self) -> bool {
-        self.shape.iter().any(|extent| *extent > 1)
-    }
-
     /// Whether every element is inside the storage. A stride of 0 repeats elements, so that a small file can
     /// describe a huge tensor: nothing may be allocated for one before its shape is known to be right.
     pub fn fits(&self) -> bool {
