@@ -204,7 +204,8 @@ impl<'a, T: Clone + PartialEq> Finder<'a, T> {
         found: bool,
     ) -> Result<(), InteropError> {
         let trained = self.registry.trainable.len();
-        for list in lists.iter().filter(|list| ![trained, self.all()].contains(&list.leaves.len())) {
+        let mut odd = lists.iter().filter(|list| ![trained, self.all()].contains(&list.leaves.len()));
+        if let Some(list) = odd.next() {
             let (at, count) = (shown(list.place), list.leaves.len());
             let text = format!("the averages at {at} are {count} tensors, the network trains {trained}");
             return Err(InteropError::Mismatch(text));
