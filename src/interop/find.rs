@@ -171,7 +171,7 @@ impl<'a, T: Clone + PartialEq> Finder<'a, T> {
         let mut lists: Vec<List<'a>> = Vec::new();
         // A list's items are neighbours.
         for (number, leaf) in self.leaves.iter().enumerate() {
-            if !leaf.listed || !leaf.tensor || named.contains(&number) {
+            if !leaf.listed || named.contains(&number) {
                 continue;
             }
             let place = leaf.path.rsplit_once('.').map_or("", |(place, _)| place);
@@ -183,7 +183,8 @@ impl<'a, T: Clone + PartialEq> Finder<'a, T> {
                 None => {}
             }
         }
-        lists.retain(|list| list.leaves.iter().any(|leaf| self.leaves[*leaf].array));
+        let counts = |leaf: &Leaf<T>| leaf.array || !leaf.tensor;
+        lists.retain(|list| list.leaves.iter().any(|leaf| counts(&self.leaves[*leaf])));
         lists
     }
 
