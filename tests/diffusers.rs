@@ -1,7 +1,8 @@
 //! Import and export of Hugging Face's `UNet2DModel`: `../shared/fixtures/diffusers`, and unsupported
 //! features.
 
-use crate::interop::{Pickler, checkpoint, excerpt, folder, refuse, succeed, tweedie};
+use crate::interop::{checkpoint, excerpt, folder, refuse, succeed, tweedie};
+use crate::pickler::Pickler;
 use crate::support::{read_safetensors, relative_error, shared};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};

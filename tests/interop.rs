@@ -1,6 +1,7 @@
 //! Import and export of foreign checkpoints by the program: `../shared/fixtures/score_sde`, and broken or
 //! hostile files.
 
+use crate::pickler::Pickler;
 use crate::support::{read_safetensors, relative_error, shared};
 use safetensors::tensor::{Dtype, TensorView};
 use std::path::{Path, PathBuf};
@@ -185,56 +186,6 @@ fn import_export_and_import_again_change_no_bit_and_training_continues() {
     assert!(distance < 1e-3, "{distance}");
 }
 
-/// A pickle of protocol 2, with the storages of its tensors.
-#[derive(Default)]
-pub struct Pickler {
-    pub pickle: Vec<u8>,
-    pub storages: Vec<Vec<u8>>,
-}
-
-impl Pickler {
-    pub fn text(&mut self, text: &str) {
-        self.pickle.push(b'X');
-        self.pickle.extend((text.len() as u32).to_le_bytes());
-        self.pickle.extend(text.bytes());
-    }
-
-    pub fn int(&mut self, value: usize) {
-        self.pickle.push(b'J');
-        self.pickle.extend((value as i32).to_le_bytes());
-    }
-
-    pub fn tensor(&mut self, shape: &[usize], values: &[f32]) {
-        self.pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-        self.text("storage");
-        self.pickle.extend(b"ctorch\nFloatStorage\n");
-        self.text(&self.storages.len().to_string());
-        self.text("cpu");
-        self.int(values.len());
-        self.pickle.extend(b"tQK\x00(");
-        shape.iter().for_each(|extent| self.int(*extent));
-        self.pickle.extend(b"t(");
-        (0..shape.len()).for_each(|axis| self.int(shape[axis + 1..].iter().product()));
-        self.pickle.extend(b"t\x89}tR");
-        self.storages.push(values.iter().flat_map(|v| v.to_le_bytes()).collect());
-    }
-
-    pub fn archive(mut self) -> Vec<u8> {
-        use std::io::{Cursor, Write};
-        self.pickle.push(b'.');
-        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        let stored =
-            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-        let names = (0..self.storages.len()).map(|i| format!("x/data/{i}"));
-        let entries = names.zip(&self.storages).chain([("x/data.pkl".to_string(), &self.pickle)]);
-        for (name, bytes) in entries {
-            zip.start_file(name, stored).expect("an entry");
-            zip.write_all(bytes).expect("bytes");
-        }
-        zip.finish().expect("an archive").into_inner()
-    }
-}
-
 #[test]
 fn the_optimisers_moments_are_found_by_number_past_the_frozen_frequencies() {
     let text =
@@ -273,7 +224,7 @@ fn the_optimisers_moments_are_found_by_number_past_the_frozen_frequencies() {
     let folder = folder();
     let path = folder.path().join("checkpoint.pth");
     std::fs::write(&path, p.archive()).expect("a file");
-    let state = tweedie::interop::read_score_sde(&path, &registry).expect("a state");
+    let state = tweedie::interop::read_score_sde(&path, &registry).expect("a state").state;
     assert_eq!((state.step, state.updates), (7, 5));
     let [first, second] = state.moments.expect("moments");
     for (i, (m, v)) in first.iter().zip(&second).enumerate() {
@@ -408,7 +359,7 @@ fn checkpoints_of_other_configurations_are_read_to_the_last_tensor() {
         }
         p.pickle.extend(b"euu");
         let read = tweedie::interop::read_score_sde_from(std::io::Cursor::new(p.archive()), &registry);
-        let read = read.unwrap_or_else(|e| panic!("{set:?}: {e}"));
+        let read = read.unwrap_or_else(|e| panic!("{set:?}: {e}")).state;
         assert!(read.raw == state.raw && read.frozen == state.frozen, "{set:?}");
         assert!(read.ema.iter().flatten().zip(state.raw.iter().flatten()).all(|(a, b)| *a == -b), "{set:?}");
     }
@@ -451,7 +402,10 @@ fn truncated_or_hostile_files_and_those_of_another_network_are_refused_and_leave
     for len in [0, 1, 100, whole.len() / 2, whole.len() - 1] {
         std::fs::write(at("cut.pth"), &whole[..len]).expect("a file");
         let message = convert(&at("cut.pth"), &config);
-        assert!(message.contains("truncated") || message.contains("no zip"), "{len}: {message}");
+        assert!(
+            ["truncated", "empty", "neither"].iter().any(|why| message.contains(why)),
+            "{len}: {message}"
+        );
     }
     // The pickle's first function name is replaced.
     let hostile = repacked(&whole, |pickle| {

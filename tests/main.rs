@@ -3,6 +3,7 @@
 //!
 //! Tests that need `../shared` are skipped without it and print the reason.
 
+mod pickler;
 mod support;
 
 mod architecture;
@@ -38,3 +39,4 @@ mod score_command;
 mod score_sde;
 mod solvers_pc;
 mod training;
+mod weights;

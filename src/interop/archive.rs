@@ -13,8 +13,16 @@ pub(super) trait Archive {
     /// The names of its entries.
     fn names(&self) -> Vec<String>;
 
-    /// An entry's length in bytes, and its contents. The error is the archive's own message.
-    fn entry<'a>(&'a mut self, name: &str) -> Result<(u64, Box<dyn Read + 'a>), String>;
+    /// An entry. The error is the archive's own message.
+    fn entry<'a>(&'a mut self, name: &str) -> Result<Entry<'a>, String>;
+}
+
+/// A file in an archive.
+pub(super) struct Entry<'a> {
+    /// Its length in bytes, and in the archive, as the archive claims.
+    pub size: u64,
+    pub packed: u64,
+    pub bytes: Box<dyn Read + 'a>,
 }
 
 #[cfg(feature = "torch")]
@@ -23,9 +31,9 @@ impl<R: Source> Archive for zip::ZipArchive<R> {
         self.file_names().flatten().map(|name| name.into_owned()).collect()
     }
 
-    fn entry<'a>(&'a mut self, name: &str) -> Result<(u64, Box<dyn Read + 'a>), String> {
+    fn entry<'a>(&'a mut self, name: &str) -> Result<Entry<'a>, String> {
         let entry = self.by_name(name).map_err(|e| e.to_string())?;
-        Ok((entry.size(), Box::new(entry)))
+        Ok(Entry { size: entry.size(), packed: entry.compressed_size(), bytes: Box::new(entry) })
     }
 }
 

@@ -2,16 +2,21 @@
 
 mod archive;
 mod diffusers;
+mod find;
+mod foreign;
 mod hub;
 mod pickle;
 mod safetensors;
 mod score_sde;
 mod torch;
+mod weights;
 
 pub use diffusers::{diffusers_config, is_diffusers, read_diffusers, write_diffusers};
+pub use foreign::{FileKind, Foreign, file_kind};
 pub use hub::{Download, Fault, HubError, download};
 pub use safetensors::{read_safetensors, read_safetensors_bytes};
 pub use score_sde::{read_score_sde, read_score_sde_from, reference_config};
+pub use weights::{Imported, Note, foreign_network};
 
 use crate::config::ConfigError;
 
@@ -24,11 +29,14 @@ pub enum InteropError {
     /// The file is truncated or contradicts itself.
     #[error("it is truncated or damaged: {0}")]
     Damaged(String),
-    /// Loading the file would require running code.
+    /// Loading what is needed would require running code.
     #[error(
         "its pickle calls {0}; only tensors, numbers, texts, lists and dictionaries are read, and no code is run"
     )]
     Code(String),
+    /// The file is another program's, or no weights at all.
+    #[error("it is {0}")]
+    Foreign(Foreign),
     /// The file is of another kind, or has an unsupported feature.
     #[error("{0}")]
     Unknown(String),

@@ -2,41 +2,68 @@
 //! frozen parameters. A checkpoint of this program is such a file with Adam's moments `adam.m/NAME` and
 //! `adam.v/NAME` and the number of steps.
 
-use super::InteropError;
+use super::find::{Leaf, find};
+use super::foreign::{FileKind, kind_of};
+use super::{Imported, InteropError, Note};
 use crate::nn::{ParameterSpec, Registry, State};
 use ::safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use std::collections::HashSet;
 use std::path::Path;
 
 /// Reads the weights of a network with these parameters. If only raw or only averaged weights are present,
-/// they serve as both. Names without a kind (`NAME`, `module.NAME`) are accepted too.
+/// they serve as both. Names with other beginnings (`NAME`, `module.NAME`) are read, too.
 ///
 /// # Errors
-/// If the file is damaged, or belongs to another network.
-pub fn read_safetensors(path: &Path, registry: &Registry) -> Result<State, InteropError> {
+/// If the file is damaged, belongs to another network, or holds averages of only some parameters.
+pub fn read_safetensors(path: &Path, registry: &Registry) -> Result<Imported, InteropError> {
     read_safetensors_bytes(&std::fs::read(path)?, registry)
 }
 
 /// Reads such weights from a file's bytes.
 ///
 /// # Errors
-/// If the bytes are damaged, or belong to another network.
-pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<State, InteropError> {
-    let file = SafeTensors::deserialize(bytes).map_err(|e| InteropError::Damaged(e.to_string()))?;
-    let read = |kinds: &[&str], specs: &[ParameterSpec]| -> Result<Vec<Vec<f32>>, InteropError> {
-        specs.iter().map(|spec| values(&file, kinds, spec)).collect()
+/// Those of [`read_safetensors`].
+pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<Imported, InteropError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| match kind_of(bytes) {
+        FileKind::Foreign(foreign) => InteropError::Foreign(foreign),
+        _ => InteropError::Damaged(e.to_string()),
+    })?;
+    let mut tensors = file.tensors();
+    tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let leaves: Vec<Leaf<&str>> = tensors
+        .iter()
+        .map(|(name, view)| Leaf {
+            path: name.clone(),
+            home: 0,
+            listed: false,
+            array: !view.shape().is_empty(),
+            tensor: true,
+            held: &name[..],
+        })
+        .collect();
+    let found = find(&leaves, registry, false)?;
+    let read = |names: &[&str], specs: &[ParameterSpec]| {
+        specs.iter().zip(names).map(|(spec, name)| values(&file, name, spec)).collect::<Result<Vec<_>, _>>()
     };
-    let raw = read(&["raw/", "module.", "", "ema/"], &registry.trainable)?;
-    let ema = read(&["ema/", "raw/", "module.", ""], &registry.trainable)?;
-    let frozen = read(&["fixed/", "module.", ""], &registry.frozen)?;
-    refuse_unknown(&file, registry)?;
-    let moments = match file.names().iter().any(|name| name.starts_with("adam.")) {
-        true => Some([read(&["adam.m/"], &registry.trainable)?, read(&["adam.v/"], &registry.trainable)?]),
+    let raw = read(&found.raw, &registry.trainable)?;
+    let frozen = read(&found.frozen, &registry.frozen)?;
+    let (ema, notes) = match &found.averages {
+        Some(_) if found.only_averages => (raw.clone(), vec![Note::OnlyAverages]),
+        Some(averages) => (read(averages, &registry.trainable)?, Vec::new()),
+        None => (raw.clone(), vec![Note::NoAverages]),
+    };
+    let moment = |prefix: &str| {
+        let names: Vec<String> =
+            registry.trainable.iter().map(|spec| format!("{prefix}{}", spec.name)).collect();
+        read(&names.iter().map(|name| &name[..]).collect::<Vec<_>>(), &registry.trainable)
+    };
+    let moments = match tensors.iter().any(|(name, _)| name.starts_with("adam.")) {
+        true => Some([moment("adam.m/")?, moment("adam.v/")?]),
         false => None,
     };
     let (step, updates) = steps(bytes)?;
-    Ok(State { step, raw, ema, frozen, updates: if moments.is_some() { updates } else { 0 }, moments })
+    let updates = if moments.is_some() { updates } else { 0 };
+    Ok(Imported { state: State { step, raw, ema, frozen, updates, moments }, notes })
 }
 
 /// The steps of training and Adam's own count of steps; 0 unless the file is a checkpoint of this program.
@@ -53,39 +80,16 @@ fn steps(bytes: &[u8]) -> Result<(u64, u64), InteropError> {
     Ok((step, count("updates").unwrap_or(step)))
 }
 
-/// Refuses tensors that the network does not have, so that none is dropped silently.
-fn refuse_unknown(file: &SafeTensors<'_>, registry: &Registry) -> Result<(), InteropError> {
-    let known: HashSet<&str> = registry
-        .trainable
-        .iter()
-        .chain(&registry.frozen)
-        .map(|spec| &spec.name[..])
-        .chain(["sigmas"])
-        .collect();
-    let kinds = ["raw/", "ema/", "fixed/", "adam.m/", "adam.v/", "module."];
-    for name in file.names() {
-        let bare = kinds.iter().find_map(|kind| name.strip_prefix(kind)).unwrap_or(name);
-        if !known.contains(bare) {
-            let text = format!("it holds {name}, which the configuration's network does not have");
-            return Err(InteropError::Mismatch(text));
-        }
-    }
-    Ok(())
-}
-
-/// A parameter's values, under the first prefix that the file has.
-fn values(file: &SafeTensors<'_>, prefixes: &[&str], spec: &ParameterSpec) -> Result<Vec<f32>, InteropError> {
-    let found = prefixes.iter().find_map(|prefix| file.tensor(&format!("{prefix}{}", spec.name)).ok());
-    let Some(view) = found else {
-        let text = format!("it holds no tensor {}; does the configuration match the training?", spec.name);
-        return Err(InteropError::Mismatch(text));
-    };
+/// A parameter's values under a name.
+fn values(file: &SafeTensors<'_>, name: &str, spec: &ParameterSpec) -> Result<Vec<f32>, InteropError> {
+    let lacks = |_| InteropError::Mismatch(format!("it holds no tensor {name}"));
+    let view = file.tensor(name).map_err(lacks)?;
     let expected = spec.layout.file_shape();
     if view.shape() != expected {
-        let text = format!("{} has shape {:?}, the configuration says {expected:?}", spec.name, view.shape());
+        let text = format!("{name} has shape {:?}, the configuration says {expected:?}", view.shape());
         return Err(InteropError::Mismatch(text));
     }
-    floats(&view, &spec.name)
+    floats(&view, name)
 }
 
 /// A tensor's values as f32.

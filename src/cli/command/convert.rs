@@ -1,9 +1,12 @@
 //! `tweedie convert`.
 
 use crate::cli::io::{EXPORTED, configuration, exported, is_import, local};
-use crate::cli::{Common, open_model, paths, print};
+use crate::cli::{Common, note, open_model, paths, print};
 use crate::config::Config;
-use crate::interop::{read_diffusers, read_safetensors, read_score_sde, write_diffusers};
+use crate::interop::{
+    FileKind, Imported, InteropError, file_kind, foreign_network, read_diffusers, read_safetensors,
+    read_score_sde, write_diffusers,
+};
 use crate::nn::{Registry, ScoreModel, State};
 use crate::train::{Checkpoint, Run};
 use anyhow::{Context, bail, ensure};
@@ -21,8 +24,9 @@ use std::path::{Path, PathBuf};
     tweedie convert runs/ddpm ddpm --to diffusers\n  \
     tweedie convert runs/digits export --to safetensors")]
 pub struct Args {
-    /// The model: a checkpoint of the reference implementation (.pth), weights (.safetensors), a folder in Hugging
-    /// Face's layout or hf:OWNER/NAME[@REVISION], or with --to a run folder or a checkpoint
+    /// The model: a PyTorch checkpoint of the reference implementation or with its names (.pth, …), weights
+    /// (.safetensors), a folder in Hugging Face's layout or hf:OWNER/NAME[@REVISION], or with --to a run folder or a
+    /// checkpoint
     source: PathBuf,
     /// The output: a folder that does not hold a run
     folder: PathBuf,
@@ -70,41 +74,57 @@ fn import(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
 }
 
 fn read(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)> {
-    let ending = source.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    match ending {
-        _ if is_import(source) => {
-            ensure!(args.config.is_none(), "--config: the folder holds its own configuration; leave it out");
-            let (config, state) = read_diffusers(source, &args.set)?;
-            let registry = ScoreModel::build(&config)?.registry;
-            Ok((config, registry, state))
+    if source.is_dir() {
+        return read_folder(args, source);
+    }
+    match file_kind(source)? {
+        FileKind::Foreign(foreign) => Err(InteropError::Foreign(foreign).into()),
+        FileKind::Torch => {
+            if let Some(foreign) =
+                args.config.is_none().then(|| foreign_network(source)).transpose()?.flatten()
+            {
+                return Err(InteropError::Foreign(foreign).into());
+            }
+            with_config(args, |registry| read_score_sde(source, registry))
         }
-        "safetensors" if args.config.is_none() => {
+        FileKind::Unknown if !paths::ends_in(source, "safetensors") => {
+            bail!("it is neither a PyTorch checkpoint nor a safetensors file")
+        }
+        _ if args.config.is_none() => {
             let checkpoint = Checkpoint::read(source)?;
             let config = Config::from_toml(&checkpoint.config().to_toml(), &args.set)?;
             let registry = ScoreModel::build(&config)?.registry;
             Ok((config, registry, checkpoint.state()?))
         }
-        "safetensors" => with_config(args, |registry| Ok(read_safetensors(source, registry)?)),
-        "pth" | "pt" | "ckpt" | "bin" => with_config(args, |registry| Ok(read_score_sde(source, registry)?)),
-        "pkl" | "pickle" => bail!(
-            "a .pkl file (EDM's, for example) holds Python objects whose loading runs code, which this program never does; \
-             save its weights as safetensors"
-        ),
-        _ if source.join("checkpoints").exists() => bail!("it is a run already; add --to to export it"),
-        _ if source.is_dir() => bail!("it holds neither config.json, unet/config.json nor {EXPORTED}"),
-        _ => bail!("it is neither .pth nor .safetensors"),
+        _ => with_config(args, |registry| read_safetensors(source, registry)),
+    }
+}
+
+fn read_folder(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)> {
+    if is_import(source) {
+        ensure!(args.config.is_none(), "--config: the folder holds its own configuration; leave it out");
+        let (config, state) = read_diffusers(source, &args.set)?;
+        let registry = ScoreModel::build(&config)?.registry;
+        return Ok((config, registry, state));
+    }
+    match source.join("checkpoints").exists() {
+        true => bail!("it is a run already; add --to to export it"),
+        false => bail!("it holds neither config.json, unet/config.json nor {EXPORTED}"),
     }
 }
 
 fn with_config(
     args: &Args,
-    read: impl FnOnce(&Registry) -> anyhow::Result<State>,
+    read: impl FnOnce(&Registry) -> Result<Imported, InteropError>,
 ) -> anyhow::Result<(Config, Registry, State)> {
     let path =
         args.config.as_ref().context("--config is missing: the model's configuration, JSON or TOML")?;
     let config = configuration::read(path, &args.set)?;
     let registry = ScoreModel::build(&config)?.registry;
-    let state = read(&registry)?;
+    let Imported { state, notes } = read(&registry)?;
+    for remark in notes {
+        note(format_args!("{}: {remark}", args.source.display()));
+    }
     Ok((config, registry, state))
 }
 

@@ -1,7 +1,9 @@
 //! Models from run folders, checkpoints, other formats, and the Hugging Face Hub.
 
 use crate::cli::progress;
-use crate::interop::{Download, InteropError, download, is_diffusers, read_diffusers};
+use crate::interop::{
+    Download, FileKind, InteropError, download, file_kind, foreign_network, is_diffusers, read_diffusers,
+};
 use crate::nn::ScoreModel;
 use crate::train::{Checkpoint, Run};
 use anyhow::{Context, bail, ensure};
@@ -35,7 +37,24 @@ pub fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
             file.display()
         );
     }
+    refuse_foreign(&file).with_context(|| format!("{} cannot be used", path.display()))?;
     Checkpoint::read(&file).context("the model cannot be read")
+}
+
+/// Refuses a file that only `convert` reads, or nothing at all.
+fn refuse_foreign(file: &Path) -> anyhow::Result<()> {
+    let foreign = match file_kind(file)? {
+        FileKind::Safetensors | FileKind::Unknown => return Ok(()),
+        FileKind::Foreign(foreign) => Some(foreign),
+        FileKind::Torch => foreign_network(file)?,
+    };
+    match foreign {
+        Some(foreign) => Err(InteropError::Foreign(foreign).into()),
+        None => bail!(
+            "it is a PyTorch checkpoint; make it a run folder with `tweedie convert {} FOLDER --config CONFIG`",
+            file.display()
+        ),
+    }
 }
 
 /// Reads a model, and refuses a classifier, which has no score.

@@ -111,7 +111,9 @@ impl Weights {
                 let read = |(entry, spec): (&Entry, &ParameterSpec)| {
                     let found = entry.theirs.iter().find_map(|name| root.get(name)?.tensor());
                     let tensor = found.ok_or_else(|| missing(entry))?;
-                    arranged(entry, spec, &tensor.shape, file.values(tensor)?)
+                    let expected = entry.change.shape(&spec.layout.file_shape());
+                    let values = file.values(tensor, &expected)?.unwrap_or_default();
+                    arranged(entry, spec, &tensor.shape, values)
                 };
                 entries.iter().zip(specs).map(read).collect()
             }

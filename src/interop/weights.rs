@@ -1,0 +1,295 @@
+//! A network's state from a file's tensors, and what its owner should know about it.
+
+use super::InteropError;
+use super::find::{Leaf, find};
+use super::foreign::{self, Foreign};
+use super::pickle::{Node, Object, Strided};
+use super::torch::TorchFile;
+use crate::nn::{ParameterSpec, Registry, State};
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+/// Weights from a foreign file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Imported {
+    /// The network's state.
+    pub state: State,
+    /// What was not as a checkpoint of the reference has it.
+    pub notes: Vec<Note>,
+}
+
+/// Something about a foreign file that its owner should know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// The file holds no averages: the raw weights serve as both.
+    NoAverages,
+    /// The file holds only averages: they serve as both.
+    OnlyAverages,
+    /// The file's optimiser is not Adam, or not this network's alone: Adam's moments begin at 0.
+    OtherOptimiser,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Note::NoAverages => "it holds no moving averages: the raw weights serve as averages, too",
+            Note::OnlyAverages => {
+                "it holds one set of weights, moving averages: they serve as raw weights, too"
+            }
+            Note::OtherOptimiser => {
+                "its optimiser's state is not Adam's of this network: the moments begin at 0"
+            }
+        })
+    }
+}
+
+/// What a file holds under a name: a tensor, or an object that a function of this name would make.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Held<'a> {
+    Tensor(&'a Strided),
+    Opaque(&'a str),
+}
+
+/// The most tensors and the most visited objects of a file, beyond any checkpoint's; the deepest nesting and
+/// the longest path.
+const TENSORS: usize = 1 << 16;
+const VISITS: usize = 1 << 20;
+const DEPTH: usize = 32;
+const PATH: usize = 512;
+
+/// Whose network a checkpoint of PyTorch's holds, if it is known and none of this program's.
+///
+/// # Errors
+/// If the file is damaged, or no checkpoint of PyTorch's.
+pub fn foreign_network(path: &Path) -> Result<Option<Foreign>, InteropError> {
+    let file = TorchFile::open(path)?;
+    let walk = Walk::through(file.root())?;
+    Ok(foreign::network(walk.leaves.iter().map(|leaf| &leaf.path[..])))
+}
+
+/// The state of a network with these parameters from a checkpoint of PyTorch's.
+pub(super) fn state(file: &TorchFile, registry: &Registry) -> Result<Imported, InteropError> {
+    let root = file.root();
+    let walk = Walk::through(root)?;
+    let states = matches!(root.object(), Object::List(_) | Object::Tuple(_));
+    let found = find(&walk.leaves, registry, states)?;
+    let read = |held: &[Held<'_>], specs: &[ParameterSpec], what: &str| {
+        let one = |(spec, held): (&ParameterSpec, &Held<'_>)| values(file, spec, *held, what);
+        specs.iter().zip(held).map(one).collect::<Result<Vec<_>, InteropError>>()
+    };
+    let raw = read(&found.raw, &registry.trainable, "weight")?;
+    let frozen = read(&found.frozen, &registry.frozen, "weight")?;
+    let mut notes = Vec::new();
+    let ema = match &found.averages {
+        Some(averages) => read(averages, &registry.trainable, "average")?,
+        None => raw.clone(),
+    };
+    if found.only_averages {
+        notes.push(Note::OnlyAverages);
+    } else if found.averages.is_none() {
+        notes.push(Note::NoAverages);
+    }
+    let step = step(root).map_or(Ok(0), |node| steps(file, node))?;
+    let adam = match &walk.optimisers[..] {
+        [one] => moments(file, *one, registry, step)?,
+        _ => None,
+    };
+    if adam.is_none() && !walk.optimisers.is_empty() {
+        notes.push(Note::OtherOptimiser);
+    }
+    let (moments, updates) = adam.map_or((None, 0), |(moments, updates)| (Some(moments), updates));
+    Ok(Imported { state: State { step, raw, ema, frozen, moments, updates }, notes })
+}
+
+/// A walk through all objects of a file.
+struct Walk<'a> {
+    path: String,
+    leaves: Vec<Leaf<Held<'a>>>,
+    /// Dictionaries of optimisers that have made a step.
+    optimisers: Vec<Node<'a>>,
+    visits: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn through(root: Node<'a>) -> Result<Walk<'a>, InteropError> {
+        if let Object::Opaque(name) = root.object() {
+            return Err(InteropError::Foreign(match foreign::pickle(name.as_bytes()) {
+                Foreign::Pickle => Foreign::Module,
+                edm => edm,
+            }));
+        }
+        let mut walk = Walk { path: String::new(), leaves: Vec::new(), optimisers: Vec::new(), visits: 0 };
+        walk.visit(root, (root, false), 0)?;
+        Ok(walk)
+    }
+
+    fn visit(&mut self, node: Node<'a>, home: (Node<'a>, bool), depth: usize) -> Result<(), InteropError> {
+        self.count()?;
+        let (array, held) = match node.object() {
+            Object::Tensor(tensor) => (!tensor.shape.is_empty(), Held::Tensor(tensor)),
+            Object::Opaque(name) if &**name != "torch.device" => (false, Held::Opaque(name)),
+            Object::Dict(_) if depth < DEPTH => {
+                // More than two are as many as two.
+                let new = self.optimisers.len() < 2 && optimiser(node);
+                if new && self.optimisers.iter().all(|other| other.id() != node.id()) {
+                    self.optimisers.push(node);
+                }
+                for (key, value) in node.pairs() {
+                    self.count()?;
+                    match key.object() {
+                        Object::Text(key) => self.enter(key, value, (node, false), depth)?,
+                        Object::Int(key) => self.enter(&key.to_string(), value, (node, false), depth)?,
+                        _ => {}
+                    }
+                }
+                return Ok(());
+            }
+            Object::List(_) | Object::Tuple(_) if depth < DEPTH => {
+                for (number, item) in node.items().enumerate() {
+                    self.enter(&number.to_string(), item, (node, true), depth)?;
+                }
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        let (home, listed) = (home.0.id(), home.1);
+        let tensor = matches!(held, Held::Tensor(_));
+        self.leaves.push(Leaf { path: self.path.clone(), home, listed, array, tensor, held });
+        Ok(())
+    }
+
+    /// Counts a visit: a small file can nest a list in itself without an end.
+    fn count(&mut self) -> Result<(), InteropError> {
+        self.visits += 1;
+        match self.visits > VISITS || self.leaves.len() > TENSORS {
+            true => Err(InteropError::Unknown("it holds more tensors and lists than any checkpoint".into())),
+            false => Ok(()),
+        }
+    }
+
+    fn enter(
+        &mut self,
+        key: &str,
+        node: Node<'a>,
+        home: (Node<'a>, bool),
+        depth: usize,
+    ) -> Result<(), InteropError> {
+        let len = self.path.len();
+        if len + key.len() >= PATH {
+            return Ok(());
+        }
+        if len > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(key);
+        let visited = self.visit(node, home, depth + 1);
+        self.path.truncate(len);
+        visited
+    }
+}
+
+/// Whether a dictionary is the state of an optimiser that has made a step.
+fn optimiser(node: Node<'_>) -> bool {
+    let entry = node.get("state").and_then(|state| state.pairs().next());
+    entry.is_some_and(|(number, entry)| number.int().is_some() && matches!(entry.object(), Object::Dict(_)))
+}
+
+/// A parameter's values, checked against its shape and type.
+fn values(
+    file: &TorchFile,
+    spec: &ParameterSpec,
+    held: Held<'_>,
+    what: &str,
+) -> Result<Vec<f32>, InteropError> {
+    let name = &spec.name;
+    let tensor = match held {
+        Held::Tensor(tensor) => tensor,
+        Held::Opaque(function) => {
+            return Err(InteropError::Code(format!("{function} for {what} {name}")));
+        }
+    };
+    let expected = spec.layout.file_shape();
+    let dtype = tensor.storage.dtype;
+    if !dtype.is_float() {
+        let text = format!("{what} {name} holds {dtype:?}; only floating-point numbers are read");
+        return Err(InteropError::Unknown(text));
+    }
+    let Some(values) = file.values(tensor, &expected)? else {
+        let text = format!("{what} {name} has shape {:?}, the configuration says {expected:?}", tensor.shape);
+        return Err(InteropError::Mismatch(text));
+    };
+    match values.iter().all(|v| v.is_finite()) {
+        true => Ok(values),
+        false => Err(InteropError::Damaged(format!("{what} {name} has values that are not finite"))),
+    }
+}
+
+/// The keys that the number of steps has.
+const STEP: [&str; 5] = ["step", "global_step", "steps", "iteration", "iter"];
+
+/// The number of steps: of the reference, of Lightning, …, or the fourth of a list of states.
+fn step(root: Node<'_>) -> Option<Node<'_>> {
+    match root.object() {
+        Object::List(_) | Object::Tuple(_) => root.items().nth(3).filter(|node| node.int().is_some()),
+        _ => STEP.iter().find_map(|key| root.get(key)),
+    }
+}
+
+/// A number of steps, the checkpoint's or Adam's. Later releases of PyTorch store the latter as a tensor.
+fn steps(file: &TorchFile, node: Node<'_>) -> Result<u64, InteropError> {
+    let number = match node.object() {
+        Object::Int(value) => u32::try_from(*value).ok().map(f64::from),
+        Object::Float(value) => Some(*value),
+        Object::Tensor(tensor) => file.number(tensor)?,
+        _ => None,
+    };
+    let whole = number.filter(|n| n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(n));
+    let why = "`step` must be a whole number from 0 to 2³² − 1";
+    whole.map(|n| n as u64).ok_or_else(|| InteropError::Mismatch(why.into()))
+}
+
+/// The most keys of a parameter in an optimiser's state.
+const ENTRY: usize = 64;
+
+/// Adam's moments by parameter number.
+type Moments = [Vec<Vec<f32>>; 2];
+
+/// Adam's moments and the number of its steps; none if the optimiser is another. The frozen parameters come
+/// first and have no moments, but may have numbers.
+fn moments(
+    file: &TorchFile,
+    optimiser: Node<'_>,
+    registry: &Registry,
+    step: u64,
+) -> Result<Option<(Moments, u64)>, InteropError> {
+    let Some(state) = optimiser.get("state") else { return Ok(None) };
+    // An entry has a few keys; a larger one would be searched again and again.
+    let entries = state.pairs().filter(|(_, entry)| entry.pairs().take(ENTRY + 1).count() <= ENTRY);
+    let entries: HashMap<i128, Node<'_>> =
+        entries.filter_map(|(number, entry)| Some((number.int()?, entry))).collect();
+    if !entries.values().any(|entry| entry.get("exp_avg").is_some()) {
+        return Ok(None);
+    }
+    let groups = optimiser.get("param_groups").into_iter().flat_map(|groups| groups.items());
+    let numbered: usize = groups.filter_map(|group| Some(group.get("params")?.items().count())).sum();
+    let first = if numbered == registry.trainable.len() { 0 } else { registry.frozen.len() };
+    let read = |name: &str| {
+        let one = |(index, spec): (usize, &ParameterSpec)| {
+            let tensor = entries.get(&((first + index) as i128)).and_then(|entry| entry.get(name)?.tensor());
+            let text = || {
+                format!(
+                    "its optimiser holds no {name} of {}; does the configuration match the training?",
+                    spec.name
+                )
+            };
+            let tensor = tensor.ok_or_else(|| InteropError::Mismatch(text()))?;
+            values(file, spec, Held::Tensor(tensor), name)
+        };
+        registry.trainable.iter().enumerate().map(one).collect::<Result<Vec<_>, InteropError>>()
+    };
+    let moments = [read("exp_avg")?, read("exp_avg_sq")?];
+    let own = entries.get(&(first as i128)).and_then(|entry| entry.get("step"));
+    Ok(Some((moments, own.map_or(Ok(step), |node| steps(file, node))?)))
+}
