@@ -2,7 +2,7 @@
 //! panic or exhaust memory, and every truncated file is refused. (`fuzz/` does the same, guided by coverage.)
 
 use crate::pickler::Pickler;
-use crate::support::tiny_with;
+use crate::support::{format_1, tiny_with};
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 use tweedie::config::Config;
@@ -195,34 +195,13 @@ fn checkpoints_of_this_program_and_weights_by_name() {
     });
 
     // Files of format 1 have no checksum: they are read, and numbers that are not finite are refused.
-    let old = |value: f32| {
-        let file = safetensors::SafeTensors::deserialize(&good).expect("tensors");
-        let tensors: Vec<(String, Vec<usize>, Vec<f32>)> = file
-            .tensors()
-            .into_iter()
-            .map(|(name, view)| (name, view.shape().to_vec(), bytemuck::pod_collect_to_vec(view.data())))
-            .map(|(name, shape, mut values)| {
-                if name.starts_with("ema/") {
-                    values[0] = if value.is_nan() { value } else { values[0] };
-                }
-                (name, shape, values)
-            })
-            .collect();
-        let views = tensors.iter().map(|(name, shape, values)| {
-            let bytes = bytemuck::cast_slice(values);
-            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
-            (name.clone(), view.expect("a tensor"))
-        });
-        let (_, metadata) = safetensors::SafeTensors::read_metadata(&good).expect("a header");
-        let header = &metadata.metadata().as_ref().expect("an entry")["tweedie"];
-        let mut header: serde_json::Value = serde_json::from_str(header).expect("JSON");
-        header.as_object_mut().expect("an object").remove("crc32").expect("a checksum");
-        header["format"] = 1.into();
-        let entry = [("tweedie".to_string(), header.to_string())].into();
-        safetensors::serialize(views, Some(entry)).expect("a file")
+    assert!(read(&format_1(&good, |_, _| ())));
+    let nan = |name: &str, values: &mut [f32]| {
+        if name.starts_with("ema/") {
+            values[0] = f32::NAN;
+        }
     };
-    assert!(read(&old(0.0)));
-    std::fs::write(&path, old(f32::NAN)).expect("a file");
+    std::fs::write(&path, format_1(&good, nan)).expect("a file");
     let bytes = std::fs::read(&path).expect("a file");
     let mut broken = state.clone();
     broken.ema[3][0] = f32::NAN;
