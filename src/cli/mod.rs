@@ -91,6 +91,9 @@ pub fn main() -> ExitCode {
             return if answer.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
+    if cli.common.json {
+        report::for_machines();
+    }
     match std::panic::catch_unwind(|| cli.command.run(&cli.common)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {

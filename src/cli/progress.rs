@@ -1,18 +1,75 @@
-//! Progress bars on standard error; hidden where that is no terminal.
+//! The progress of long work on standard error: a bar on a terminal, a line now and then elsewhere, nothing with --json.
 
+use crate::cli::report::say;
+use crate::gpu::Gpu;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::cell::Cell;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// The shortest time between two lines where there is no terminal.
+pub const QUIET: Duration = Duration::from_secs(10);
+
+/// Steps of work.
+pub struct Steps {
+    bar: ProgressBar,
+    /// The number of steps, if it is known.
+    of: Option<u64>,
+    started: Instant,
+    /// The time of the last line; none on a terminal.
+    spoken: Option<Cell<Instant>>,
+}
+
+/// `n` steps with the remaining time; a count if their number is unknown.
+pub fn steps(n: Option<usize>) -> Steps {
+    let bar = match n {
+        Some(n) => ProgressBar::new(n as u64).with_style(style("{bar:30} {pos}/{len} steps, ETA {eta}")),
+        None => ProgressBar::new_spinner().with_style(style("{spinner} {pos} steps{msg}, {elapsed}")),
+    };
+    let started = Instant::now();
+    let spoken = (!std::io::stderr().is_terminal()).then(|| Cell::new(started));
+    Steps { bar, of: n.map(|n| n as u64), started, spoken }
+}
+
+impl Steps {
+    /// Counts a step.
+    pub fn step(&self) {
+        self.bar.inc(1);
+        let Some(spoken) = self.spoken.as_ref().filter(|spoken| spoken.get().elapsed() > QUIET) else {
+            return;
+        };
+        spoken.set(Instant::now());
+        let (made, seconds) = (self.bar.position(), self.started.elapsed().as_secs_f64());
+        say(match self.of {
+            Some(of) => {
+                let left = seconds / made as f64 * of.saturating_sub(made) as f64;
+                format!("step {made}/{of} ETA {left:.0}s")
+            }
+            None => format!("step {made}{}, {seconds:.0}s", self.bar.message()),
+        });
+    }
+
+    /// Sets what is shown beside the count.
+    pub fn set_message(&self, message: String) {
+        self.bar.set_message(message);
+    }
+
+    /// Ends the work.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Says what begins, and on which device.
+pub fn announce(gpu: &Gpu, what: &str) {
+    let (adapter, memory) = (gpu.adapter(), crate::gpu::Bytes(gpu.memory().allocated));
+    let device = format!("{} ({}), {memory} in use", adapter.name(), adapter.backend());
+    say(format!("{what}: {device}; compiling the kernels"));
+}
 
 /// The style of a template.
 pub fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar())
-}
-
-/// A bar of `n` steps with the remaining time; a spinner if their number is unknown.
-pub fn steps(n: Option<usize>) -> ProgressBar {
-    match n {
-        Some(n) => ProgressBar::new(n as u64).with_style(style("{bar:30} {pos}/{len} steps, ETA {eta}")),
-        None => ProgressBar::new_spinner().with_style(style("{spinner} {pos} steps{msg}, {elapsed}")),
-    }
 }
 
 /// A bar of bytes with a file's name.

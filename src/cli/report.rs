@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::fmt::Display;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Prints a line.
 ///
@@ -15,6 +16,20 @@ pub fn print(line: impl Display) -> anyhow::Result<()> {
 /// Writes a line to standard error, whether or not anybody reads it.
 pub fn note(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Leaves out the lines for people from now on: --json is set.
+pub fn for_machines() {
+    JSON.store(true, Ordering::Relaxed);
+}
+
+/// Writes a line for people to standard error; none with --json.
+pub fn say(line: impl Display) {
+    if !JSON.load(Ordering::Relaxed) {
+        note(line);
+    }
 }
 
 /// A number of things: "1 image", "2 images".

@@ -119,14 +119,16 @@ fn measure(
     let times: Vec<f64> = (0..chain.len()).map(time).collect();
     let gpu = scorer.gpu();
     let batches = batches(n, batch);
-    let bar = progress::steps(Some(batches.len() * chain.len()));
+    let parameters = scorer.model.registry.count();
+    progress::announce(gpu, &format!("bounding {} under {parameters} parameters", count(n, "image")));
+    let steps = progress::steps(Some(batches.len() * chain.len()));
     let mut bound = Bound::new(chain.clone(), range.low());
-    for (first, count) in batches {
-        let numbers: Vec<usize> = (first..first + count).collect();
+    for (first, length) in batches {
+        let numbers: Vec<usize> = (first..first + length).collect();
         let x0 = pictures::members(set, &numbers, range)?.upload(gpu)?;
-        bound.add(scorer, &times, &x0, key.from(first as u32), &mut || bar.inc(1))?;
+        bound.add(scorer, &times, &x0, key.from(first as u32), &mut || steps.step())?;
     }
-    bar.finish_and_clear();
+    steps.finish();
     Ok(bound)
 }
 

@@ -1,8 +1,8 @@
 //! `tweedie train`.
 
 use crate::cli::io::{Images, configuration, plot};
-use crate::cli::progress::style;
-use crate::cli::report::chain;
+use crate::cli::progress::{QUIET, style};
+use crate::cli::report::{chain, say};
 use crate::cli::stop::Stop;
 use crate::cli::{Common, note, paths, print};
 use crate::config::Config;
@@ -68,7 +68,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let result = run.train(&gpu, &config, options, &mut |event| watcher.see(event));
     watcher.bar.finish();
     match result.map_err(|error| with_flags(error, &run))? {
-        End::Finished => watcher.say(format!("trained: {}", out.display())),
+        End::Finished => say(format!("trained: {}", out.display())),
         End::Stopped(0) => return Err(stop.stopped("before the first step; nothing is written".into())),
         End::Stopped(step) => {
             let resume = format!("continue with `tweedie train --out {} --resume`", out.display());
@@ -159,9 +159,6 @@ struct Watcher<'a> {
 /// The samples of a checkpoint may take as long as the training since the last one, and at least this.
 const SHORTEST_BUDGET: Duration = Duration::from_secs(60);
 
-/// The shortest time between two lines where there is no terminal.
-const QUIET: Duration = Duration::from_secs(5);
-
 impl<'a> Watcher<'a> {
     fn new(json: bool, gpu: &'a Gpu, run: &'a Run) -> Self {
         let terminal = std::io::stderr().is_terminal() && !json;
@@ -198,7 +195,7 @@ impl<'a> Watcher<'a> {
         let adapter = self.gpu.adapter();
         let from = if step > 0 { format!(" from step {step}") } else { String::new() };
         let device = format!("{} ({})", adapter.name(), adapter.backend());
-        self.say(format!("training{from} to step {steps}: {what}, {device}; compiling the kernels"));
+        say(format!("training{from} to step {steps}: {what}, {device}; compiling the kernels"));
         if self.terminal {
             self.bar = ProgressBar::new(steps).with_style(style("{bar:30} {pos}/{len} {msg}"));
             self.bar.set_position(step);
@@ -237,12 +234,6 @@ impl<'a> Watcher<'a> {
         self.drawn = Instant::now();
         if self.terminal {
             self.bar.println(format!("wrote {}", path.display()));
-        }
-    }
-
-    fn say(&self, line: String) {
-        if !self.json {
-            note(line);
         }
     }
 }

@@ -11,7 +11,6 @@ use crate::sample::likelihood::EPS;
 use crate::sample::{self, Differentiable, Draw, Ode, Progress, Score};
 use crate::tensor::Tensor;
 use anyhow::{Context, ensure};
-use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 
 /// The solver and the class whose flow is followed.
@@ -36,7 +35,7 @@ pub struct Flow {
     pub batch: usize,
     /// The class whose flow it is, if one is requested.
     classes: Classes,
-    bar: ProgressBar,
+    progress: progress::Steps,
 }
 
 /// The ends of paths along the flow.
@@ -88,6 +87,11 @@ impl Flow {
         args.flags.configure(&mut config)?;
         let gpu = common.open()?;
         let scorer = checkpoint.scorer(&gpu, args.evaluation.weights)?;
+        let parameters = scorer.model.registry.count();
+        progress::announce(
+            &gpu,
+            &format!("following the flow of {parameters} parameters by {}", config.sampling.method),
+        );
         let ode = Ode { noise_removal: false, ..Ode::new(&config.sampling) };
         let classes = args.classes.open(&gpu, model, &config)?;
         ensure!(classes.classes.len() <= 1, "--class: the flow needs one class, not several");
@@ -98,7 +102,7 @@ impl Flow {
             ode,
             batch: args.evaluation.batch(),
             classes,
-            bar: progress::steps(None),
+            progress: progress::steps(None),
         })
     }
 
@@ -111,8 +115,8 @@ impl Flow {
     /// Shows the progress of a batch.
     pub fn watch(&self) -> impl FnMut(Progress<'_>) -> sample::Result<()> {
         |progress| {
-            self.bar.set_message(format!(" to t = {:.4}", progress.t));
-            self.bar.inc(1);
+            self.progress.set_message(format!(" to t = {:.4}", progress.t));
+            self.progress.step();
             Ok(())
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Model, shape};
 use crate::cli::io::{Animation, Images};
-use crate::cli::{Common, batches, progress, report};
+use crate::cli::{Common, batches, count, progress, report};
 use crate::sample::{self, Differentiable, Draw, Progress, Sampled, Watch};
 use crate::tensor::Tensor;
 use anyhow::ensure;
@@ -48,6 +48,11 @@ impl Model<'_> {
             u32::MAX
         );
         Images::check_memory("-n", n, self.shape(1))?;
+        let (method, parameters) = (self.config.sampling.method, self.scorer.model.registry.count());
+        let steps_of = steps.map_or(String::new(), |steps| format!(" of {}", count(steps, "step")));
+        let classes = self.classes.classes.len().max(1) * n as usize;
+        let drawn = format!("drawing {} by {method}{steps_of}", count(classes, "sample"));
+        progress::announce(&self.gpu, &format!("{drawn}, {parameters} parameters"));
         let classes = self.classes.each(&self.scorer, |score| self.draw_class(score, n, steps, draws))?;
         Ok(Samples::join(classes))
     }
@@ -61,7 +66,7 @@ impl Model<'_> {
     ) -> anyhow::Result<Samples<'_>> {
         let (started, range) = (Instant::now(), self.config.data.range());
         let batches = batches(n as usize, self.args.evaluation.batch());
-        let bar = progress::steps(steps.map(|steps| steps * batches.len()));
+        let progress = progress::steps(steps.map(|steps| steps * batches.len()));
         let mut animation = self.args.animation.start(steps, range);
         let (mut values, mut evaluations, mut acceptance) = (Vec::new(), 0.0, None);
         for (first, n_batch) in batches {
@@ -73,9 +78,9 @@ impl Model<'_> {
             if let Some(animation) = &mut animation {
                 animation.record(score, &Progress { step: 0, t: 1.0, state: &x })?;
             }
-            let mut watch = |progress: Progress<'_>| {
-                bar.inc(1);
-                animation.as_mut().map_or(Ok(()), |animation| animation.record(score, &progress))
+            let mut watch = |state: Progress<'_>| {
+                progress.step();
+                animation.as_mut().map_or(Ok(()), |animation| animation.record(score, &state))
             };
             let sampled = draws(score, Part { draw, first, n: n_batch, x }, &mut watch)?;
             values.extend(sampled.x.read()?);
@@ -83,7 +88,7 @@ impl Model<'_> {
             evaluations += sampled.evaluations * share;
             acceptance = sampled.acceptance.map(|accepted| acceptance.unwrap_or(0.0) + accepted * share);
         }
-        bar.finish_and_clear();
+        progress.finish();
         ensure!(
             values.iter().all(|v| v.is_finite()),
             "the sampler diverged: some samples are not finite; use more --steps or a smaller --snr"
