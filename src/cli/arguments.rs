@@ -20,7 +20,7 @@ pub struct Evaluation {
     /// The weights
     #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     pub weights: Weights,
-    /// Samples in a batch; it changes only speed, memory, and the number of samples in an animation
+    /// Samples in a batch; it changes only speed, memory and animations, unless a norm is taken over the batch
     #[arg(long, value_name = "N", default_value = "100")]
     batch: NonZeroU32,
 }

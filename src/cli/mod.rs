@@ -70,6 +70,7 @@ fn with_adapter(error: GpuError) -> anyhow::Error {
 /// Runs the program; errors are one line on standard error and a status of 1.
 pub fn main() -> ExitCode {
     quiet_the_driver();
+    stop::outlive_size_limits();
     std::panic::set_hook(Box::new(|panic| {
         if is_guarded() {
             return;
@@ -87,8 +88,8 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         Err(answer) => {
-            let _ = answer.print();
-            return if answer.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            let shown = answer.print().is_ok();
+            return if answer.use_stderr() || !shown { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
     if cli.common.json {

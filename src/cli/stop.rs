@@ -59,6 +59,12 @@ impl Stop {
     }
 }
 
+/// Lets a write beyond the limit on file sizes fail with an error; without a handler the signal ends the process.
+pub fn outlive_size_limits() {
+    #[cfg(unix)]
+    let _ = flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
 /// The signals that this process ignores, a bit each from signal 1. Linux alone tells them without unsafe code.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -152,7 +152,7 @@ impl Config {
     }
 }
 
-/// Steps, and the images of a step, are numbered in 32 bits by the random numbers.
+/// The generator's counters hold steps, and the images of a step, in 32 bits.
 const MAX_STEPS: u64 = u32::MAX as u64;
 /// More channels than any device has memory for, and few enough that no number of parameters overflows.
 const MAX_CHANNELS: u64 = 1 << 20;

@@ -95,7 +95,7 @@ impl Network {
             }
             ModelName::Given => {
                 let why =
-                    "this network is known to the program that trained it alone; open the checkpoint there";
+                    "only the program that trained this network can build it; it calls Checkpoint::scorer_of";
                 return Err(refuse("model.name", "given", why));
             }
             name => {

@@ -124,8 +124,8 @@ impl Preconditioning {
             TimeConditioning::Time999 => self.label(f64::from(999.0 * t as f32), marginal),
             TimeConditioning::Step { marginals, order } => {
                 let last = (marginals.len() - 1) as f32;
-                // In 32 bits, too: i / (n − 1) is rounded to them, and finds i again. Between two steps
-                // NCSN's is the even one, and DDPM's conditioning is a fraction.
+                // In 32 bits, too: i / (n − 1) is rounded to them, and finds i again. A time
+                // halfway between two NCSN steps takes the even step; DDPM's step may be a fraction.
                 let step = match order {
                     StepOrder::Falling => ((1.0 - t as f32) * last).round_ties_even(),
                     StepOrder::Rising => t as f32 * last,
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(other.at(&*process, 0.5).sigma, process.marginal_prob(0.5).std);
     }
 
-    /// EDM's network sees unit variance and is asked for unit variance, for data of σ_data.
+    /// Input and target of EDM's network have unit variance, for data of σ_data.
     #[test]
     fn edm_keeps_variances_at_one() {
         let sigma_data = 0.5;

@@ -7,7 +7,7 @@ use super::network::{Architecture, BuiltIn, Network};
 use super::parameters::{Parameters, Registry};
 use super::preconditioning::{Label, Preconditioning};
 use crate::autodiff::{Dual, Eager, Engine, Tape};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, refuse};
 use crate::gpu::Gpu;
 use crate::kernels::combine::{Factor, Form};
 use crate::kernels::{KernelError, Result};
@@ -59,11 +59,15 @@ impl<A: Architecture> ScoreModel<A> {
         }
     }
 
-    /// The same network on a process of your own, in continuous time: it is conditioned on 999 t.
+    /// The same network on a process of your own, in continuous time: it is conditioned on 999 t. Its prediction stays
+    /// that of the configuration: `model.prediction`, or by default the score where `training.sde` is VE and the noise
+    /// where it is not.
     ///
     /// # Errors
-    /// If the configuration trains on a discrete chain.
+    /// If the configuration trains on a discrete chain; if log m(t) or s(t)² is not finite between 0 and 1, or σ = s / m
+    /// does not rise.
     pub fn with_process(self, process: Arc<dyn Process>) -> std::result::Result<Self, ConfigError> {
+        check(&*process)?;
         let preconditioning = self.preconditioning.on_another_process()?;
         Ok(ScoreModel { process, preconditioning, ..self })
     }
@@ -91,6 +95,18 @@ impl<A: Architecture> ScoreModel<A> {
     pub(crate) fn steps(&self) -> Vec<(Marginal, Label)> {
         self.preconditioning.steps()
     }
+}
+
+/// Checks a process at some times.
+fn check(process: &dyn Process) -> std::result::Result<(), ConfigError> {
+    let times = (0..=10).map(|i| f64::from(i) / 10.0);
+    let sigmas: Vec<f64> = times.map(|t| process.variance(t).sqrt() / process.log_mean(t).exp()).collect();
+    if sigmas.iter().all(|sigma| sigma.is_finite()) && sigmas.is_sorted_by(|a, b| a < b) {
+        return Ok(());
+    }
+    let why =
+        format!("σ = s / m must be finite and rise from t = 0 to 1, and it is {sigmas:.3?} at 0, 0.1, …, 1");
+    Err(refuse("process", process.name(), why))
 }
 
 /// A model with its parameters on a device.

@@ -1,5 +1,6 @@
 //! Why samples could not be drawn.
 
+use crate::config::ConfigError;
 use crate::gpu::GpuError;
 use crate::kernels::KernelError;
 
@@ -9,6 +10,9 @@ pub enum SampleError {
     /// A kernel or the device.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// A value of the sampler's configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Fewer steps than a sampler needs.
     #[error("{steps} steps; a sampler needs at least 2")]
     TooFewSteps {

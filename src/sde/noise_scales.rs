@@ -2,7 +2,7 @@
 
 use super::normal::cdf;
 
-/// What neighbouring noise levels overlap by in every published ladder. The paper says "≈ 0.5", which would give CIFAR-10 219
+/// The overlap of neighbouring noise levels in every published ladder. The paper says "≈ 0.5", which would give CIFAR-10 219
 /// levels instead of its 232; and it means Φ where some print erf.
 pub const OVERLAP: f64 = 0.5668;
 
@@ -29,7 +29,7 @@ impl Ladder {
         (self.sigma_max / self.sigma_min).powf(1.0 / (self.levels - 1) as f64)
     }
 
-    /// What its neighbours overlap by: with so many whole levels about what was asked for.
+    /// The overlap of neighbouring levels: near the requested one, because the number of levels is whole.
     pub fn overlap(&self, dimensions: usize) -> f64 {
         overlap(self.ratio(), dimensions)
     }

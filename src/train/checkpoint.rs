@@ -50,6 +50,9 @@ struct Header {
     /// The name of a network that the program gave; none if the configuration describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     network: Option<String>,
+    /// The process, if the program gave the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<String>,
     /// The images of its training; none if it was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     data: Option<Fingerprint>,
@@ -60,7 +63,8 @@ impl Header {
     fn new(step: u64, updates: u64, config: &Config) -> Header {
         let updates = (updates != step).then_some(updates);
         let crc32 = Some(NO_SUM.into());
-        Header { crc32, format: FORMAT, step, updates, network: None, data: None, config: config.clone() }
+        let (network, process, data) = (None, None, None);
+        Header { crc32, format: FORMAT, step, updates, network, process, data, config: config.clone() }
     }
 
     fn updates(&self) -> u64 {
@@ -91,8 +95,10 @@ impl Checkpoint {
     pub fn write<A: Architecture>(trainer: &Trainer<A>, path: &Path) -> Result<(), TrainError> {
         let given = trainer.config.model.name == ModelName::Given;
         let network = given.then(|| trainer.scorer.model.network.architecture().name().to_string());
+        let process = given.then(|| format!("{:?}", trainer.scorer.model.process));
         let data = trainer.data.clone();
-        let header = Header { network, data, ..Header::new(trainer.step, trainer.updates, &trainer.config) };
+        let header =
+            Header { network, process, data, ..Header::new(trainer.step, trainer.updates, &trainer.config) };
         let written = checkpoint_file::write(path, header.json(), entries_of_trainer(trainer));
         written.map_err(|failure| match failure {
             checkpoint_file::Failure::NotFinite(name) => {
@@ -216,7 +222,7 @@ impl Checkpoint {
     /// The same for a model that the program gave when it was trained.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] if it is another network's; else those of [`Checkpoint::scorer`].
+    /// [`TrainError::Checkpoint`] if it is another network's or process's; else those of [`Checkpoint::scorer`].
     pub fn scorer_of<A: Architecture>(
         &self,
         gpu: &Gpu,
@@ -291,6 +297,12 @@ impl Checkpoint {
     }
 
     fn check_network<A: Architecture>(&self, model: &ScoreModel<A>) -> Result<(), TrainError> {
+        let process = format!("{:?}", model.process);
+        if let Some(theirs) = self.header.process.as_ref().filter(|theirs| **theirs != process) {
+            let remedy = "give it with ScoreModel::with_process";
+            let what = format!("it was trained on the process {theirs}, not {process}; {remedy}");
+            return Err(checkpoint_error(&self.path, what));
+        }
         let own = model.network.architecture().name();
         match self.network().filter(|name| *name != own) {
             None => Ok(()),

@@ -12,7 +12,7 @@ use super::checkpoint::Checkpoint;
 use super::folder::Lock;
 use super::metrics::Metrics;
 use super::trainer::{StepReport, Trainer};
-use crate::config::{Config, Data};
+use crate::config::{Config, Data, Training};
 use crate::data::{Dataset, Fingerprint, Loader, Source, Split, check_labels};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
@@ -242,27 +242,28 @@ impl Run {
         watch: &mut Watch<'_, A>,
     ) -> Result<End, TrainError> {
         self.check(options)?;
-        let mut config = config.clone();
-        config.training.n_iters = options.steps.unwrap_or(config.training.n_iters);
-        config.check()?;
+        // The number of steps is remembered beside the checkpoints, not in them: their bytes do not depend on it.
+        let steps = options.steps.unwrap_or(config.training.n_iters);
+        let recorded =
+            Config { training: Training { n_iters: steps, ..config.training.clone() }, ..config.clone() };
+        recorded.check()?;
         if config.model.num_classes > 0 {
             check_labels(source, config.model.num_classes)?;
         }
         let data = Fingerprint::of(source)?;
         let mut loader = Loader::new(source, &config.data, config.training.batch_size, config.seed)?;
         let (mut trainer, mut lock) = match options.resume {
-            true => self.reopen(gpu, &config, model, &data, watch)?,
-            false => (Trainer::fresh(gpu, &config, model)?, None),
+            true => self.reopen(gpu, config, model, &data, watch)?,
+            false => (Trainer::fresh(gpu, config, model)?, None),
         };
         trainer.data = Some(data);
-        let steps = config.training.n_iters;
         if steps < trainer.step {
             let (folder, made) = (self.folder.clone(), trainer.step);
             return Err(TrainError::Behind { folder, requested: steps, made });
         }
         if lock.is_some() {
             Metrics::keep_until(&self.metrics(), trainer.step)?;
-            self.describe(&config)?;
+            self.describe(&recorded)?;
         }
         let parameters = trainer.scorer.model.registry.count();
         watch(Event::Start { step: trainer.step, steps, parameters, images: source.len() })?;
@@ -283,7 +284,7 @@ impl Run {
                     self.clear()?;
                 }
                 lock = Some(self.create()?);
-                self.describe(&config)?;
+                self.describe(&recorded)?;
             }
             if trainer.step == first + 1 {
                 let loss = trainer.loss()?;
@@ -292,7 +293,7 @@ impl Run {
             }
             watch(Event::Step(trainer.step))?;
             let stop = stopped();
-            let save = stop || is_due(&config, trainer.step, saved);
+            let save = stop || is_due(&recorded.training, trainer.step, saved);
             if (save || trainer.step.is_multiple_of(config.training.log_freq))
                 && let Some(report) = trainer.report().map_err(|error| self.with_good(error))?
             {
@@ -418,10 +419,10 @@ impl Run {
 }
 
 /// Whether a checkpoint is due after `step` steps, `saved` the time of the last.
-fn is_due(config: &Config, step: u64, saved: Instant) -> bool {
-    let minutes = config.training.snapshot_minutes;
-    step.is_multiple_of(config.training.snapshot_freq)
-        || step == config.training.n_iters
+fn is_due(training: &Training, step: u64, saved: Instant) -> bool {
+    let minutes = training.snapshot_minutes;
+    step.is_multiple_of(training.snapshot_freq)
+        || step == training.n_iters
         || minutes > 0.0 && saved.elapsed().as_secs_f64() >= 60.0 * minutes
 }
 

@@ -137,11 +137,15 @@ fn export_safetensors(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     for file in [&path, &config] {
         ensure!(!file.exists(), "{} exists already; choose another folder", file.display());
     }
-    let state = checkpoint.state()?;
-    std::fs::create_dir_all(&args.folder)
-        .with_context(|| format!("{} cannot be created", args.folder.display()))?;
-    Checkpoint::write_state(&state, &registry, checkpoint.config(), &path)?;
-    paths::written(&config, checkpoint.config().to_toml().as_bytes())?;
+    let (state, existed) = (checkpoint.state()?, folder.exists());
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be created", folder.display()))?;
+    let write = || -> anyhow::Result<()> {
+        Checkpoint::write_state(&state, &registry, checkpoint.config(), &path)?;
+        paths::written(&config, checkpoint.config().to_toml().as_bytes())
+    };
+    write().inspect_err(|_| {
+        let _ = if existed { std::fs::remove_file(&path) } else { std::fs::remove_dir_all(folder) };
+    })?;
     Ok((path, checkpoint.step()))
 }
 

@@ -36,8 +36,8 @@ use std::path::PathBuf;
         "The measurements: F.npz (`samples`, [n, h, w, c]), F.png or F.safetensors; with --simulate the images themselves, \
          or data:digits:I, or I-J for several")),
     after_help = "Examples:\n  \
-    tweedie restore runs/digits --problem super.toml --in data:digits:3 --simulate -n 8 --out restored.png\n  \
-    tweedie restore runs/digits --problem super.toml --in measured.npz --out restored.npz"
+    tweedie restore runs/digits --problem configs/problems/super_resolution_4x.toml --in data:digits:3 --simulate -n 8 --out restored.png\n  \
+    tweedie restore runs/digits --problem configs/problems/super_resolution_4x.toml --in measured.npz --out restored.npz"
 )]
 pub struct Args {
     #[arg(help = MODEL)]

@@ -17,7 +17,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Train a model: writes a run folder with the configuration, metrics, checkpoints and samples.
+/// Train a model: writes a run folder with the configuration, metrics and checkpoints.
 ///
 /// An interrupted run continues with --resume, bit for bit as if it had not been interrupted.
 ///

@@ -1,5 +1,5 @@
-//! Dormand–Prince 5(4): an explicit Runge–Kutta pair with adaptive steps (Dormand and Prince 1980), wherever the state
-//! lives. Steps are chosen as SciPy's `RK45` chooses them (Hairer, Nørsett and Wanner 1993, II.4), so that it makes as
+//! Dormand–Prince 5(4): an explicit Runge–Kutta pair with adaptive steps (Dormand and Prince 1980), for any
+//! type of state. Steps are chosen as SciPy's `RK45` chooses them (Hairer, Nørsett and Wanner 1993, II.4), so that it makes as
 //! many evaluations.
 
 use crate::kernels::combine::Factor;
@@ -21,7 +21,7 @@ const E: [f64; 7] =
     [-71.0 / 57600.0, 0.0, 71.0 / 16695.0, -71.0 / 1920.0, 17253.0 / 339200.0, -22.0 / 525.0, 1.0 / 40.0];
 /// Evaluations of an attempt.
 const STAGES: usize = 6;
-/// What an error of order 5 makes of the step.
+/// The exponent of the error in the factor of the next step.
 const EXPONENT: f64 = -1.0 / 5.0;
 const SAFETY: f64 = 0.9;
 const MIN_FACTOR: f64 = 0.2;

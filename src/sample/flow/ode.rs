@@ -95,11 +95,11 @@ pub(super) struct Given {
     pub eps: Tensor,
     /// How many.
     pub count: usize,
-    /// How many ride along the batch at once.
+    /// The number evaluated together.
     pub together: usize,
 }
 
-/// What moves along the flow.
+/// The state of the flow.
 #[derive(Clone)]
 pub(super) struct FlowState {
     /// `[n, h, w, c]`.

@@ -8,7 +8,7 @@ use crate::sde::{Marginal, Process};
 use crate::tensor::Tensor;
 use std::cell::Cell;
 
-/// A run of a sampler: the score with its evaluations counted, and whoever watches.
+/// A run of a sampler: the score with its evaluations counted, and the callback.
 pub struct Driver<'a, 'w> {
     score: &'a dyn Score,
     evaluations: Cell<usize>,

@@ -1,5 +1,5 @@
 //! Hamiltonian Monte Carlo at one time (Duane et al. 1987; Neal 2011), of which Metropolis-adjusted Langevin is the
-//! trajectory of one step. The score is all it knows of the energy.
+//! trajectory of one step. It needs the score alone, not the energy.
 //!
 //! Along a leapfrog trajectory x₀, …, x_L with momenta pₖ₊½ = (xₖ₊₁ − xₖ) / η and scores sₖ the logarithm of the Metropolis
 //! ratio is log p(x_L) − log p(x₀) − ½ |p_L|² + ½ |p₀|². The difference of the densities is the score integrated along the

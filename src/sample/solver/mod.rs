@@ -50,11 +50,14 @@ macro_rules! construct {
 }
 methods!(construct);
 
-/// The sampler that a configuration describes, with `steps` steps.
+/// The sampler that a configuration describes, with `steps` steps, whatever [`Sampling::steps`] says. Options that the
+/// sampler does not read ([`SamplingOption::is_read_by`](crate::config::sampling::SamplingOption::is_read_by)) have no
+/// effect.
 ///
 /// # Errors
-/// If there are too few steps, or settings contradict each other.
+/// If a value is out of its range, if there are too few steps, or settings contradict each other.
 pub fn sampler(config: &Sampling, steps: usize) -> Result<Box<dyn Sampler>> {
+    config.check()?;
     if config.schedule.is_some() && config.method.schedule().is_none() {
         let remedy = "leave sampling.schedule out, or take another sampler";
         return Err(refuse(format!("this sampler has a schedule of its own; {remedy}")));

@@ -67,8 +67,8 @@ impl Objective {
     }
 
     /// The loss of a batch `x0` `[n, h, w, c]` in the model's range, in four lanes that have yet to be added. `classes` are
-    /// those that the network is told, or is to tell. The gradient is left in the parameters' places. Nothing is read
-    /// back.
+    /// the labels: an input of a class-conditional network, the targets of a classifier. The gradient is written into
+    /// the parameters' arena. Nothing is read back.
     ///
     /// # Errors
     /// If the device refuses.

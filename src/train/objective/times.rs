@@ -8,12 +8,12 @@ use crate::sde::{Importance, Marginal};
 /// Training never asks for the score at less than this time.
 const EPS: f64 = 1e-5;
 
-/// What one sample is trained on.
+/// The time and the weight of a training sample.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target {
     pub label: Label,
     pub marginal: Marginal,
-    /// What the noise's squared error is multiplied by.
+    /// The factor of the noise's squared error.
     pub weight: f64,
     /// The step of the chain, on one.
     pub step: usize,
