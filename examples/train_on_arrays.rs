@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut losses = Vec::new();
     for options in [
         RunOptions { steps: Some(40), ..RunOptions::default() },
-        RunOptions { resume: true, ..RunOptions::default() },
+        RunOptions { resume: true, steps: Some(60), ..RunOptions::default() },
     ] {
         run.train_on(&gpu, &config, &data, options, &mut |event| {
             if let Event::Row(row) = event {

@@ -45,7 +45,10 @@ fn images_that_the_program_gives_train_the_same_weights_and_resume_only_with_the
     let (config, watch) = (config(), &mut |_: Event<'_>| Ok(()));
     run("named").train(gpu(), &config, RunOptions::default(), watch).expect("trained");
     run("given").train_on(gpu(), &config, &digits, steps(2), watch).expect("begun");
-    run("given").train_on(gpu(), &config, &digits, RESUME, watch).expect("resumed");
+    // The two steps are remembered.
+    run("given").train_on(gpu(), &config, &digits, RESUME, watch).expect("nothing to do");
+    let four = RunOptions { steps: Some(4), ..RESUME };
+    run("given").train_on(gpu(), &config, &digits, four, watch).expect("resumed");
     let read =
         |name: &str| Checkpoint::read(&run(name).latest().expect("a checkpoint")).expect("a checkpoint");
     let (named, given) = (read("named"), read("given"));

@@ -101,11 +101,31 @@ impl Run {
         write_whole(&path, config.to_toml().as_bytes()).map_err(|e| file_error(&path, e))
     }
 
+    /// The number of steps that was requested in place of `training.n_iters`; none if that has changed since.
+    pub(super) fn remembered(&self, config: &Config) -> Option<u64> {
+        let same = |before: Config| before.training.n_iters == config.training.n_iters;
+        let text = std::fs::read_to_string(self.folder().join("steps")).ok()?;
+        self.recorded().is_ok_and(same).then(|| text.trim().parse().ok())?
+    }
+
+    /// Remembers a number of steps. It is not a part of the configuration, on which the bytes of checkpoints depend.
+    pub(super) fn remember(&self, steps: u64, config: &Config) -> Result<(), TrainError> {
+        let path = self.folder().join("steps");
+        if steps != config.training.n_iters {
+            return write_whole(&path, steps.to_string().as_bytes()).map_err(|e| file_error(&path, e));
+        }
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(file_error(&path, e)),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the files of a run, for another one in its place.
     pub(super) fn clear(&self) -> Result<(), TrainError> {
         let lock = self.lock()?;
         let checkpoints = self.steps().into_iter().map(|step| self.checkpoint(step));
-        let files = [self.config(), self.metrics(), self.checkpoints().join("latest")];
+        let files = ["config.toml", "metrics.csv", "steps", "checkpoints/latest"]
+            .map(|name| self.folder().join(name));
         for path in checkpoints.chain(files) {
             match std::fs::remove_file(&path) {
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(file_error(&path, e)),

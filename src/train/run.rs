@@ -4,6 +4,7 @@
 //! config.toml               the configuration, every key written out
 //! metrics.csv               a row every `training.log_freq` steps and at every checkpoint
 //! checkpoints/step-….safetensors, and latest, which names the newest
+//! steps                     the number of steps in all, if it is another than `training.n_iters`
 //! lock                      locked by the process that trains here
 //! ```
 
@@ -49,7 +50,8 @@ pub struct RunOptions<'a> {
     pub resume: bool,
     /// Replace a run in the folder, once the first step of the new one has run.
     pub overwrite: bool,
-    /// Total number of steps, which replaces `training.n_iters` in the run's configuration.
+    /// Total number of steps instead of `training.n_iters`. The run remembers it until it is resumed with another of
+    /// either.
     pub steps: Option<u64>,
     /// Stops the run when it is set: the step under way is finished, and a checkpoint is written.
     pub stop: Option<&'a AtomicBool>,
@@ -242,11 +244,10 @@ impl Run {
         watch: &mut Watch<'_, A>,
     ) -> Result<End, TrainError> {
         self.check(options)?;
-        // The number of steps is remembered beside the checkpoints, not in them: their bytes do not depend on it.
-        let steps = options.steps.unwrap_or(config.training.n_iters);
-        let recorded =
-            Config { training: Training { n_iters: steps, ..config.training.clone() }, ..config.clone() };
-        recorded.check()?;
+        let remembered = || self.remembered(config).filter(|_| options.resume);
+        let steps = options.steps.or_else(remembered).unwrap_or(config.training.n_iters);
+        let training = Training { n_iters: steps, ..config.training.clone() };
+        Config { training: training.clone(), ..config.clone() }.check()?;
         if config.model.num_classes > 0 {
             check_labels(source, config.model.num_classes)?;
         }
@@ -263,7 +264,8 @@ impl Run {
         }
         if lock.is_some() {
             Metrics::keep_until(&self.metrics(), trainer.step)?;
-            self.describe(&recorded)?;
+            self.describe(config)?;
+            self.remember(steps, config)?;
         }
         let parameters = trainer.scorer.model.registry.count();
         watch(Event::Start { step: trainer.step, steps, parameters, images: source.len() })?;
@@ -284,7 +286,8 @@ impl Run {
                     self.clear()?;
                 }
                 lock = Some(self.create()?);
-                self.describe(&recorded)?;
+                self.describe(config)?;
+                self.remember(steps, config)?;
             }
             if trainer.step == first + 1 {
                 let loss = trainer.loss()?;
@@ -293,7 +296,7 @@ impl Run {
             }
             watch(Event::Step(trainer.step))?;
             let stop = stopped();
-            let save = stop || is_due(&recorded.training, trainer.step, saved);
+            let save = stop || is_due(&training, trainer.step, saved);
             if (save || trainer.step.is_multiple_of(config.training.log_freq))
                 && let Some(report) = trainer.report().map_err(|error| self.with_good(error))?
             {

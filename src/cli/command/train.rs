@@ -43,7 +43,7 @@ pub struct Args {
     /// Replace a run in the folder, once the first step of the new one has run
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
-    /// The number of steps in all; the run's training.n_iters from now on
+    /// The number of steps in all, instead of training.n_iters; the run remembers it
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Set a key of the configuration, for example model.nf=64; may be repeated
