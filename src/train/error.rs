@@ -99,9 +99,9 @@ pub enum TrainError {
         /// The run folder.
         folder: PathBuf,
         /// The images of the run.
-        theirs: Fingerprint,
+        theirs: Box<Fingerprint>,
         /// The images now.
-        ours: Fingerprint,
+        ours: Box<Fingerprint>,
     },
     /// The rows of a run are not those that training wrote.
     #[error(

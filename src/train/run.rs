@@ -381,7 +381,7 @@ impl Run {
         }
         match checkpoint.data() {
             Some(theirs) if theirs != data => {
-                let (theirs, ours) = (theirs.clone(), data.clone());
+                let (theirs, ours) = (Box::new(theirs.clone()), Box::new(data.clone()));
                 Err(TrainError::OtherData { folder, theirs, ours })
             }
             _ => Ok(()),
