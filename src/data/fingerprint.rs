@@ -12,12 +12,12 @@ pub struct Fingerprint {
     pub count: usize,
     /// Height, width and channels.
     pub shape: [usize; 3],
-    /// SHA-256 of images and labels, at most [`MOST`] of them spread over the set, in hexadecimal.
+    /// SHA-256 of images and labels, at most 4,096 of them spread over the set, in hexadecimal.
     pub sha256: String,
 }
 
 /// The largest number of images that are hashed: a source may read each of them from a disk.
-pub const MOST: usize = 4096;
+const MOST: usize = 4096;
 
 impl Fingerprint {
     /// The fingerprint of a source.
