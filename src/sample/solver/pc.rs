@@ -28,7 +28,8 @@ impl PredictorCorrector {
     /// # Errors
     /// If there are fewer than two steps, neither a predictor nor a corrector, or settings contradict each other.
     pub fn new(config: &Sampling, steps: usize) -> Result<Self> {
-        let (predictor, corrector) = (predictor(config)?, corrector(config));
+        config.check()?;
+        let (predictor, corrector) = (predictor(config), corrector(config));
         let sampler = PredictorCorrector { predictor, corrector, steps, noise_removal: config.noise_removal };
         sampler.check()?;
         Ok(sampler)

@@ -5,7 +5,7 @@ use crate::config::{PredictorName, Sampling};
 use crate::kernels::combine::Form;
 use crate::random::Key;
 use crate::sample::Score;
-use crate::sample::error::{Result, refuse};
+use crate::sample::error::Result;
 use crate::sde::{Chain, Transition};
 use crate::tensor::Tensor;
 
@@ -46,23 +46,16 @@ pub trait Predictor {
 }
 
 /// The predictor that a configuration names; `None` if it names none.
-///
-/// # Errors
-/// If the predictor has no probability flow and is to follow it.
-pub(super) fn predictor(config: &Sampling) -> Result<Option<Box<dyn Predictor>>> {
+pub(super) fn predictor(config: &Sampling) -> Option<Box<dyn Predictor>> {
     let probability_flow = config.probability_flow;
-    Ok(Some(match config.predictor {
-        PredictorName::None => return Ok(None),
+    Some(match config.predictor {
+        PredictorName::None => return None,
         PredictorName::EulerMaruyama => Box::new(EulerMaruyama { probability_flow }),
         PredictorName::ReverseDiffusion => Box::new(ReverseDiffusion { probability_flow }),
         PredictorName::ProbabilityFlow => Box::new(ReverseDiffusion { probability_flow: true }),
         PredictorName::StochasticRungeKutta => Box::new(Sra1 { probability_flow }),
-        PredictorName::AncestralSampling if probability_flow => {
-            let remedy = "name another predictor, or set sampling.probability_flow = false";
-            return Err(refuse(format!("ancestral sampling cannot follow the probability flow; {remedy}")));
-        }
         PredictorName::AncestralSampling => Box::new(Ancestral),
-    }))
+    })
 }
 
 /// Euler–Maruyama on the reverse-time SDE, dt = 1 / n.
@@ -222,6 +215,7 @@ mod tests {
             probability_flow: true,
             ..Sampling::default()
         };
-        assert!(matches!(predictor(&config), Err(crate::sample::SampleError::Refused(_))));
+        let refused = crate::sample::PredictorCorrector::new(&config, 10);
+        assert!(matches!(refused, Err(crate::sample::SampleError::Config(_))));
     }
 }
