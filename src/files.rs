@@ -46,6 +46,29 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     atomically(path, |aside| std::fs::write(aside, bytes))
 }
 
+/// The place of the checksum in the header of a safetensors file: JSON inside a string of JSON, up to its digits.
+const BEFORE_SUM: &[u8] = br#"\"crc32\":\""#;
+/// The digits in its place while it is computed.
+pub const NO_SUM: &str = "00000000";
+
+/// The place of a checksum's digits in the bytes of a safetensors file, if its header has one.
+pub fn place_of_sum(bytes: &[u8]) -> Option<usize> {
+    let length = usize::try_from(u64::from_le_bytes(*bytes.first_chunk()?)).ok()?;
+    let head = bytes.get(8..)?.get(..length)?;
+    let place = head.windows(BEFORE_SUM.len()).position(|window| window == BEFORE_SUM)? + BEFORE_SUM.len();
+    (place + NO_SUM.len() <= head.len()).then_some(8 + place)
+}
+
+/// Compares the checksum in a safetensors file with its contents: CRC-32 of the whole file, its own digits counted as
+/// [`NO_SUM`]. `None` if the header has no checksum.
+pub fn is_whole(bytes: &[u8]) -> Option<bool> {
+    let (before, rest) = bytes.split_at(place_of_sum(bytes)?);
+    let (digits, after) = rest.split_at(NO_SUM.len());
+    let mut sum = crc32fast::Hasher::new();
+    [before, NO_SUM.as_bytes(), after].iter().for_each(|part| sum.update(part));
+    Some(format!("{:08x}", sum.finalize()).as_bytes() == digits)
+}
+
 /// Removes the temporary files of a process that was killed while writing.
 pub fn sweep(folder: &Path) {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();

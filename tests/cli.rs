@@ -553,6 +553,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--trajectory", out], "are the same output; choose different paths"),
         (vec!["--out", "x/", "--trajectory", "x/00000.png"], "are the same output; choose different paths"),
         (vec!["--out", out, "--rtol", "0"], "--rtol 0: it must be a number above 0"),
+        (vec!["--out", out, "--sampler", "ode", "--rtol", "1e-300"], "not a number that f32 can hold"),
         (vec!["--out", out, "--atol", "-1"], "--atol -1"),
         (vec!["--out", out, "--churn", "nan"], "--churn"),
         (vec!["--out", out, "--eta", "2.5"], "--eta 2.5: it must be a number from 0 to 2"),

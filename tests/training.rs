@@ -193,6 +193,25 @@ fn a_network_of_the_programs_trains_resumes_and_opens_with_the_same_network_only
     for other in [small(&config, "other", 16, 0), small(&config, "small", 8, 0)] {
         assert!(matches!(open(&whole, other), Err(TrainError::Checkpoint { .. })));
     }
+    // Another network or another process cannot resume the run, and its checkpoints stay where they are.
+    let run = Run::at(folder.path().join("parts"));
+    let files = || {
+        let files = std::fs::read_dir(run.folder().join("checkpoints")).expect("a folder").flatten();
+        let mut names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    let process = std::sync::Arc::new(tweedie::sde::SubVp { beta_min: 0.1, beta_max: 20.0 });
+    for other in [
+        small(&config, "other", 16, 0),
+        small(&config, "small", 8, 0),
+        small(&config, "small", 16, 0).with_process(process).expect("a model"),
+    ] {
+        let refused = run.train_model(gpu(), &config, other, &digits, RESUME, &mut |_| Ok(()));
+        assert!(matches!(refused, Err(TrainError::Checkpoint { .. })), "{:?}", refused.err());
+        assert_eq!(files(), before);
+    }
     let classes = Trainer::of(gpu(), &config, small(&config, "small", 16, 10));
     assert!(matches!(classes, Err(TrainError::Config(error)) if error.to_string().contains("num_classes")));
 }

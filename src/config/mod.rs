@@ -165,12 +165,19 @@ fn count(key: &'static str, value: u64, most: u64) -> Result<(), ConfigError> {
     }
 }
 
+/// The fault of a number that f32 does not hold.
+const NOT_F32: &str = "it is not a number that f32 can hold";
+
+/// Returns true if a number is finite in f32, and 0 there only if it is 0.
+fn fits_f32(value: f64) -> bool {
+    let single = value as f32;
+    single.is_finite() && (single == 0.0) == (value == 0.0)
+}
+
 /// Checks a number against its range, in f32 as well: the shaders compute with that.
 fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str) -> Result<(), ConfigError> {
-    let single = value as f32;
-    let lost = !single.is_finite() || (single == 0.0) != (value == 0.0);
     match range.contains(&value) {
-        true if lost => Err(refuse(key, value, "it is not a number that f32 can hold")),
+        true if !fits_f32(value) => Err(refuse(key, value, NOT_F32)),
         true => Ok(()),
         false => Err(refuse(key, value, format!("it must be {what}"))),
     }

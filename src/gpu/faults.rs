@@ -25,7 +25,7 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is inside a call whose panic becomes an error of the device. A panic hook that reports bugs
+/// Returns true inside a call whose panic becomes an error of the device, on this thread. A panic hook that reports bugs
 /// may leave such a panic out.
 pub fn is_guarded() -> bool {
     GUARDED.get()

@@ -17,11 +17,11 @@ pub(super) struct Leaf<T> {
     pub path: String,
     /// The dictionary or list that holds it.
     pub home: usize,
-    /// Whether that is a list.
+    /// `home` is a list.
     pub listed: bool,
-    /// Whether it has axes; numbers without any are counters and the like, and no network's.
+    /// The tensor has axes. One without axes is a counter or the like, and no network's.
     pub array: bool,
-    /// Whether a tensor, or an object that only running code could make.
+    /// A tensor, not an object that only running code could make.
     pub tensor: bool,
     pub held: T,
 }
@@ -32,7 +32,7 @@ pub(super) struct Found<T> {
     pub raw: Vec<T>,
     /// Their averages; none if the file holds none.
     pub averages: Option<Vec<T>>,
-    /// Whether the file holds only averages; `raw` are these then.
+    /// The file holds only averages, and `raw` are these.
     pub only_averages: bool,
     pub frozen: Vec<T>,
 }
@@ -106,7 +106,7 @@ impl<'a, T: Clone + PartialEq> Finder<'a, T> {
         let complete: Vec<&Set<'a>> = self.sets.iter().filter(|set| self.missing(set).is_none()).collect();
         let lists = self.lists();
         let places = complete.iter().map(|set| set.place).chain(lists.iter().map(|list| list.place));
-        // What all places begin with says nothing about one of them.
+        // The shared beginning of all places says nothing about one of them.
         let common = if complete.len() + lists.len() > 1 { common(places) } else { "" };
         let of = |set: &Set<'a>| after(common, set.place);
         let usable = complete.iter().copied().filter(|set| !has_word(of(set), OPTIMISERS));
@@ -318,7 +318,7 @@ fn shown(place: &str) -> String {
     }
 }
 
-/// What all paths begin with, in whole keys.
+/// The beginning that all paths share, in whole keys.
 fn common<'p>(mut paths: impl Iterator<Item = &'p str>) -> &'p str {
     let first = paths.next().unwrap_or_default();
     let len = paths.fold(first.len(), |len, path| {
@@ -333,7 +333,7 @@ fn after<'p>(common: &str, path: &'p str) -> &'p str {
     path.strip_prefix(common).unwrap_or(path)
 }
 
-/// Whether one of the words of a path is among these. Words end at every character that is no letter, and
+/// Returns true if one of the words of a path is among these. Words end at every character that is no letter, and
 /// before a capital after a small letter.
 fn has_word(path: &str, among: &[&str]) -> bool {
     let mut word = String::new();

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What a file is that holds no network of this program.
+/// The kind of a file that holds no network of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Foreign {
@@ -209,7 +209,7 @@ pub(super) fn pickle(bytes: &[u8]) -> Foreign {
     }
 }
 
-/// What an archive with these entries is, if no checkpoint of PyTorch's.
+/// The kind of an archive with these entries; none for a checkpoint of PyTorch's.
 pub(super) fn archive(names: &[String]) -> Foreign {
     match names.iter().any(|name| name.ends_with(".npy")) {
         true => Foreign::Numpy,

@@ -5,6 +5,7 @@
 use super::find::{Leaf, find};
 use super::foreign::{FileKind, kind_of};
 use super::{Imported, InteropError, Note};
+use crate::files::is_whole;
 use crate::nn::{ParameterSpec, Registry, State};
 use ::safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -28,6 +29,9 @@ pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<Impor
         FileKind::Foreign(foreign) => InteropError::Foreign(foreign),
         _ => InteropError::Damaged(e.to_string()),
     })?;
+    if is_whole(bytes) == Some(false) {
+        return Err(InteropError::Damaged("its checksum is not that of its contents".into()));
+    }
     let mut tensors = file.tensors();
     tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
     let leaves: Vec<Leaf<&str>> = tensors

@@ -1,4 +1,4 @@
-//! A network's state from a file's tensors, and what its owner should know about it.
+//! A network's state from a file's tensors, with notes for the user.
 
 use super::InteropError;
 use super::find::{Leaf, find};
@@ -15,11 +15,11 @@ use std::path::Path;
 pub struct Imported {
     /// The network's state.
     pub state: State,
-    /// What was not as a checkpoint of the reference has it.
+    /// The differences from a checkpoint of the reference.
     pub notes: Vec<Note>,
 }
 
-/// Something about a foreign file that its owner should know.
+/// A note on a foreign file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
@@ -45,7 +45,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// What a file holds under a name: a tensor, or an object that a function of this name would make.
+/// The object under a name: a tensor, or an object that a function of this name would make.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Held<'a> {
     Tensor(&'a Strided),
@@ -59,7 +59,7 @@ const VISITS: usize = 1 << 20;
 const DEPTH: usize = 32;
 const PATH: usize = 512;
 
-/// Whose network a checkpoint of PyTorch's holds, if it is known and none of this program's.
+/// The program whose network a PyTorch checkpoint holds, if it is a known one and not this program.
 ///
 /// # Errors
 /// If the file is damaged, or no checkpoint of PyTorch's.
@@ -190,7 +190,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether a dictionary is the state of an optimiser that has made a step.
+/// Returns true if a dictionary is the state of an optimiser that has made a step.
 fn optimiser(node: Node<'_>) -> bool {
     let entry = node.get("state").and_then(|state| state.pairs().next());
     entry.is_some_and(|(number, entry)| number.int().is_some() && matches!(entry.object(), Object::Dict(_)))

@@ -11,12 +11,13 @@
 //! configuration, from which all randomness and the order of the data follow, and the fingerprint of the data.
 
 use super::TrainError;
-use super::checkpoint_file::{self, Entry, NO_SUM, encode, is_whole};
+use super::checkpoint_file::{self, Entry, encode};
 use super::error::file_error;
 use super::trainer::Trainer;
 use crate::choice::{Choice, choices};
 use crate::config::{Config, ModelName};
 use crate::data::Fingerprint;
+use crate::files::{NO_SUM, is_whole};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, Arena, ParameterSpec, Parameters, Registry, ScoreModel, Scorer, State};
 use crate::tensor::Tensor;
@@ -158,29 +159,28 @@ impl Checkpoint {
     /// A checkpoint from a file's bytes; error messages call it `path`.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] if they are not a checkpoint.
+    /// [`TrainError::Damaged`] if they are truncated or their checksum is another; [`TrainError::Checkpoint`] if they are
+    /// not a checkpoint.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, TrainError> {
-        let (_, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|e| checkpoint_error(path, damaged(e)))?;
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, truncated(e)))?;
+        let sealed = is_whole(&bytes);
+        if sealed == Some(false) {
+            return Err(damaged(path, "it is damaged: its checksum is not that of its contents".into()));
+        }
         let header = metadata.metadata().as_ref().and_then(|entries| entries.get("tweedie"));
         let header =
             header.ok_or_else(|| checkpoint_error(path, "it is not a checkpoint of this program".into()))?;
         let header: Header = serde_json::from_str(header)
             .map_err(|e| checkpoint_error(path, format!("its header cannot be read ({e})")))?;
-        let whole = match (header.format, &header.crc32) {
-            (1, None) => true,
-            (FORMAT, Some(sum)) => is_whole(&bytes, sum),
-            (FORMAT, None) => false,
-            (format, _) => {
+        match header.format {
+            FORMAT if sealed.is_none() => {
+                return Err(damaged(path, "it is damaged: its checksum is missing".into()));
+            }
+            1 | FORMAT => {}
+            format => {
                 let what = format!("its format is {format}, this program reads 1 and {FORMAT}");
                 return Err(checkpoint_error(path, what));
             }
-        };
-        if !whole {
-            return Err(checkpoint_error(
-                path,
-                "it is damaged: its checksum is not that of its contents".into(),
-            ));
         }
         header
             .config
@@ -333,7 +333,7 @@ impl Checkpoint {
     }
 
     fn tensors(&self) -> Result<SafeTensors<'_>, TrainError> {
-        SafeTensors::deserialize(&self.bytes).map_err(|e| checkpoint_error(&self.path, damaged(e)))
+        SafeTensors::deserialize(&self.bytes).map_err(|e| damaged(&self.path, truncated(e)))
     }
 
     fn values(&self, file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>, TrainError> {
@@ -347,13 +347,17 @@ impl Checkpoint {
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
         match values.iter().all(|v| v.is_finite()) {
             true => Ok(values),
-            false => Err(wrong(format!("{name} holds numbers that are not finite"))),
+            false => Err(damaged(&self.path, format!("{name} holds numbers that are not finite"))),
         }
     }
 }
 
-fn damaged(error: SafeTensorError) -> String {
+fn truncated(error: SafeTensorError) -> String {
     format!("it is truncated or not a safetensors file ({error})")
+}
+
+fn damaged(path: &Path, what: String) -> TrainError {
+    TrainError::Damaged { path: path.display().to_string(), what }
 }
 
 fn checkpoint_error(path: &Path, what: String) -> TrainError {

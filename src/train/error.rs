@@ -25,10 +25,18 @@ pub enum TrainError {
         path: String,
         /// The system's message.
         reason: String,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
-    /// A file is not a checkpoint of this program.
+    /// A checkpoint is damaged: truncated, or with another checksum, or with numbers that are not finite.
+    #[error("{path}: {what}; name another checkpoint")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// The fault.
+        what: String,
+    },
+    /// A file is not a checkpoint of this program, or is of another model.
     #[error("{path}: {what}; name another checkpoint")]
     Checkpoint {
         /// The file.
@@ -131,7 +139,7 @@ pub enum TrainError {
     Diverged {
         /// Steps made.
         step: u64,
-        /// What is not finite, and where it began.
+        /// The numbers that are not finite.
         what: String,
         /// The newest checkpoint, which is whole and finite.
         good: Option<PathBuf>,

@@ -61,22 +61,18 @@ impl Run {
 
     /// The steps of which there is a checkpoint, the newest first.
     pub(super) fn steps(&self) -> Vec<u64> {
-        let files = std::fs::read_dir(self.checkpoints()).into_iter().flatten().flatten();
-        let mut steps: Vec<u64> =
-            files.filter_map(|file| step_of(&file.file_name().to_string_lossy())).collect();
-        steps.sort_unstable_by(|a, b| b.cmp(a));
-        steps
+        steps_in(&self.checkpoints(), "safetensors")
     }
 
     /// The checkpoint that `checkpoints/latest` names. Only a plain name of a checkpoint counts: a run folder from
     /// somebody else must not choose which file is read.
     pub(super) fn named(&self) -> Option<PathBuf> {
         let name = std::fs::read_to_string(self.checkpoints().join("latest")).ok()?;
-        let path = self.checkpoint(step_of(name.trim())?);
+        let path = self.checkpoint(step_of(name.trim(), "safetensors")?);
         Some(path).filter(|path| path.is_file())
     }
 
-    /// Whether the folder holds a run, or what is left of one: its configuration, checkpoints, or rows.
+    /// Returns true if the folder holds a run or a part of one: its configuration, checkpoints, or rows.
     pub(super) fn exists(&self) -> bool {
         let rows = || Metrics::last_step(&self.metrics()).is_ok_and(|step| step > 0);
         self.config().exists() || !self.steps().is_empty() || rows()
@@ -120,13 +116,16 @@ impl Run {
         }
     }
 
-    /// Removes the files of a run, for another one in its place.
+    /// Removes the files of a run, its pictures included, for another one in its place.
     pub(super) fn clear(&self) -> Result<(), TrainError> {
         let lock = self.lock()?;
         let checkpoints = self.steps().into_iter().map(|step| self.checkpoint(step));
-        let files = ["config.toml", "metrics.csv", "steps", "checkpoints/latest"]
-            .map(|name| self.folder().join(name));
-        for path in checkpoints.chain(files) {
+        let samples = self.folder().join("samples");
+        let pictures =
+            steps_in(&samples, "png").into_iter().map(|step| samples.join(format!("step-{step:08}.png")));
+        let files = ["config.toml", "metrics.csv", "steps", "loss.png", "checkpoints/latest"];
+        let files = files.map(|name| self.folder().join(name));
+        for path in checkpoints.chain(pictures).chain(files) {
             match std::fs::remove_file(&path) {
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(file_error(&path, e)),
                 _ => {}
@@ -163,9 +162,18 @@ impl Run {
     }
 }
 
-/// The step in the name of a checkpoint.
-fn step_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("step-")?.strip_suffix(".safetensors")?;
+/// The steps in the names of a folder's files `step-….ending`, the newest first.
+fn steps_in(folder: &Path, ending: &str) -> Vec<u64> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let step = |file: std::fs::DirEntry| step_of(&file.file_name().to_string_lossy(), ending);
+    let mut steps: Vec<u64> = files.filter_map(step).collect();
+    steps.sort_unstable_by(|a, b| b.cmp(a));
+    steps
+}
+
+/// The step in a name `step-….ending`.
+fn step_of(name: &str, ending: &str) -> Option<u64> {
+    let digits = name.strip_prefix("step-")?.strip_suffix(ending)?.strip_suffix('.')?;
     digits.chars().all(|c| c.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 

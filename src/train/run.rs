@@ -170,10 +170,11 @@ impl Run {
         if self.exists() {
             return Err(TrainError::Exists { folder: self.folder.clone() });
         }
-        import().inspect_err(|_| {
-            let _ = self.clear();
-            if !existed {
-                let _ = std::fs::remove_dir_all(&self.folder);
+        import().inspect_err(|error| {
+            // The folder of another process stays.
+            if !matches!(error, TrainError::Exists { .. } | TrainError::InUse { .. }) {
+                let _ = self.clear();
+                let _ = if existed { Ok(()) } else { std::fs::remove_dir_all(&self.folder) };
             }
         })
     }
@@ -345,7 +346,7 @@ impl Run {
                 checkpoint.trainer_of(gpu, config, model.clone())
             });
             match trainer {
-                Err(TrainError::Checkpoint { path: name, what }) => {
+                Err(TrainError::Damaged { path: name, what }) => {
                     let aside = self.set_aside(&path)?;
                     watch(Event::SetAside { path: &aside, what: &what })?;
                     damaged = Some(format!("{name}: {what}"));
@@ -421,7 +422,7 @@ impl Run {
     }
 }
 
-/// Whether a checkpoint is due after `step` steps, `saved` the time of the last.
+/// Returns true if a checkpoint is due after `step` steps; `saved` is the time of the last.
 fn is_due(training: &Training, step: u64, saved: Instant) -> bool {
     let minutes = training.snapshot_minutes;
     step.is_multiple_of(training.snapshot_freq)

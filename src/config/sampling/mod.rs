@@ -7,7 +7,7 @@ pub(crate) use method::methods;
 pub use method::{Capabilities, Method, Steps};
 pub use option::{SamplingOption, Value, Values};
 
-use super::{ConfigError, refuse};
+use super::{ConfigError, NOT_F32, fits_f32, refuse};
 use crate::choice::choices;
 use option::Field;
 use serde::{Deserialize, Serialize};
@@ -211,11 +211,15 @@ impl Sampling {
     /// If a value is out of range; the message names the key and its values.
     pub fn check(&self) -> Result<(), ConfigError> {
         for option in OPTIONS {
-            if let Some(value) = option.get(self).filter(|value| !option.values.contain(*value)) {
+            let Some(value) = option.get(self) else { continue };
+            if !option.values.contain(value) {
                 let unset =
                     if matches!(option.values, Values::CountOrUnset(..)) { ", or 0 if unset" } else { "" };
                 let why = format!("it must be {}{unset}", option.values);
                 return Err(refuse(option.key, value.to_string(), why));
+            }
+            if matches!(value, Value::Number(number) if !fits_f32(number)) {
+                return Err(refuse(option.key, value.to_string(), NOT_F32));
             }
         }
         if self.method == Method::Ald && self.n_steps_each == 0 {

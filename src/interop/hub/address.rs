@@ -66,18 +66,18 @@ impl Address {
         self.uri.host().unwrap_or_default()
     }
 
-    /// Whether what is sent there is encrypted.
+    /// Returns true if the connection is encrypted.
     pub fn is_https(&self) -> bool {
         self.uri.scheme_str() == Some("https")
     }
 
-    /// Whether scheme, host and port are the same.
+    /// Returns true if scheme, host and port are the same.
     pub fn is_of(&self, other: &Address) -> bool {
         (self.is_https(), self.port) == (other.is_https(), other.port)
             && self.host().eq_ignore_ascii_case(other.host())
     }
 
-    /// Whether it is this machine, which no proxy is asked for.
+    /// Returns true for this machine, which is reached without a proxy.
     pub fn is_loopback(&self) -> bool {
         let host = self.host().trim_matches(['[', ']']);
         host.eq_ignore_ascii_case("localhost")

@@ -1,4 +1,4 @@
-//! Requests: who gets the token, where a redirect may lead, how long to wait, and what is read from a head.
+//! Requests: the token, redirects, time-outs, and the headers of an answer.
 
 use super::{Address, Fault, name::tag};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use ureq::http::{HeaderMap, header};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Proxy, Timeout};
 
-/// How long a hub may take.
+/// The longest times that a hub may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// To take a connection, and before that to be found.
@@ -30,7 +30,7 @@ const REDIRECTS: usize = 5;
 /// The largest file that is believed, 1 TiB. Disk space is used as bytes arrive and not before.
 const LARGEST: u64 = 1 << 40;
 
-/// Asks a hub.
+/// A client of a hub.
 pub struct Client {
     endpoint: Address,
     token: Option<String>,
@@ -46,7 +46,7 @@ pub struct Part {
     pub size: u64,
 }
 
-/// What the hub itself says of a file; the place where its bytes lie says nothing that counts.
+/// A file's tag and commit, from the hub's own headers. Those of other hosts do not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     pub etag: String,
@@ -113,12 +113,12 @@ impl Client {
         &self.endpoint
     }
 
-    /// The token, for an address that may have it: it is the hub, and nobody listens on the way.
+    /// The token, for an address of the hub itself over https; none for any other.
     fn token_for(&self, address: &Address) -> Option<&str> {
         self.token.as_deref().filter(|_| address.is_https() && address.is_of(&self.endpoint))
     }
 
-    /// Asks for a range of bytes.
+    /// Requests a range of bytes.
     pub fn get(&self, address: &Address, range: &str) -> Result<Answer, Failure> {
         let mut address = address.clone();
         let mut facts = Said::default();
@@ -192,7 +192,7 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).take(200).collect()
 }
 
-/// What the hub has said so far, over its redirects to itself; the last word counts.
+/// Tag and commit from the headers so far, over redirects within the hub; the last value counts.
 #[derive(Default)]
 struct Said {
     etag: Option<Option<String>>,

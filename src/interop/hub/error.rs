@@ -1,4 +1,4 @@
-//! The reasons why a model of the hub is not had.
+//! Errors of downloads from the hub.
 
 use std::path::PathBuf;
 
@@ -46,7 +46,7 @@ pub enum HubError {
     NoModel {
         /// `OWNER/NAME`.
         repository: String,
-        /// How to log in.
+        /// The command that logs in.
         login: &'static str,
     },
     /// The model is there, but not for this login.
@@ -59,7 +59,7 @@ pub enum HubError {
         repository: String,
         /// The file in the model.
         file: String,
-        /// Who answered.
+        /// The host that answered.
         host: String,
         /// The number of the answer.
         status: u16,
@@ -79,7 +79,7 @@ pub enum HubError {
         repository: String,
         /// The file in the model.
         file: String,
-        /// What is wrong with it.
+        /// The fault.
         why: &'static str,
     },
     /// The branch has advanced during the download.
@@ -100,9 +100,9 @@ pub enum HubError {
         repository: String,
         /// The file in the model.
         file: String,
-        /// Who answered, or did not.
+        /// The host of the request.
         host: String,
-        /// What is wrong.
+        /// The fault.
         fault: Fault,
     },
     /// The cache cannot be written.

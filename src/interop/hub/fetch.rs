@@ -1,4 +1,4 @@
-//! The files of a model: which they are, and the way of each into the cache.
+//! The files of a model, and their way into the cache.
 
 use super::address::Address;
 use super::cache::{Cache, within};
@@ -58,7 +58,7 @@ pub fn download(name: &Name, watch: &mut dyn FnMut(Download<'_>)) -> Result<Path
     Err(HubError::Changed(name.repository.clone()))
 }
 
-/// What the hub says of a file.
+/// A file's tag, commit and size.
 struct About {
     facts: Facts,
     size: u64,
@@ -148,7 +148,7 @@ impl Hub<'_> {
         self.cache.link(facts, file).map(Some)
     }
 
-    /// Downloads what is missing, and returns who sent it.
+    /// Downloads the missing bytes, and returns the host that sent them.
     fn fill(
         &self,
         address: &Address,

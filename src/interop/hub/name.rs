@@ -23,7 +23,7 @@ impl Name {
     }
 }
 
-/// Whether a text is one part of a path that leads nowhere else, and needs no escape in an address.
+/// Returns true for a plain part of a path, which needs no escape in an address.
 pub fn is_part(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     (1..=LONGEST).contains(&text.len()) && text.chars().all(plain) && !text.starts_with('.')

@@ -17,7 +17,7 @@ pub struct Partial {
     have: u64,
 }
 
-/// What is there of a file.
+/// The state of a file in the cache.
 pub enum Begun {
     /// All.
     Whole,
@@ -69,7 +69,7 @@ impl Partial {
         Ok(())
     }
 
-    /// How many bytes are there.
+    /// The number of bytes that have arrived.
     pub fn have(&self) -> u64 {
         self.have
     }
@@ -112,7 +112,7 @@ impl Partial {
 }
 
 impl Drop for Partial {
-    /// What has arrived stays for the next time; an empty file would only be in the way.
+    /// Keeps the bytes that have arrived for the next download, and removes an empty file.
     fn drop(&mut self) {
         if self.have == 0 {
             let _ = std::fs::remove_file(&self.path);
@@ -120,7 +120,7 @@ impl Drop for Partial {
     }
 }
 
-/// Whether a tag is the SHA-256 of its file; that of a small file is git's own.
+/// Returns true if a tag is the SHA-256 of its file; that of a small file is git's own.
 fn is_sha256(etag: &str) -> bool {
     etag.len() == 64 && etag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -1,4 +1,4 @@
-//! What the environment says of the hub, as for Hugging Face's own programs.
+//! The settings of the hub in the environment, those of Hugging Face's own programs.
 
 use super::{Address, HubError};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// The hub if the environment names none.
 const HUB: &str = "https://huggingface.co";
 
-/// Where the hub is, where its files are kept, and who asks.
+/// The hub's address, the cache, and the login.
 pub struct Surroundings {
     /// The hub's address, without a slash at its end.
     pub endpoint: String,

@@ -42,7 +42,7 @@ pub(super) enum Object {
     Tensor(Strided),
     NumpyType(NumpyType),
     Class(Class),
-    /// What the function or class of this name makes, or the function itself.
+    /// The result of the function or class of this name, or the function itself.
     Opaque(Arc<str>),
 }
 

@@ -93,14 +93,14 @@ impl Dtype {
         }
     }
 
-    /// Whether a network's weights can have this type.
+    /// Returns true for types that a network's weights can have.
     pub fn is_float(self) -> bool {
         matches!(self, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16)
     }
 }
 
 impl Strided {
-    /// Whether every element is inside the storage. A stride of 0 repeats elements, so that a small file can
+    /// Returns true if every element is inside the storage. A stride of 0 repeats elements, so that a small file can
     /// describe a huge tensor: nothing may be allocated for one before its shape is known to be right.
     pub fn fits(&self) -> bool {
         let mut last = Some(self.offset);

@@ -18,7 +18,7 @@ const SHORT: usize = 16;
 /// The storages of an open file.
 pub(super) struct Legacy {
     source: Box<dyn Source>,
-    /// Where the bytes of each are, and how many.
+    /// The place and the number of the bytes of each.
     places: HashMap<Arc<str>, (u64, u64)>,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn read(mut source: impl Source + 'static) -> Result<(Pickle, Legacy)
     Ok((saved, Legacy { source: Box::new(source), places }))
 }
 
-/// Where the storages are, that begin at a byte of the file and end with it.
+/// The places of the storages, which begin at a byte of the file and end with it.
 fn places(
     source: &mut impl Source,
     saved: &Pickle,

@@ -18,7 +18,7 @@ pub(super) struct TorchFile {
     storages: RefCell<Storages>,
 }
 
-/// Where storages are read from, and the one that was read last: tensors often are parts of one.
+/// The source of storages, and the storage that was read last: several tensors often share one.
 struct Storages {
     format: Format,
     last: Option<(Arc<str>, Vec<u8>)>,

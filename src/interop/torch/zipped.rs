@@ -15,7 +15,7 @@ pub(super) struct Zipped {
     len: u64,
 }
 
-/// How many times its packed size an entry may have; PyTorch does not pack at all, and weights hardly shrink.
+/// The largest ratio of an entry's size to its packed size; PyTorch does not pack at all, and weights hardly shrink.
 const RATIO: u64 = 64;
 /// A size that is small enough for any ratio.
 const SMALL: u64 = 1 << 20;
