@@ -1,10 +1,55 @@
-//! Atomic writes: a file is either the old one or the new one, even after a crash.
+//! Plain files: reading them whole, and atomic writes, after which a file is either the old one or the new one, even after a
+//! crash.
 
-use std::io;
+use crate::memory;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The prefix of temporary files.
 const ASIDE: &str = ".writing-";
+
+/// Opens a plain file that the host has memory for. A folder, a pipe or a device is refused before it is opened: it may have
+/// no end, or never begin.
+///
+/// # Errors
+/// Errors of the file system, and what the path is instead.
+pub fn open(path: &Path) -> io::Result<File> {
+    let found = std::fs::metadata(path)?;
+    if found.is_dir() {
+        return Err(io::Error::other("it is a folder"));
+    }
+    if !found.is_file() {
+        return Err(io::Error::other(
+            "it is no plain file but a pipe or a device; save what it holds to a file",
+        ));
+    }
+    if !memory::fits(found.len()) {
+        let bytes = found.len();
+        return Err(io::Error::other(format!("its {bytes} bytes are more than this machine has memory for")));
+    }
+    File::open(path)
+}
+
+/// The bytes of a plain file (see [`open`]).
+///
+/// # Errors
+/// Those of [`open`], and of reading.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text of a plain file (see [`open`]).
+///
+/// # Errors
+/// Those of [`open`], and of reading; also if it is not UTF-8.
+pub fn read_to_string(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
 
 /// Writes a temporary file in the folder of `path`, flushes it to disk, and renames it to `path`. `write`
 /// receives the temporary path, which has the extension of `path`.
@@ -80,6 +125,17 @@ pub fn sweep(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_plain_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file.txt");
+        std::fs::write(&path, "text").unwrap();
+        assert_eq!((read(&path).unwrap(), read_to_string(&path).unwrap()), (b"text".to_vec(), "text".into()));
+        assert!(read(folder.path()).unwrap_err().to_string().contains("folder"));
+        #[cfg(unix)]
+        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("device"));
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_nothing_else() {

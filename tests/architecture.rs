@@ -21,13 +21,13 @@ const FLOORS: &[&[&str]] = &[
 /// The folders and files that every floor may use and that use no floor, each with those among them that it
 /// uses.
 const FREE: &[(&str, &[&str])] = &[
-    ("files", &[]),
+    ("files", &["memory"]),
     ("memory", &[]),
     ("random", &[]),
     ("choice", &[]),
     ("sde", &["choice"]),
     ("config", &["sde", "choice"]),
-    ("data", &["config", "choice", "random", "memory"]),
+    ("data", &["config", "choice", "random", "files", "memory"]),
 ];
 
 /// Returns true if the rules allow `from` to use `to`.

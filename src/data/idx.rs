@@ -15,10 +15,7 @@ pub(super) struct Idx {
 pub(super) fn read_file(path: &Path) -> Result<Idx, DataError> {
     let name = path.display().to_string();
     let unreadable = |reason: String| DataError::Read { path: name.clone(), reason };
-    let file = std::fs::File::open(path).map_err(|e| unreadable(e.to_string()))?;
-    if path.is_dir() {
-        return Err(unreadable("it is a folder".into()));
-    }
+    let file = crate::files::open(path).map_err(|e| unreadable(e.to_string()))?;
     read(std::io::BufReader::new(file), &name)
 }
 
@@ -31,8 +28,9 @@ pub(super) fn read(mut source: impl Read, name: &str) -> Result<Idx, DataError> 
     let gzip = start == [0x1f, 0x8b];
     let whole = std::io::Cursor::new(start).chain(source);
     let mut plain: Box<dyn Read + '_> =
-        if gzip { Box::new(flate2::read::GzDecoder::new(whole)) } else { Box::new(whole) };
+        if gzip { Box::new(flate2::read::MultiGzDecoder::new(whole)) } else { Box::new(whole) };
 
+    // gzip allows several members one after the other (RFC 1952), and nothing else.
     let mut read = |bytes: u64| {
         let mut buffer = Vec::new();
         plain.by_ref().take(bytes).read_to_end(&mut buffer).map(|_| buffer).map_err(failed)
@@ -94,6 +92,15 @@ mod tests {
             assert_eq!(idx.shape, [2, 1, 3]);
             assert_eq!(idx.bytes, [1, 2, 3, 4, 5, 6]);
         }
+    }
+
+    #[test]
+    fn every_member_of_a_gzip_file_is_read_and_nothing_after_them_is_left() {
+        let plain = file(&[2, 2], &[1, 2, 3, 4]);
+        let members = [gzip(&plain[..13]), gzip(&plain[13..])].concat();
+        assert_eq!(read(&members[..], "f").unwrap().bytes, [1, 2, 3, 4]);
+        assert!(refused(&[gzip(&plain), gzip(&[5])].concat()).contains("continues after"));
+        assert!(refused(&[gzip(&plain), b"rest".to_vec()].concat()).contains("damaged"));
     }
 
     #[test]

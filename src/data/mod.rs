@@ -1,12 +1,16 @@
 //! Data sets: built-in digits, IDX files, sources of images of any kind, and the order in which training uses
 //! them.
 
+#[cfg(feature = "cli")]
+mod array;
 mod fingerprint;
 mod idx;
 mod loader;
 mod region;
 mod source;
 
+#[cfg(feature = "cli")]
+pub use array::{Array, Numbers};
 pub use fingerprint::Fingerprint;
 pub use loader::{Batch, Loader};
 pub use region::Region;

@@ -1,6 +1,6 @@
 //! `tweedie convert`.
 
-use crate::cli::io::{EXPORTED, configuration, exported, is_import, local};
+use crate::cli::io::{EXPORTED, check_file, configuration, exported, is_import, local};
 use crate::cli::{Common, note, open_model, paths, print};
 use crate::config::Config;
 use crate::interop::{
@@ -77,6 +77,7 @@ fn read(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)>
     if source.is_dir() {
         return read_folder(args, source);
     }
+    check_file(source)?;
     match file_kind(source)? {
         FileKind::Foreign(foreign) => Err(InteropError::Foreign(foreign).into()),
         FileKind::Torch => {

@@ -3,7 +3,7 @@
 mod classify;
 
 use crate::choice::Choice;
-use crate::cli::io::{DATA, data, pictures};
+use crate::cli::io::{Batch, DATA, data, is_model, pictures::Pictures};
 use crate::cli::{Common, ends_in, print};
 use crate::config::BuiltIn;
 use crate::data::{Dataset, Split};
@@ -21,7 +21,7 @@ use std::path::PathBuf;
     tweedie evaluate threes.npz --classifier runs/classifier --class 3\n  \
     tweedie evaluate runs/classifier")]
 pub struct Args {
-    /// Samples written by `tweedie sample`, F.npz, or a classifier: a run folder or a checkpoint
+    /// Samples: F.npz, F.npy or a folder of pictures, or a classifier: a run folder or a checkpoint
     #[arg(value_name = "SAMPLES|MODEL")]
     samples: PathBuf,
     /// The data: `digits`, `digits_color`, or an IDX file of test images [default: digits; a classifier's own test images]
@@ -39,13 +39,19 @@ pub struct Args {
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    if args.samples.is_dir() || ends_in(&args.samples, "safetensors") {
+    if is_model(&args.samples) || ends_in(&args.samples, "safetensors") {
         for (option, given) in [("classifier", args.classifier.is_some()), ("train", args.train.is_some())] {
             ensure!(!given, "--{option}: a classifier is evaluated alone; leave the option out");
         }
         return classify::accuracy(common, &args.samples, args.data.as_deref());
     }
-    let (shape, samples) = pictures::read_npz(&args.samples)?;
+    let name = args.data.as_deref().unwrap_or("digits");
+    let pictures = Pictures::read(&args.samples.to_string_lossy())?;
+    let Batch { shape, values: samples } = match args.classifier {
+        // Grey pictures have three equal channels.
+        None if data::named(name, Split::Test)?.channels == 1 => pictures.grey().batch,
+        _ => pictures.batch,
+    };
     ensure!(
         samples.iter().all(|v| (0.0..=1.0).contains(v)),
         "{}: some values are not in [0, 1]",
@@ -56,7 +62,6 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     }
     let samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
     let dimensions = shape.with_n(1).len();
-    let name = args.data.as_deref().unwrap_or("digits");
     let test = data::named(name, Split::Test)?;
     let built_in = BuiltIn::named(name).is_some();
     ensure!(!built_in || args.train.is_none(), "--train: {name} has its own training images; leave it out");

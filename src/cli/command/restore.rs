@@ -102,7 +102,8 @@ fn problem(args: &Args) -> anyhow::Result<Problem> {
     let read = [args.model.as_path(), &args.problem, args.given.input.as_ref()];
     args.given.check(&[&args.model, &args.problem])?;
     paths::apart(&read, outputs())?;
-    let text = std::fs::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
+    let text =
+        crate::files::read_to_string(&args.problem).with_context(|| format!("{name} cannot be read"))?;
     let problem = Problem::from_toml(&text).with_context(|| format!("{name}"))?;
     if let Measure::Mask { mask: file } = &problem.measure {
         paths::apart(mask_file(file).as_slice(), outputs())?;

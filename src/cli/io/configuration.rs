@@ -9,7 +9,7 @@ use std::path::Path;
 /// Reads a configuration, TOML or the reference implementation's JSON, with `--set` assignments on top.
 pub fn read(path: &Path, set: &[String]) -> anyhow::Result<Config> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
+    let text = crate::files::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
     let config = match ends_in(path, "json") {
         true => reference_config(&text, set),
         false => Config::from_toml(&text, set).map_err(InteropError::from),

@@ -1,8 +1,9 @@
 //! The measurements of `tweedie restore`.
 
-use super::{Batch, Images, Observed, pictures::floats, read_mask};
+use super::{Batch, Images, Observed, read_mask};
 use crate::cli::batches;
 use crate::config::{Data, Measure, Range};
+use crate::data::Array;
 use crate::gpu::Gpu;
 use crate::kernels::combine::Form;
 use crate::random::Key;
@@ -27,11 +28,8 @@ pub fn operator(gpu: &Gpu, measure: &Measure, input: Shape) -> anyhow::Result<Bo
 
 /// The rows of a matrix of images in a file, one after the other.
 fn read_rows(path: &Path, input: Shape) -> anyhow::Result<Vec<f64>> {
-    let read = || -> anyhow::Result<_> {
-        let bytes = std::fs::read(path)?;
-        floats(npyz::NpyFile::new(&bytes[..])?)
-    };
-    let (shape, values) = read().with_context(|| format!("{} cannot be read as .npy", path.display()))?;
+    let Array { shape, numbers, .. } =
+        Array::read(path).with_context(|| format!("{} cannot be read as .npy", path.display()))?;
     let row = [input.h(), input.w(), input.c()];
     let fits = shape.split_first().is_some_and(|(_, rest)| rest == row || rest == [input.len()]);
     ensure!(
@@ -43,7 +41,7 @@ fn read_rows(path: &Path, input: Shape) -> anyhow::Result<Vec<f64>> {
         row[2],
         input.len()
     );
-    Ok(values)
+    Ok(numbers.doubles())
 }
 
 /// The largest measurement: rows of a matrix yield no larger ones, and its square fits into single precision.

@@ -1,6 +1,8 @@
 //! Models from run folders, checkpoints, other formats, and the Hugging Face Hub.
 
+use super::{paths::ends_in, tensors::check_names};
 use crate::cli::progress;
+use crate::files;
 use crate::interop::{
     Download, FileKind, InteropError, download, file_kind, foreign_network, is_diffusers, read_diffusers,
 };
@@ -37,8 +39,18 @@ pub fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
             file.display()
         );
     }
+    check_file(&file)?;
     refuse_foreign(&file).with_context(|| format!("{} cannot be used", path.display()))?;
     Checkpoint::read(&file).context("the model cannot be read")
+}
+
+/// Refuses what is no plain file, and a file with two tensors of one name.
+pub fn check_file(file: &Path) -> anyhow::Result<()> {
+    let open = files::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    match ends_in(file, "safetensors") {
+        true => check_names(file, open),
+        false => Ok(()),
+    }
 }
 
 /// Refuses a file that only `convert` reads, or nothing at all.
@@ -71,6 +83,12 @@ pub fn open_score_model(path: &Path) -> anyhow::Result<Checkpoint> {
 /// Whether a folder holds a model in Hugging Face's layout, not a run.
 pub fn is_import(folder: &Path) -> bool {
     folder.is_dir() && !folder.join("checkpoints").exists() && is_diffusers(folder)
+}
+
+/// Whether a folder holds a model of any kind, or what is left of one.
+pub fn is_model(folder: &Path) -> bool {
+    let files = ["config.toml", "checkpoints", EXPORTED];
+    folder.is_dir() && (is_import(folder) || files.iter().any(|file| folder.join(file).exists()))
 }
 
 /// The checkpoint in a folder written by `convert --to safetensors`.

@@ -2,10 +2,15 @@
 
 use super::{Batch, Tensors, paths::ends_in};
 use crate::choice::Choice;
+use crate::cli::note;
 use crate::config::{BuiltIn, Data, Range};
-use crate::data::{Dataset, Split, scale};
+use crate::data::{Array, Dataset, Split, scale};
+use crate::files;
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
+use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::{AnimationDecoder, DynamicImage, ImageFormat};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 /// Images from a file or a built-in data set.
@@ -17,7 +22,7 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Reads F.png, a folder of them, `samples` of F.npz (`[n, h, w, c]` in [0, 1]), `x` of F.safetensors (`[n, c, h, w]` in the
+    /// Reads F.png, a folder of them, an array of F.npz or F.npy (`[n, h, w, c]` in [0, 1], or levels), `x` of F.safetensors (`[n, c, h, w]` in the
     /// model's range), or built-in test images by number, data:digits:I or data:digits:I-J.
     pub fn read(name: &str) -> anyhow::Result<Pictures> {
         if let Some(which) = name.strip_prefix("data:") {
@@ -30,11 +35,12 @@ impl Pictures {
         let unit = |batch: Batch| Ok(Pictures { batch, ranged: false });
         match ending.as_deref() {
             Some("safetensors") => Ok(Pictures { batch: Tensors::read(path)?.images("x")?, ranged: true }),
-            Some("npz") => read_npz(path).and_then(|(shape, values)| unit(Batch { shape, values })),
+            Some("npz" | "npy") => array(path).and_then(unit),
             _ if path.is_dir() => folder(path).and_then(unit),
-            Some("png") => picture(path).and_then(unit),
+            _ if is_picture(path) => picture(path).and_then(unit),
             _ => bail!(
-                "{name}: images are read from .png, a folder of them, .npz, .safetensors, or data:digits:I"
+                "{name}: images are read from .png, a folder of them, .npz (as of `tweedie sample --out F.npz`), .npy, \
+                 .safetensors, or data:digits:I"
             ),
         }
     }
@@ -119,49 +125,18 @@ pub fn members(set: &Dataset, numbers: &[usize], range: Range) -> anyhow::Result
     Ok(Batch { shape: Shape::new(numbers.len(), set.size, set.size, set.channels), values })
 }
 
-/// `samples` of a file, `[n, h, w, c]`.
-pub fn read_npz(path: &Path) -> anyhow::Result<(Shape, Vec<f32>)> {
-    let read = || -> anyhow::Result<(Shape, Vec<f32>)> {
-        let file = std::io::BufReader::new(std::fs::File::open(path)?);
-        let mut archive = zip::ZipArchive::new(file)?;
-        let entry = archive.by_name("samples.npy").ok().context("it holds no array `samples`")?;
-        let array = npyz::NpyFile::new(entry)?;
-        let (shape, values) = floats(array)?;
-        let shape = <[usize; 4]>::try_from(shape);
-        let shape = shape.map_err(|shape| anyhow::anyhow!("`samples` has {} axes, not 4", shape.len()))?;
-        Ok((Shape(shape), values.into_iter().map(|v| v as f32).collect()))
-    };
-    read().with_context(|| {
-        format!(
-            "{} cannot be read; it must hold `samples`, as written by `tweedie sample --out F.npz`",
-            path.display()
-        )
-    })
-}
-
-const CUT_OFF: &str = "it holds fewer numbers than its header says; it is truncated";
-
-/// An array's extents, and its numbers (at least one) in order.
-pub fn floats<R: std::io::Read>(array: npyz::NpyFile<R>) -> anyhow::Result<(Vec<usize>, Vec<f64>)> {
-    let shape = array.shape().to_vec();
-    let kind = array.dtype().descr();
-    let by_columns = array.order() == npyz::Order::Fortran && array.shape().len() > 1;
-    ensure!(!by_columns, "it is stored in Fortran order; save it after numpy.ascontiguousarray");
-    let values: Vec<f64> = match kind.trim_matches('\'') {
-        "<f4" => array.into_vec::<f32>().context(CUT_OFF)?.into_iter().map(f64::from).collect(),
-        "<f8" => array.into_vec::<f64>().context(CUT_OFF)?,
-        _ => bail!("its numbers are of type {kind}, not float32 or float64"),
-    };
-    ensure!(values.iter().all(|v| v.is_finite()), "some of its numbers are not finite");
-    // The extents come from the file, and their product may overflow.
-    let len = shape.iter().try_fold(1, |len: u64, extent| len.checked_mul(*extent));
-    ensure!(
-        len == Some(values.len() as u64),
-        "its header says {shape:?}, and it holds {} numbers",
-        values.len()
-    );
-    ensure!(!values.is_empty(), "it is empty, {shape:?}");
-    Ok((shape.into_iter().map(|extent| extent as usize).collect(), values))
+/// Images of an array, `[n, h, w, c]`; levels are scaled to [0, 1].
+fn array(path: &Path) -> anyhow::Result<Batch> {
+    let Array { shape, numbers, left_out } = Array::read(path)?;
+    let axes = <[usize; 4]>::try_from(shape);
+    let shown = path.display();
+    let shape = axes.map_err(|shape| {
+        anyhow::anyhow!("{shown}: `samples` has {} axes, not 4; images are [n, h, w, c]", shape.len())
+    })?;
+    if !left_out.is_empty() {
+        note(format!("{shown}: left out, no images: {}", left_out.join(", ")));
+    }
+    Ok(Batch { shape: Shape(shape), values: numbers.images() })
 }
 
 /// Test images by their numbers: `digits:I`, `digits_color:I-J`.
@@ -183,8 +158,18 @@ fn built_in(which: &str) -> anyhow::Result<Batch> {
 fn folder(path: &Path) -> anyhow::Result<Batch> {
     let entries = std::fs::read_dir(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|file| ends_in(file, "png"));
+    // Macs leave a `._1.png` beside `1.png`.
+    files.retain(|file| !file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
     files.sort();
+    let (mut files, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        files.into_iter().partition(|file| is_picture(file));
+    if !others.is_empty() {
+        let names: Vec<_> = others.iter().filter_map(|other| other.file_name()?.to_str()).collect();
+        note(format!("{}: left out, no pictures: {}", path.display(), names.join(", ")));
+    }
+    // Beyond 99,999 the names that are numbers grow longer.
+    let number = |file: &PathBuf| file.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+    files.sort_by_key(|file| number(file).unwrap_or(u64::MAX));
     let mut all: Option<Batch> = None;
     for file in &files {
         let one = picture(file)?;
@@ -200,19 +185,42 @@ fn folder(path: &Path) -> anyhow::Result<Batch> {
         all.shape = all.shape.with_n(all.shape.n() + 1);
         all.values.extend(one.values);
     }
-    all.with_context(|| format!("{} holds no PNG", path.display()))
+    all.with_context(|| format!("{} holds no picture", path.display()))
+}
+
+/// The endings of the pictures that are read.
+const KINDS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];
+
+/// Whether a file's ending is that of a picture.
+fn is_picture(path: &Path) -> bool {
+    KINDS.iter().any(|kind| ends_in(path, kind))
 }
 
 /// One picture, grey or in colour as the file says, without transparency.
 pub fn picture(path: &Path) -> anyhow::Result<Batch> {
-    let picture = image::open(path).map_err(|e| {
+    let decode = || -> anyhow::Result<DynamicImage> {
+        let bytes = files::read(path)?;
+        let format = image::guess_format(&bytes)?;
+        let several = match format {
+            ImageFormat::Png => PngDecoder::new(Cursor::new(&bytes))?.is_apng()?,
+            ImageFormat::Gif => GifDecoder::new(Cursor::new(&bytes))?.into_frames().take(2).count() > 1,
+            ImageFormat::WebP => WebPDecoder::new(Cursor::new(&bytes))?.has_animation(),
+            _ => false,
+        };
+        ensure!(
+            !several,
+            "it is an animation, of which one frame alone would be read; save its frames as pictures"
+        );
+        Ok(image::load_from_memory_with_format(&bytes, format)?)
+    };
+    let picture = decode().map_err(|e| {
         // What the decoder says repeats its cause.
-        let e = anyhow::Error::from(e);
         let cause = e.root_cause().to_string();
         anyhow::anyhow!(
-            "{} cannot be read: {}; it must be a PNG",
+            "{} cannot be read: {}; it must be a picture (.{})",
             path.display(),
-            cause.trim_end_matches('.')
+            cause.trim_end_matches('.'),
+            KINDS.join(", .")
         )
     })?;
     let (w, h) = (picture.width() as usize, picture.height() as usize);

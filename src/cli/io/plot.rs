@@ -12,7 +12,7 @@ const SIZE: (u32, u32) = (900, 500);
 
 /// Plots the loss over the steps, if there are at least two rows.
 pub fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(metrics).with_context(|| metrics.display().to_string())?;
+    let text = crate::files::read_to_string(metrics).with_context(|| metrics.display().to_string())?;
     let row = |line: &str| {
         let mut cells = line.split(',').map(str::parse::<f64>);
         Some((cells.next()?.ok()?, cells.next()?.ok()?))

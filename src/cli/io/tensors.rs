@@ -4,6 +4,9 @@ use super::{Batch, paths::written};
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::collections::HashSet;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// A safetensors file in memory.
@@ -14,9 +17,10 @@ pub struct Tensors {
 
 impl Tensors {
     pub fn read(path: &Path) -> anyhow::Result<Tensors> {
-        let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let bytes = crate::files::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
         SafeTensors::deserialize(&bytes)
             .with_context(|| format!("{} is truncated or no safetensors file", path.display()))?;
+        check_names(path, &bytes[..])?;
         Ok(Tensors { path: path.to_path_buf(), bytes })
     }
 
@@ -79,6 +83,54 @@ impl Tensors {
     }
 }
 
+/// Refuses a file in the format safetensors with two tensors of one name, of which a reader would take the last.
+pub fn check_names(path: &Path, mut source: impl Read) -> anyhow::Result<()> {
+    let mut length = [0; 8];
+    let header = match source.read_exact(&mut length) {
+        Ok(()) => source.take(u64::from_le_bytes(length).min(LONGEST_HEADER)),
+        Err(_) => return Ok(()),
+    };
+    // Every other fault of a header is named by who reads it.
+    match Names.deserialize(&mut serde_json::Deserializer::from_reader(BufReader::new(header))) {
+        Ok(Some(name)) => {
+            bail!("{} holds two tensors called `{name}`; write it again with one", path.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The longest header that the format allows.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// Looks for a name that a header has twice.
+struct Names;
+
+impl<'de> DeserializeSeed<'de> for Names {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, header: D) -> Result<Option<String>, D::Error> {
+        header.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("names and tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut header: A) -> Result<Option<String>, A::Error> {
+        let (mut names, mut twice) = (HashSet::new(), None);
+        while let Some((name, IgnoredAny)) = header.next_entry::<String, IgnoredAny>()? {
+            if !names.insert(name.clone()) {
+                twice = Some(name);
+            }
+        }
+        Ok(twice)
+    }
+}
+
 /// A tensor to write: its name, shape and values.
 pub type Named<'a> = (&'a str, Vec<usize>, Vec<f32>);
 
@@ -106,6 +158,18 @@ pub fn write(path: &Path, tensors: &[Named<'_>]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_tensors_of_one_name_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let one = r#""x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        for (header, twice) in [(format!("{{{one}}}"), false), (format!("{{{one},{one}}}"), true)] {
+            let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(Tensors::read(&path).is_err_and(|e| e.to_string().contains("called `x`")), twice);
+        }
+    }
 
     #[test]
     fn images_are_written_by_channel_and_read_back() {

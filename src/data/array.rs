@@ -1,0 +1,300 @@
+//! Arrays of numpy, `.npy` and `.npz`: a whole file or a refusal.
+
+use super::DataError;
+use crate::{files, memory};
+use half::f16;
+use npyz::{NpyHeader, Order};
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// An array, and what else its archive holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    /// The extents, none of them 0.
+    pub shape: Vec<usize>,
+    /// The numbers, in order.
+    pub numbers: Numbers,
+    /// The other arrays of its archive, which are no images: their names.
+    pub left_out: Vec<String>,
+}
+
+/// The numbers of an array, by their type in the file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Numbers {
+    /// Bytes: levels, if they are images.
+    Levels(Vec<u8>),
+    /// Half and single precision, finite.
+    Single(Vec<f32>),
+    /// Double precision, finite.
+    Double(Vec<f64>),
+}
+
+impl Numbers {
+    fn len(&self) -> usize {
+        match self {
+            Numbers::Levels(numbers) => numbers.len(),
+            Numbers::Single(numbers) => numbers.len(),
+            Numbers::Double(numbers) => numbers.len(),
+        }
+    }
+
+    fn finite(&self) -> bool {
+        match self {
+            Numbers::Levels(_) => true,
+            Numbers::Single(numbers) => numbers.iter().all(|v| v.is_finite()),
+            Numbers::Double(numbers) => numbers.iter().all(|v| (*v as f32).is_finite()),
+        }
+    }
+
+    /// The values of images: levels as shares of 255, others as they are.
+    pub fn images(self) -> Vec<f32> {
+        match self {
+            Numbers::Levels(levels) => levels.iter().map(|v| (f64::from(*v) / 255.0) as f32).collect(),
+            Numbers::Single(numbers) => numbers,
+            Numbers::Double(numbers) => numbers.into_iter().map(|v| v as f32).collect(),
+        }
+    }
+
+    /// The numbers themselves.
+    pub fn doubles(self) -> Vec<f64> {
+        match self {
+            Numbers::Levels(numbers) => numbers.into_iter().map(f64::from).collect(),
+            Numbers::Single(numbers) => numbers.into_iter().map(f64::from).collect(),
+            Numbers::Double(numbers) => numbers,
+        }
+    }
+}
+
+impl Array {
+    /// Reads `.npy`, or of `.npz` the array `samples`, `arr_0` or the only one.
+    ///
+    /// # Errors
+    /// If the file is no array of numbers, is damaged, holds a second array of images, or anything after an array.
+    pub fn read(path: &Path) -> Result<Array, DataError> {
+        let read = || {
+            let file = files::open(path).map_err(|e| format!("it cannot be read ({e})"))?;
+            match path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npy")) {
+                true => numbers(&whole(file, "it")?, "it"),
+                false => archive(BufReader::new(file)),
+            }
+        };
+        read().map_err(|what| DataError::Format { path: path.display().to_string(), what })
+    }
+
+    /// Reads the bytes of a `.npz` file, or else of a `.npy` file.
+    ///
+    /// # Errors
+    /// Those of [`Array::read`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Array, DataError> {
+        let read = match bytes.starts_with(b"PK") {
+            true => archive(std::io::Cursor::new(bytes)),
+            false => numbers(bytes, "it"),
+        };
+        read.map_err(|what| DataError::Format { path: "the file".into(), what })
+    }
+}
+
+/// The bytes of a file or of an entry, to its end: an archive's checksum is compared there.
+fn whole(source: impl Read, name: &str) -> Result<Vec<u8>, String> {
+    let (most, mut bytes) = (memory::available().unwrap_or(u64::MAX - 1), Vec::new());
+    source
+        .take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| format!("{name} is truncated or damaged ({e})"))?;
+    match bytes.len() as u64 > most {
+        true => Err(format!("{name} is more than this machine has memory for")),
+        false => Ok(bytes),
+    }
+}
+
+fn archive<R: Read + Seek>(file: R) -> Result<Array, String> {
+    let damaged = |e: zip::result::ZipError| format!("its archive is truncated or damaged ({e})");
+    let mut archive = zip::ZipArchive::new(file).map_err(damaged)?;
+    let all: Vec<String> = (0..archive.len())
+        .map(|i| {
+            let entry = archive.by_index_raw(i).map_err(damaged)?;
+            entry.name().map(|name| name.into_owned()).map_err(damaged)
+        })
+        .collect::<Result<_, _>>()?;
+    let arrays: Vec<&str> = all.iter().filter_map(|name| name.strip_suffix(".npy")).collect();
+    let named = ["samples", "arr_0"].into_iter().find(|name| arrays.contains(name));
+    let chosen = match (named, &arrays[..]) {
+        (Some(name), _) => name,
+        (None, [only]) => only,
+        _ => {
+            let others = if all.is_empty() { "nothing".into() } else { all.join(", ") };
+            return Err(format!("it holds no array `samples` or `arr_0`, nor a single one, but {others}"));
+        }
+    };
+    let mut array = None;
+    let mut left_out = Vec::new();
+    for entry in &all {
+        let bytes = whole(archive.by_name(entry).map_err(damaged)?, &format!("its entry {entry}"))?;
+        let name = entry.strip_suffix(".npy").unwrap_or(entry);
+        if name == chosen {
+            array = Some(numbers(&bytes, &format!("`{name}`"))?);
+        } else if NpyHeader::from_reader(&bytes[..]).is_ok_and(|header| header.shape().len() == 4) {
+            return Err(format!(
+                "besides `{chosen}` it holds images in `{name}`, which nothing would read; save one array a file"
+            ));
+        } else {
+            left_out.push(name.to_string());
+        }
+    }
+    // An archive is found from its end: other bytes may stand before it and after it.
+    let (before, comment) = (archive.offset(), archive.comment().len() as u64);
+    let mut file = archive.into_inner();
+    let seek = |e: std::io::Error| format!("it cannot be read ({e})");
+    let length = file.seek(SeekFrom::End(0)).map_err(seek)?;
+    let mut mark = [0; 4];
+    file.seek(SeekFrom::Start(length.saturating_sub(22 + comment))).map_err(seek)?;
+    file.read_exact(&mut mark).map_err(seek)?;
+    if before > 0 || mark != *b"PK\x05\x06" {
+        return Err("it holds bytes before or after its archive, which nothing would read".into());
+    }
+    let array = array.ok_or("its array is missing")?;
+    Ok(Array { left_out, ..array })
+}
+
+/// The array in the bytes of a `.npy` file.
+fn numbers(bytes: &[u8], name: &str) -> Result<Array, String> {
+    let mut rest = bytes;
+    // The header's own length comes from the file.
+    let claimed = match bytes.get(6..12) {
+        Some([1, _, low, high, ..]) => u64::from(u16::from_le_bytes([*low, *high])),
+        Some([_, _, length @ ..]) => length.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        _ => 0,
+    };
+    if claimed > bytes.len() as u64 {
+        return Err(format!("{name} ends inside its header"));
+    }
+    let header =
+        NpyHeader::from_reader(&mut rest).map_err(|e| format!("{name} is no array of numpy ({e})"))?;
+    let shape = header.shape().to_vec();
+    if header.order() == Order::Fortran && shape.len() > 1 {
+        return Err(format!("{name} is stored in Fortran order; save it after numpy.ascontiguousarray"));
+    }
+    let kind = header.dtype().descr();
+    let size = match kind.trim_matches('\'') {
+        "|u1" => 1,
+        "<f2" => 2,
+        "<f4" => 4,
+        "<f8" => 8,
+        other => {
+            return Err(format!(
+                "the numbers of {name} are of type {other}, not uint8, float16, float32 or float64"
+            ));
+        }
+    };
+    let numbers = match size {
+        1 => Numbers::Levels(rest.to_vec()),
+        2 => Numbers::Single(
+            bytemuck::pod_collect_to_vec::<u8, f16>(&rest[..rest.len() / 2 * 2])
+                .iter()
+                .map(|v| v.to_f32())
+                .collect(),
+        ),
+        4 => Numbers::Single(bytemuck::pod_collect_to_vec(&rest[..rest.len() / 4 * 4])),
+        _ => Numbers::Double(bytemuck::pod_collect_to_vec(&rest[..rest.len() / 8 * 8])),
+    };
+    // The extents come from the file, and their product may overflow.
+    let len = shape.iter().try_fold(1, |len: u64, extent| len.checked_mul(*extent));
+    let found = numbers.len() as u64;
+    match len {
+        Some(0) => Err(format!("{name} is empty, {shape:?}")),
+        Some(len) if found < len => {
+            Err(format!("{name} holds fewer numbers than its header says; it is truncated"))
+        }
+        Some(len) if rest.len() as u64 > len * size => Err(format!(
+            "{name} continues after the {len} numbers that its header states; its header says {shape:?}, and it holds {found} numbers"
+        )),
+        None => Err(format!("its header says {shape:?}, and it holds {found} numbers")),
+        Some(_) if !numbers.finite() => Err(format!("some of the numbers of {name} are not finite")),
+        Some(_) => {
+            let shape = shape.into_iter().map(|extent| extent as usize).collect();
+            Ok(Array { shape, numbers, left_out: Vec::new() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn npy(kind: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+        let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
+        let header = format!("{header:<117}\n");
+        [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), data].concat()
+    }
+
+    fn npz(entries: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let stored =
+            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        for (name, bytes) in entries {
+            archive.start_file(*name, stored).unwrap();
+            archive.write_all(bytes).unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    }
+
+    fn refused(bytes: &[u8]) -> String {
+        Array::from_bytes(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn arrays_of_four_types_are_read_under_three_names() {
+        let ones: [(&str, Vec<u8>); 4] = [
+            ("|u1", vec![255; 2]),
+            ("<f2", f16::ONE.to_le_bytes().repeat(2)),
+            ("<f4", 1f32.to_le_bytes().repeat(2)),
+            ("<f8", 1f64.to_le_bytes().repeat(2)),
+        ];
+        for (kind, data) in ones {
+            let array = npy(kind, "(2, 1, 1, 1)", &data);
+            for bytes in [array.clone()]
+                .into_iter()
+                .chain(["samples.npy", "arr_0.npy", "x.npy"].map(|name| npz(&[(name, &array)])))
+            {
+                let read = Array::from_bytes(&bytes).unwrap();
+                assert_eq!(
+                    (&read.shape[..], read.numbers.images()),
+                    (&[2, 1, 1, 1][..], vec![1.0; 2]),
+                    "{kind}"
+                );
+            }
+        }
+        assert!(refused(&npy("<i4", "(1,)", &[0; 4])).contains("type <i4"));
+    }
+
+    #[test]
+    fn nothing_in_an_archive_is_left_unread() {
+        let images = npy("|u1", "(2, 1, 1, 1)", &[1, 2]);
+        let labels = npy("<i8", "(2,)", &[0; 16]);
+        let read = Array::from_bytes(&npz(&[("arr_0.npy", &images), ("arr_1.npy", &labels)])).unwrap();
+        assert_eq!(read.left_out, ["arr_1"]);
+        assert!(refused(&npz(&[("arr_0.npy", &images), ("arr_1.npy", &images)])).contains("`arr_1`"));
+        assert!(refused(&npz(&[("a.npy", &images), ("b.npy", &images)])).contains("a.npy, b.npy"));
+        let longer = [images.clone(), vec![3]].concat();
+        assert!(refused(&longer).contains("continues after"));
+        assert!(refused(&npz(&[("samples.npy", &longer)])).contains("`samples` continues after"));
+        let whole = npz(&[("samples.npy", &images)]);
+        for bytes in [[whole.clone(), vec![0]].concat(), [vec![0], whole.clone()].concat()] {
+            assert!(Array::from_bytes(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn a_changed_or_missing_byte_of_an_array_in_an_archive_is_refused() {
+        let images = npy("|u1", "(2, 1, 1, 1)", &[1, 2]);
+        let whole = npz(&[("samples.npy", &images)]);
+        let data = whole.windows(images.len()).position(|part| part == images).unwrap() + images.len() - 1;
+        let mut flipped = whole.clone();
+        flipped[data] ^= 1;
+        assert!(refused(&flipped).contains("damaged"));
+        assert!((0..whole.len()).all(|length| Array::from_bytes(&whole[..length]).is_err()));
+        assert!((0..images.len()).all(|length| Array::from_bytes(&images[..length]).is_err()));
+        assert!(refused(&npy("<f4", "(4294967296, 4294967296, 1, 1)", &[])).contains("it holds 0 numbers"));
+    }
+}
