@@ -120,7 +120,7 @@ fn decoding_takes_the_requested_steps_or_the_samplers_default() {
         (&["--sampler", "heun", "--steps", "-1"], "--steps"),
         (
             &["--sampler", "heun", "--steps", "1000000000"],
-            "--steps 1000000000: it must be a whole number from 2 to 1000000",
+            "--steps 1000000000: it must be a whole number from 1 to 1000000",
         ),
     ] {
         let message = refuse(&mut decode(args));

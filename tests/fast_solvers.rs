@@ -224,6 +224,8 @@ fn a_sampler_without_a_grid_takes_no_schedule() {
         let message = sampler(&config, 10).err().expect("an error").to_string();
         assert!(message.contains("leave sampling.schedule out"), "{message}");
     }
-    let one = sampler(&Sampling { method: Method::Heun, ..Sampling::default() }, 1);
-    assert!(matches!(one.err(), Some(SampleError::TooFewSteps { steps: 1 })));
+    for (method, steps) in [(Method::Heun, 0), (Method::Pc, 1)] {
+        let few = sampler(&Sampling { method, ..Sampling::default() }, steps);
+        assert!(matches!(few.err(), Some(SampleError::TooFewSteps { .. })), "{method}");
+    }
 }

@@ -88,6 +88,8 @@ impl Config {
             config.training.continuous = continuous;
         }
         config.check()?;
+        config.data.check_read()?;
+        config.training.check_read()?;
         Ok(config)
     }
 
@@ -206,4 +208,48 @@ fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> 
     }
     place.insert(key.to_string(), value);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::choice::Choice;
+
+    #[test]
+    fn a_key_that_nothing_reads_is_refused_and_a_written_configuration_is_not() {
+        let digits = include_str!("../../configs/digits_ve.toml");
+        let set = |set: &[&str]| {
+            Config::from_toml(digits, &set.iter().map(|set| set.to_string()).collect::<Vec<_>>())
+        };
+        let whole = set(&[]).unwrap();
+        assert_eq!(Config::from_toml(&whole.to_toml(), &[]).unwrap(), whole);
+        for assignment in [
+            "data.images=x",
+            "data.labels=x",
+            "data.test_images=x",
+            "data.test_labels=x",
+            "training.fd_eps=0.1",
+            "training.projection=sphere",
+            "training.p_mean=0.5",
+            "training.p_std=2.0",
+        ] {
+            let error = set(&[assignment]).unwrap_err();
+            assert_eq!(error.key(), assignment.split('=').next(), "{error}");
+            assert!(error.to_string().contains("nothing reads it"), "{error}");
+        }
+        assert!(set(&["data.dataset=idx", "data.images=x", "data.labels=y"]).is_ok());
+        assert!(set(&["data.dataset=idx", "data.images=x", "data.test_labels=y"]).is_err());
+        assert!(set(&["training.objective=fd_ssm", "training.fd_eps=0.1"]).is_ok());
+    }
+
+    #[test]
+    fn one_step_is_enough_for_a_grid_and_not_for_a_chain() {
+        for method in ["pc", "ald"] {
+            let sampling =
+                Sampling { steps: 1, method: Method::named(method).unwrap(), ..Sampling::default() };
+            assert!(sampling.check().unwrap_err().to_string().contains("at least 2"));
+        }
+        let sampling = Sampling { steps: 1, method: Method::Ddim, ..Sampling::default() };
+        assert!(sampling.check().is_ok());
+    }
 }

@@ -102,6 +102,39 @@ processes! {
 }
 
 impl Training {
+    /// Refuses keys of another objective. Their defaults are no choice: a written configuration has every key.
+    pub(super) fn check_read(&self) -> Result<(), ConfigError> {
+        use ObjectiveName::{Edm, FdSsm, Ssm, Vlb};
+        let keys: [(&str, bool, &[ObjectiveName], String); 5] = [
+            (
+                "projection",
+                self.projection != Projection::default(),
+                &[Ssm, FdSsm],
+                self.projection.to_string(),
+            ),
+            ("fd_eps", self.fd_eps != defaults::fd_eps(), &[FdSsm], self.fd_eps.to_string()),
+            (
+                "posterior_variance",
+                self.posterior_variance != PosteriorVariance::default(),
+                &[Vlb],
+                self.posterior_variance.to_string(),
+            ),
+            ("p_mean", self.p_mean != defaults::p_mean(), &[Edm], self.p_mean.to_string()),
+            ("p_std", self.p_std != defaults::p_std(), &[Edm], self.p_std.to_string()),
+        ];
+        for (key, set, readers, value) in keys {
+            if set && !readers.contains(&self.objective) {
+                let readers = readers.iter().map(ObjectiveName::to_string).collect::<Vec<_>>().join(" or ");
+                let why = format!(
+                    "nothing reads it with training.objective = {}; set that to {readers}, or leave the key out",
+                    self.objective
+                );
+                return Err(refuse(format!("training.{key}"), value, why));
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         count("training.batch_size", self.batch_size as u64, MAX_STEPS)?;
         count("training.n_iters", self.n_iters, MAX_STEPS)?;

@@ -14,10 +14,12 @@ pub enum SampleError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Fewer steps than a sampler needs.
-    #[error("{steps} steps; a sampler needs at least 2")]
+    #[error("{steps} steps; this sampler needs at least {least}")]
     TooFewSteps {
         /// The number of steps.
         steps: usize,
+        /// The smallest number that it takes.
+        least: usize,
     },
     /// The process has no such noise level between its ε and its prior.
     #[error("sigma_min = {sigma}: the process has no such noise level")]

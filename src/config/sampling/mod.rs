@@ -87,7 +87,7 @@ options! {
         None, Values::Switch, |s| s.method == Method::Pc;
     /// Steps; unset, as many as the method needs, `model.num_scales` for `pc` and `ald`.
     steps: usize = 0,
-        Some("steps"), Values::CountOrUnset(2, MAX_STEPS), |s| !s.method.is_adaptive();
+        Some("steps"), Values::CountOrUnset(1, MAX_STEPS), |s| !s.method.is_adaptive();
     /// Whether the norms in the Langevin step are each sample's own or, as in the reference, means over the batch.
     langevin_norms: Over = Over::Sample,
         None, Values::names::<Over>(), |s| s.has_corrector() && s.corrector != CorrectorName::Ald;
@@ -221,6 +221,13 @@ impl Sampling {
             if matches!(value, Value::Number(number) if !fits_f32(number)) {
                 return Err(refuse(option.key, value.to_string(), NOT_F32));
             }
+        }
+        if self.steps == 1 && self.method.capabilities().steps == Steps::Chain {
+            let why = format!(
+                "{} needs at least 2; one step is enough for ddim, euler and others with a grid",
+                self.method
+            );
+            return Err(refuse("sampling.steps", 1, why));
         }
         if self.method == Method::Ald && self.n_steps_each == 0 {
             return Err(refuse("sampling.n_steps_each", 0, "annealed Langevin dynamics needs at least 1"));

@@ -38,7 +38,7 @@ impl AnnealedLangevin {
 
     fn check(&self) -> Result<()> {
         if self.levels < 2 {
-            return Err(SampleError::TooFewSteps { steps: self.levels });
+            return Err(SampleError::TooFewSteps { steps: self.levels, least: 2 });
         }
         if self.steps == 0 {
             return Err(refuse("0 steps at each level; annealed Langevin dynamics needs at least 1"));

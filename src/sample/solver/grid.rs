@@ -19,7 +19,7 @@ pub struct Grid {
     pub sigma_min: Option<f64>,
     /// End at the data, σ = 0, instead of the smallest level.
     pub noise_removal: bool,
-    /// Steps, at least 2.
+    /// Steps, at least 1.
     pub steps: usize,
 }
 
@@ -28,7 +28,7 @@ impl Grid {
     /// EDM's.
     ///
     /// # Errors
-    /// If there are fewer than two steps.
+    /// If there is no step.
     pub fn new(config: &Sampling, steps: usize) -> Result<Grid> {
         let Sampling { rho, sigma_min, noise_removal, .. } = *config;
         let schedule = config.schedule.or(config.method.schedule()).unwrap_or(Schedule::Edm);
@@ -39,13 +39,13 @@ impl Grid {
 
     fn check(&self) -> Result<()> {
         let steps = self.steps;
-        if steps < 2 { Err(SampleError::TooFewSteps { steps }) } else { Ok(()) }
+        if steps < 1 { Err(SampleError::TooFewSteps { steps, least: 1 }) } else { Ok(()) }
     }
 
     /// The levels of a process, one more than steps.
     ///
     /// # Errors
-    /// If there are fewer than two steps, or the process has no level `sigma_min`.
+    /// If there is no step, or the process has no level `sigma_min`.
     pub fn levels(&self, process: &dyn Process) -> Result<Vec<Level>> {
         self.check()?;
         // The step to the data begins at the smallest level.
@@ -66,7 +66,8 @@ impl Grid {
         // The ends are exact whatever the inverse rounds to.
         let mut levels = vec![first];
         levels.extend((1..last).map(between));
-        levels.push(end);
+        // A single step to the data has no level between.
+        levels.extend((last > 0).then_some(end));
         levels.extend(self.noise_removal.then_some(Level::DATA));
         Ok(levels)
     }
@@ -95,11 +96,15 @@ mod tests {
             for schedule in SCHEDULES {
                 for noise_removal in [true, false] {
                     let config = Sampling { noise_removal, schedule: Some(schedule), ..Sampling::default() };
-                    for steps in [2, 3, 18] {
+                    for steps in [1, 2, 3, 18] {
                         let levels = Grid::new(&config, steps).unwrap().levels(process).unwrap();
                         assert_eq!(levels.len(), steps + 1);
                         assert_eq!(levels[0], process.level(1.0));
+                        assert_eq!(levels[steps] == Level::DATA, noise_removal);
                         let least = levels[steps - usize::from(noise_removal)];
+                        if steps == 1 && noise_removal {
+                            continue;
+                        }
                         let end = process.level(process.sampling_eps());
                         if noise_removal && (end.sigma..levels[0].sigma).contains(&SIGMA_MIN) {
                             assert!((least.sigma - SIGMA_MIN).abs() < 1e-15 && least.t > end.t);
@@ -110,7 +115,7 @@ mod tests {
                         assert!(levels.iter().all(|level| (0.0..=1.0).contains(&level.t)), "{levels:?}");
                         assert_eq!(levels[steps] == Level::DATA, noise_removal);
                     }
-                    assert!(Grid::new(&config, 1).is_err());
+                    assert!(Grid::new(&config, 0).is_err());
                 }
             }
         }

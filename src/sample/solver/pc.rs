@@ -37,7 +37,7 @@ impl PredictorCorrector {
 
     fn check(&self) -> Result<()> {
         if self.steps < 2 {
-            return Err(SampleError::TooFewSteps { steps: self.steps });
+            return Err(SampleError::TooFewSteps { steps: self.steps, least: 2 });
         }
         if self.predictor.is_none() && self.corrector.is_none() {
             return Err(refuse("a sampler needs a predictor or a corrector; name one"));
