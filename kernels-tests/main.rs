@@ -16,6 +16,7 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod group_norm;
+mod heads;
 mod hutchinson;
 mod impute;
 mod inner_product;

@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tweedie::interop::{diffusers_config, read_diffusers};
+use tweedie::interop::{Note, diffusers_config, read_diffusers};
 
 const MODELS: [&str; 2] = ["ncsnpp", "ddpm"];
 const CONFIG: &str = "unet/config.json";
@@ -97,7 +97,7 @@ fn a_folder_in_hugging_faces_layout_is_accepted_as_a_model() {
 fn names_of_both_generations_and_weights_of_both_kinds_give_the_same_model() {
     for name in MODELS {
         let Some(fixture) = shared(&format!("fixtures/diffusers/{name}")) else { return };
-        let (_, expected) = read_diffusers(&fixture, &[]).expect("a model");
+        let expected = read_diffusers(&fixture, &[]).expect("a model").1.state;
         let renames = [
             (".to_q.", ".query."),
             (".to_k.", ".key."),
@@ -119,7 +119,7 @@ fn names_of_both_generations_and_weights_of_both_kinds_give_the_same_model() {
                 .for_each(|block| *block = json!(format!("UNetRes{}", block.as_str().expect("a name"))));
         }
         write(folder.path(), &described, &all);
-        assert!(read_diffusers(folder.path(), &[]).expect("a model").1 == expected, "{name}");
+        assert!(read_diffusers(folder.path(), &[]).expect("a model").1.state == expected, "{name}");
 
         // The format of the first published models: one folder, and the weights in a pickle.
         let mut p = Pickler::default();
@@ -135,8 +135,12 @@ fn names_of_both_generations_and_weights_of_both_kinds_give_the_same_model() {
         std::fs::copy(folder.path().join(CONFIG), flat.join("config.json")).expect("a copy");
         let scheduler = json!({ "num_train_timesteps": 500, "sigma_max": 380.0, "beta_end": 0.03 });
         std::fs::write(flat.join("scheduler_config.json"), scheduler.to_string()).expect("a file");
-        let (config, state) = read_diffusers(&flat, &[]).expect("a model");
-        assert!(state == expected, "{name}");
+        let (config, read) = read_diffusers(&flat, &[]).expect("a model");
+        assert!(
+            read.state == expected && read.notes.contains(&Note::NoScheduler),
+            "{name}: {:?}",
+            read.notes
+        );
         assert_eq!(config.model.num_scales, 500);
         match name {
             "ncsnpp" => assert_eq!(config.model.sigma_max, 380.0),
@@ -155,8 +159,8 @@ fn cosines_before_sines_are_moved_behind_them() {
     values.chunks_mut(shape[1]).for_each(|row| row.rotate_left(half));
     let folder = folder();
     write(folder.path(), &described, &all);
-    let (_, state) = read_diffusers(folder.path(), &[]).expect("a model");
-    assert!(state == read_diffusers(&fixture, &[]).expect("a model").1);
+    let state = read_diffusers(folder.path(), &[]).expect("a model").1.state;
+    assert!(state == read_diffusers(&fixture, &[]).expect("a model").1.state);
 }
 
 #[test]
@@ -181,7 +185,10 @@ fn unsupported_features_are_refused_by_name() {
     refused("ddpm", "up_block_types", json!(["UpBlock2D"]), "number of blocks");
     refused("ddpm", "mid_block_type", json!(null), "mid_block_type null");
     refused("ddpm", "add_attention", json!(false), "add_attention");
-    refused("ddpm", "attention_head_dim", json!(8), "several heads");
+    refused("ddpm", "attention_head_dim", json!(7), "attention_head_dim 7");
+    refused("ddpm", "attention_head_dim", json!(0), "attention_head_dim 0");
+    refused("ddpm", "attention_head_dim", json!([8]), "attention_head_dim [8]");
+    refused("ddpm", "attention_head_dim", json!("many"), "attention_head_dim");
     refused("ddpm", "class_embed_type", json!("timestep"), "class_embed_type timestep");
     refused("ddpm", "num_class_embeds", json!(10), "num_class_embeds");
     refused("ddpm", "resnet_time_scale_shift", json!("scale_shift"), "scale_shift");
@@ -205,7 +212,7 @@ fn unsupported_features_are_refused_by_name() {
     refused("ncsnpp", "mid_block_scale_factor", json!(1), "mid_block_scale_factor");
 
     for (model, scheduler, expected) in [
-        ("ddpm", json!({ "beta_schedule": "squaredcos_cap_v2" }), "squaredcos_cap_v2"),
+        ("ddpm", json!({ "beta_schedule": "laplace" }), "beta_schedule laplace"),
         ("ddpm", json!({ "trained_betas": [0.1] }), "trained_betas"),
         ("ddpm", json!({ "rescale_betas_zero_snr": true }), "rescale_betas_zero_snr"),
         ("ddpm", json!({ "prediction_type": "flow" }), "prediction_type flow"),
@@ -239,7 +246,7 @@ fn weights_that_do_not_match_their_configuration_are_refused_and_leave_nothing()
             assert!(!run.exists());
         };
         refused(&|all| all.get_mut("conv_in.weight").expect("a weight").0.swap(0, 1), "has shape");
-        refused(&|all| drop(all.remove("conv_in.weight")), "holds no tensor");
+        refused(&|all| drop(all.remove("conv_in.weight")), "lack");
         refused(&|all| drop(all.insert("conv_in.weight_g".into(), (vec![1], vec![0.0]))), "does not have");
         refused(&|all| all.get_mut("conv_in.weight").expect("a weight").1[7] = f32::NAN, "not finite");
     }

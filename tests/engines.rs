@@ -50,7 +50,7 @@ fn steps(gpu: &Gpu, shape: Shape) -> Tensor {
     Tensor::from_slice(gpu, shape, &values).expect("an upload")
 }
 
-/// Convolution, group norm, resampling of every kind, attention, dropout, pooling, sums, scalings, slices and
+/// Convolution, group norm, resampling of every kind, attention with two heads, dropout, pooling, sums, scalings, slices and
 /// concatenations.
 fn function<E: Engine>(e: &mut E, x: &E::Value, p: &[Parameter]) -> Result<E::Value> {
     let [w0, b0, gamma, beta, w1, b1, w2, w3] = std::array::from_fn(|i| e.parameter(&p[i]));
@@ -67,9 +67,11 @@ fn function<E: Engine>(e: &mut E, x: &E::Value, p: &[Parameter]) -> Result<E::Va
     let q = e.conv2d(&small, &w1, Some(&b1), &Conv2d::padded(0))?;
     let matrices = Shape::new(shape.n(), 1, shape.h() / 2 * (shape.w() / 2), 10);
     let (q, k) = (e.reshape(&q, matrices)?, e.reshape(&small, matrices)?);
+    let (q, k) = (e.split_heads(&q, 2)?, e.split_heads(&k, 2)?);
     let scores = e.matmul(&q, &k, Matmul { a_transposed: false, b_transposed: true, alpha: 0.3 })?;
     let weights = e.softmax(&scores)?;
     let mixed = e.matmul(&weights, &k, Matmul { a_transposed: false, b_transposed: false, alpha: 1.0 })?;
+    let mixed = e.merge_heads(&mixed, 2)?;
     let mixed = e.reshape(&mixed, Shape::new(shape.n(), shape.h() / 2, shape.w() / 2, 10))?;
     let mixed = e.activation(&mixed, Activation::Elu)?;
     let large = e.upfirdn2d(&mixed, &Upfirdn2d::upsample(&[1.0, 3.0, 3.0, 1.0]))?;
@@ -110,6 +112,33 @@ fn part(stack: &Tensor, k: usize) -> Tensor {
 
 fn assert_equal(what: &str, a: f64, b: f64, scale: f64) {
     assert!((a - b).abs() <= 1e-4 * scale, "{what}: {a} is not {b}, of {scale}");
+}
+
+/// softmax(q kᵀ) k, without heads.
+fn attention<E: Engine>(e: &mut E, q: &E::Value, k: &E::Value) -> Result<E::Value> {
+    let scores = e.matmul(q, k, Matmul { a_transposed: false, b_transposed: true, alpha: 0.5 })?;
+    let weights = e.softmax(&scores)?;
+    e.matmul(&weights, k, Matmul { a_transposed: false, b_transposed: false, alpha: 1.0 })
+}
+
+#[test]
+fn heads_are_attention_of_slices_of_the_channels() {
+    for (heads, channels) in [(3, 4), (2, 5)] {
+        let shape = Shape::new(2, 1, 7, heads * channels);
+        let (q, k, e) = (random(shape, 1), random(shape, 2), &mut Eager);
+        let split = [&q, &k].map(|x| e.split_heads(x, heads).expect("heads"));
+        let all = attention(e, &split[0], &split[1]).expect("a value");
+        let all = e.merge_heads(&all, heads).expect("channels").read().expect("a download");
+        let one = |head: usize| {
+            let [q, k] = [&q, &k].map(|x| concat::slice(x, head * channels, channels).expect("a slice"));
+            attention(&mut Eager, &q, &k).expect("a value").read().expect("a download")
+        };
+        let each: Vec<Vec<f32>> = (0..heads).map(one).collect();
+        for (i, value) in all.iter().enumerate() {
+            let (row, c) = (i / (heads * channels), i % (heads * channels));
+            assert_eq!(*value, each[c / channels][row * channels + c % channels], "{heads} heads, {i}");
+        }
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod gpu_faults;
 mod hostile;
 #[cfg(feature = "hub")]
 mod hub;
+mod hugging_face;
 mod imports;
 mod interop;
 mod inverse;

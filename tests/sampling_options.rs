@@ -3,13 +3,14 @@
 use std::path::Path;
 use tweedie::choice::Choice;
 use tweedie::config::sampling::{OPTIONS, SamplingOption, Value};
-use tweedie::config::{CorrectorName, Method, Sampling};
+use tweedie::config::{CorrectorName, Method, PredictorName, Sampling};
 
-/// The samplers that read an option, with some corrector.
+/// The samplers that read an option, with some predictor and corrector.
 fn readers(option: &SamplingOption) -> Vec<&'static str> {
     let reads = |method: Method| {
-        let with = |corrector| Sampling { method, corrector, ..Sampling::default() };
-        CorrectorName::ALL.iter().any(|corrector| option.is_read_by(&with(*corrector)))
+        let with = |predictor, corrector| Sampling { method, predictor, corrector, ..Sampling::default() };
+        let reads = |predictor, corrector| option.is_read_by(&with(predictor, corrector));
+        PredictorName::ALL.iter().any(|p| CorrectorName::ALL.iter().any(|c| reads(*p, *c)))
     };
     Method::ALL.iter().filter(|method| reads(**method)).map(|method| method.name()).collect()
 }

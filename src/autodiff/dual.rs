@@ -274,6 +274,15 @@ impl<E: Stacked> Engine for Dual<E> {
         Ok(DualValue { stack: self.engine.concat(&a, &b)?, varies: true })
     }
 
+    // A part of the stack stays one: the samples of a head follow their own sample's.
+    fn split_heads(&mut self, x: &Self::Value, heads: usize) -> Result<Self::Value> {
+        self.on_stack(x, |engine, x| engine.split_heads(x, heads))
+    }
+
+    fn merge_heads(&mut self, x: &Self::Value, heads: usize) -> Result<Self::Value> {
+        self.on_stack(x, |engine, x| engine.merge_heads(x, heads))
+    }
+
     fn reshape(&mut self, x: &Self::Value, shape: Shape) -> Result<Self::Value> {
         let n = self.engine.shape(&x.stack).n();
         self.on_stack(x, |engine, x| engine.reshape(x, shape.with_n(n)))

@@ -7,7 +7,7 @@ use crate::kernels::group_norm::{self, Affine, GroupNorm};
 use crate::kernels::matmul::{self, Matmul};
 use crate::kernels::max_pool::{self, MaxPool};
 use crate::kernels::upfirdn2d::{self, Upfirdn2d};
-use crate::kernels::{Result, concat, dropout, resize, softmax};
+use crate::kernels::{Result, concat, dropout, heads, resize, softmax};
 use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
 
@@ -98,6 +98,14 @@ impl Engine for Eager {
 
     fn concat(&mut self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         concat::concat(a, b)
+    }
+
+    fn split_heads(&mut self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        heads::split(x, heads)
+    }
+
+    fn merge_heads(&mut self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        heads::merge(x, heads)
     }
 
     fn reshape(&mut self, x: &Tensor, shape: Shape) -> Result<Tensor> {

@@ -113,6 +113,12 @@ pub trait Engine {
     /// Concatenation along channels.
     fn concat(&mut self, a: &Self::Value, b: &Self::Value) -> Result<Self::Value>;
 
+    /// The channels of a sample in `heads` parts as samples of their own: `[n, h, w, c]` → `[n · heads, h, w, c / heads]`.
+    fn split_heads(&mut self, x: &Self::Value, heads: usize) -> Result<Self::Value>;
+
+    /// The inverse of [`split_heads`](Self::split_heads).
+    fn merge_heads(&mut self, x: &Self::Value, heads: usize) -> Result<Self::Value>;
+
     /// The same values with other extents; the numbers of samples and of channels stay.
     fn reshape(&mut self, x: &Self::Value, shape: Shape) -> Result<Self::Value>;
 

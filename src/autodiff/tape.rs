@@ -8,7 +8,7 @@ use crate::kernels::group_norm::{self, Affine, AffineGrad, GroupNorm};
 use crate::kernels::matmul::{self, Matmul};
 use crate::kernels::max_pool::{self, MaxPool};
 use crate::kernels::upfirdn2d::{self, Upfirdn2d};
-use crate::kernels::{Result, concat, dropout, reduce, resize, softmax};
+use crate::kernels::{Result, concat, dropout, heads, reduce, resize, softmax};
 use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
 use std::collections::HashMap;
@@ -305,6 +305,16 @@ impl Engine for Tape {
             g.add(a, concat::slice(&dy, 0, c_a)?)?;
             g.add(b, concat::slice(&dy, c_a, c_b)?)
         }))
+    }
+
+    fn split_heads(&mut self, x: &TapeValue, heads: usize) -> Result<TapeValue> {
+        let (y, node) = (heads::split(&x.tensor, heads)?, x.node);
+        Ok(self.record(y, &[node], move |dy, g| g.add(node, heads::merge(&dy, heads)?)))
+    }
+
+    fn merge_heads(&mut self, x: &TapeValue, heads: usize) -> Result<TapeValue> {
+        let (y, node) = (heads::merge(&x.tensor, heads)?, x.node);
+        Ok(self.record(y, &[node], move |dy, g| g.add(node, heads::split(&dy, heads)?)))
     }
 
     fn reshape(&mut self, x: &TapeValue, shape: Shape) -> Result<TapeValue> {

@@ -27,6 +27,7 @@ mod families {
     pub(super) mod elementwise;
     pub(super) mod embedding;
     pub(super) mod group_norm;
+    pub(super) mod heads;
     pub(super) mod hutchinson;
     pub(super) mod impute;
     pub(super) mod inner_product;
@@ -61,8 +62,8 @@ macro_rules! families {
 
 // The compiler reports a module that is missing here: its `cases` are dead code.
 families! {
-    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson,
-    impute, inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, score_matching,
+    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, heads,
+    hutchinson, impute, inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, score_matching,
     softmax, upfirdn2d,
 }
 

@@ -1,6 +1,7 @@
 //! `model`: the network and the process's parameters.
 
-use super::{ConfigError, Data, MAX_CHANNELS, ObjectiveName, Training, count, refuse, within};
+use super::{ConfigError, Data, MAX_CHANNELS, ObjectiveName, SdeName, Training, count, refuse, within};
+use crate::sde::BetaSchedule;
 use serde::{Deserialize, Serialize};
 
 /// The largest number of taps of `model.fir_kernel`. `nn` asserts that the kernel takes as many.
@@ -27,6 +28,10 @@ pub struct Model {
     /// VP, sub-VP: β(1).
     #[serde(default = "defaults::beta_max")]
     pub beta_max: f64,
+    /// VP: the schedule of β. Any but `linear` is a table of `num_scales` β from `beta_min` / `num_scales` to `beta_max` /
+    /// `num_scales`; `squaredcos_cap_v2` reads neither.
+    #[serde(default)]
+    pub beta_schedule: BetaSchedule,
     /// Dropout in the residual blocks.
     #[serde(default)]
     pub dropout: f64,
@@ -90,6 +95,10 @@ pub struct Model {
     /// differ from those of other norms: 32 in `UNet2DModel`'s AttnSkip blocks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attn_num_groups: Option<usize>,
+    /// `ncsnpp`, `ddpm`: channels of an attention head, one number for all levels or one for each; left out, attention has
+    /// one head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attn_head_dim: Vec<usize>,
     /// Added to the variance in every group norm.
     #[serde(default = "defaults::norm_eps")]
     pub norm_eps: f64,
@@ -294,8 +303,23 @@ impl Model {
         Model { name: ModelName::Given, ..self.clone() }
     }
 
+    /// Heads of the attention in a level.
+    pub(crate) fn heads(&self, level: usize) -> usize {
+        let channels = self.nf * self.ch_mult.get(level).copied().unwrap_or(1);
+        let own = self.attn_head_dim.get(level).or(self.attn_head_dim.first());
+        own.map_or(1, |dim| channels / (*dim).max(1)).max(1)
+    }
+
+    /// The β of DDPM's chain, if its schedule is a table.
+    pub(crate) fn betas(&self) -> Option<Vec<f64>> {
+        let n = self.num_scales;
+        let [first, last] = [self.beta_min, self.beta_max].map(|beta| beta / n as f64);
+        (self.beta_schedule != BetaSchedule::Linear).then(|| self.beta_schedule.betas(n, first, last))
+    }
+
     pub(super) fn check(&self, training: &Training, data: &Data) -> Result<(), ConfigError> {
         self.check_process()?;
+        self.check_schedule(training)?;
         self.check_network(training, data)
     }
 
@@ -311,8 +335,8 @@ impl Model {
         within(
             "model.beta_max",
             self.beta_max,
-            self.beta_min.next_up()..f64::INFINITY,
-            "a number above model.beta_min",
+            self.beta_min.max(f64::MIN_POSITIVE)..f64::INFINITY,
+            "a number above 0, and not below model.beta_min",
         )?;
         within("model.ema_rate", self.ema_rate, 0.0..1.0, "a number from 0 to below 1")?;
         within("model.dropout", self.dropout, 0.0..1.0, "a number from 0 to below 1")?;
@@ -332,6 +356,27 @@ impl Model {
             ));
         }
         count("model.num_scales", self.num_scales as u64, 1_000_000)
+    }
+
+    /// Every step of a table adds noise, and leaves something of the image.
+    fn check_schedule(&self, training: &Training) -> Result<(), ConfigError> {
+        let Some(betas) = self.betas() else { return Ok(()) };
+        let schedule = self.beta_schedule;
+        if training.sde != SdeName::Vpsde {
+            let why = "a schedule of β is a chain of vpsde's; leave it out, or set training.sde = vpsde";
+            return Err(refuse("model.beta_schedule", schedule.to_string(), why));
+        }
+        if betas.iter().all(|beta| *beta > 0.0 && *beta < 1.0) {
+            return Ok(());
+        }
+        let (key, beta) = match betas[0] > 0.0 {
+            true => ("model.beta_max", self.beta_max),
+            false => ("model.beta_min", self.beta_min),
+        };
+        let most = self.num_scales;
+        let why =
+            format!("with model.beta_schedule = {schedule} it must be above 0 and below num_scales = {most}");
+        Err(refuse(key, beta, why))
     }
 
     /// The time embedding of the network: only `ncsnpp` has a choice.
@@ -444,6 +489,7 @@ impl Model {
         if self.attn_num_groups.is_some_and(|groups| groups == 0) {
             return Err(refuse("model.attn_num_groups", 0, "it must be at least 1"));
         }
+        self.check_heads(data)?;
         if self.downsample_padding > 1 {
             let why = "it must be 0 (below and to the right only) or 1 (on every side)";
             return Err(refuse("model.downsample_padding", self.downsample_padding, why));
@@ -462,6 +508,27 @@ impl Model {
         if !(2..=MAX_TAPS).contains(&taps) || !sum.is_finite() || sum == 0.0 {
             let why = format!("it needs 2 to {MAX_TAPS} numbers whose sum is not 0");
             return Err(refuse("model.fir_kernel", &self.fir_kernel, why));
+        }
+        Ok(())
+    }
+
+    /// Heads divide the channels of the attention in every level that has some, as the deepest always does.
+    fn check_heads(&self, data: &Data) -> Result<(), ConfigError> {
+        let (dims, levels) = (&self.attn_head_dim, self.ch_mult.len());
+        if ![0, 1, levels].contains(&dims.len()) {
+            let why = format!("it needs one number, or one for each of the {levels} levels");
+            return Err(refuse("model.attn_head_dim", dims, why));
+        }
+        let up = self.attn_resolutions_up.as_deref().unwrap_or(&self.attn_resolutions);
+        for (level, mult) in self.ch_mult.iter().enumerate() {
+            let size = data.image_size >> level;
+            let attends = self.attn_resolutions.contains(&size) || up.contains(&size) || level + 1 == levels;
+            let Some(dim) = dims.get(level).or(dims.first()).filter(|_| attends) else { continue };
+            let channels = self.nf * mult;
+            if *dim == 0 || !channels.is_multiple_of(*dim) {
+                let why = format!("it must divide the {channels} channels of the attention at size {size}");
+                return Err(refuse("model.attn_head_dim", dims, why));
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use super::{Config, ConfigError, Prediction, SdeName, refuse};
 use crate::choice::choices;
+use crate::sde::BetaSchedule;
 
 choices! {
     /// The objectives of training.
@@ -69,6 +70,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     }
     if !training.continuous
         && training.sde == SdeName::Vpsde
+        && config.model.beta_schedule == BetaSchedule::Linear
         && config.model.beta_max >= config.model.num_scales as f64
     {
         let why = format!(

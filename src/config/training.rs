@@ -2,7 +2,7 @@
 
 use super::{ConfigError, MAX_STEPS, Model, ObjectiveName, Projection, count, refuse, within};
 use crate::choice::choices;
-use crate::sde::{PosteriorVariance, Process, SubVp, Ve, Vp};
+use crate::sde::{Betas, PosteriorVariance, Process, SubVp, Ve, Vp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -83,8 +83,8 @@ macro_rules! processes {
             pub(super) fn process(self, model: &Model) -> Arc<dyn Process> {
                 match self {
                     $( SdeName::$Name => {
-                        let process: fn(&Model) -> _ = $process;
-                        Arc::new(process(model))
+                        let process: fn(&Model) -> Arc<dyn Process> = $process;
+                        process(model)
                     } )+
                 }
             }
@@ -94,11 +94,14 @@ macro_rules! processes {
 
 processes! {
     /// Variance exploding.
-    Vesde = "vesde", |m| Ve { sigma_min: m.sigma_min, sigma_max: m.sigma_max };
+    Vesde = "vesde", |m| Arc::new(Ve { sigma_min: m.sigma_min, sigma_max: m.sigma_max });
     /// Variance preserving.
-    Vpsde = "vpsde", |m| Vp { beta_min: m.beta_min, beta_max: m.beta_max };
+    Vpsde = "vpsde", |m| match m.betas() {
+        None => Arc::new(Vp { beta_min: m.beta_min, beta_max: m.beta_max }),
+        Some(betas) => Arc::new(Betas::new(&betas)),
+    };
     /// Sub-variance preserving.
-    Subvpsde = "subvpsde", |m| SubVp { beta_min: m.beta_min, beta_max: m.beta_max };
+    Subvpsde = "subvpsde", |m| Arc::new(SubVp { beta_min: m.beta_min, beta_max: m.beta_max });
 }
 
 impl Training {

@@ -1,7 +1,7 @@
 //! A network's state from a file's tensors, with notes for the user.
 
 use super::InteropError;
-use super::find::{Leaf, find};
+use super::find::{Found, Leaf, find};
 use super::foreign::{self, Foreign};
 use super::pickle::{Node, Object, Strided};
 use super::torch::TorchFile;
@@ -20,7 +20,7 @@ pub struct Imported {
 }
 
 /// A note on a foreign file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
     /// The file holds no averages: the raw weights serve as both.
@@ -29,19 +29,61 @@ pub enum Note {
     OnlyAverages,
     /// The file's optimiser is not Adam, or not this network's alone: Adam's moments begin at 0.
     OtherOptimiser,
+    /// It names no scheduler: the usual one of its network is taken.
+    NoScheduler,
+    /// Its scheduler is none of the samplers: another draws samples.
+    OtherSampler {
+        /// The scheduler's class.
+        scheduler: String,
+        /// The sampler.
+        sampler: String,
+    },
+    /// Settings of its scheduler that its sampler does not follow, as `key = value`.
+    NotFollowed(Vec<String>),
+    /// Of several files of weights this one was taken.
+    Taken {
+        /// The file that was read.
+        taken: String,
+        /// The files that were not.
+        others: Vec<String>,
+    },
+    /// A file of raw weights and one of their averages.
+    RawAndAverages {
+        /// The file of raw weights.
+        raw: String,
+        /// The file of averages.
+        averages: String,
+    },
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Note::NoAverages => "it holds no moving averages: the raw weights serve as averages, too",
+        match self {
+            Note::NoAverages => {
+                f.write_str("it holds no moving averages: the raw weights serve as averages, too")
+            }
             Note::OnlyAverages => {
-                "it holds one set of weights, moving averages: they serve as raw weights, too"
+                f.write_str("it holds one set of weights, moving averages: they serve as raw weights, too")
             }
             Note::OtherOptimiser => {
-                "its optimiser's state is not Adam's of this network: the moments begin at 0"
+                f.write_str("its optimiser's state is not Adam's of this network: the moments begin at 0")
             }
-        })
+            Note::NoScheduler => {
+                f.write_str("it names no scheduler: the usual one of such a network is assumed")
+            }
+            Note::OtherSampler { scheduler, sampler } => {
+                write!(f, "its scheduler {scheduler} is none of the samplers here: {sampler} draws samples")
+            }
+            Note::NotFollowed(settings) => {
+                write!(f, "settings of its scheduler that are not followed: {}", settings.join(", "))
+            }
+            Note::Taken { taken, others } => {
+                write!(f, "of several files of weights {taken} was read, not {}", others.join(", "))
+            }
+            Note::RawAndAverages { raw, averages } => {
+                write!(f, "raw weights are from {raw}, their averages from {averages}")
+            }
+        }
     }
 }
 
@@ -76,7 +118,9 @@ pub(super) fn state(file: &TorchFile, registry: &Registry) -> Result<Imported, I
     let states = matches!(root.object(), Object::List(_) | Object::Tuple(_));
     let found = find(&walk.leaves, registry, states)?;
     let read = |held: &[Held<'_>], specs: &[ParameterSpec], what: &str| {
-        let one = |(spec, held): (&ParameterSpec, &Held<'_>)| values(file, spec, *held, what);
+        let one = |(spec, held): (&ParameterSpec, &Held<'_>)| {
+            values(file, &spec.name, &spec.layout.file_shape(), *held, what)
+        };
         specs.iter().zip(held).map(one).collect::<Result<Vec<_>, InteropError>>()
     };
     let raw = read(&found.raw, &registry.trainable, "weight")?;
@@ -101,6 +145,42 @@ pub(super) fn state(file: &TorchFile, registry: &Registry) -> Result<Imported, I
     }
     let (moments, updates) = adam.map_or((None, 0), |(moments, updates)| (Some(moments), updates));
     Ok(Imported { state: State { step, raw, ema, frozen, moments, updates }, notes })
+}
+
+/// The weights of a network with these parameters from files of PyTorch's that use other names: `renamed` changes a
+/// tensor's path so that it ends with a parameter's name, `shape` is a parameter's shape there.
+pub(super) fn torch_sets(
+    files: &[TorchFile],
+    registry: &Registry,
+    renamed: &dyn Fn(&str) -> String,
+    shape: &dyn Fn(&ParameterSpec) -> Vec<usize>,
+) -> Result<Found<Vec<f32>>, InteropError> {
+    let mut leaves = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        leaves.extend(Walk::through(file.root())?.leaves.into_iter().map(|leaf| Leaf {
+            path: renamed(&leaf.path),
+            home: leaf.home.wrapping_mul(files.len()).wrapping_add(number),
+            // The order of another program's parameters is not this one's.
+            listed: false,
+            array: leaf.array,
+            tensor: leaf.tensor,
+            held: (number, leaf.held),
+        }));
+    }
+    let found = find(&leaves, registry, false)?;
+    let read = |held: &[(usize, Held<'_>)], specs: &[ParameterSpec], what: &str| {
+        let one = |(spec, (number, held)): (&ParameterSpec, &(usize, Held<'_>))| {
+            values(&files[*number], &spec.name, &shape(spec), *held, what)
+        };
+        specs.iter().zip(held).map(one).collect::<Result<Vec<_>, InteropError>>()
+    };
+    let averages = found.averages.as_ref();
+    Ok(Found {
+        raw: read(&found.raw, &registry.trainable, "weight")?,
+        averages: averages.map(|held| read(held, &registry.trainable, "average")).transpose()?,
+        only_averages: found.only_averages,
+        frozen: read(&found.frozen, &registry.frozen, "weight")?,
+    })
 }
 
 /// A walk through all objects of a file.
@@ -199,24 +279,23 @@ fn optimiser(node: Node<'_>) -> bool {
 /// A parameter's values, checked against its shape and type.
 fn values(
     file: &TorchFile,
-    spec: &ParameterSpec,
+    name: &str,
+    expected: &[usize],
     held: Held<'_>,
     what: &str,
 ) -> Result<Vec<f32>, InteropError> {
-    let name = &spec.name;
     let tensor = match held {
         Held::Tensor(tensor) => tensor,
         Held::Opaque(function) => {
             return Err(InteropError::Code(format!("{function} for {what} {name}")));
         }
     };
-    let expected = spec.layout.file_shape();
     let dtype = tensor.storage.dtype;
     if !dtype.is_float() {
         let text = format!("{what} {name} holds {dtype:?}; only floating-point numbers are read");
         return Err(InteropError::Unknown(text));
     }
-    let Some(values) = file.values(tensor, &expected)? else {
+    let Some(values) = file.values(tensor, expected)? else {
         let text = format!("{what} {name} has shape {:?}, the configuration says {expected:?}", tensor.shape);
         return Err(InteropError::Mismatch(text));
     };
@@ -285,7 +364,7 @@ fn moments(
                 )
             };
             let tensor = tensor.ok_or_else(|| InteropError::Mismatch(text()))?;
-            values(file, spec, Held::Tensor(tensor), name)
+            values(file, &spec.name, &spec.layout.file_shape(), Held::Tensor(tensor), name)
         };
         registry.trainable.iter().enumerate().map(one).collect::<Result<Vec<_>, InteropError>>()
     };

@@ -20,6 +20,7 @@ pub mod elementwise;
 pub mod embedding;
 mod gemm;
 pub mod group_norm;
+pub mod heads;
 pub mod hutchinson;
 pub mod impute;
 pub mod inner_product;
@@ -105,8 +106,8 @@ macro_rules! families {
 }
 
 families! {
-    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, hutchinson,
-    impute, inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, roofline,
+    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, heads,
+    hutchinson, impute, inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, roofline,
     score_matching, softmax, upfirdn2d,
 }
 

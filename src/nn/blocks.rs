@@ -12,7 +12,7 @@ use crate::kernels::upfirdn2d::Upfirdn2d;
 use crate::random::Purpose;
 use crate::tensor::Shape;
 
-/// Self-attention over the pixels with one head (`AttnBlockpp`, `AttnBlock`).
+/// Self-attention over the pixels (`AttnBlockpp`, `AttnBlock`: with one head).
 #[derive(Debug, Clone)]
 pub struct Attention {
     norm: Norm,
@@ -21,6 +21,7 @@ pub struct Attention {
     value: Conv,
     out: Conv,
     skip: f32,
+    heads: usize,
 }
 
 impl Attention {
@@ -37,6 +38,12 @@ impl Attention {
         Self::of_groups(r, name, channels, None, style)
     }
 
+    /// The same with so many heads, each with its share of the channels, which they must divide.
+    #[must_use]
+    pub fn with_heads(self, heads: usize) -> Attention {
+        Attention { heads: heads.max(1), ..self }
+    }
+
     /// With `groups` in the norm, if other than the style's.
     pub(super) fn of_groups(
         r: &mut Registry,
@@ -51,7 +58,8 @@ impl Attention {
         let mut nin =
             |i: usize, scale| Conv::new(r, &format!("{name}.NIN_{i}"), layout, scale, Conv2d::padded(0));
         let [query, key, value] = [0, 1, 2].map(|i| nin(i, 0.1));
-        Ok(Attention { norm, query, key, value, out: nin(3, style.init_scale), skip: style.skip })
+        let out = nin(3, style.init_scale);
+        Ok(Attention { norm, query, key, value, out, skip: style.skip, heads: 1 })
     }
 
     /// `x` is `[n, h, w, channels]`; so is the result.
@@ -64,10 +72,11 @@ impl Attention {
         let h = self.norm.forward(pass, x)?;
         let mut project = |layer: &Conv| {
             let y = layer.forward(pass, &h)?;
-            pass.engine.reshape(&y, tokens)
+            let y = pass.engine.reshape(&y, tokens)?;
+            if self.heads > 1 { pass.engine.split_heads(&y, self.heads) } else { Ok(y) }
         };
         let (q, k, v) = (project(&self.query)?, project(&self.key)?, project(&self.value)?);
-        let alpha = (shape.c() as f32).powf(-0.5);
+        let alpha = ((shape.c() / self.heads) as f32).powf(-0.5);
         let scores = pass.engine.matmul(&q, &k, Matmul { a_transposed: false, b_transposed: true, alpha })?;
         let weights = pass.engine.softmax(&scores)?;
         drop(scores);
@@ -76,6 +85,7 @@ impl Attention {
             &v,
             Matmul { a_transposed: false, b_transposed: false, alpha: 1.0 },
         )?;
+        let h = if self.heads > 1 { pass.engine.merge_heads(&h, self.heads)? } else { h };
         let h = pass.engine.reshape(&h, shape)?;
         let h = self.out.forward(pass, &h)?;
         pass.engine.blend(x, self.skip, &h, self.skip)

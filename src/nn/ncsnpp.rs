@@ -123,15 +123,16 @@ impl Builder<'_> {
         ResBlock::of_groups(&mut self.registry, &name, channels, resample, groups, &self.style)
     }
 
-    fn attention(&mut self, channels: usize, groups: Option<usize>) -> Built<Attention> {
+    fn attention(&mut self, level: usize, channels: usize, groups: Option<usize>) -> Built<Attention> {
         let name = self.module();
-        Attention::of_groups(&mut self.registry, &name, channels, groups, &self.style)
+        let attention = Attention::of_groups(&mut self.registry, &name, channels, groups, &self.style)?;
+        Ok(attention.with_heads(self.config.model.heads(level)))
     }
 
     /// Attention in a level whose images have one of these sizes.
     fn attention_at(&mut self, level: usize, sizes: &[usize], channels: usize) -> Built<Option<Attention>> {
         let wanted = sizes.contains(&(self.config.data.image_size >> level));
-        wanted.then(|| self.attention(channels, self.config.model.attn_num_groups)).transpose()
+        wanted.then(|| self.attention(level, channels, self.config.model.attn_num_groups)).transpose()
     }
 
     fn norm(&mut self, channels: usize) -> Built<Norm> {
@@ -297,7 +298,7 @@ impl Ncsnpp {
         let deepest = *skips.last().unwrap_or(&config.model.nf);
         let middle = (
             b.block(deepest, deepest, Resample::Keep)?,
-            b.attention(deepest, None)?,
+            b.attention(config.model.ch_mult.len() - 1, deepest, None)?,
             b.block(deepest, deepest, Resample::Keep)?,
         );
         let (up, last) = b.up(skips)?;

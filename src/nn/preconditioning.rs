@@ -3,7 +3,7 @@
 //! time, no device.
 
 use crate::config::{Config, ConfigError, EmbeddingType, Model, ModelName, Prediction, SdeName};
-use crate::sde::{Chain, Marginal, Process};
+use crate::sde::{BetaSchedule, Chain, Marginal, Process};
 
 /// The preconditioning of a network, decided once when the model is built.
 #[derive(Debug, Clone)]
@@ -22,8 +22,9 @@ enum TimeConditioning {
     Sigma,
     /// 999 t.
     Time999,
-    /// The step of a discrete chain, by the marginals of its steps.
-    Step { marginals: Vec<Marginal>, order: StepOrder },
+    /// The step of a discrete chain, by the marginals of its steps. Between two steps the marginal is the lower one's, or
+    /// the process's own if that goes `through` them all.
+    Step { marginals: Vec<Marginal>, order: StepOrder, through: bool },
     /// s / m, of an input scaled to unit variance: a classifier.
     NoiseToSignal,
 }
@@ -74,11 +75,12 @@ impl Preconditioning {
             (false, true) => TimeConditioning::Time999,
             (true, false) => {
                 let marginals = ladder(&config.model).map(|std| Marginal { mean: 1.0, std }).collect();
-                TimeConditioning::Step { marginals, order: StepOrder::Falling }
+                TimeConditioning::Step { marginals, order: StepOrder::Falling, through: false }
             }
             (false, false) => {
                 let marginals = Chain::new(&*process, n).ddpm_marginals();
-                TimeConditioning::Step { marginals, order: StepOrder::Rising }
+                let through = config.model.beta_schedule != BetaSchedule::Linear;
+                TimeConditioning::Step { marginals, order: StepOrder::Rising, through }
             }
         };
         // The reference's ncsnpp takes any sinusoidal label for an index of σ, even σ itself, and so do its
@@ -122,7 +124,7 @@ impl Preconditioning {
             TimeConditioning::Sigma => self.label(marginal.std, marginal),
             // In 32 bits, as in the reference.
             TimeConditioning::Time999 => self.label(f64::from(999.0 * t as f32), marginal),
-            TimeConditioning::Step { marginals, order } => {
+            TimeConditioning::Step { marginals, order, through } => {
                 let last = (marginals.len() - 1) as f32;
                 // In 32 bits, too: i / (n − 1) is rounded to them, and finds i again. A time
                 // halfway between two NCSN steps takes the even step; DDPM's step may be a fraction.
@@ -130,7 +132,9 @@ impl Preconditioning {
                     StepOrder::Falling => ((1.0 - t as f32) * last).round_ties_even(),
                     StepOrder::Rising => t as f32 * last,
                 };
-                self.label(f64::from(step), marginals[(step as usize).min(marginals.len() - 1)])
+                let own =
+                    if *through { marginal } else { marginals[(step as usize).min(marginals.len() - 1)] };
+                self.label(f64::from(step), own)
             }
             TimeConditioning::NoiseToSignal => Label {
                 conditioning: marginal.std / marginal.mean,

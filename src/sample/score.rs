@@ -3,7 +3,7 @@
 use super::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::combine::{Factor, Form};
-use crate::kernels::concat;
+use crate::kernels::{concat, elementwise};
 use crate::nn::{Architecture, Scorer};
 use crate::sde::Process;
 use crate::tensor::Tensor;
@@ -113,6 +113,19 @@ impl Evaluation {
     /// E[z | x] = −s score, where x = m x₀ + s z.
     pub fn noise(&self) -> Form {
         self.score() * self.mean.zip(&self.sigma, |mean, sigma| -mean * sigma)
+    }
+
+    /// The evaluation whose denoised data are clipped to `most` on either side of 0: the score is that of the clipped data.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub(super) fn clipped(self, most: f64) -> Result<Evaluation> {
+        let clipped = elementwise::clamp(&self.denoised().run()?, -most as f32, most as f32)?;
+        // (m x₀ − x) / s².
+        let inverse = self.gain().map(|gain| 1.0 / gain);
+        let of_x = inverse.zip(&self.mean, |inverse, mean| -inverse / mean);
+        let score = &clipped * &inverse + &self.x * &of_x;
+        Ok(self.with_score(score))
     }
 
     /// s² / m, the factor of the score in the denoised data.

@@ -1,6 +1,6 @@
 //! A process cut into n steps (Song 2021, appendix E).
 
-use super::{Marginal, Process};
+use super::{Marginal, PosteriorVariance, Process};
 
 /// A process cut into `n` steps, which count from 0, the data's end, to n − 1, the prior's.
 ///
@@ -83,15 +83,27 @@ impl<'a> Chain<'a> {
     }
 
     /// The ancestral step from index `i` to the one below, from 0 to the data.
-    pub fn ancestral(&self, i: usize) -> Transition {
-        self.process.ancestral(self, i)
+    pub fn ancestral(&self, i: usize, variance: PosteriorVariance) -> Transition {
+        self.process.ancestral(self, i, variance)
     }
 
-    /// βᵢ of DDPM's chain, β(tᵢ) / n. Where β(1) / n reaches 1 (few steps), 1 − exp(−βᵢ): the share of the variance that
-    /// the process itself removes in a step.
+    /// DDPM's ancestral step (Ho 2020, algorithm 2).
+    pub(super) fn ddpm_step(&self, i: usize, variance: PosteriorVariance) -> Transition {
+        let (beta, root) = (self.beta(i), (1.0 - self.beta(i)).sqrt());
+        // 1 − ᾱ of the step, and of the one below.
+        let share = match variance {
+            PosteriorVariance::Beta => 1.0,
+            PosteriorVariance::BetaTilde => {
+                let below: f64 = (0..i).map(|j| 1.0 - self.beta(j)).product();
+                (1.0 - below) / (1.0 - below * (1.0 - beta))
+            }
+        };
+        Transition { x: 1.0 / root, score: beta / root, noise: (beta * share).sqrt() }
+    }
+
+    /// βᵢ of DDPM's chain.
     pub fn beta(&self, i: usize) -> f64 {
-        let beta = self.process.beta(self.time(i)) / self.n as f64;
-        if self.process.beta(1.0) < self.n as f64 { beta } else { -(-beta).exp_m1() }
+        self.process.chain_beta(self, i)
     }
 
     /// √ᾱᵢ and √(1 − ᾱᵢ) of DDPM's chain, for every i.

@@ -4,6 +4,7 @@
 //! that two functions make a [`Process`]: log m(t) and s²(t). [`Ve`], [`Vp`] and [`SubVp`] are those of Song 2021
 //! (section 3.4 and appendix B); anybody can add another. A [`Chain`] is a process cut into n steps.
 
+mod betas;
 mod chain;
 mod ddpm;
 mod importance;
@@ -15,6 +16,7 @@ mod sub_vp;
 mod ve;
 mod vp;
 
+pub use betas::{BetaSchedule, Betas};
 pub use chain::{Chain, Discretised, Transition};
 pub(crate) use ddpm::half_level;
 pub use ddpm::{DdpmChain, PosteriorVariance};

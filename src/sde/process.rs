@@ -1,6 +1,6 @@
 //! The trait of a forward process: two functions, and all that follows from them.
 
-use super::{Chain, Discretised, Importance, Level, Transition};
+use super::{Chain, Discretised, Importance, Level, PosteriorVariance, Transition};
 use std::fmt::Debug;
 
 /// The perturbation kernel at a time: x(t) | x(0) ~ N(mean · x(0), std² I).
@@ -134,6 +134,14 @@ pub trait Process: Debug + Send + Sync {
         Importance::new(self.level(eps).sigma, self.level(1.0).sigma)
     }
 
+    /// βᵢ of DDPM's chain, β(tᵢ) / n. Where β(1) / n reaches 1 (few steps), 1 − exp(−βᵢ): the share of the variance that
+    /// the process itself removes in a step.
+    fn chain_beta(&self, chain: &Chain<'_>, i: usize) -> f64 {
+        let n = chain.n() as f64;
+        let beta = self.beta(chain.time(i)) / n;
+        if self.beta(1.0) < n { beta } else { -(-beta).exp_m1() }
+    }
+
     /// The step from index `i − 1` to `i` of a chain, 0 ≤ i < n. Default: Euler–Maruyama with dt = 1 / n.
     fn discretize(&self, chain: &Chain<'_>, i: usize) -> Discretised {
         let (t, dt) = (chain.time(i), 1.0 / chain.n() as f64);
@@ -141,8 +149,8 @@ pub trait Process: Debug + Send + Sync {
     }
 
     /// The ancestral step from index `i` to `i − 1` of a chain, at i = 0 to the data. Default: the posterior of the state
-    /// below given x and the mean of x₀ given x.
-    fn ancestral(&self, chain: &Chain<'_>, i: usize) -> Transition {
+    /// below given x and the mean of x₀ given x, whatever `variance`.
+    fn ancestral(&self, chain: &Chain<'_>, i: usize, _: PosteriorVariance) -> Transition {
         let now = self.marginal_prob(chain.time(i));
         let below = if i == 0 { Marginal::DATA } else { self.marginal_prob(chain.time(i - 1)) };
         // N(r v₋ / v x + m₋ v′ / v x₀, v₋ v′ / v) with r = m / m₋ and v′ = v − r² v₋, x₀ by Tweedie's formula.

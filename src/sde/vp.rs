@@ -1,6 +1,6 @@
 //! The variance preserving process (Song 2021, eq. 32), whose chain is DDPM's.
 
-use super::{Chain, Discretised, Process, Transition};
+use super::{Chain, Discretised, PosteriorVariance, Process, Transition};
 
 /// β(t) = β_min + t (β_max − β_min), m² + s² = 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,10 +64,8 @@ impl Process for Vp {
         Discretised { drift: (1.0 - beta).sqrt() - 1.0, diffusion: beta.sqrt() }
     }
 
-    /// DDPM's with the variance β (Ho 2020, algorithm 2).
-    fn ancestral(&self, chain: &Chain<'_>, i: usize) -> Transition {
-        let beta = chain.beta(i);
-        let root = (1.0 - beta).sqrt();
-        Transition { x: 1.0 / root, score: beta / root, noise: beta.sqrt() }
+    /// DDPM's.
+    fn ancestral(&self, chain: &Chain<'_>, i: usize, variance: PosteriorVariance) -> Transition {
+        chain.ddpm_step(i, variance)
     }
 }

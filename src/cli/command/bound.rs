@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::eval::{Bound, Terms};
 use crate::nn::Scorer;
 use crate::random::{Key, Purpose};
-use crate::sde::{Chain, DdpmChain, PosteriorVariance, bits_per_dim};
+use crate::sde::{BetaSchedule, Chain, DdpmChain, PosteriorVariance, bits_per_dim};
 use anyhow::ensure;
 use std::path::PathBuf;
 
@@ -56,7 +56,8 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.model.display()
     );
     ensure!(
-        config.model.beta_max < config.model.num_scales as f64,
+        config.model.beta_schedule != BetaSchedule::Linear
+            || config.model.beta_max < config.model.num_scales as f64,
         "{}: its chain of model.num_scales = {} steps ends with β ≥ 1; train a model with more",
         args.model.display(),
         config.model.num_scales

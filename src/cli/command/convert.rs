@@ -1,7 +1,7 @@
 //! `tweedie convert`.
 
-use crate::cli::io::{EXPORTED, check_file, configuration, exported, is_import, local};
-use crate::cli::{Common, note, open_model, paths, print};
+use crate::cli::io::{EXPORTED, check_file, configuration, exported, is_import, local, with_notes};
+use crate::cli::{Common, open_model, paths, print};
 use crate::config::Config;
 use crate::interop::{
     FileKind, Imported, InteropError, file_kind, foreign_network, read_diffusers, read_safetensors,
@@ -104,9 +104,9 @@ fn read(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)>
 fn read_folder(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)> {
     if is_import(source) {
         ensure!(args.config.is_none(), "--config: the folder holds its own configuration; leave it out");
-        let (config, state) = read_diffusers(source, &args.set)?;
+        let (config, imported) = read_diffusers(source, &args.set)?;
         let registry = ScoreModel::build(&config)?.registry;
-        return Ok((config, registry, state));
+        return Ok((config, registry, with_notes(&args.source, imported)));
     }
     match source.join("checkpoints").exists() {
         true => bail!("it is a run already; add --to to export it"),
@@ -122,10 +122,7 @@ fn with_config(
         args.config.as_ref().context("--config is missing: the model's configuration, JSON or TOML")?;
     let config = configuration::read(path, &args.set)?;
     let registry = ScoreModel::build(&config)?.registry;
-    let Imported { state, notes } = read(&registry)?;
-    for remark in notes {
-        note(format_args!("{}: {remark}", args.source.display()));
-    }
+    let state = with_notes(&args.source, read(&registry)?);
     Ok((config, registry, state))
 }
 

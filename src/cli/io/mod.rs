@@ -17,6 +17,6 @@ pub use animation::{Animation, AnimationArgs};
 pub use batch::Batch;
 pub use data::DATA;
 pub use images::Images;
-pub use model::{EXPORTED, check_file, exported, is_import, is_model, local};
+pub use model::{EXPORTED, check_file, exported, is_import, is_model, local, with_notes};
 pub use observed::{Observed, mask_file, read_mask};
 pub use tensors::{Named, Tensors};

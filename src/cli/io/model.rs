@@ -1,12 +1,13 @@
 //! Models from run folders, checkpoints, other formats, and the Hugging Face Hub.
 
 use super::{paths::ends_in, tensors::check_names};
-use crate::cli::progress;
+use crate::cli::{note, progress};
 use crate::files;
 use crate::interop::{
-    Download, FileKind, InteropError, download, file_kind, foreign_network, is_diffusers, read_diffusers,
+    Download, FileKind, Imported, InteropError, download, file_kind, foreign_network, is_diffusers,
+    read_diffusers,
 };
-use crate::nn::ScoreModel;
+use crate::nn::{ScoreModel, State};
 use crate::train::{Checkpoint, Run};
 use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ pub fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
     let local = local(path)?;
     if is_import(&local) {
         let import = || -> anyhow::Result<Checkpoint> {
-            let (config, state) = read_diffusers(&local, &[])?;
+            let (config, imported) = read_diffusers(&local, &[])?;
+            let state = with_notes(path, imported);
             let registry = ScoreModel::build(&config)?.registry;
             Ok(Checkpoint::of_state(&state, &registry, &config, &local)?)
         };
@@ -51,6 +53,14 @@ pub fn check_file(file: &Path) -> anyhow::Result<()> {
         true => check_names(file, open),
         false => Ok(()),
     }
+}
+
+/// The state of an imported model; prints its notes.
+pub fn with_notes(source: &Path, imported: Imported) -> State {
+    for remark in imported.notes {
+        note(format_args!("{}: {remark}", source.display()));
+    }
+    imported.state
 }
 
 /// Refuses a file that only `convert` reads, or nothing at all.

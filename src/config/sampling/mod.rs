@@ -9,6 +9,7 @@ pub use option::{SamplingOption, Value, Values};
 
 use super::{ConfigError, NOT_F32, fits_f32, refuse};
 use crate::choice::choices;
+use crate::sde::PosteriorVariance;
 use option::Field;
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +83,13 @@ options! {
     /// Leave out the noise of the last step.
     noise_removal: bool = true,
         None, Values::Switch, |s| s.method != Method::Ald;
+    /// Ancestral sampling of a variance preserving chain: the variance of a step.
+    posterior_variance: PosteriorVariance = PosteriorVariance::Beta,
+        None, Values::names::<PosteriorVariance>(), Sampling::is_ancestral;
+    /// Ancestral sampling: the network's x₀ is clipped to this number on either side of 0, in the model's range; unset, not at
+    /// all.
+    clip_denoised: Option<f64> = None,
+        None, Values::Above(0.0), Sampling::is_ancestral;
     /// Run the predictor on the probability flow instead of the reverse-time SDE.
     probability_flow: bool = false,
         None, Values::Switch, |s| s.method == Method::Pc;
@@ -199,6 +207,10 @@ impl Sampling {
             self.schedule = self.schedule.filter(|_| method.schedule().is_some());
         }
         self.method = method;
+    }
+
+    fn is_ancestral(&self) -> bool {
+        self.method == Method::Pc && self.predictor == PredictorName::AncestralSampling
     }
 
     fn has_corrector(&self) -> bool {

@@ -4,55 +4,107 @@
 //! A model is a folder: `model_index.json`, `unet/config.json`, `unet/diffusion_pytorch_model.safetensors`,
 //! `scheduler/scheduler_config.json`; or just the contents of `unet`.
 
+mod files;
 mod names;
+mod python;
+mod scheduler;
 mod unet;
 
-use super::InteropError;
-use super::safetensors::floats;
-use super::torch::TorchFile;
+use super::{Imported, InteropError, Note};
 use crate::config::Config;
 use crate::files::atomically;
-use crate::nn::{ParameterSpec, Registry, ScoreModel, State};
-use ::safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use names::{Entry, entries};
+use crate::nn::{ScoreModel, State};
+use ::safetensors::{Dtype, tensor::TensorView};
+use files::{Values, WEIGHTS};
+use names::entries;
+use scheduler::Scheduler;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use unet::{Scheduler, Unet, configuration, scheduler_of, unet_of};
+use unet::{Unet, configuration, scheduler_of, unet_of};
 
-/// The folder of the network: `unet`, or the folder itself.
-fn home(folder: &Path) -> Option<PathBuf> {
-    [folder.join("unet"), folder.to_path_buf()].into_iter().find(|home| home.join("config.json").exists())
+/// The folders of a network: of its raw weights, and of their averages.
+const FOLDERS: [&str; 2] = ["unet", "unet_ema"];
+
+/// The folders of the networks: `unet` and `unet_ema`, whatever is there, or the folder itself.
+fn homes(folder: &Path) -> Vec<PathBuf> {
+    let holds = |home: &PathBuf| home.join("config.json").exists();
+    let homes: Vec<PathBuf> = FOLDERS.map(|name| folder.join(name)).into_iter().filter(holds).collect();
+    if homes.is_empty() { Some(folder.to_path_buf()).filter(holds).into_iter().collect() } else { homes }
 }
 
 /// Returns true if a folder holds a model in Hugging Face's layout, judging by its `config.json`.
 pub fn is_diffusers(folder: &Path) -> bool {
-    home(folder).is_some()
+    !homes(folder).is_empty()
 }
 
-/// Reads a model in Hugging Face's layout: a pipeline's folder, or its `unet` folder. The weights serve as
-/// raw weights and as their average.
+/// Reads a model in Hugging Face's layout: a pipeline's folder, or its `unet` folder. One set of weights serves as raw
+/// weights and as their average; of `unet` and `unet_ema` each has its place.
 ///
 /// # Errors
 /// If a file is missing or damaged, or a block or a setting is not supported; the message names it.
-pub fn read_diffusers(folder: &Path, assignments: &[String]) -> Result<(Config, State), InteropError> {
-    let home = home(folder).unwrap_or_else(|| folder.to_path_buf());
+pub fn read_diffusers(folder: &Path, assignments: &[String]) -> Result<(Config, Imported), InteropError> {
+    let homes = homes(folder);
+    let home = homes.first().cloned().unwrap_or_else(|| folder.to_path_buf());
     let unet = Unet::parse(&text(&home.join("config.json"))?)?;
-    // In a folder of the network alone, the scheduler's file is next to the network's.
+    let scheduler = scheduler(folder)?;
+    let size = assigned_size(assignments);
+    let (config, mut notes) = configuration(&unet, &scheduler, size)?;
+    for other in homes.iter().skip(1) {
+        let unet = Unet::parse(&text(&other.join("config.json"))?)?;
+        if configuration(&unet, &scheduler, size)?.0 != config {
+            let [raw, averages] = FOLDERS;
+            let text = format!("{averages}/config.json describes another network than {raw}/config.json");
+            return Err(InteropError::Mismatch(text));
+        }
+    }
+    let config = Config::from_toml(&config.to_toml(), assignments)?;
+    let registry = ScoreModel::build(&config)?.registry;
+    let entries = entries(&config, &registry, unet.flipped())?;
+    let mut read = Vec::new();
+    let mut taken = Vec::new();
+    for home in &homes {
+        let mut candidates = files::candidates(home)?.into_iter();
+        let file = candidates.next().unwrap_or_default();
+        read.push(files::read(home, &file, &entries, &registry)?);
+        let others: Vec<String> = candidates.collect();
+        if !others.is_empty() {
+            notes.push(Note::Taken { taken: file.clone(), others });
+        }
+        taken.push(home.strip_prefix(folder).map_or(file.clone(), |at| at.join(&file).display().to_string()));
+    }
+    if let [raw, averages] = &taken[..] {
+        notes.push(Note::RawAndAverages { raw: raw.clone(), averages: averages.clone() });
+    }
+    let mut read = read.into_iter();
+    let Some(Values { raw, averages, frozen }) = read.next() else {
+        return Err(InteropError::Unknown(format!("{} holds no config.json", folder.display())));
+    };
+    let ema = read.next().map(|values| values.raw).or(averages).unwrap_or_else(|| raw.clone());
+    let state = State { step: 0, raw, ema, frozen, moments: None, updates: 0 };
+    Ok((config, Imported { state, notes }))
+}
+
+/// The scheduler of a folder. In a folder of the network alone, its file is next to the network's.
+fn scheduler(folder: &Path) -> Result<Scheduler, InteropError> {
     let places = ["scheduler/scheduler_config.json", "scheduler_config.json"].map(|name| folder.join(name));
     let scheduler = match places.iter().find(|path| path.exists()) {
         Some(path) => Scheduler::parse(&text(path)?)?,
         None => Scheduler::default(),
     };
-    let config = configuration(&unet, &scheduler)?;
-    let config = Config::from_toml(&config.to_toml(), assignments)?;
-    let registry = ScoreModel::build(&config)?.registry;
-    let flipped = unet.time_embedding_type == "positional" && unet.flip_sin_to_cos;
-    let entries = entries(&config, &registry, flipped)?;
-    let mut all = Weights::open(&home)?.take(&entries, &registry)?;
-    let trainable = all.split_off(registry.frozen.len());
-    let state =
-        State { step: 0, raw: trainable.clone(), ema: trainable, frozen: all, moments: None, updates: 0 };
-    Ok((config, state))
+    let index = folder.join("model_index.json");
+    if !index.exists() {
+        return Ok(scheduler);
+    }
+    let index = python::read("model_index.json", &text(&index)?)?;
+    let class = index.get("scheduler").and_then(|pair| pair.get(1)).and_then(|class| class.as_str());
+    Ok(scheduler.or_class(class.map(String::from)))
+}
+
+/// The size of the images that the last assignment gives.
+fn assigned_size(assignments: &[String]) -> Option<usize> {
+    let mut sizes = assignments.iter().rev().filter_map(|assignment| assignment.split_once('='));
+    let (_, size) = sizes.find(|(key, _)| key.trim() == "data.image_size")?;
+    size.trim().parse().ok()
 }
 
 fn text(path: &Path) -> Result<String, InteropError> {
@@ -65,93 +117,7 @@ fn text(path: &Path) -> Result<String, InteropError> {
 /// If they cannot be read, or a block or a setting is not supported; the message names it.
 pub fn diffusers_config(unet: &str, scheduler: Option<&str>) -> Result<Config, InteropError> {
     let scheduler = scheduler.map(Scheduler::parse).transpose()?.unwrap_or_default();
-    configuration(&Unet::parse(unet)?, &scheduler)
-}
-
-/// The file of the weights, of either kind.
-enum Weights {
-    Safetensors(Vec<u8>),
-    Torch(Box<TorchFile>),
-}
-
-/// The names of the weights' file, the current one first.
-const FILES: [&str; 2] = ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"];
-
-impl Weights {
-    fn open(folder: &Path) -> Result<Weights, InteropError> {
-        let [safe, torch] = FILES.map(|name| folder.join(name));
-        match (safe.exists(), torch.exists()) {
-            (true, _) => Ok(Weights::Safetensors(std::fs::read(safe)?)),
-            (false, true) => Ok(Weights::Torch(Box::new(TorchFile::open(&torch)?))),
-            (false, false) => {
-                Err(InteropError::Unknown(format!("{} holds no {}", folder.display(), FILES[0])))
-            }
-        }
-    }
-
-    /// Every parameter's values in this crate's file order. Unknown tensors are refused, so that none is
-    /// dropped silently.
-    fn take(&self, entries: &[Entry], registry: &Registry) -> Result<Vec<Vec<f32>>, InteropError> {
-        let specs = registry.frozen.iter().chain(&registry.trainable);
-        match self {
-            Weights::Safetensors(bytes) => {
-                let file =
-                    SafeTensors::deserialize(bytes).map_err(|e| InteropError::Damaged(e.to_string()))?;
-                refuse_unknown(file.names().into_iter(), entries)?;
-                let read = |(entry, spec): (&Entry, &ParameterSpec)| {
-                    let found = entry.theirs.iter().find_map(|name| Some((name, file.tensor(name).ok()?)));
-                    let (name, view) = found.ok_or_else(|| missing(entry))?;
-                    arranged(entry, spec, view.shape(), floats(&view, name)?)
-                };
-                entries.iter().zip(specs).map(read).collect()
-            }
-            Weights::Torch(file) => {
-                let root = file.root();
-                refuse_unknown(root.pairs().filter_map(|(key, _)| key.text()), entries)?;
-                let read = |(entry, spec): (&Entry, &ParameterSpec)| {
-                    let found = entry.theirs.iter().find_map(|name| root.get(name)?.tensor());
-                    let tensor = found.ok_or_else(|| missing(entry))?;
-                    let expected = entry.change.shape(&spec.layout.file_shape());
-                    let values = file.values(tensor, &expected)?.unwrap_or_default();
-                    arranged(entry, spec, &tensor.shape, values)
-                };
-                entries.iter().zip(specs).map(read).collect()
-            }
-        }
-    }
-}
-
-fn missing(entry: &Entry) -> InteropError {
-    InteropError::Mismatch(format!("it holds no tensor {}", entry.theirs[0]))
-}
-
-fn refuse_unknown<'a>(names: impl Iterator<Item = &'a str>, entries: &[Entry]) -> Result<(), InteropError> {
-    for name in names {
-        if !entries.iter().any(|entry| entry.theirs.iter().any(|known| known == name)) {
-            let text = format!("it holds {name}, which the network of its config.json does not have");
-            return Err(InteropError::Mismatch(text));
-        }
-    }
-    Ok(())
-}
-
-/// The values of one of their parameters in this crate's file order.
-fn arranged(
-    entry: &Entry,
-    spec: &ParameterSpec,
-    shape: &[usize],
-    values: Vec<f32>,
-) -> Result<Vec<f32>, InteropError> {
-    let ours = spec.layout.file_shape();
-    let theirs = entry.change.shape(&ours);
-    if shape != theirs {
-        let text = format!("{} has shape {shape:?}, its config.json says {theirs:?}", entry.theirs[0]);
-        return Err(InteropError::Mismatch(text));
-    }
-    match values.iter().all(|v| v.is_finite()) {
-        true => Ok(entry.change.apply(&values, &theirs)),
-        false => Err(InteropError::Damaged(format!("{} has values that are not finite", entry.theirs[0]))),
-    }
+    Ok(configuration(&Unet::parse(unet)?, &scheduler, None)?.0)
 }
 
 /// Writes a model's averaged weights in Hugging Face's layout. The folder must not exist yet.
@@ -188,7 +154,7 @@ pub fn write_diffusers(folder: &Path, config: &Config, state: &State) -> Result<
     let text = |value: &serde_json::Value| format!("{value:#}\n").into_bytes();
     let unet = serde_json::to_value(&unet).map_err(|e| InteropError::Unknown(e.to_string()))?;
     let home = folder.join("unet");
-    let path = home.join(FILES[0]);
+    let path = home.join(WEIGHTS);
     let files = [
         (path.clone(), weights),
         (home.join("config.json"), text(&unet)),

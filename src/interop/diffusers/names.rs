@@ -19,7 +19,7 @@ pub(super) enum Change {
     Transposed,
     /// `[c_in, c_out]` → `[c_out, c_in, 1, 1]`.
     Window,
-    /// `[c_out, (sines, cosines)]` → `[c_out, (cosines, sines)]`.
+    /// `[c_out, (sines, cosines)]` → `[c_out, (cosines, sines)]`; of an odd number of columns the last stays.
     Flipped,
 }
 
@@ -44,7 +44,7 @@ impl Change {
                 let half = shape[1] / 2;
                 values
                     .chunks(shape[1])
-                    .flat_map(|row| row[half..].iter().chain(&row[..half]))
+                    .flat_map(|row| row[half..2 * half].iter().chain(&row[..half]).chain(&row[2 * half..]))
                     .copied()
                     .collect()
             }
@@ -178,6 +178,11 @@ mod tests {
             [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
         );
         assert_eq!(Change::Flipped.apply(&[0.0, 1.0, 2.0, 3.0], &[1, 4]), [2.0, 3.0, 0.0, 1.0]);
+        // The column of zeros that makes a width odd is the last, whatever the order of the others.
+        let odd: Vec<f32> = (0..10).map(|v| v as f32).collect();
+        let flipped = [2.0, 3.0, 0.0, 1.0, 4.0, 7.0, 8.0, 5.0, 6.0, 9.0];
+        assert_eq!(Change::Flipped.apply(&odd, &[2, 5]), flipped);
+        assert_eq!(Change::Flipped.apply(&flipped, &[2, 5]), odd);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Conversion of the configurations of `UNet2DModel` and its scheduler from and to this crate's.
 
+use super::scheduler::{Described, Scheduler};
 use crate::config::{
-    Combine, Config, EmbeddingType, ModelName, Nonlinearity, Prediction, Progressive, ProgressiveInput,
-    ResblockType, SdeName,
+    Combine, Config, EmbeddingType, ModelName, Nonlinearity, Prediction, PredictorName, Progressive,
+    ProgressiveInput, ResblockType, SdeName,
 };
-use crate::interop::InteropError;
+use crate::interop::{InteropError, Note};
+use crate::sde::PosteriorVariance;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -13,17 +15,18 @@ use serde_json::json;
 pub(super) struct Unet {
     #[serde(rename = "_class_name", default)]
     class_name: String,
+    #[serde(default)]
     sample_size: serde_json::Value,
     in_channels: usize,
     out_channels: usize,
     #[serde(default)]
     center_input_sample: bool,
     #[serde(default = "positional")]
-    pub time_embedding_type: String,
+    time_embedding_type: String,
     #[serde(default)]
     freq_shift: f64,
     #[serde(default = "yes")]
-    pub flip_sin_to_cos: bool,
+    flip_sin_to_cos: bool,
     down_block_types: Vec<String>,
     #[serde(default = "middle")]
     mid_block_type: Option<String>,
@@ -36,8 +39,8 @@ pub(super) struct Unet {
     downsample_padding: usize,
     #[serde(default = "silu")]
     act_fn: String,
-    #[serde(default = "one_head")]
-    attention_head_dim: Option<usize>,
+    #[serde(default = "head_dim")]
+    attention_head_dim: serde_json::Value,
     #[serde(default = "groups")]
     norm_num_groups: Option<usize>,
     #[serde(default)]
@@ -80,8 +83,8 @@ fn one_pad() -> usize {
 fn silu() -> String {
     "silu".into()
 }
-fn one_head() -> Option<usize> {
-    Some(8)
+fn head_dim() -> serde_json::Value {
+    json!(8)
 }
 fn groups() -> Option<usize> {
     Some(32)
@@ -112,7 +115,7 @@ impl Unet {
     /// If the text is not such a file, or describes another network.
     pub fn parse(text: &str) -> Result<Unet, InteropError> {
         let wrong = |e: serde_json::Error| InteropError::Unknown(format!("config.json: {e}"));
-        let value: serde_json::Value = serde_json::from_str(text).map_err(wrong)?;
+        let value = super::python::read("config.json", text)?;
         // Check the class first: another network would fail at a missing key, which says less.
         match value.get("_class_name").and_then(|name| name.as_str()) {
             None | Some("UNet2DModel") => {}
@@ -129,6 +132,11 @@ impl Unet {
             }
         }
         Ok(unet)
+    }
+
+    /// Whether sinusoids come with their cosines first.
+    pub fn flipped(&self) -> bool {
+        self.time_embedding_type == "positional" && self.flip_sin_to_cos
     }
 
     /// The family of all blocks. A block of no family or of the other one is refused by name.
@@ -190,12 +198,6 @@ impl Unet {
             if kind != "conv" {
                 return refuse(format!("{key} {kind}"));
             }
-        }
-        if self
-            .attention_head_dim
-            .is_some_and(|dim| self.attention_channels().any(|channels| channels != dim))
-        {
-            return refuse("attention with several heads (attention_head_dim)".into());
         }
         let scale = if form == Form::Skip { std::f64::consts::SQRT_2 } else { 1.0 };
         if (self.mid_block_scale_factor - scale).abs() > 1e-6 {
@@ -266,17 +268,34 @@ impl Unet {
         Ok(())
     }
 
-    /// The channels of every attention block, the middle's included.
-    fn attention_channels(&self) -> impl Iterator<Item = usize> {
-        let attending = |blocks: &[String], channels: Vec<usize>| -> Vec<usize> {
-            let all = channels.into_iter().zip(self.attending(blocks));
-            all.filter(|(_, attends)| *attends).map(|(channels, _)| channels).collect()
+    /// The channels of an attention head: none for one head, one number, or one for each level.
+    fn head_dims(&self) -> Result<Vec<usize>, InteropError> {
+        use serde_json::Value;
+        let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
+        let given = &self.attention_head_dim;
+        let dim = |value: &Value, channels: usize| match value {
+            Value::Null => Some(channels),
+            value => value.as_u64().map(|dim| dim as usize),
         };
-        let down = self.block_out_channels.clone();
-        let up = down.iter().rev().copied().collect();
-        let mut all = attending(&self.down_block_types, down);
-        all.extend(attending(&self.up_block_types, up));
-        all.into_iter().chain(self.block_out_channels.last().copied())
+        let widths = &self.block_out_channels;
+        let dims = match given {
+            Value::Null => return Ok(Vec::new()),
+            Value::Array(all) if all.len() != widths.len() => {
+                return refuse(format!("attention_head_dim {given} with {} blocks", widths.len()));
+            }
+            Value::Array(all) => all.iter().zip(widths).map(|(value, width)| dim(value, *width)).collect(),
+            value => dim(value, 0).map(|dim| vec![dim]),
+        };
+        let Some(dims) = dims else { return refuse(format!("attention_head_dim {given}")) };
+        let [down, up] = [&self.down_block_types, &self.up_block_types].map(|blocks| self.attending(blocks));
+        for (level, width) in widths.iter().enumerate() {
+            let attends = down[level] || up[widths.len() - 1 - level] || level + 1 == widths.len();
+            let dim = dims.get(level).or(dims.first()).copied().unwrap_or(*width);
+            if attends && (dim == 0 || width % dim != 0) {
+                return refuse(format!("attention_head_dim {dim}, which does not divide {width} channels,"));
+            }
+        }
+        Ok(dims)
     }
 
     /// For each block, true if it has attention.
@@ -284,9 +303,21 @@ impl Unet {
         blocks.iter().map(|name| name.starts_with("Attn")).collect()
     }
 
+    /// The size of its images.
     fn size(&self) -> Result<usize, InteropError> {
+        use serde_json::Value;
         let size = match &self.sample_size {
-            serde_json::Value::Array(both) if both.len() == 2 && both[0] == both[1] => both[0].as_u64(),
+            Value::Null => {
+                return Err(InteropError::Unknown(
+                    "its sample_size is null: it does not say how large images are; give --set data.image_size=N"
+                        .into(),
+                ));
+            }
+            Value::Array(both) if both.len() == 2 && both[0] == both[1] => both[0].as_u64(),
+            Value::Array(both) if both.len() == 2 => {
+                let text = format!("sample_size {}: images that are not square", self.sample_size);
+                return Err(InteropError::Unknown(format!("{text} cannot be expressed")));
+            }
             value => value.as_u64(),
         };
         let wrong = || InteropError::Unknown(format!("sample_size {} cannot be expressed", self.sample_size));
@@ -299,87 +330,18 @@ impl Unet {
     }
 }
 
-/// The keys of `scheduler/scheduler_config.json` that matter here.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Scheduler {
-    #[serde(rename = "_class_name", default)]
-    class_name: Option<String>,
-    #[serde(default)]
-    num_train_timesteps: Option<usize>,
-    #[serde(default)]
-    beta_start: Option<f64>,
-    #[serde(default)]
-    beta_end: Option<f64>,
-    #[serde(default)]
-    beta_schedule: Option<String>,
-    #[serde(default)]
-    trained_betas: Option<serde_json::Value>,
-    #[serde(default)]
-    rescale_betas_zero_snr: bool,
-    #[serde(default)]
-    prediction_type: Option<String>,
-    #[serde(default)]
-    sigma_min: Option<f64>,
-    #[serde(default)]
-    sigma_max: Option<f64>,
-    #[serde(default)]
-    snr: Option<f64>,
-    #[serde(default)]
-    correct_steps: Option<usize>,
-}
-
-impl Scheduler {
-    pub fn parse(text: &str) -> Result<Scheduler, InteropError> {
-        let wrong = |what: String| InteropError::Unknown(format!("scheduler_config.json: {what}"));
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        if !value.is_object() {
-            return Err(wrong("it is not a JSON object".into()));
-        }
-        serde_json::from_value(value).map_err(|e| wrong(e.to_string()))
-    }
-
-    /// Refuses a process that does not match the network or is not supported here.
-    fn check(&self, form: Form) -> Result<(), InteropError> {
-        let refuse = |what: String| Err(InteropError::Unknown(format!("{what} cannot be expressed")));
-        if let Some(class) = &self.class_name
-            && class.starts_with("ScoreSdeVe") != (form == Form::Skip)
-        {
-            return refuse(format!("scheduler {class} with this network's time embedding"));
-        }
-        if let Some(schedule) = self.beta_schedule.as_deref().filter(|schedule| *schedule != "linear") {
-            return refuse(format!("beta_schedule {schedule}"));
-        }
-        if self.trained_betas.is_some() {
-            return refuse("trained_betas".into());
-        }
-        for (key, beta) in [("beta_start", self.beta_start), ("beta_end", self.beta_end)] {
-            if let Some(beta) = beta.filter(|beta| !(0.0..1.0).contains(beta)) {
-                return refuse(format!("{key} {beta}, which is not in [0, 1),"));
-            }
-        }
-        if self.rescale_betas_zero_snr {
-            return refuse("rescale_betas_zero_snr".into());
-        }
-        Ok(())
-    }
-
-    /// The quantity that the network predicts.
-    fn prediction(&self) -> Result<&'static str, InteropError> {
-        match self.prediction_type.as_deref() {
-            None | Some("epsilon") => Ok("eps"),
-            Some("sample") => Ok("x0"),
-            Some("v_prediction") => Ok("v"),
-            Some(other) => Err(InteropError::Unknown(format!("prediction_type {other} cannot be expressed"))),
-        }
-    }
-}
-
-/// The configuration of a model in Hugging Face's layout.
-pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config, InteropError> {
+/// The configuration of a model in Hugging Face's layout, and what its owner should know. `asked` is the size of its
+/// images, if other than its own.
+pub(super) fn configuration(
+    unet: &Unet,
+    scheduler: &Scheduler,
+    asked: Option<usize>,
+) -> Result<(Config, Vec<Note>), InteropError> {
     let form = unet.form()?;
     unet.check(form)?;
-    scheduler.check(form)?;
-    let size = unet.size()?;
+    let skip = form == Form::Skip;
+    let Described { sde, continuous, model: process, sampling, notes } = scheduler.describe(skip)?;
+    let size = asked.map_or_else(|| unet.size(), Ok)?;
     let width = unet.block_out_channels[0];
     let attends = unet.attending(&unet.down_block_types);
     let attends_up = unet.attending(&unet.up_block_types);
@@ -389,12 +351,13 @@ pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config
         "num_res_blocks": unet.layers_per_block,
         "attn_resolutions": unet.resolutions(size, attends.into_iter()),
         "attn_resolutions_up": unet.resolutions(size, attends_up.into_iter().rev()),
+        "attn_head_dim": unet.head_dims()?,
         "norm_eps": unet.norm_eps,
         "dropout": unet.dropout,
-        "num_scales": scheduler.num_train_timesteps.unwrap_or(if form == Form::Skip { 2000 } else { 1000 }),
-        "ema_rate": if form == Form::Skip { 0.999 } else { 0.9999 },
+        "ema_rate": if skip { 0.999 } else { 0.9999 },
     });
     let map = model.as_object_mut().ok_or_else(|| InteropError::Unknown("no model".into()))?;
+    map.extend(process);
     let mut set = |key: &str, value: serde_json::Value| map.insert(key.to_string(), value);
     match form {
         Form::Skip => {
@@ -405,33 +368,20 @@ pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config
             set("embedding_type", json!("fourier"));
             set("scale_by_sigma", json!(true));
             set("attn_num_groups", json!(32));
-            set("sigma_min", json!(scheduler.sigma_min.unwrap_or(0.01)));
-            set("sigma_max", json!(scheduler.sigma_max.unwrap_or(1348.0)));
         }
         Form::Plain => {
-            let steps = scheduler.num_train_timesteps.unwrap_or(1000) as f64;
             set("name", json!("ddpm"));
-            set("prediction", json!(scheduler.prediction()?));
             set("num_groups", json!(unet.norm_num_groups));
             set("attn_up_each", json!(true));
             set("downsample_padding", json!(unet.downsample_padding));
             set("freq_shift", json!(unet.freq_shift));
-            set("beta_min", json!(scheduler.beta_start.unwrap_or(1e-4) * steps));
-            set("beta_max", json!(scheduler.beta_end.unwrap_or(0.02) * steps));
         }
     }
-    let skip = form == Form::Skip;
     let all = json!({
         "training": {
-            "sde": if skip { "vesde" } else { "vpsde" }, "continuous": skip, "batch_size": 64, "n_iters": 1_000_000,
-            "reduce_mean": !skip,
+            "sde": sde, "continuous": continuous, "batch_size": 64, "n_iters": 1_000_000, "reduce_mean": !skip,
         },
-        "sampling": {
-            "predictor": if skip { "reverse_diffusion" } else { "ancestral_sampling" },
-            "corrector": if skip { "langevin" } else { "none" },
-            "snr": scheduler.snr.unwrap_or(0.15),
-            "n_steps_each": scheduler.correct_steps.unwrap_or(1),
-        },
+        "sampling": sampling,
         // The network either rescales [0, 1] itself or takes [−1, 1].
         "data": {
             "dataset": "imported", "image_size": size, "num_channels": unet.in_channels,
@@ -440,7 +390,7 @@ pub(super) fn configuration(unet: &Unet, scheduler: &Scheduler) -> Result<Config
         "model": model,
     });
     let table = toml::Table::try_from(&all).map_err(|e| InteropError::Unknown(e.to_string()))?;
-    Ok(Config::from_table(table, &[])?)
+    Ok((Config::from_table(table, &[])?, notes))
 }
 
 /// The `UNet2DModel` configuration of one of this crate's networks.
@@ -525,7 +475,11 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
         mid_block_scale_factor: if skip { std::f64::consts::SQRT_2 } else { 1.0 },
         downsample_padding: if skip { 1 } else { model.downsample_padding },
         act_fn: silu(),
-        attention_head_dim: None,
+        attention_head_dim: match &model.attn_head_dim[..] {
+            [] => json!(null),
+            [one] => json!(one),
+            all => json!(all),
+        },
         norm_num_groups: (!skip).then(|| model.num_groups.unwrap_or(32)),
         attn_norm_num_groups: None,
         norm_eps: model.norm_eps,
@@ -559,10 +513,17 @@ pub(super) fn scheduler_of(config: &Config) -> (serde_json::Value, &'static str)
                 Prediction::V => "v_prediction",
                 _ => "epsilon",
             };
+            // Another sampler leaves them open: diffusers' own.
+            let sampling = &config.sampling;
+            let ancestral = sampling.predictor == PredictorName::AncestralSampling;
+            let large = ancestral && sampling.posterior_variance == PosteriorVariance::Beta;
+            let clip = if ancestral { sampling.clip_denoised } else { Some(1.0) };
             let scheduler = json!({
-                "_class_name": "DDPMScheduler", "num_train_timesteps": steps, "beta_schedule": "linear",
+                "_class_name": "DDPMScheduler", "num_train_timesteps": steps, "beta_schedule": model.beta_schedule.to_string(),
                 "beta_start": model.beta_min / steps as f64, "beta_end": model.beta_max / steps as f64,
-                "prediction_type": prediction, "variance_type": "fixed_small", "clip_sample": true,
+                "prediction_type": prediction,
+                "variance_type": if large { "fixed_large" } else { "fixed_small" },
+                "clip_sample": clip.is_some(), "clip_sample_range": clip.unwrap_or(1.0),
             });
             (scheduler, "DDPMPipeline")
         }
@@ -588,7 +549,9 @@ mod tests {
         assert!(unet.center_input_sample && unet.norm_num_groups.is_none());
         let (scheduler, pipeline) = scheduler_of(&church);
         assert_eq!((scheduler["sigma_max"].as_f64(), pipeline), (Some(380.0), "ScoreSdeVePipeline"));
-        let again = configuration(&unet, &serde_json::from_value(scheduler).unwrap()).unwrap();
+        let scheduler = Scheduler::parse(&scheduler.to_string()).unwrap();
+        let (again, notes) = configuration(&unet, &scheduler, None).unwrap();
+        assert_eq!(notes, []);
         assert_eq!((again.model.sigma_max, again.model.num_scales, again.sampling.snr), (380.0, 2000, 0.075));
 
         // The configurations in `configs/` are the reference's, with attention once per level of the decoder

@@ -4,9 +4,9 @@ use super::sra1::Sra1;
 use crate::config::{PredictorName, Sampling};
 use crate::kernels::combine::Form;
 use crate::random::Key;
-use crate::sample::Score;
 use crate::sample::error::Result;
-use crate::sde::{Chain, Transition};
+use crate::sample::{Evaluation, Score};
+use crate::sde::{Chain, PosteriorVariance, Transition};
 use crate::tensor::Tensor;
 
 /// A predictor: the step from a time of a chain to the next.
@@ -16,6 +16,14 @@ use crate::tensor::Tensor;
 pub trait Predictor {
     /// The step from `t` of a chain with as many steps as the sampler makes; `None` if it is not of this form.
     fn transition(&self, chain: &Chain<'_>, t: f64) -> Option<Transition>;
+
+    /// The score that a step follows, at states `x` `[n, h, w, c]` and time `t`.
+    ///
+    /// # Errors
+    /// Any error of the score.
+    fn at(&self, score: &dyn Score, x: &Tensor, t: f64) -> Result<Evaluation> {
+        score.at(x, &t.into())
+    }
 
     /// The states `x` `[n, h, w, c]` one step after time `t`, with noise of `key`. The last step of a run has none, and then
     /// removes no more noise than there is: from ε a step of 1 / n would go past the data where n is small.
@@ -31,7 +39,7 @@ pub trait Predictor {
         key: Option<Key>,
     ) -> Result<Tensor> {
         let Some(transition) = self.transition(chain, t) else { return Ok(x) };
-        let at = score.at(&x, &t.into())?;
+        let at = self.at(score, &x, t)?;
         Ok(match key {
             Some(key) => {
                 &x * transition.x + at.score() * transition.score + Form::normal(key) * transition.noise
@@ -54,7 +62,9 @@ pub(super) fn predictor(config: &Sampling) -> Option<Box<dyn Predictor>> {
         PredictorName::ReverseDiffusion => Box::new(ReverseDiffusion { probability_flow }),
         PredictorName::ProbabilityFlow => Box::new(ReverseDiffusion { probability_flow: true }),
         PredictorName::StochasticRungeKutta => Box::new(Sra1 { probability_flow }),
-        PredictorName::AncestralSampling => Box::new(Ancestral),
+        PredictorName::AncestralSampling => {
+            Box::new(Ancestral { variance: config.posterior_variance, clip: config.clip_denoised })
+        }
     })
 }
 
@@ -88,12 +98,22 @@ impl Predictor for ReverseDiffusion {
 
 /// Ancestral sampling: DDPM's for VP (Ho 2020, algorithm 2), the posterior of the chain for VE (Song 2021, eq. 47) and, which
 /// the reference lacks, for every other process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ancestral;
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Ancestral {
+    /// The variance of a step of a variance preserving chain; other processes have one only.
+    pub variance: PosteriorVariance,
+    /// The largest x₀ on either side of 0; none for any.
+    pub clip: Option<f64>,
+}
 
 impl Predictor for Ancestral {
     fn transition(&self, chain: &Chain<'_>, t: f64) -> Option<Transition> {
-        Some(chain.ancestral(chain.index(t)))
+        Some(chain.ancestral(chain.index(t), self.variance))
+    }
+
+    fn at(&self, score: &dyn Score, x: &Tensor, t: f64) -> Result<Evaluation> {
+        let at = score.at(x, &t.into())?;
+        self.clip.map_or(Ok(at.clone()), |most| at.clipped(most))
     }
 }
 
@@ -111,7 +131,9 @@ mod tests {
     const EULER_MARUYAMA: &dyn Predictor = &EulerMaruyama { probability_flow: false };
     const REVERSE_DIFFUSION: &dyn Predictor = &ReverseDiffusion { probability_flow: false };
     const PROBABILITY_FLOW: &dyn Predictor = &ReverseDiffusion { probability_flow: true };
-    const PREDICTORS: [&dyn Predictor; 3] = [EULER_MARUYAMA, REVERSE_DIFFUSION, &Ancestral];
+    const BETA: Ancestral = Ancestral { variance: PosteriorVariance::Beta, clip: None };
+    const BETA_TILDE: Ancestral = Ancestral { variance: PosteriorVariance::BetaTilde, clip: None };
+    const PREDICTORS: [&dyn Predictor; 4] = [EULER_MARUYAMA, REVERSE_DIFFUSION, &BETA, &BETA_TILDE];
 
     /// For data N(μ, s²) the score at every time is known and every step is linear: mean and standard deviation of the
     /// samples follow exactly, with no noise to average over. They start at the process's own end: VE's prior leaves
@@ -175,7 +197,7 @@ mod tests {
                 let step = predictor.transition(&chain, chain.time(i)).unwrap();
                 ((step.x * now - step.score / now).powi(2) + step.noise * step.noise) / (below * below)
             };
-            assert!((ratio(&Ancestral) - 1.0).abs() < 1e-9);
+            assert!((ratio(&BETA) - 1.0).abs() < 1e-9);
             assert!((ratio(REVERSE_DIFFUSION) - 1.047).abs() < 1e-3);
         }
     }
