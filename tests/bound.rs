@@ -29,7 +29,11 @@ fn with_the_exact_score_of_a_gaussian_the_gap_between_bound_and_likelihood_is_th
     let time = |i: usize| vp.time_of_sigma(chain.marginal(i).std / chain.marginal(i).mean);
     let times: Vec<f64> = (0..chain.len()).map(time).collect();
     let mut bound = Bound::new(chain.clone(), -1.0);
-    bound.add(&mixture, &times, &x0, Key::new(1, Purpose::Other(0)), &mut || {}).expect("a bound");
+    bound.add(
+        &bound
+            .measure(&mixture, &times, &x0, Key::new(1, Purpose::Other(0)), &mut || Ok(()))
+            .expect("a bound"),
+    );
 
     // Levels 2 / 255 apart.
     let level = 2.0 * (2.0f64 / 255.0).ln();
@@ -111,7 +115,7 @@ fn the_objective_is_the_bound_minus_its_constant_terms() {
         let mut bound = Bound::new(chain.clone(), -1.0);
         for seed in 0..4 {
             let key = Key::new(seed, Purpose::Other(1));
-            bound.add(&trainer.scorer, &times, &x0, key, &mut || {}).expect("a bound");
+            bound.add(&bound.measure(&trainer.scorer, &times, &x0, key, &mut || Ok(())).expect("a bound"));
         }
         let terms = bound.terms(kind);
         let constant: f64 = (1..chain.len()).map(|i| 64.0 * chain.variance_divergence(i, kind)).sum();

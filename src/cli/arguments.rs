@@ -23,6 +23,9 @@ pub struct Evaluation {
     /// Samples in a batch; it changes only speed, memory and animations, unless a norm is taken over the batch
     #[arg(long, value_name = "N", default_value = "100")]
     batch: NonZeroU32,
+    /// Go on after the batches that the same command had finished when it was stopped
+    #[arg(long)]
+    pub resume: bool,
 }
 
 impl Evaluation {

@@ -7,6 +7,7 @@ mod progress;
 mod report;
 mod sampling;
 mod stop;
+mod unfinished;
 
 use crate::gpu::{Gpu, GpuError, Options, choose, is_guarded};
 use arguments::{MANY, choice, choice_among};

@@ -1,5 +1,6 @@
 //! Signals that stop a command: at the first the work under way is finished, the second ends the process at once.
 
+use crate::sample::{self, SampleError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ const SIGNALS: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
 const SIGNALS: &[i32] = &[SIGINT, SIGTERM];
 
 /// A request to stop, by a signal.
+#[derive(Clone)]
 pub struct Stop {
     flag: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
@@ -51,6 +53,19 @@ impl Stop {
     /// Set once a signal has come.
     pub fn flag(&self) -> &AtomicBool {
         &self.flag
+    }
+
+    /// Whether a signal has come.
+    pub fn requested(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+
+    /// Ends a sampler's run once a signal has come.
+    ///
+    /// # Errors
+    /// [`SampleError::Stopped`] then.
+    pub fn check(&self) -> sample::Result<()> {
+        if self.requested() { Err(SampleError::Stopped) } else { Ok(()) }
     }
 
     /// The error of a command that has stopped; `what` says where, and how to go on.

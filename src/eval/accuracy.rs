@@ -7,9 +7,10 @@ use crate::nn::Classifier;
 use crate::random::{Key, Purpose};
 use crate::sde::Marginal;
 use crate::tensor::{Shape, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// A classifier's accuracy at one level of noise.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// The time.
     pub t: f64,
@@ -24,20 +25,21 @@ pub struct Accuracy {
 /// Images in one batch of the classifier.
 const BATCH: usize = 100;
 
-/// Noise levels above the smallest one.
-const LEVELS: usize = 10;
+/// Noise levels: the smallest one of the process, and those at the times 0.1, 0.2, …, 1.
+pub const NOISE_LEVELS: usize = 11;
 
-/// The accuracy on the labelled images of `set` at the smallest noise level of the process and at the times
-/// 0.1, 0.2, …, 1. `centered` says that the model's range is [−1, 1]; `seed` determines the noise.
+/// The accuracy on the labelled images of `set` at noise level `i` of [`NOISE_LEVELS`]. `centered` says that the model's range
+/// is [−1, 1]; `seed` determines the noise.
 ///
 /// # Errors
 /// [`KernelError::Mismatch`] if the images have no labels, or a label that is not a class of the classifier.
-pub fn accuracy_by_noise(
+pub fn accuracy_at(
+    i: usize,
     classifier: &Classifier,
     set: &Dataset,
     centered: bool,
     seed: u64,
-) -> Result<Vec<Accuracy>> {
+) -> Result<Accuracy> {
     let known = |label: &u8| usize::from(*label) < classifier.classes();
     let labels = set.labels.as_ref().filter(|labels| labels.iter().all(known));
     let labels = labels.ok_or_else(|| KernelError::Mismatch {
@@ -46,17 +48,16 @@ pub fn accuracy_by_noise(
     })?;
     let images: Vec<f32> = set.pixels.iter().map(|level| scale(f64::from(*level), centered) as f32).collect();
     let shape = Shape::new(set.len(), set.size, set.size, set.channels);
-    let level = |i: usize| {
-        let t = if i == 0 { classifier.process().sampling_eps() } else { i as f64 / LEVELS as f64 };
-        let key = Key::new(seed, Purpose::Evaluation).at(i as u32);
-        let probabilities = log_probabilities(classifier, &images, shape, t, Some(key))?;
-        let told =
-            probabilities.iter().zip(labels).filter(|(row, label)| largest(row) == usize::from(**label));
-        let nats: f64 = probabilities.iter().zip(labels).map(|(row, label)| -row[usize::from(*label)]).sum();
-        let (accuracy, cross_entropy) = (told.count() as f64 / set.len() as f64, nats / set.len() as f64);
-        Ok(Accuracy { t, marginal: classifier.process().marginal_prob(t), accuracy, cross_entropy })
+    let t = match i {
+        0 => classifier.process().sampling_eps(),
+        _ => i as f64 / (NOISE_LEVELS - 1) as f64,
     };
-    (0..=LEVELS).map(level).collect()
+    let key = Key::new(seed, Purpose::Evaluation).at(i as u32);
+    let probabilities = log_probabilities(classifier, &images, shape, t, Some(key))?;
+    let right = probabilities.iter().zip(labels).filter(|(row, label)| largest(row) == usize::from(**label));
+    let nats: f64 = probabilities.iter().zip(labels).map(|(row, label)| -row[usize::from(*label)]).sum();
+    let (accuracy, cross_entropy) = (right.count() as f64 / set.len() as f64, nats / set.len() as f64);
+    Ok(Accuracy { t, marginal: classifier.process().marginal_prob(t), accuracy, cross_entropy })
 }
 
 /// The most probable class of each image, `[n, h, w, c]` in the model's range, at the smallest noise level of

@@ -6,8 +6,8 @@ mod bound;
 mod frechet;
 mod neighbours;
 
-pub use accuracy::{Accuracy, accuracy_by_noise, classify};
+pub use accuracy::{Accuracy, NOISE_LEVELS, accuracy_at, classify};
 pub use bits::{Bits, bits};
-pub use bound::{Bound, Terms};
+pub use bound::{Bound, Measured, Terms};
 pub use frechet::{Moments, frechet_distance};
 pub use neighbours::copies;

@@ -49,6 +49,9 @@ pub enum SampleError {
         /// Evaluations made.
         evaluations: usize,
     },
+    /// The watch has ended the run.
+    #[error("the run was stopped")]
+    Stopped,
     /// Settings that contradict each other, or the process.
     #[error("{0}")]
     Refused(String),

@@ -1,10 +1,11 @@
 //! The trait of a forward process: two functions, and all that follows from them.
 
 use super::{Chain, Discretised, Importance, Level, PosteriorVariance, Transition};
+use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 
 /// The perturbation kernel at a time: x(t) | x(0) ~ N(mean · x(0), std² I).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Marginal {
     /// m, the factor of the data.
     pub mean: f64,

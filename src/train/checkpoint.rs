@@ -189,6 +189,11 @@ impl Checkpoint {
         Ok(Checkpoint { path: path.to_path_buf(), header, bytes })
     }
 
+    /// The CRC-32 of its bytes.
+    pub fn checksum(&self) -> u32 {
+        crc32fast::hash(&self.bytes)
+    }
+
     /// Training steps made.
     pub fn step(&self) -> u64 {
         self.header.step

@@ -3,6 +3,7 @@
 use crate::choice::Choice;
 use crate::cli::arguments::Evaluation;
 use crate::cli::io::{DATA, data, pictures};
+use crate::cli::unfinished::{self, Unfinished};
 use crate::cli::{Common, MODEL, batches, choice, count, ends_in, open_score_model, paths, print, progress};
 use crate::config::{Range, SdeName};
 use crate::data::Dataset;
@@ -67,13 +68,24 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let scorer = checkpoint.scorer(&common.open()?, args.evaluation.weights)?;
     let chain = DdpmChain::new(Chain::new(&*config.process(), config.model.num_scales));
     let key = Key::new(args.seed.unwrap_or(config.seed), Purpose::Perturbation);
-    let bound = measure(&scorer, &chain, (&set, n), config.data.range(), key, args.evaluation.batch())?;
+    let mut contents = crc32fast::Hasher::new();
+    contents.update(&checkpoint.checksum().to_le_bytes());
+    contents.update(&set.pixels);
+    let mut unfinished = Unfinished::open(unfinished::Options {
+        resume: args.evaluation.resume,
+        output: args.terms.as_deref(),
+        parts: batches(n, args.evaluation.batch()).len(),
+        contents,
+    })?;
+    let images = (&set, n, args.evaluation.batch());
+    let bound = measure(&scorer, &chain, images, config.data.range(), key, &mut unfinished)?;
     let kinds = args.variance.map_or(PosteriorVariance::ALL.to_vec(), |kind| vec![kind]);
     let column = |kind| Column::new(&bound, kind, set.image_len());
     let columns: Vec<Column> = kinds.into_iter().map(column).collect();
     if let Some(path) = &args.terms {
         paths::written(path, table(&columns, &bound, chain.len()).as_bytes())?;
     }
+    unfinished.finish();
     if common.json {
         let column = |c: &Column| {
             serde_json::json!({
@@ -111,10 +123,10 @@ impl Column {
 fn measure(
     scorer: &Scorer,
     chain: &DdpmChain,
-    (set, n): (&Dataset, usize),
+    (set, n, batch): (&Dataset, usize, usize),
     range: Range,
     key: Key,
-    batch: usize,
+    unfinished: &mut Unfinished,
 ) -> anyhow::Result<Bound> {
     let time = |i: usize| scorer.model.chain_time(i, chain.len(), chain.marginal(i));
     let times: Vec<f64> = (0..chain.len()).map(time).collect();
@@ -122,12 +134,21 @@ fn measure(
     let batches = batches(n, batch);
     let parameters = scorer.model.registry.count();
     progress::announce(gpu, &format!("bounding {} under {parameters} parameters", count(n, "image")));
-    let steps = progress::steps(Some(batches.len() * chain.len()));
+    let steps = progress::steps(Some(unfinished.left(batches.len()) * chain.len()));
+    let stop = unfinished.stop().clone();
     let mut bound = Bound::new(chain.clone(), range.low());
     for (first, length) in batches {
-        let numbers: Vec<usize> = (first..first + length).collect();
-        let x0 = pictures::members(set, &numbers, range)?.upload(gpu)?;
-        bound.add(scorer, &times, &x0, key.from(first as u32), &mut || steps.step())?;
+        let (_, measured) = unfinished.part(false, || {
+            let numbers: Vec<usize> = (first..first + length).collect();
+            let x0 = pictures::members(set, &numbers, range)?.upload(gpu)?;
+            let mut watch = || {
+                steps.step();
+                stop.check()
+            };
+            let measured = bound.measure(scorer, &times, &x0, key.from(first as u32), &mut watch)?;
+            Ok((Vec::new(), measured))
+        })?;
+        bound.add(&measured);
     }
     steps.finish();
     Ok(bound)

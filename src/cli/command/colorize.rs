@@ -1,10 +1,11 @@
 //! `tweedie colorize`.
 
 use crate::cli::io::Batch;
-use crate::cli::sampling::ConditionalArgs;
+use crate::cli::sampling::{ConditionalArgs, Drawn};
 use crate::cli::{Common, MODEL, count, ends_in};
 use crate::sample::Impute;
 use anyhow::ensure;
+use bytemuck::cast_slice;
 use std::path::PathBuf;
 
 /// Colour grey images, by a model of images in colour.
@@ -43,7 +44,9 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     );
     let sampler = model.constrained()?;
     let observed = args.given.observed(&model)?;
-    let mut samples = model.draw(observed.samples(), sampler.steps(), &|score, part, watch| {
+    let given = [cast_slice(&observed.batch.values)];
+    let drawn = Drawn { n: observed.samples(), steps: sampler.steps(), given: &given };
+    let mut samples = model.draw(&drawn, &|score, part, watch| {
         let images = observed.upload(&model.gpu, part.first, part.n, model.config.data.range())?;
         let constraint = Impute::grey(&images)?;
         Ok(sampler.run_under(Some(&constraint), score, part.x, part.draw, watch)?)
@@ -54,7 +57,8 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         true => samples.images.rows_beside(grey(&observed.batch), args.given.n.unwrap_or(1) as usize),
         false => samples.images.in_columns(observed.columns()),
     };
-    model.finish(common, &samples, &count(samples.n, "colouring"), serde_json::Value::Null)
+    let what = count(samples.n, "colouring");
+    model.finish(common, samples, &what, serde_json::Value::Null)
 }
 
 /// The mean of each pixel's channels, in all of them.

@@ -5,6 +5,7 @@ use crate::cli::sampling::{Decoding, Flow, flow};
 use crate::cli::{Common, MODEL, choice_among, paths};
 use crate::config::Method;
 use anyhow::ensure;
+use bytemuck::cast_slice;
 use std::path::PathBuf;
 
 /// Decode latent codes into images by the probability flow.
@@ -49,7 +50,10 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let flow = Flow::open(common, &args.model, args.sampler, &args.flow)?;
     let mut latents = pictures::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;
     latents.values.iter_mut().for_each(|v| *v *= args.temperature);
-    let followed = flow.decode(&latents, args.denoise)?;
+    let out = args.out.first().map(PathBuf::as_path);
+    let mut unfinished = flow.unfinished(out, &[latents.shape.n()], cast_slice(&latents.values))?;
+    let followed = flow.decode(&latents, args.denoise, &mut unfinished)?;
     followed.write(&args.out, flow.config.data.range(), None)?;
+    unfinished.finish();
     followed.report(common, "sample", &args.out)
 }

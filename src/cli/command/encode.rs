@@ -4,6 +4,7 @@ use crate::cli::io::{pictures, tensors};
 use crate::cli::sampling::{Flow, Tolerances, flow};
 use crate::cli::{Common, MODEL, paths};
 use crate::config::Method;
+use bytemuck::cast_slice;
 use std::path::PathBuf;
 
 /// Encode images into latent codes by the probability flow.
@@ -30,7 +31,9 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     paths::apart(&[&args.model, &args.input], [&args.out])?;
     let flow = Flow::open(common, &args.model, Method::Ode, &args.flow)?;
     let data = pictures::images(&args.input, &flow.config.data)?;
-    let followed = flow.encode(&data)?;
+    let mut unfinished = flow.unfinished(Some(&args.out), &[data.shape.n()], cast_slice(&data.values))?;
+    let followed = flow.encode(&data, &mut unfinished)?;
     tensors::write(&args.out, &[tensors::images("z", &followed.batch), followed.nfev()])?;
+    unfinished.finish();
     followed.report(common, "latent", std::slice::from_ref(&args.out))
 }

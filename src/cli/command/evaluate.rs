@@ -36,6 +36,9 @@ pub struct Args {
     /// The requested class, or several with equally many samples each, in order
     #[arg(long, value_name = "K|K,K,…|all", requires = "classifier", allow_negative_numbers = true)]
     class: Option<String>,
+    /// Go on after the parts of a classifier's work that the same command had finished when it was stopped
+    #[arg(long)]
+    resume: bool,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
@@ -43,7 +46,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         for (option, given) in [("classifier", args.classifier.is_some()), ("train", args.train.is_some())] {
             ensure!(!given, "--{option}: a classifier is evaluated alone; leave the option out");
         }
-        return classify::accuracy(common, &args.samples, args.data.as_deref());
+        return classify::accuracy(common, &args.samples, args.data.as_deref(), args.resume);
     }
     let name = args.data.as_deref().unwrap_or("digits");
     let pictures = Pictures::read(&args.samples.to_string_lossy())?;
@@ -58,7 +61,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.samples.display()
     );
     if let (Some(classifier), Some(class)) = (&args.classifier, &args.class) {
-        return classify::requested(common, (&samples, shape), classifier, class);
+        return classify::requested(common, (&samples, shape), classifier, class, args.resume);
     }
     let samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
     let dimensions = shape.with_n(1).len();

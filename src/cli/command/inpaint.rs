@@ -1,10 +1,11 @@
 //! `tweedie inpaint`.
 
 use crate::cli::io::{mask_file, read_mask};
-use crate::cli::sampling::ConditionalArgs;
+use crate::cli::sampling::{ConditionalArgs, Drawn};
 use crate::cli::{Common, MODEL, count};
 use crate::sample::Impute;
 use crate::tensor::Tensor;
+use bytemuck::cast_slice;
 use std::path::PathBuf;
 
 /// Complete partly observed images.
@@ -35,7 +36,9 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let mask = read_mask(&args.mask, model.shape(1))?;
     let on_device = Tensor::from_slice(&model.gpu, model.shape(1), &mask)?;
     let sampler = model.constrained()?;
-    let mut samples = model.draw(observed.samples(), sampler.steps(), &|score, part, watch| {
+    let given = [cast_slice(&observed.batch.values), cast_slice(&mask)];
+    let drawn = Drawn { n: observed.samples(), steps: sampler.steps(), given: &given };
+    let mut samples = model.draw(&drawn, &|score, part, watch| {
         let known = observed.upload(&model.gpu, part.first, part.n, model.config.data.range())?;
         let constraint = Impute::pixels(known, on_device.clone());
         Ok(sampler.run_under(Some(&constraint), score, part.x, part.draw, watch)?)
@@ -43,5 +46,6 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     // The model's range may round the observed pixels: they are copied from the images.
     samples.images.keep(|sample| observed.of(sample), &mask);
     samples.images = samples.images.in_columns(observed.columns());
-    model.finish(common, &samples, &count(samples.n, "completion"), serde_json::Value::Null)
+    let what = count(samples.n, "completion");
+    model.finish(common, samples, &what, serde_json::Value::Null)
 }

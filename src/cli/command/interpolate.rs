@@ -6,6 +6,7 @@ use crate::cli::{Common, MANY, MODEL, paths};
 use crate::config::Method;
 use crate::sample::{self, Draw, great_circle};
 use anyhow::ensure;
+use bytemuck::cast_slice;
 use std::path::{Path, PathBuf};
 
 /// Interpolate between two images in latent space, on a great circle.
@@ -64,18 +65,24 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     paths::apart(&read, &args.out)?;
     let flow = Flow::open(common, &args.model, Method::Ode, &args.flow)?;
     Images::check_memory("--steps", args.steps as u32, shape(&flow.config, 1))?;
-    let latents = latents(&flow, args)?;
+    let ends = ends(&flow, args)?;
+    let out = args.out.first().map(PathBuf::as_path);
+    let images = args.ends.seeds.is_empty();
+    let sizes = [if images { 2 } else { 0 }, args.steps];
+    let mut unfinished = flow.unfinished(out, &sizes, cast_slice(&ends.values))?;
+    let latents = if images { flow.encode(&ends, &mut unfinished)?.batch } else { ends };
     let between = Batch {
         shape: latents.shape.with_n(args.steps),
         values: great_circle(&latents.part(0, 1).values, &latents.part(1, 1).values, args.steps),
     };
-    let followed = flow.decode(&between, args.denoise)?;
+    let followed = flow.decode(&between, args.denoise, &mut unfinished)?;
     followed.write(&args.out, flow.config.data.range(), Some(args.steps))?;
+    unfinished.finish();
     followed.report(common, "sample", &args.out)
 }
 
-/// The latents of both ends.
-fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
+/// Both ends: images, or the latents of seeds.
+fn ends(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
     let data = &flow.config.data;
     let two = shape(&flow.config, 2);
     let mut ends = Batch { shape: two, values: Vec::new() };
@@ -95,5 +102,5 @@ fn latents(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
         let set = data::of_model(args.data.as_deref(), &flow.config)?;
         ends = pictures::members(&set, &args.ends.indices, data.range())?;
     }
-    Ok(flow.encode(&ends)?.batch)
+    Ok(ends)
 }

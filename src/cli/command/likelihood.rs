@@ -2,6 +2,7 @@
 
 use crate::cli::io::{Batch, DATA, Tensors, data, pictures, tensors};
 use crate::cli::sampling::{Flow, Tolerances, flow};
+use crate::cli::stop::Stop;
 use crate::cli::{Common, MANY, MODEL, batches, choice, count, extend, paths, print};
 use crate::config::Method;
 use crate::data::dequantised;
@@ -81,6 +82,8 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
     let set = data::of_model(args.data.as_deref(), &flow.config)?;
     let n = data::first(&set, args.n, set.len())?;
+    let mut unfinished = flow.unfinished(None, &vec![n; args.draws as usize], &set.pixels)?;
+    let stop = unfinished.stop().clone();
     let seed = args.seed.unwrap_or(flow.config.seed);
     let (mut draws, mut evaluations) = (Vec::new(), Vec::new());
     for draw in 0..args.draws {
@@ -90,12 +93,16 @@ fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
             let one = |i| dequantised(&set, i, key, flow.config.data.centered);
             let values = (first..first + count).flat_map(one).collect();
             let x = Batch { shape: Shape::new(count, set.size, set.size, set.channels), values };
-            let likelihood = follow(flow, &x, || args.drawn(seed, first, draw))?;
-            samples.extend(likelihood.samples);
-            evaluations.extend(likelihood.evaluations);
+            let (_, (own, calls)) = unfinished.part(false, || {
+                let likelihood = follow(flow, &x, &stop, || args.drawn(seed, first, draw))?;
+                Ok((Vec::new(), (likelihood.samples, likelihood.evaluations)))
+            })?;
+            samples.extend(own);
+            evaluations.extend(calls);
         }
         draws.push(samples);
     }
+    unfinished.finish();
     report(common, flow, &draws, &evaluations, serde_json::json!({}))
 }
 
@@ -106,6 +113,9 @@ fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::
     let eps = file.probes("eps", x.shape, &args.about_drawn())?;
     let seed = args.seed.unwrap_or(flow.config.seed);
     let (n, mut z) = (x.shape.n(), Batch { shape: x.shape, values: Vec::new() });
+    let given: Vec<f32> = eps.iter().flat_map(|(_, eps)| &eps.values).chain(&x.values).copied().collect();
+    let mut unfinished = flow.unfinished(args.out.as_deref(), &[n], bytemuck::cast_slice(&given))?;
+    let stop = unfinished.stop().clone();
     let (mut samples, mut evaluations) = (Vec::new(), Vec::new());
     for (first, count) in batches(n, flow.batch) {
         let given = eps.as_ref().map(|(k, eps)| {
@@ -114,13 +124,16 @@ fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::
             own.upload(&flow.gpu).map(|eps| (eps, *k))
         });
         let given = given.transpose()?;
-        let likelihood = follow(flow, &x.part(first, count), || match &given {
-            Some((eps, count)) => Probing::Given { eps: eps.clone(), count: *count },
-            None => args.drawn(seed, first, 0),
+        let (latents, (own, calls)) = unfinished.part(false, || {
+            let likelihood = follow(flow, &x.part(first, count), &stop, || match &given {
+                Some((eps, count)) => Probing::Given { eps: eps.clone(), count: *count },
+                None => args.drawn(seed, first, 0),
+            })?;
+            Ok((likelihood.latent.read()?, (likelihood.samples, likelihood.evaluations)))
         })?;
-        samples.extend(likelihood.samples);
-        evaluations.extend(likelihood.evaluations);
-        z.values.extend(likelihood.latent.read()?);
+        samples.extend(own);
+        evaluations.extend(calls);
+        z.values.extend(latents);
     }
     let (dimensions, centered) = (x.shape.with_n(1).len(), flow.config.data.centered);
     let bpd: Vec<f64> = samples.iter().map(|log| log.bits_per_dim(dimensions, centered)).collect();
@@ -129,6 +142,7 @@ fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::
         let each = |name, values: &[f64]| (name, vec![n], values.iter().map(|v| *v as f32).collect());
         tensors::write(out, &[each("bpd", &bpd), each("delta_logp", &changes), tensors::images("z", &z)])?;
     }
+    unfinished.finish();
     if !common.json {
         for (i, (bpd, change)) in bpd.iter().zip(&changes).enumerate() {
             print(format!("image {i}: {bpd:.4} bits/dim, Δ log p = {change:.4}"))?;
@@ -140,10 +154,10 @@ fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::
 }
 
 /// log p of `x` along the model's flow.
-fn follow(flow: &Flow, x: &Batch, probing: impl Fn() -> Probing) -> anyhow::Result<Likelihood> {
+fn follow(flow: &Flow, x: &Batch, stop: &Stop, probing: impl Fn() -> Probing) -> anyhow::Result<Likelihood> {
     let x = x.upload(&flow.gpu)?;
-    let likelihood =
-        flow.with(|score| Ok(log_likelihood(score, &x, probing(), &flow.ode, &mut flow.watch())?))?;
+    let likelihood = flow
+        .with(|score| Ok(log_likelihood(score, &x, probing(), &flow.ode, &mut flow.watch(stop.clone()))?))?;
     ensure!(
         likelihood.samples.iter().all(|log| log.logp().is_finite()),
         "log p is not finite for some of these points; are they in the model's range?"

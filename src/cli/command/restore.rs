@@ -3,7 +3,7 @@
 use crate::cli::io::{
     Images, Observed, mask_file, measurement_io, measurement_io::Residual, measurement_io::of_ones,
 };
-use crate::cli::sampling::{ConditionalArgs, Model, Samples};
+use crate::cli::sampling::{ConditionalArgs, Drawn, Model, Samples};
 use crate::cli::{Common, MANY, MODEL, count, ends_in, note, paths};
 use crate::config::{self, Measure, PredictorName, Problem};
 use crate::random::{Key, Purpose};
@@ -82,7 +82,10 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let (sampler, particles) = (model.sampler()?, particles(args, &model)?);
     let (operator, model, noise_std) = (&*operator, &model, problem.noise_std);
     let restoring = Restoring { args, model, operator, sampler, particles, noise_std };
-    let mut samples = model.draw(y.samples(), restoring.sampler.steps(), &|score, part, watch| {
+    let problem = format!("{problem:?}");
+    let given = [bytemuck::cast_slice(&y.batch.values), problem.as_bytes()];
+    let drawn = Drawn { n: y.samples(), steps: restoring.sampler.steps(), given: &given };
+    let mut samples = model.draw(&drawn, &|score, part, watch| {
         let given = y.upload(&model.gpu, part.first, part.n, measurement_io::UNIT)?;
         restoring.draw(score, &given, part.x, part.draw, watch)
     })?;
@@ -92,7 +95,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     }
     let batch = model.args.evaluation.batch();
     let residual = measurement_io::residual(&model.gpu, operator, &samples.images, &y, batch)?;
-    report(common, args, model, &samples, &residual, noise_std)
+    report(common, args, model, samples, &residual, noise_std)
 }
 
 /// The problem, after every check that needs no model.
@@ -208,7 +211,7 @@ fn report(
     common: &Common,
     args: &Args,
     model: &Model<'_>,
-    samples: &Samples<'_>,
+    samples: Samples<'_>,
     Residual { off, given }: &Residual,
     noise_std: f64,
 ) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! `tweedie sample`.
 
-use crate::cli::sampling::SamplingArgs;
+use crate::cli::sampling::{Drawn, SamplingArgs};
 use crate::cli::{Common, MODEL, count};
 use std::path::PathBuf;
 
@@ -33,8 +33,9 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     args.sampling.check(args.n, &[&args.model])?;
     let model = args.sampling.open(common, &args.model, false)?;
     let sampler = model.sampler()?;
-    let samples = model.draw(args.n, sampler.steps(), &|score, part, watch| {
-        Ok(sampler.run(score, part.x, part.draw, watch)?)
-    })?;
-    model.finish(common, &samples, &count(samples.n, "sample"), serde_json::Value::Null)
+    let drawn = Drawn { n: args.n, steps: sampler.steps(), given: &[] };
+    let samples =
+        model.draw(&drawn, &|score, part, watch| Ok(sampler.run(score, part.x, part.draw, watch)?))?;
+    let what = count(samples.n, "sample");
+    model.finish(common, samples, &what, serde_json::Value::Null)
 }

@@ -79,7 +79,8 @@ pub fn writable(path: &Path) -> anyhow::Result<()> {
     tempfile::tempfile_in(nearest).map(drop).with_context(|| unwritable(path))
 }
 
-fn unwritable(path: &Path) -> String {
+/// The sentence of a path that cannot be written.
+pub fn unwritable(path: &Path) -> String {
     format!("{} cannot be written; free some space there, or choose another path", path.display())
 }
 
@@ -97,8 +98,16 @@ pub fn check_file(path: &Path) -> anyhow::Result<()> {
 
 /// Writes a file atomically; creates its folder.
 pub fn written(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be created", parent.display()))?;
-    }
+    with_folder(path)?;
     atomically(path, |aside| std::fs::write(aside, bytes)).with_context(|| unwritable(path))
+}
+
+/// Creates the folder of a path.
+pub fn with_folder(path: &Path) -> anyhow::Result<()> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(folder) => {
+            std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be created", folder.display()))
+        }
+        None => Ok(()),
+    }
 }

@@ -36,6 +36,8 @@ pub struct Classes {
     guidance: f64,
     /// The classifier; without it the model is conditioned on the class.
     classifier: Option<Classifier>,
+    /// The checksum of the classifier's checkpoint; 0 without one.
+    checksum: u32,
 }
 
 impl ClassArgs {
@@ -45,7 +47,7 @@ impl ClassArgs {
         let Some(class) = &self.class else {
             let unused = self.classifier.is_none() && self.guidance.is_none();
             ensure!(unused, "--classifier and --guidance need a class; add --class");
-            return Ok(Classes { classes: Vec::new(), guidance: 0.0, classifier: None });
+            return Ok(Classes { classes: Vec::new(), guidance: 0.0, classifier: None, checksum: 0 });
         };
         let guidance = |usual: f64| self.guidance.unwrap_or(usual);
         ensure!(guidance(0.0).is_finite(), "--guidance {}: it must be a number", guidance(0.0));
@@ -56,17 +58,31 @@ impl ClassArgs {
                 "{model} was trained without classes; guide it with --classifier, or train with model.num_classes"
             );
             let classes = parse(class, count)?;
-            return Ok(Classes { classes, guidance: guidance(CLASSIFIER_FREE), classifier: None });
+            return Ok(Classes {
+                classes,
+                guidance: guidance(CLASSIFIER_FREE),
+                classifier: None,
+                checksum: 0,
+            });
         };
         let checkpoint = open_model(guide)?;
         let classifier = classifier(gpu, guide, &checkpoint)?;
         fits(guide, checkpoint.config(), path, config)?;
         let classes = parse(class, classifier.classes())?;
-        Ok(Classes { classes, guidance: guidance(CLASSIFIER), classifier: Some(classifier) })
+        let checksum = checkpoint.checksum();
+        Ok(Classes { classes, guidance: guidance(CLASSIFIER), classifier: Some(classifier), checksum })
     }
 }
 
 impl Classes {
+    /// The checksum of a model and the classifier.
+    pub fn contents(&self, model: &Checkpoint) -> crc32fast::Hasher {
+        let mut contents = crc32fast::Hasher::new();
+        contents.update(&model.checksum().to_le_bytes());
+        contents.update(&self.checksum.to_le_bytes());
+        contents
+    }
+
     /// The classes, for machines.
     pub fn report(&self) -> serde_json::Value {
         match self.classes.is_empty() {
@@ -79,7 +95,7 @@ impl Classes {
     pub fn each<T>(
         &self,
         scorer: &Scorer,
-        draw: impl Fn(&dyn Differentiable) -> anyhow::Result<T>,
+        mut draw: impl FnMut(&dyn Differentiable) -> anyhow::Result<T>,
     ) -> anyhow::Result<Vec<T>> {
         if self.classes.is_empty() {
             return Ok(vec![draw(scorer)?]);

@@ -3,6 +3,8 @@
 use super::{ClassArgs, Classes, SamplingFlags, Selection};
 use crate::cli::arguments::Evaluation;
 use crate::cli::io::{Batch, Images, Named, tensors};
+use crate::cli::stop::Stop;
+use crate::cli::unfinished::{self, Unfinished};
 use crate::cli::{Common, batches, count, ends_in, open_score_model, print, progress};
 use crate::config::{Config, Method, Range};
 use crate::gpu::Gpu;
@@ -36,6 +38,9 @@ pub struct Flow {
     /// The class whose flow it is, if one is requested.
     classes: Classes,
     progress: progress::Steps,
+    resume: bool,
+    /// The checksum of the model and the classifier.
+    contents: crc32fast::Hasher,
 }
 
 /// The ends of paths along the flow.
@@ -95,6 +100,7 @@ impl Flow {
         let ode = Ode { noise_removal: false, ..Ode::new(&config.sampling) };
         let classes = args.classes.open(&gpu, model, &config)?;
         ensure!(classes.classes.len() <= 1, "--class: the flow needs one class, not several");
+        let contents = classes.contents(&checkpoint);
         Ok(Flow {
             gpu,
             config,
@@ -103,6 +109,8 @@ impl Flow {
             batch: args.evaluation.batch(),
             classes,
             progress: progress::steps(None),
+            resume: args.evaluation.resume,
+            contents,
         })
     }
 
@@ -112,19 +120,33 @@ impl Flow {
         results.pop().context("there is no score")
     }
 
-    /// Shows the progress of a batch.
-    pub fn watch(&self) -> impl FnMut(Progress<'_>) -> sample::Result<()> {
-        |progress| {
+    /// The finished batches of a command that follows lots of `sizes` samples, which depend on `given`.
+    pub fn unfinished(
+        &self,
+        output: Option<&Path>,
+        sizes: &[usize],
+        given: &[u8],
+    ) -> anyhow::Result<Unfinished> {
+        let mut contents = self.contents.clone();
+        contents.update(given);
+        let parts = sizes.iter().map(|n| batches(*n, self.batch).len()).sum();
+        let options = unfinished::Options { resume: self.resume, output, parts, contents };
+        Unfinished::open(options)
+    }
+
+    /// Shows the progress of a batch, and ends it at a signal.
+    pub fn watch(&self, stop: Stop) -> impl FnMut(Progress<'_>) -> sample::Result<()> {
+        move |progress| {
             self.progress.set_message(format!(" to t = {:.4}", progress.t));
             self.progress.step();
-            Ok(())
+            stop.check()
         }
     }
 
     /// The latents of data.
-    pub fn encode(&self, data: &Batch) -> anyhow::Result<Followed> {
-        self.follow(data, |score, x| {
-            let solution = self.ode.follow(score, x, (EPS, 1.0), &mut self.watch())?;
+    pub fn encode(&self, data: &Batch, unfinished: &mut Unfinished) -> anyhow::Result<Followed> {
+        self.follow(data, unfinished, |score, x, stop| {
+            let solution = self.ode.follow(score, x, (EPS, 1.0), &mut self.watch(stop))?;
             let evaluations = solution.mean_evaluations();
             Ok(sample::Sampled::new(solution.state, evaluations))
         })
@@ -132,33 +154,46 @@ impl Flow {
 
     /// The samples of latents, by the configured sampler without noise, with a last step that removes the residual noise if
     /// `denoise` is set.
-    pub fn decode(&self, latents: &Batch, denoise: bool) -> anyhow::Result<Followed> {
+    pub fn decode(
+        &self,
+        latents: &Batch,
+        denoise: bool,
+        unfinished: &mut Unfinished,
+    ) -> anyhow::Result<Followed> {
         let mut sampling = self.config.sampling.clone();
         (sampling.noise_removal, sampling.eta) = (denoise, 0.0);
         let sampler = sample::sampler(&sampling, sampling.steps)?;
         let draw = Draw::new(self.config.seed);
-        self.follow(latents, |score, z| Ok(sampler.run(score, z, draw, &mut self.watch())?))
+        self.follow(latents, unfinished, |score, z, stop| {
+            Ok(sampler.run(score, z, draw, &mut self.watch(stop))?)
+        })
     }
 
     /// Moves samples along the flow in batches.
     fn follow(
         &self,
         from: &Batch,
-        step: impl Fn(&dyn Score, Tensor) -> anyhow::Result<sample::Sampled>,
+        unfinished: &mut Unfinished,
+        step: impl Fn(&dyn Score, Tensor, Stop) -> anyhow::Result<sample::Sampled>,
     ) -> anyhow::Result<Followed> {
         let n = from.shape.n();
         let mut to = Batch { shape: from.shape, values: Vec::new() };
         let mut evaluations = 0.0;
+        let stop = unfinished.stop().clone();
         for (first, count) in batches(n, self.batch) {
             let part = from.part(first, count);
-            let sampled = self.with(|score| step(score, part.upload(&self.gpu)?))?;
-            to.values.extend(sampled.x.read()?);
-            evaluations += sampled.evaluations * part.shape.n() as f64 / n as f64;
+            let (values, evaluated): (_, f64) = unfinished.part(false, || {
+                let sampled = self.with(|score| step(score, part.upload(&self.gpu)?, stop.clone()))?;
+                let values = sampled.x.read()?;
+                ensure!(
+                    values.iter().all(|v| v.is_finite()),
+                    "the flow diverged: some results are not finite; use smaller --rtol and --atol"
+                );
+                Ok((values, sampled.evaluations))
+            })?;
+            to.values.extend(values);
+            evaluations += evaluated * count as f64 / n as f64;
         }
-        ensure!(
-            to.values.iter().all(|v| v.is_finite()),
-            "the flow diverged: some results are not finite; use smaller --rtol and --atol"
-        );
         Ok(Followed { batch: to, evaluations })
     }
 }

@@ -10,4 +10,4 @@ pub use classes::{ClassArgs, Classes};
 pub use flags::{All, Decoding, SamplingFlags, Selection, Tolerances};
 pub use flow::Flow;
 pub use options::{ConditionalArgs, Model, SamplingArgs, shape};
-pub use sampling_loop::Samples;
+pub use sampling_loop::{Drawn, Samples};

@@ -71,7 +71,8 @@ impl SamplingArgs {
         let gpu = common.open()?;
         let scorer = checkpoint.scorer(&gpu, self.evaluation.weights)?;
         let classes = self.classes.open(&gpu, path, &config)?;
-        Ok(Model { args: self, config, gpu, scorer, classes })
+        let contents = classes.contents(&checkpoint);
+        Ok(Model { args: self, config, gpu, scorer, classes, contents })
     }
 }
 
@@ -112,6 +113,8 @@ pub struct Model<'a> {
     pub scorer: Scorer,
     /// The requested classes.
     pub classes: Classes,
+    /// The checksum of the model and the classifier.
+    pub contents: crc32fast::Hasher,
 }
 
 impl Model<'_> {

@@ -2,10 +2,12 @@
 
 use super::{Model, shape};
 use crate::cli::io::{Animation, Images};
+use crate::cli::unfinished::{self, Unfinished};
 use crate::cli::{Common, batches, count, progress, report};
 use crate::sample::{self, Differentiable, Draw, Progress, Sampled, Watch};
 use crate::tensor::Tensor;
 use anyhow::ensure;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Some of the samples of a class.
@@ -34,13 +36,24 @@ pub struct Samples<'a> {
     /// The share of proposals that the corrector accepted, if it has a test.
     acceptance: Option<f64>,
     animation: Option<Animation<'a>>,
+    unfinished: Option<Unfinished>,
     seconds: f64,
 }
 
+/// What samples are drawn.
+pub struct Drawn<'a> {
+    /// The number of samples of each class, or of the model if none is requested.
+    pub n: u32,
+    /// The steps of the sampler, if their number is known.
+    pub steps: Option<usize>,
+    /// The bytes of what the samples depend on, besides the model: images, measurements, masks.
+    pub given: &'a [&'a [u8]],
+}
+
 impl Model<'_> {
-    /// Draws `n` samples of each class, or of the model if none is requested, in batches, with a sampler of this many steps
-    /// (if their number is known).
-    pub fn draw(&self, n: u32, steps: Option<usize>, draws: &Draws<'_>) -> anyhow::Result<Samples<'_>> {
+    /// Draws samples in batches, `draws` those of one.
+    pub fn draw(&self, drawn: &Drawn<'_>, draws: &Draws<'_>) -> anyhow::Result<Samples<'_>> {
+        let Drawn { n, steps, given } = *drawn;
         let (first, last) = (self.args.first, self.args.first.checked_add(n));
         ensure!(
             last.is_some(),
@@ -50,11 +63,21 @@ impl Model<'_> {
         Images::check_memory("-n", n, self.shape(1))?;
         let (method, parameters) = (self.config.sampling.method, self.scorer.model.registry.count());
         let steps_of = steps.map_or(String::new(), |steps| format!(" of {}", count(steps, "step")));
-        let classes = self.classes.classes.len().max(1) * n as usize;
-        let drawn = format!("drawing {} by {method}{steps_of}", count(classes, "sample"));
-        progress::announce(&self.gpu, &format!("{drawn}, {parameters} parameters"));
-        let classes = self.classes.each(&self.scorer, |score| self.draw_class(score, n, steps, draws))?;
-        Ok(Samples::join(classes))
+        let classes = self.classes.classes.len().max(1);
+        let what = format!("drawing {} by {method}{steps_of}", count(classes * n as usize, "sample"));
+        let mut contents = self.contents.clone();
+        given.iter().for_each(|bytes| contents.update(bytes));
+        let batches = batches(n as usize, self.args.evaluation.batch()).len();
+        let mut unfinished = Unfinished::open(unfinished::Options {
+            resume: self.args.evaluation.resume,
+            output: self.args.out.first().map(PathBuf::as_path),
+            parts: classes * batches,
+            contents,
+        })?;
+        progress::announce(&self.gpu, &format!("{what}, {parameters} parameters"));
+        let draw = |score: &dyn Differentiable| self.draw_class(score, n, steps, draws, &mut unfinished);
+        let classes = self.classes.each(&self.scorer, draw)?;
+        Ok(Samples { unfinished: Some(unfinished), ..Samples::join(classes) })
     }
 
     fn draw_class(
@@ -63,42 +86,50 @@ impl Model<'_> {
         n: u32,
         steps: Option<usize>,
         draws: &Draws<'_>,
+        unfinished: &mut Unfinished,
     ) -> anyhow::Result<Samples<'_>> {
         let (started, range) = (Instant::now(), self.config.data.range());
         let batches = batches(n as usize, self.args.evaluation.batch());
-        let progress = progress::steps(steps.map(|steps| steps * batches.len()));
+        let progress = progress::steps(steps.map(|steps| steps * unfinished.left(batches.len())));
+        let stop = unfinished.stop().clone();
         let mut animation = self.args.animation.start(steps, range);
         let (mut values, mut evaluations, mut acceptance) = (Vec::new(), 0.0, None);
         for (first, n_batch) in batches {
             let (first, n_batch) = (first as u32, n_batch as u32);
             let draw = Draw::new(self.config.seed).from(self.args.first + first);
-            let x = sample::prior(score, self.shape(n_batch), draw)?;
             // An animation shows the first batch.
             let mut animation = animation.as_mut().filter(|_| first == 0);
-            if let Some(animation) = &mut animation {
-                animation.record(score, &Progress { step: 0, t: 1.0, state: &x })?;
-            }
-            let mut watch = |state: Progress<'_>| {
-                progress.step();
-                animation.as_mut().map_or(Ok(()), |animation| animation.record(score, &state))
-            };
-            let sampled = draws(score, Part { draw, first, n: n_batch, x }, &mut watch)?;
-            values.extend(sampled.x.read()?);
+            let (part, (evaluated, accepted)) = unfinished.part(animation.is_some(), || {
+                let x = sample::prior(score, self.shape(n_batch), draw)?;
+                if let Some(animation) = &mut animation {
+                    animation.record(score, &Progress { step: 0, t: 1.0, state: &x })?;
+                }
+                let mut watch = |state: Progress<'_>| {
+                    progress.step();
+                    stop.check()?;
+                    animation.as_mut().map_or(Ok(()), |animation| animation.record(score, &state))
+                };
+                let sampled = draws(score, Part { draw, first, n: n_batch, x }, &mut watch)?;
+                let values = sampled.x.read()?;
+                ensure!(
+                    values.iter().all(|v| v.is_finite()),
+                    "the sampler diverged: some samples are not finite; use more --steps or a smaller --snr"
+                );
+                Ok((values, (sampled.evaluations, sampled.acceptance)))
+            })?;
+            values.extend(part);
             let share = f64::from(n_batch) / f64::from(n);
-            evaluations += sampled.evaluations * share;
-            acceptance = sampled.acceptance.map(|accepted| acceptance.unwrap_or(0.0) + accepted * share);
+            evaluations += evaluated * share;
+            acceptance = accepted.map(|accepted: f64| acceptance.unwrap_or(0.0) + accepted * share);
         }
         progress.finish();
-        ensure!(
-            values.iter().all(|v| v.is_finite()),
-            "the sampler diverged: some samples are not finite; use more --steps or a smaller --snr"
-        );
         Ok(Samples {
             images: Images::new(shape(&self.config, n as usize), values, range),
             n: n as usize,
             evaluations,
             acceptance,
             animation,
+            unfinished: None,
             seconds: started.elapsed().as_secs_f64(),
         })
     }
@@ -107,12 +138,13 @@ impl Model<'_> {
     pub fn finish(
         &self,
         common: &Common,
-        samples: &Samples<'_>,
+        samples: Samples<'_>,
         what: &str,
         more: serde_json::Value,
     ) -> anyhow::Result<()> {
         self.args.out.iter().try_for_each(|path| samples.images.write(path, self.args.first))?;
         samples.animation.as_ref().map_or(Ok(()), |animation| animation.write())?;
+        samples.unfinished.map(Unfinished::finish);
         let Samples { n, evaluations, acceptance, seconds, .. } = samples;
         let written: Vec<String> = self.args.paths().map(|path| path.display().to_string()).collect();
         if !common.json {
@@ -149,6 +181,7 @@ impl<'a> Samples<'a> {
             evaluations: mean(|class| class.evaluations),
             acceptance: accepted.then(|| mean(|class| class.acceptance.unwrap_or_default())),
             seconds: classes.iter().map(|class| class.seconds).sum(),
+            unfinished: None,
             animation: classes.first_mut().and_then(|class| class.animation.take()),
         }
     }

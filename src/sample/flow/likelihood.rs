@@ -11,6 +11,7 @@ use crate::sample::error::{Result, refuse};
 use crate::sample::{Draw, Tangents, Watch};
 use crate::sde::bits_per_dim;
 use crate::tensor::{Shape, Tensor};
+use serde::{Deserialize, Serialize};
 
 /// The time at which the flow starts on data, for every process (the reference's `eps`).
 pub const EPS: f64 = 1e-5;
@@ -57,7 +58,7 @@ pub struct Likelihood {
 }
 
 /// log p of one sample, in nats.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LogLikelihood {
     /// log p of the latent under the prior.
     pub prior: f64,

@@ -1,15 +1,16 @@
 //! `tweedie evaluate` with classifiers: their accuracy, and the classes of samples.
 
 use crate::cli::sampling::classes;
-use crate::cli::{Common, count, open_model, print};
+use crate::cli::unfinished::{self, Unfinished};
+use crate::cli::{Common, batches, count, open_model, print, progress};
 use crate::data::{Dataset, Split, scale};
-use crate::eval::{Accuracy, accuracy_by_noise, classify};
+use crate::eval::{Accuracy, NOISE_LEVELS, accuracy_at, classify};
 use crate::tensor::Shape;
 use anyhow::ensure;
 use std::path::Path;
 
 /// A classifier's accuracy by noise level, on the test images of its own data set; `data` may name no other.
-pub fn accuracy(common: &Common, model: &Path, data: Option<&str>) -> anyhow::Result<()> {
+pub fn accuracy(common: &Common, model: &Path, data: Option<&str>, resume: bool) -> anyhow::Result<()> {
     let checkpoint = open_model(model)?;
     let config = checkpoint.config();
     ensure!(
@@ -26,7 +27,25 @@ pub fn accuracy(common: &Common, model: &Path, data: Option<&str>) -> anyhow::Re
     );
     let set = Dataset::load(&config.data, Split::Test)?;
     let classifier = classes::classifier(&common.open()?, model, &checkpoint)?;
-    let levels = accuracy_by_noise(&classifier, &set, config.data.centered, config.seed)?;
+    let mut contents = crc32fast::Hasher::new();
+    contents.update(&checkpoint.checksum().to_le_bytes());
+    contents.update(&set.pixels);
+    let options = unfinished::Options { resume, output: None, parts: NOISE_LEVELS, contents };
+    let mut unfinished = Unfinished::open(options)?;
+    let measured = format!("measuring the accuracy at {NOISE_LEVELS} noise levels");
+    progress::announce(classifier.gpu(), &format!("{measured}, {}", count(set.len(), "image")));
+    let progress = progress::steps(Some(unfinished.left(NOISE_LEVELS)));
+    let mut level = |i| {
+        let (_, level) = unfinished.part(false, || {
+            let level = accuracy_at(i, &classifier, &set, config.data.centered, config.seed)?;
+            progress.step();
+            Ok((Vec::new(), level))
+        })?;
+        Ok(level)
+    };
+    let levels = (0..NOISE_LEVELS).map(&mut level).collect::<anyhow::Result<Vec<Accuracy>>>()?;
+    progress.finish();
+    unfinished.finish();
     if common.json {
         let row = |level: &Accuracy| {
             serde_json::json!({
@@ -46,6 +65,9 @@ pub fn accuracy(common: &Common, model: &Path, data: Option<&str>) -> anyhow::Re
     Ok(())
 }
 
+/// Samples that are classified in one part.
+const PART: usize = 1000;
+
 /// The number of samples (`[n, h, w, c]` in [0, 1]) with the requested classes, equally many of each in order, according to a
 /// classifier.
 pub fn requested(
@@ -53,6 +75,7 @@ pub fn requested(
     (samples, shape): (&[f32], Shape),
     path: &Path,
     class: &str,
+    resume: bool,
 ) -> anyhow::Result<()> {
     let checkpoint = open_model(path)?;
     let data = &checkpoint.config().data;
@@ -72,9 +95,24 @@ pub fn requested(
         count(n, "sample"),
         wanted.len()
     );
-    let images: Vec<f32> =
-        samples.iter().map(|v| scale(255.0 * f64::from(*v), data.centered) as f32).collect();
-    let found = classify(&classifier, &images, shape)?;
+    let mut contents = crc32fast::Hasher::new();
+    contents.update(&checkpoint.checksum().to_le_bytes());
+    contents.update(bytemuck::cast_slice(samples));
+    let parts = batches(n, PART);
+    let mut unfinished =
+        Unfinished::open(unfinished::Options { resume, output: None, parts: parts.len(), contents })?;
+    progress::announce(classifier.gpu(), &format!("classifying {}", count(n, "sample")));
+    let mut found: Vec<usize> = Vec::new();
+    for (first, count) in parts {
+        let samples = &samples[first * shape.with_n(1).len()..][..count * shape.with_n(1).len()];
+        let (_, classes): (_, Vec<usize>) = unfinished.part(false, || {
+            let images: Vec<f32> =
+                samples.iter().map(|v| scale(255.0 * f64::from(*v), data.centered) as f32).collect();
+            Ok((Vec::new(), classify(&classifier, &images, shape.with_n(count))?))
+        })?;
+        found.extend(classes);
+    }
+    unfinished.finish();
     let each = n / wanted.len();
     let hits = |(i, class): (usize, &usize)| {
         let hits = found[i * each..(i + 1) * each].iter().filter(|found| *found == class).count();
