@@ -1,6 +1,6 @@
 # make demo   trains a small NCSN++ on real digits and samples new ones: runs/digits/samples.png
 # make test   every test
-# make lint   formatting, clippy and documentation, without warnings
+# make lint   formatting, clippy and documentation, without warnings; licences and known advisories of dependencies
 # make bench  criterion on every kernel and on the digits model
 
 RUN := runs/digits
@@ -24,6 +24,8 @@ test: adapter
 
 lint:
 	cargo fmt --check
+	python3 scripts/dependencies.py --self-test
+	python3 scripts/dependencies.py
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
