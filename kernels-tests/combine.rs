@@ -54,7 +54,7 @@ fn a_form_matches_its_twin_with_any_number_of_terms_with_noise_and_without() {
                 let drawn: Vec<(Factor, Key)> = noise.iter().map(|(c, key)| ((*c).into(), *key)).collect();
                 let y = form(&|j| factor(0, j).into(), &drawn);
                 let expected = twin(one, &factor, &noise);
-                let first = tweedie::kernels::concat::samples(&y, 0, 1).unwrap();
+                let first = tweedie::kernels::layout::samples(&y, 0, 1).unwrap();
                 assert_close(&format!("all {count}"), &first, &expected, 1000);
             }
         }

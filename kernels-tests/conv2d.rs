@@ -66,8 +66,7 @@ fn weights(kh: usize, kw: usize, ci: usize, co: usize, seed: u16) -> Array {
 const ASYMMETRIC: Conv2d = Conv2d { stride: 2, dilation: 1, pad: [0, 1, 0, 1] };
 
 /// The shape of x, the window, the output channels and the geometry. Sizes are odd, prime, 1, a tile's, and
-/// one
-/// more or less.
+/// one more or less.
 fn cases() -> Vec<(Shape, usize, usize, usize, Conv2d)> {
     let plain = Conv2d::padded(1);
     vec![

@@ -203,7 +203,7 @@ fn the_adjoint_is_adjoint_to_the_tangent() {
         let (tx, tw, tb) = (x.f32(gpu), w.f32(gpu), b.f32(gpu));
         let affine = Affine { weight: &tw, bias: &tb };
         let (y, _) = group_norm::forward(&stack.f32(gpu), affine, &spec, 1).unwrap();
-        let jv = tweedie::kernels::concat::samples(&y, n, n).unwrap();
+        let jv = tweedie::kernels::layout::samples(&y, n, n).unwrap();
         let (_, statistics) = group_norm::forward(&tx, affine, &spec, 0).unwrap();
         let [dw, db] = affine_gradients(gpu, x.shape.c());
         let into = AffineGrad { weight: (&dw, false), bias: (&db, false) };

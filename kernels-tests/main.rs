@@ -9,7 +9,6 @@ mod support;
 
 mod adam;
 mod combine;
-mod concat;
 mod conv2d;
 mod cross_entropy;
 mod dropout;
@@ -22,6 +21,7 @@ mod impute;
 mod inner_product;
 mod kernel;
 mod langevin;
+mod layout;
 mod matmul;
 mod max_pool;
 mod metropolis;

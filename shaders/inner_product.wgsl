@@ -1,7 +1,6 @@
 // One number per sample: the inner product of two tensors, and the square of an error in units of its
 // tolerance. And samples scaled to a given norm. An invocation owns one chunk and its partial sum, or one
-// vec4
-// of the output, and writes nothing else; `reduce.wgsl` adds up the chunks.
+// vec4 of the output, and writes nothing else; `reduce.wgsl` adds up the chunks.
 
 // include lib/chunk.wgsl
 

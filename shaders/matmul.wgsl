@@ -1,7 +1,6 @@
 // Batched matrix product, c = alpha * a . b, with either operand transposed: the GEMM body over matrices
 // [rows, columns] whose last axis is padded to a multiple of 4. A layer is a matrix of the batch. Each
-// element
-// of c belongs to one invocation (`lib/gemm.wgsl`).
+// element of c belongs to one invocation (`lib/gemm.wgsl`).
 
 // include lib/element.wgsl
 

@@ -2,8 +2,7 @@
 // the state x.
 //
 // An invocation owns one vec4 of the result, that of a sample's first vec4 also the sample's count, and
-// writes
-// nothing else. Each draws the uniform number of its sample itself, so nothing is shared.
+// writes nothing else. Each draws the uniform number of its sample itself, so nothing is shared.
 
 // include lib/index.wgsl
 // include lib/noise.wgsl

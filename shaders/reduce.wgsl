@@ -1,6 +1,5 @@
 // Sums over an axis in a fixed order: y[o, i] = sum over l of x[o, l, i]. A long axis is summed in two
-// passes,
-// its runs and then the sums of runs. An invocation owns one vec4 of y and writes nothing else.
+// passes, its runs and then the sums of runs. An invocation owns one vec4 of y and writes nothing else.
 
 // include lib/element.wgsl
 // include lib/index.wgsl

@@ -7,8 +7,7 @@
 // reversed.
 //
 // An invocation owns a square of B x B outputs of one block of channels and writes nothing else. B * DOWN is
-// a
-// multiple of UP, so that the pairs of taps and inputs of a square depend on PHASE alone and are known at
+// a multiple of UP, so that the pairs of taps and inputs of a square depend on PHASE alone and are known at
 // compile time.
 
 // include lib/element.wgsl

@@ -6,7 +6,7 @@ use tweedie::autodiff::{Dual, Eager, Engine, Tape};
 use tweedie::config::{Config, CorrectorName, PredictorName, Sampling};
 use tweedie::kernels::combine::Form;
 use tweedie::kernels::random::{Distribution, fill};
-use tweedie::kernels::{concat, cross_entropy};
+use tweedie::kernels::{cross_entropy, layout};
 use tweedie::nn::{Arena, Classifier, Parameters, ScoreModel, Scorer};
 use tweedie::random::{Key, Purpose};
 use tweedie::sample::{
@@ -79,9 +79,9 @@ fn a_classifier_runs_alike_on_every_engine_and_its_adjoint_is_adjoint_to_its_tan
         let jtu = tape.backward(&taped, u.clone()).expect("gradients").take(&input).expect("a gradient");
 
         let mut dual = Dual::new(Eager, 1);
-        let input = dual.variable(concat::stack(&[&x, &v]).expect("a stack"));
+        let input = dual.variable(layout::stack(&[&x, &v]).expect("a stack"));
         let out = scorer.network(&mut dual, &input, &conditioning, None).expect("logits");
-        let part = |k: usize| concat::samples(out.stack(), 3 * k, 3).expect("a part");
+        let part = |k: usize| layout::samples(out.stack(), 3 * k, 3).expect("a part");
         assert_eq!(read(&part(0)), read(&eager));
         let jv = part(1);
         close(sde, dot(&jv, &u), dot(&v, &jtu), 1e-4 * (dot(&jv, &jv) * dot(&u, &u)).sqrt());
@@ -106,7 +106,7 @@ fn the_gradient_of_the_loss_in_the_parameters_is_its_difference() {
         let registry = &scorer.model.registry;
         let values = Arena::zeros(gpu(), registry).expect("memory");
         let sum = moved(scorer.parameters.values.flat(), &d, h);
-        concat::copy(&sum, 0, values.flat(), 0, sum.shape().vec4s()).expect("a copy");
+        layout::copy(&sum, 0, values.flat(), 0, sum.shape().vec4s()).expect("a copy");
         scorer.parameters.values = values;
         let logits = scorer.network(&mut Eager, &x, &conditioning, None).expect("logits");
         f64::from(read(&cross_entropy::mean(&logits, &labels).expect("a loss").0)[0])
@@ -137,9 +137,9 @@ fn the_gradient_of_a_class_and_its_tangents_are_derivatives_of_its_log_probabili
     assert!(size > 1e-2);
     close("the gradient", dot(&slope, &v), difference, 0.01 * size);
 
-    let stack = concat::stack(&[&x, &v, &w]).expect("a stack");
+    let stack = layout::stack(&[&x, &v, &w]).expect("a stack");
     let image = classifier.tangents(&stack, 2, &times, class).expect("tangents");
-    let part = |k: usize| concat::samples(&image, 2 * k, 2).expect("a part");
+    let part = |k: usize| layout::samples(&image, 2 * k, 2).expect("a part");
     for (a, b) in read(&part(0)).iter().zip(read(&slope)) {
         close("the primal", f64::from(*a), f64::from(b), 1e-5 * size);
     }
@@ -176,9 +176,9 @@ fn assert_adjoint(what: &str, score: &dyn Differentiable) {
     let shape = Shape::new(2, 8, 8, 1);
     let (x, v, u) = (random(shape, 1), random(shape, 2), random(shape, 3));
     let t = Times::from(vec![0.3, 0.8]);
-    let stack = concat::stack(&[&x, &v]).expect("a stack");
+    let stack = layout::stack(&[&x, &v]).expect("a stack");
     let image = run(score.tangents(&stack, 1, &t).expect("tangents"));
-    let jv = concat::samples(&image, 2, 2).expect("a tangent");
+    let jv = layout::samples(&image, 2, 2).expect("a tangent");
     let (at, pullback) = score.adjoint(&x, &t).expect("an adjoint");
     let size = (dot(&jv, &jv) * dot(&u, &u)).sqrt();
     assert!(size > 1e-3, "{what}: nothing depends on the state");

@@ -3,7 +3,7 @@
 
 use tweedie::gpu::Gpu;
 use tweedie::kernels::combine::Form;
-use tweedie::kernels::concat;
+use tweedie::kernels::layout;
 use tweedie::sample::{Adjoint, Evaluation, Pullback, Result, Score, Tangents, Times};
 use tweedie::sde::Process;
 use tweedie::tensor::{Shape, Tensor};
@@ -187,8 +187,8 @@ impl Adjoint for Mixture {
         let at = self.at(x, t)?;
         let (n, x, t) = (x.shape().n(), x.clone(), t.clone());
         let pullback = move |u: Form| {
-            let image = self.stack(&concat::stack(&[&x, &u.run()?])?, 1, &t)?;
-            Ok(Form::from(&concat::samples(&image, n, n)?))
+            let image = self.stack(&layout::stack(&[&x, &u.run()?])?, 1, &t)?;
+            Ok(Form::from(&layout::samples(&image, n, n)?))
         };
         Ok((at, Box::new(pullback)))
     }

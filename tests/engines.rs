@@ -4,10 +4,10 @@ use crate::support::gpu;
 use tweedie::autodiff::{Dual, DualValue, Eager, Engine, Parameter, Tape, TapeValue};
 use tweedie::gpu::Gpu;
 use tweedie::kernels::Result;
-use tweedie::kernels::concat;
 use tweedie::kernels::conv2d::{Conv2d, weight_shape};
 use tweedie::kernels::elementwise::Activation;
 use tweedie::kernels::group_norm::GroupNorm;
+use tweedie::kernels::layout;
 use tweedie::kernels::matmul::Matmul;
 use tweedie::kernels::max_pool::MaxPool;
 use tweedie::kernels::random::{Distribution, fill};
@@ -101,13 +101,13 @@ fn dot(a: &Tensor, b: &Tensor) -> f64 {
 
 fn tangents(x: &Tensor, directions: &[&Tensor], p: &[Parameter]) -> Tensor {
     let mut dual = Dual::new(Eager, directions.len());
-    let stack = concat::stack(&[&[x], directions].concat()).expect("a stack");
+    let stack = layout::stack(&[&[x], directions].concat()).expect("a stack");
     let x = dual.variable(stack);
     function(&mut dual, &x, p).expect("a value").stack().clone()
 }
 
 fn part(stack: &Tensor, k: usize) -> Tensor {
-    concat::samples(stack, k * SHAPE.n(), SHAPE.n()).expect("a part")
+    layout::samples(stack, k * SHAPE.n(), SHAPE.n()).expect("a part")
 }
 
 fn assert_equal(what: &str, a: f64, b: f64, scale: f64) {
@@ -130,7 +130,7 @@ fn heads_are_attention_of_slices_of_the_channels() {
         let all = attention(e, &split[0], &split[1]).expect("a value");
         let all = e.merge_heads(&all, heads).expect("channels").read().expect("a download");
         let one = |head: usize| {
-            let [q, k] = [&q, &k].map(|x| concat::slice(x, head * channels, channels).expect("a slice"));
+            let [q, k] = [&q, &k].map(|x| layout::slice(x, head * channels, channels).expect("a slice"));
             attention(&mut Eager, &q, &k).expect("a value").read().expect("a download")
         };
         let each: Vec<Vec<f32>> = (0..heads).map(one).collect();
@@ -174,11 +174,11 @@ fn the_tape_is_adjoint_to_the_tangent_and_probes_do_not_mix() {
 /// ∂/∂x ⟨u, J(x) v⟩ by reverse over forward; the gradients in the parameters are written to their memory.
 fn reverse_over_forward(x: &Tensor, v: &Tensor, u: &Tensor, p: &[Parameter]) -> Tensor {
     let mut dual = Dual::new(Tape::new(), 1);
-    let stack: TapeValue = dual.engine.variable(&concat::stack(&[x, v]).expect("a stack"));
+    let stack: TapeValue = dual.engine.variable(&layout::stack(&[x, v]).expect("a stack"));
     let input: DualValue<TapeValue> = dual.variable(stack.clone());
     let y = function(&mut dual, &input, p).expect("a value");
     let zero = Tensor::zeros(gpu(), u.shape()).expect("memory");
-    let seed = concat::stack(&[&zero, u]).expect("a stack");
+    let seed = layout::stack(&[&zero, u]).expect("a stack");
     let mut gradients = dual.engine.backward(y.stack(), seed).expect("gradients");
     part(&gradients.take(&stack).expect("a gradient"), 0)
 }
@@ -258,6 +258,6 @@ fn the_tangents_of_a_constant_are_zero_where_it_is_infinite_too() {
     let x = dual.variable(random(shape.with_n(3), 1));
     let constant = dual.constant(&constant);
     let y = dual.concat(&x, &constant).unwrap();
-    let tangents = concat::samples(&concat::slice(y.stack(), 4, 4).unwrap(), 1, 2).unwrap();
+    let tangents = layout::samples(&layout::slice(y.stack(), 4, 4).unwrap(), 1, 2).unwrap();
     assert!(tangents.read().unwrap().iter().all(|v| *v == 0.0));
 }

@@ -3,7 +3,7 @@
 use crate::distributions::*;
 use crate::support::gpu;
 use tweedie::config::{Method, Over, Sampling, Schedule};
-use tweedie::kernels::concat;
+use tweedie::kernels::layout;
 use tweedie::sample::{Draw, SampleError, Sampled, sampler};
 use tweedie::sde::{Process, SubVp, Ve, Vp};
 use tweedie::tensor::Tensor;
@@ -188,7 +188,7 @@ fn a_sample_depends_on_its_number_and_not_on_its_batch() {
     for process in processes() {
         let eight = Mixture::eight(gpu(), process);
         let x = diffused(&eight, 5, 4);
-        let third = concat::samples(&x, 3, 1).unwrap();
+        let third = layout::samples(&x, 3, 1).unwrap();
         for (name, config, steps) in solvers() {
             if config.error_norm == Over::Batch {
                 continue;

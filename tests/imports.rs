@@ -200,8 +200,7 @@ impl Module {
 }
 
 /// Reads a path, or in `use` declarations a tree of paths, from `i` on. Adds each path with its local name
-/// and
-/// returns the index behind the tree.
+/// and returns the index behind the tree.
 fn tree(tokens: &[Token], mut i: usize, before: &[String], leaves: &mut Vec<(Vec<String>, String)>) -> usize {
     let mut path = before.to_vec();
     let word = |i: usize| tokens.get(i).map_or("", |token| &token[..]);

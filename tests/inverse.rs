@@ -312,10 +312,10 @@ fn a_models_adjoint_is_that_of_its_tangent() {
     let shape = Shape::new(2, 8, 8, 1);
     let [x, v, u] = [1, 2, 3].map(|seed| random(shape, seed));
     let t = Times::from(vec![0.3, 0.8]);
-    let stack = tweedie::kernels::concat::stack(&[&x, &v]).expect("a stack");
+    let stack = tweedie::kernels::layout::stack(&[&x, &v]).expect("a stack");
     let tangents =
         Tangents::tangents(&scorer, &stack, 1, &t).and_then(|form| Ok(form.run()?)).expect("tangents");
-    let tangent = tweedie::kernels::concat::samples(&tangents, 2, 2).expect("a tangent");
+    let tangent = tweedie::kernels::layout::samples(&tangents, 2, 2).expect("a tangent");
     let (at, pullback) = Adjoint::adjoint(&scorer, &x, &t).expect("an adjoint");
     assert_eq!(read(&at.score().run().expect("a score")), read(&tangents)[..shape.len()]);
     let gradient = pullback(Form::from(&u)).and_then(|form| Ok(form.run()?)).expect("a gradient");

@@ -14,6 +14,8 @@ mod cli_classes;
 mod cli_control;
 mod cli_ode;
 #[cfg(unix)]
+mod cli_resume;
+#[cfg(unix)]
 mod cli_runs;
 mod diffusers;
 mod distributions;

@@ -5,7 +5,7 @@ use crate::support::gpu;
 use std::path::{Path, PathBuf};
 use tweedie::autodiff::{Dual, Eager, Tape};
 use tweedie::config::Config;
-use tweedie::kernels::concat;
+use tweedie::kernels::layout;
 use tweedie::kernels::random::{Distribution, fill};
 use tweedie::nn::{Arena, Parameters, ScoreModel, Scorer};
 use tweedie::random::{Key, Purpose};
@@ -56,8 +56,7 @@ fn published_networks_have_the_published_number_of_parameters() {
         ("vp/ddpm/celebahq", 111_569_923, 430),
         ("vp/ddpm/church", 111_569_923, 430),
         // Without the two dense layers of the embedding: 128 · 512 + 512 + 512 · 512 + 512 fewer parameters
-        // in
-        // four tensors.
+        // in four tensors.
         ("vp/ddpm/cifar10_unconditional", 35_218_947 - 328_704, 304),
     ] {
         let registry = ScoreModel::build(&load(name, &[])).expect(name).registry;
@@ -161,9 +160,9 @@ fn assert_runs_alike(options: &[&str]) -> Vec<f32> {
     let jtu = tape.backward(&taped, u.clone()).expect("gradients").take(&input).expect("a gradient");
 
     let mut dual = Dual::new(Eager, 1);
-    let input = dual.variable(concat::stack(&[&x, &v]).expect("a stack"));
+    let input = dual.variable(layout::stack(&[&x, &v]).expect("a stack"));
     let out = scorer.network(&mut dual, &input, &conditioning, None).expect("an output");
-    let part = |k: usize| concat::samples(out.stack(), k * 2, 2).expect("a part");
+    let part = |k: usize| layout::samples(out.stack(), k * 2, 2).expect("a part");
     assert_eq!(part(0).read().expect("a download"), values, "{options:?}");
     let jv = part(1);
     let (left, right) = (dot(&jv, &u), dot(&v, &jtu));

@@ -7,7 +7,7 @@ use tweedie::data::{Dataset, Loader, Split};
 use tweedie::kernels::conv2d::{Conv2d, weight_shape};
 use tweedie::kernels::random::{Distribution, fill};
 use tweedie::kernels::score_matching::{self, Slice};
-use tweedie::kernels::{concat, elementwise};
+use tweedie::kernels::{elementwise, layout};
 use tweedie::random::{Key, Purpose};
 use tweedie::tensor::{Shape, Tensor};
 use tweedie::train::{Draw, Objective, Trainer};
@@ -234,7 +234,7 @@ fn sliced_score_matching_of_an_affine_score_has_its_closed_form() {
     let slices = score_matching::upload(gpu(), &slices).expect("an upload");
 
     let mut dual = Dual::new(Tape::new(), 1);
-    let stack = dual.engine.constant(&concat::stack(&[&x, &v]).expect("a stack"));
+    let stack = dual.engine.constant(&layout::stack(&[&x, &v]).expect("a stack"));
     let input = dual.variable(stack);
     let (w, b) = (dual.parameter(&weight), dual.parameter(&bias));
     let image = dual.conv2d(&input, &w, Some(&b), &Conv2d::padded(0)).expect("a score");
@@ -279,7 +279,7 @@ fn sliced_score_matching_of_an_affine_score_has_its_closed_form() {
     let change = elementwise::blend(&above, 1.0, &below, -1.0).expect("a change");
     let slice = Slice { x: 0.0, net: 1.0, tangent: 0.5 / eps, weight: 1.0 };
     let slices = score_matching::upload(gpu(), &vec![slice; n]).expect("an upload");
-    let stack = concat::stack(&[&mean, &change]).expect("a stack");
+    let stack = layout::stack(&[&mean, &change]).expect("a stack");
     let (by_differences, _) = score_matching::sliced(&stack, &x, &v, &slices).expect("a loss");
     assert!((sum(&by_differences) - value).abs() < 1e-4 * value.abs().max(1.0));
 }

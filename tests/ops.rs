@@ -145,14 +145,14 @@ fn every_primitive_agrees_forward_adjoint_and_tangent() {
             .iter()
             .map(|(name, array)| {
                 let parts = [array, tangents[name]].map(|array| upload(ours(op, name, array)));
-                let stack = tweedie::kernels::concat::stack(&[&parts[0], &parts[1]]).expect("a stack");
+                let stack = tweedie::kernels::layout::stack(&[&parts[0], &parts[1]]).expect("a stack");
                 (name.clone(), dual.variable(stack))
             })
             .collect();
         let y = apply(&mut dual, op, &variables).expect(op);
         let expected = ours(op, "out", &all[&format!("{op}/out_tangent")]);
         let n = y.stack().shape().n() / 2;
-        let tangent = tweedie::kernels::concat::samples(y.stack(), n, n).expect("a part");
+        let tangent = tweedie::kernels::layout::samples(y.stack(), n, n).expect("a part");
         assert_matches(&format!("{op} tangent"), &tangent, expected);
     }
 }

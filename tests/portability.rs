@@ -1,6 +1,5 @@
 //! Every shader is valid in every variant, and translates to the languages of Vulkan, Metal and DX12, which
-//! no
-//! single machine runs.
+//! no single machine runs.
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};

@@ -6,8 +6,8 @@ use bytemuck::Zeroable;
 use std::collections::HashMap;
 use tweedie::autodiff::Tape;
 use tweedie::config::{Config, Over, Prediction, SdeName};
-use tweedie::kernels::concat;
 use tweedie::kernels::hutchinson::{Probe, Probes};
+use tweedie::kernels::layout;
 use tweedie::kernels::random::Noise;
 use tweedie::kernels::score_matching::{self, Coefficients};
 use tweedie::nn::{Arena, Parameters, ScoreModel, Scorer};
@@ -173,7 +173,7 @@ fn forward_mode_gives_the_references_probability_flow_and_divergence() {
         let (x, eps) = (fixture.image("x"), fixture.image("eps"));
         let n = x.shape().n();
         // The same probe twice: both must give the same result.
-        let both = concat::stack(&[&eps, &eps]).expect("a stack");
+        let both = layout::stack(&[&eps, &eps]).expect("a stack");
         for (count, given) in [(1, &eps), (2, &both)] {
             let probes = Probes { count, kind: Probe::Rademacher, noise: Noise::Given(given) };
             let t = fixture.times().to_vec().into();

@@ -1,8 +1,7 @@
 // The adjoint of convolution in its weights, as a product: A is x seen through the taps, transposed, B is dy,
 // C the gradient. A row is (ky, kx, input channel), a segment a row of the output image, k a pixel of it.
-// With
-// several layers, each sums a slice of the output rows, and `reduce.wgsl` adds up the layers in order. Each
-// element of a layer belongs to one invocation (`lib/gemm.wgsl`).
+// With several layers, each sums a slice of the output rows, and `reduce.wgsl` adds up the layers in order.
+// Each element of a layer belongs to one invocation (`lib/gemm.wgsl`).
 
 @group(0) @binding(0) var<storage, read> x: array<Element4>;                // [n, h, w, c]
 @group(0) @binding(1) var<storage, read> dy: array<Element4>;               // [n, oh, ow, o]

@@ -7,7 +7,7 @@ use crate::kernels::group_norm::{self, Affine, GroupNorm};
 use crate::kernels::matmul::{self, Matmul};
 use crate::kernels::max_pool::{self, MaxPool};
 use crate::kernels::upfirdn2d::{self, Upfirdn2d};
-use crate::kernels::{Result, concat, dropout, heads, resize, softmax};
+use crate::kernels::{Result, dropout, heads, layout, resize, softmax};
 use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
 
@@ -93,11 +93,11 @@ impl Engine for Eager {
     }
 
     fn channels(&mut self, x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
-        concat::slice(x, first, count)
+        layout::slice(x, first, count)
     }
 
     fn concat(&mut self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        concat::concat(a, b)
+        layout::concat(a, b)
     }
 
     fn split_heads(&mut self, x: &Tensor, heads: usize) -> Result<Tensor> {
@@ -161,14 +161,14 @@ impl Stacked for Eager {
     }
 
     fn samples(&mut self, x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
-        concat::samples(x, first, count)
+        layout::samples(x, first, count)
     }
 
     fn extend(&mut self, x: &Tensor, n: usize) -> Result<Tensor> {
-        concat::extend(x, n)
+        layout::extend(x, n)
     }
 
     fn stack(&mut self, parts: &[Tensor]) -> Result<Tensor> {
-        concat::stack(&parts.iter().collect::<Vec<_>>())
+        layout::stack(&parts.iter().collect::<Vec<_>>())
     }
 }

@@ -8,7 +8,7 @@ use crate::kernels::group_norm::{self, Affine, AffineGrad, GroupNorm};
 use crate::kernels::matmul::{self, Matmul};
 use crate::kernels::max_pool::{self, MaxPool};
 use crate::kernels::upfirdn2d::{self, Upfirdn2d};
-use crate::kernels::{Result, concat, dropout, heads, reduce, resize, softmax};
+use crate::kernels::{Result, dropout, heads, layout, reduce, resize, softmax};
 use crate::random::Key;
 use crate::tensor::{Shape, Tensor};
 use std::collections::HashMap;
@@ -73,7 +73,7 @@ impl Gradients {
             Slot::Owned(held) => *slot = Slot::Owned(elementwise::blend(held, 1.0, &gradient, 1.0)?),
             Slot::Sink { tensor, written: true } => elementwise::accumulate(&gradient, 1.0, tensor)?,
             Slot::Sink { tensor, written } => {
-                concat::copy(&gradient, 0, tensor, 0, gradient.shape().vec4s())?;
+                layout::copy(&gradient, 0, tensor, 0, gradient.shape().vec4s())?;
                 *written = true;
             }
         }
@@ -282,28 +282,28 @@ impl Engine for Tape {
     }
 
     fn channels(&mut self, x: &TapeValue, first: usize, count: usize) -> Result<TapeValue> {
-        let y = concat::slice(&x.tensor, first, count)?;
+        let y = layout::slice(&x.tensor, first, count)?;
         let (node, shape) = (x.node, x.tensor.shape());
         Ok(self.record(y, &[node], move |dy, g| {
-            let zeros = |channels: usize| concat::zeros(dy.gpu(), shape.with_c(channels), dy.element());
+            let zeros = |channels: usize| layout::zeros(dy.gpu(), shape.with_c(channels), dy.element());
             let mut dx = dy.clone();
             if first > 0 {
-                dx = concat::concat(&zeros(first)?, &dx)?;
+                dx = layout::concat(&zeros(first)?, &dx)?;
             }
             if first + count < shape.c() {
-                dx = concat::concat(&dx, &zeros(shape.c() - first - count)?)?;
+                dx = layout::concat(&dx, &zeros(shape.c() - first - count)?)?;
             }
             g.add(node, dx)
         }))
     }
 
     fn concat(&mut self, a: &TapeValue, b: &TapeValue) -> Result<TapeValue> {
-        let y = concat::concat(&a.tensor, &b.tensor)?;
+        let y = layout::concat(&a.tensor, &b.tensor)?;
         let (c_a, c_b) = (a.tensor.shape().c(), b.tensor.shape().c());
         let (a, b) = (a.node, b.node);
         Ok(self.record(y, &[a, b], move |dy, g| {
-            g.add(a, concat::slice(&dy, 0, c_a)?)?;
-            g.add(b, concat::slice(&dy, c_a, c_b)?)
+            g.add(a, layout::slice(&dy, 0, c_a)?)?;
+            g.add(b, layout::slice(&dy, c_a, c_b)?)
         }))
     }
 
@@ -434,34 +434,34 @@ impl Stacked for Tape {
     }
 
     fn samples(&mut self, x: &TapeValue, first: usize, count: usize) -> Result<TapeValue> {
-        let y = concat::samples(&x.tensor, first, count)?;
+        let y = layout::samples(&x.tensor, first, count)?;
         let (node, shape) = (x.node, x.tensor.shape());
         Ok(self.record(y, &[node], move |dy, g| {
             let dx = Tensor::empty(dy.gpu(), shape, dy.element())?;
             let size = shape.sample_vec4s();
-            concat::zero(&dx, 0, first * size)?;
-            concat::copy(&dy, 0, &dx, first * size, count * size)?;
-            concat::zero(&dx, (first + count) * size, (shape.n() - first - count) * size)?;
+            layout::zero(&dx, 0, first * size)?;
+            layout::copy(&dy, 0, &dx, first * size, count * size)?;
+            layout::zero(&dx, (first + count) * size, (shape.n() - first - count) * size)?;
             g.add(node, dx)
         }))
     }
 
     fn extend(&mut self, x: &TapeValue, n: usize) -> Result<TapeValue> {
-        let y = concat::extend(&x.tensor, n)?;
+        let y = layout::extend(&x.tensor, n)?;
         let (node, samples) = (x.node, x.tensor.shape().n());
         Ok(self.record(y, &[node], move |dy, g| g.add(node, first_samples(dy, samples)?)))
     }
 
     fn stack(&mut self, parts: &[TapeValue]) -> Result<TapeValue> {
         let tensors: Vec<&Tensor> = parts.iter().map(|part| &part.tensor).collect();
-        let y = concat::stack(&tensors)?;
+        let y = layout::stack(&tensors)?;
         let parts: Vec<_> = parts.iter().map(|part| (part.node, part.tensor.shape().n())).collect();
         let nodes: Vec<_> = parts.iter().map(|(node, _)| *node).collect();
         Ok(self.record(y, &nodes, move |dy, g| {
             let mut first = 0;
             for (node, count) in parts {
                 if node.is_some() {
-                    g.add(node, concat::samples(&dy, first, count)?)?;
+                    g.add(node, layout::samples(&dy, first, count)?)?;
                 }
                 first += count;
             }
@@ -475,5 +475,5 @@ fn scaled(x: &Tensor, factor: f32) -> Result<Tensor> {
 }
 
 fn first_samples(x: Tensor, count: usize) -> Result<Tensor> {
-    if x.shape().n() == count { Ok(x) } else { concat::samples(&x, 0, count) }
+    if x.shape().n() == count { Ok(x) } else { layout::samples(&x, 0, count) }
 }

@@ -20,7 +20,6 @@ use crate::tensor::{Shape, Tensor};
 mod families {
     pub(super) mod adam;
     pub(super) mod combine;
-    pub(super) mod concat;
     pub(super) mod conv2d;
     pub(super) mod cross_entropy;
     pub(super) mod dropout;
@@ -32,6 +31,7 @@ mod families {
     pub(super) mod impute;
     pub(super) mod inner_product;
     pub(super) mod langevin;
+    pub(super) mod layout;
     pub(super) mod matmul;
     pub(super) mod max_pool;
     pub(super) mod metropolis;
@@ -62,8 +62,8 @@ macro_rules! families {
 
 // The compiler reports a module that is missing here: its `cases` are dead code.
 families! {
-    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, heads,
-    hutchinson, impute, inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, score_matching,
+    adam, combine, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, heads,
+    hutchinson, impute, inner_product, langevin, layout, matmul, max_pool, metropolis, random, reduce, resize, score_matching,
     softmax, upfirdn2d,
 }
 

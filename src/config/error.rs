@@ -14,7 +14,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that does not exist.
-    #[error("{}{key}: unknown key{}", shown(line), suggestion(key, known))]
+    #[error("{}{key}: unknown key{}", shown(line), suggestion(key.rsplit('.').next().unwrap_or_default(), known))]
     UnknownKey {
         /// The key, as `section.key`.
         key: String,
@@ -109,9 +109,8 @@ fn shown(line: &Option<usize>) -> String {
     line.map_or(String::new(), |line| format!("line {line}: "))
 }
 
-/// The key that was probably meant, else all keys of the section.
-fn suggestion(key: &str, known: &[&'static str]) -> String {
-    let name = key.rsplit('.').next().unwrap_or_default();
+/// The name that was probably meant, else all known names.
+pub(crate) fn suggestion(name: &str, known: &[&str]) -> String {
     // One letter, or one in five, is left out, added, changed or exchanged.
     let slips = |key: &&str| strsim::osa_distance(name, key);
     let near = known.iter().copied().min_by_key(slips).filter(|key| slips(key) <= (name.len() / 5).max(1));

@@ -1,5 +1,6 @@
 //! Configurations without a file: the shipped ones by name, and defaults to change key by key.
 
+use super::error::suggestion;
 use super::{Config, ConfigError, Data, Model, Training, refuse};
 
 /// Every shipped configuration with its text, in the order of their names.
@@ -89,7 +90,11 @@ impl Config {
     pub fn preset(name: &str) -> Result<Config, ConfigError> {
         match PRESETS.iter().find(|(own, _)| *own == name) {
             Some((_, text)) => Config::from_toml(text, &[]),
-            None => Err(refuse("preset", name, "Config::presets lists the names that there are")),
+            None => {
+                let names: Vec<&str> = Config::presets().collect();
+                let why = format!("there is no such configuration{}", suggestion(name, &names));
+                Err(refuse("preset", name, why))
+            }
         }
     }
 

@@ -56,8 +56,7 @@ impl<S: Source> Loader<S> {
     ///
     /// # Errors
     /// If the source fails to provide an image, or the image does not have the source's shape; for float
-    /// images
-    /// with `data.uniform_dequantization`.
+    /// images with `data.uniform_dequantization`.
     pub fn batch(&mut self, step: u32) -> Result<Batch, DataError> {
         let indices = self.indices(step);
         let draw = Draw::new(self.seed).at(step);

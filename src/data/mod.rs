@@ -134,8 +134,7 @@ impl Dataset {
     }
 
     /// The built-in handwritten digits, 8 × 8 grey: 1,437 for training, 360 for tests. UCI "Optical
-    /// Recognition
-    /// of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), CC BY 4.0.
+    /// Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), CC BY 4.0.
     ///
     /// # Errors
     /// None, unless the program's file is damaged.

@@ -1,7 +1,6 @@
 //! Files of other programs, by how they begin or by the names in them.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -130,7 +129,7 @@ pub enum FileKind {
 /// If it cannot be read.
 pub fn file_kind(path: &Path) -> std::io::Result<FileKind> {
     let mut start = Vec::new();
-    File::open(path)?.take(START as u64).read_to_end(&mut start)?;
+    crate::files::open(path)?.take(START as u64).read_to_end(&mut start)?;
     Ok(kind_of(&start))
 }
 

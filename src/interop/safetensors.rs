@@ -17,7 +17,7 @@ use std::path::Path;
 /// # Errors
 /// If the file is damaged, belongs to another network, or holds averages of only some parameters.
 pub fn read_safetensors(path: &Path, registry: &Registry) -> Result<Imported, InteropError> {
-    read_safetensors_bytes(&std::fs::read(path)?, registry)
+    read_safetensors_bytes(&crate::files::read(path)?, registry)
 }
 
 /// Reads such weights from a file's bytes.

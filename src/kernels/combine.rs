@@ -1,6 +1,5 @@
 //! Linear forms a₁x₁ + a₂x₂ + … + c z of tensors and noise, each evaluated by one kernel. A factor is a
-//! number
-//! for the whole batch or one for each sample.
+//! number for the whole batch or one for each sample.
 //!
 //! A [`Form`] is built on the host with the usual operators, at no cost on the device; like terms are merged.
 //! A solver's step reads like its formula and takes one pass over memory:

@@ -23,9 +23,8 @@ struct Params {
 
 /// For each sample the proposal in `y` with probability min(1, exp(log ratio)), else the state in `x`, both
 /// `[n, h, w, c]`. The log ratio of a sample is the sum of its four lanes of `log_ratio`, `[n, 1, 1, 4]`, as
-/// in
-/// [`inner_product`](super::inner_product::inner_product); a NaN rejects. `accepted`, a vector of length `n`,
-/// counts each sample's acceptances. The uniform numbers are drawn from `key`.
+/// in [`inner_product`](super::inner_product::inner_product); a NaN rejects. `accepted`, a vector of length
+/// `n`, counts each sample's acceptances. The uniform numbers are drawn from `key`.
 ///
 /// # Errors
 /// If the shapes do not fit, or if the operands are not f32.

@@ -12,7 +12,6 @@
 pub mod adam;
 mod chunk;
 pub mod combine;
-pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;
@@ -26,6 +25,7 @@ pub mod impute;
 pub mod inner_product;
 mod kernel;
 pub mod langevin;
+pub mod layout;
 pub mod matmul;
 pub mod max_pool;
 pub mod metropolis;
@@ -71,7 +71,7 @@ pub enum KernelError {
 pub type Result<T> = std::result::Result<T, KernelError>;
 
 /// `Ok` if `fits`, else a mismatch with the description `what`.
-fn check(kernel: &'static str, fits: bool, what: impl FnOnce() -> String) -> Result<()> {
+pub(crate) fn check(kernel: &'static str, fits: bool, what: impl FnOnce() -> String) -> Result<()> {
     if fits { Ok(()) } else { Err(KernelError::Mismatch { kernel, what: what() }) }
 }
 
@@ -106,8 +106,8 @@ macro_rules! families {
 }
 
 families! {
-    adam, combine, concat, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, heads,
-    hutchinson, impute, inner_product, langevin, matmul, max_pool, metropolis, random, reduce, resize, roofline,
+    adam, combine, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, heads,
+    hutchinson, impute, inner_product, langevin, layout, matmul, max_pool, metropolis, random, reduce, resize, roofline,
     score_matching, softmax, upfirdn2d,
 }
 

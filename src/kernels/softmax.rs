@@ -65,7 +65,7 @@ pub fn forward(x: &Tensor, probes: usize) -> Result<Tensor> {
     }
     // The tangents need the primal as an input while they are written: hence a second tensor.
     let stack = Tensor::empty(x.gpu(), shape, x.element())?;
-    super::concat::copy(&y, 0, &stack, 0, samples * shape.sample_vec4s())?;
+    super::layout::copy(&y, 0, &stack, 0, samples * shape.sample_vec4s())?;
     let tangents = Params { rows: (probes * rows) as u32, first: rows as u32, ..params };
     run(&[&y, x, &stack], "project", probes * rows, tangents)?;
     Ok(stack)

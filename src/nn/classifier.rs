@@ -4,7 +4,7 @@ use super::network::{Architecture, BuiltIn};
 use super::score::Scorer;
 use crate::autodiff::{Dual, Eager, Tape};
 use crate::gpu::Gpu;
-use crate::kernels::{Result, concat, cross_entropy, elementwise, softmax};
+use crate::kernels::{Result, cross_entropy, elementwise, layout, softmax};
 use crate::sde::Process;
 use crate::tensor::Tensor;
 
@@ -56,7 +56,7 @@ impl<A: Architecture> Classifier<A> {
         let logits = self.scorer.network(&mut tape, &input, &conditioning, None)?;
         let seed = self.residual(logits.tensor(), class)?;
         let gradient = tape.backward(&logits, seed)?.take(&input);
-        gradient.map_or_else(|| concat::zeros_like(x), Ok)
+        gradient.map_or_else(|| layout::zeros_like(x), Ok)
     }
 
     /// For a stack `[x; ẋ₁; …; ẋ_K]` of `[(1 + K) n, h, w, c]`, the gradient and the Hessian of log p_t(class
@@ -66,7 +66,7 @@ impl<A: Architecture> Classifier<A> {
     /// If there is no such class, or the device refuses.
     pub fn tangents(&self, stack: &Tensor, probes: usize, times: &[f64], class: usize) -> Result<Tensor> {
         let n = times.len();
-        let x = concat::samples(stack, 0, n)?;
+        let x = layout::samples(stack, 0, n)?;
         if probes == 0 {
             return self.gradient(&x, times, class);
         }
@@ -74,7 +74,7 @@ impl<A: Architecture> Classifier<A> {
         let mut parts = Vec::new();
         for k in 1..=probes {
             let mut dual = Dual::new(Tape::new(), 1);
-            let pair = concat::stack(&[&x, &concat::samples(stack, k * n, n)?])?;
+            let pair = layout::stack(&[&x, &layout::samples(stack, k * n, n)?])?;
             let pair = dual.engine.variable(&pair);
             let input = dual.variable(pair.clone());
             let logits = self.scorer.network(&mut dual, &input, &conditioning, None)?;
@@ -82,17 +82,17 @@ impl<A: Architecture> Classifier<A> {
             // −softmax′ ḟ. On the tape the cotangents ṙ of f and r of ḟ give that tangent to x, and Jᵀ r to
             // ẋ.
             let (f, projected) = (logits.stack().tensor(), softmax::forward(logits.stack().tensor(), 1)?);
-            let r = self.residual(&concat::samples(f, 0, n)?, class)?;
-            let change = elementwise::affine(&concat::samples(&projected, n, n)?, -1.0, 0.0, 0)?;
-            let seed = concat::stack(&[&change, &r])?;
+            let r = self.residual(&layout::samples(f, 0, n)?, class)?;
+            let change = elementwise::affine(&layout::samples(&projected, n, n)?, -1.0, 0.0, 0)?;
+            let seed = layout::stack(&[&change, &r])?;
             let gradient = dual.engine.backward(logits.stack(), seed)?.take(&pair);
-            let gradient = gradient.map_or_else(|| concat::zeros_like(pair.tensor()), Ok)?;
+            let gradient = gradient.map_or_else(|| layout::zeros_like(pair.tensor()), Ok)?;
             if k == 1 {
-                parts.push(concat::samples(&gradient, n, n)?);
+                parts.push(layout::samples(&gradient, n, n)?);
             }
-            parts.push(concat::samples(&gradient, 0, n)?);
+            parts.push(layout::samples(&gradient, 0, n)?);
         }
-        concat::stack(&parts.iter().collect::<Vec<_>>())
+        layout::stack(&parts.iter().collect::<Vec<_>>())
     }
 
     /// one-hot − softmax(logits), the gradient of log p(class) in the logits.

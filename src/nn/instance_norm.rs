@@ -12,7 +12,7 @@ use crate::autodiff::Engine;
 use crate::kernels::conv2d::Conv2d;
 use crate::kernels::elementwise::{self, Activation};
 use crate::kernels::group_norm::GroupNorm;
-use crate::kernels::{Result, concat};
+use crate::kernels::{Result, layout};
 use crate::tensor::{Shape, Tensor};
 use std::collections::HashMap;
 
@@ -56,7 +56,7 @@ impl<V: Clone> Context<V> {
         let gpu = pass.parameters.values.flat().gpu();
         let mut unit = |channels: usize| {
             let zeros = Tensor::empty(gpu, Shape::vector(channels), Default::default())?;
-            concat::zero(&zeros, 0, zeros.shape().vec4s())?;
+            layout::zero(&zeros, 0, zeros.shape().vec4s())?;
             let ones = elementwise::affine(&zeros, 0.0, 1.0, 1)?;
             Ok((channels, [pass.engine.constant(&ones), pass.engine.constant(&zeros)]))
         };

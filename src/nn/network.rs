@@ -11,7 +11,7 @@ use super::wideresnet::WideResNet;
 use crate::autodiff::Engine;
 use crate::config::{Config, ConfigError, Data, ModelName, refuse};
 use crate::gpu::Gpu;
-use crate::kernels::Result;
+use crate::kernels::{Result, check};
 use crate::tensor::{Shape, Tensor};
 
 /// A network's layers and how they are applied, written once for every [`Engine`]: evaluation, gradients and
@@ -62,6 +62,7 @@ pub trait Architecture: Clone + 'static {
 #[derive(Debug, Clone)]
 pub struct Network<A = BuiltIn> {
     architecture: A,
+    size: usize,
     channels: usize,
     centered: bool,
     scale_by_sigma: bool,
@@ -112,7 +113,8 @@ impl<A: Architecture> Network<A> {
     /// An architecture for images as `data` describes them, whose output is divided by σ if `scale_by_sigma`
     /// is set.
     pub fn new(architecture: A, data: &Data, scale_by_sigma: bool) -> Network<A> {
-        Network { architecture, channels: data.num_channels, centered: data.centered, scale_by_sigma }
+        let Data { image_size, num_channels, centered, .. } = *data;
+        Network { architecture, size: image_size, channels: num_channels, centered, scale_by_sigma }
     }
 
     /// The architecture.
@@ -171,13 +173,16 @@ impl<A: Architecture> Network<A> {
     /// `[n, 1, 1, k]`.
     ///
     /// # Errors
-    /// If shapes do not fit.
+    /// If the images have another size or number of channels than the network's.
     pub fn forward<E: Engine>(
         &self,
         pass: &mut Pass<'_, E>,
         x: &E::Value,
         conditioning: &Conditioning,
     ) -> Result<E::Value> {
+        let (shape, size) = (pass.engine.shape(x), self.size);
+        let own = Shape::new(shape.n(), size, size, self.channels);
+        check("network", shape == own, || format!("images {shape}, and the network takes {own}"))?;
         let x = match &conditioning.input {
             Some(factors) => pass.engine.scale_samples(x, factors)?,
             None => x.clone(),

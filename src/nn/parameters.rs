@@ -5,7 +5,7 @@
 
 use crate::autodiff::Parameter;
 use crate::gpu::{Element, Gpu, GpuError};
-use crate::kernels::{Result, adam, concat, conv2d};
+use crate::kernels::{Result, adam, conv2d, layout};
 use crate::random::{Key, Purpose};
 use crate::tensor::{Shape, Tensor};
 use rand::Rng;
@@ -287,7 +287,7 @@ impl Arena {
     /// If the device refuses.
     pub fn clear(&self) -> Result<()> {
         for (first, count) in adam::windows(self.flat.gpu(), self.flat.shape().vec4s()) {
-            concat::zero(&self.flat.slice(first, Shape::vector(4 * count)), 0, count)?;
+            layout::zero(&self.flat.slice(first, Shape::vector(4 * count)), 0, count)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::autodiff::{Dual, Eager, Engine, Tape};
 use crate::config::{Config, ConfigError, refuse};
 use crate::gpu::Gpu;
 use crate::kernels::combine::{Factor, Form};
-use crate::kernels::{KernelError, Result};
+use crate::kernels::{KernelError, Result, check};
 use crate::random::Draw;
 use crate::sde::{Marginal, Process};
 use crate::tensor::Tensor;
@@ -67,7 +67,7 @@ impl<A: Architecture> ScoreModel<A> {
     /// If the configuration trains on a discrete chain; if log m(t) or s(t)² is not finite between 0 and 1, or σ = s / m
     /// does not rise.
     pub fn with_process(self, process: Arc<dyn Process>) -> std::result::Result<Self, ConfigError> {
-        check(&*process)?;
+        check_process(&*process)?;
         let preconditioning = self.preconditioning.on_another_process()?;
         Ok(ScoreModel { process, preconditioning, ..self })
     }
@@ -91,6 +91,14 @@ impl<A: Architecture> ScoreModel<A> {
         self.preconditioning.at(&*self.process, t)
     }
 
+    /// Checks that a network can be evaluated at a time: there is noise in its state.
+    fn check_time(&self, t: f64) -> Result<()> {
+        let within = (0.0..=1.0).contains(&t);
+        check("score", within && (self.is_discrete() || self.process.variance(t) > 0.0), || {
+            format!("t = {t}; the times of a score are above 0 and at most 1")
+        })
+    }
+
     /// Marginal and preconditioning of each step of the discrete chain; none of a model in continuous time.
     pub(crate) fn steps(&self) -> Vec<(Marginal, Label)> {
         self.preconditioning.steps()
@@ -98,7 +106,7 @@ impl<A: Architecture> ScoreModel<A> {
 }
 
 /// Checks a process at some times.
-fn check(process: &dyn Process) -> std::result::Result<(), ConfigError> {
+fn check_process(process: &dyn Process) -> std::result::Result<(), ConfigError> {
     let times = (0..=10).map(|i| f64::from(i) / 10.0);
     let sigmas: Vec<f64> = times.map(|t| process.variance(t).sqrt() / process.log_mean(t).exp()).collect();
     if sigmas.iter().all(|sigma| sigma.is_finite()) && sigmas.is_sorted_by(|a, b| a < b) {
@@ -228,6 +236,11 @@ impl Conditioned {
         t: &Factor,
         class: Option<usize>,
     ) -> Result<Conditioned> {
+        let times = match t {
+            Factor::All(t) => std::slice::from_ref(t),
+            Factor::Each(times) => &times[..],
+        };
+        times.iter().try_for_each(|t| scorer.model.check_time(*t))?;
         let labels: Vec<Label> = match t {
             Factor::All(t) => vec![scorer.model.at(*t); n],
             Factor::Each(times) => times.iter().map(|t| scorer.model.at(*t)).collect(),

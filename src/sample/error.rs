@@ -14,7 +14,7 @@ pub enum SampleError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Fewer steps than a sampler needs.
-    #[error("{steps} steps; this sampler needs at least {least}")]
+    #[error("steps = {steps}; this sampler needs at least {least}")]
     TooFewSteps {
         /// The number of steps.
         steps: usize,

@@ -3,7 +3,7 @@
 use super::error::Result;
 use crate::gpu::Gpu;
 use crate::kernels::combine::{Factor, Form};
-use crate::kernels::{concat, elementwise};
+use crate::kernels::{elementwise, layout};
 use crate::nn::{Architecture, Scorer};
 use crate::sde::Process;
 use crate::tensor::Tensor;
@@ -135,7 +135,7 @@ impl Evaluation {
 
     /// The evaluation at some of the states, by their numbers.
     pub(super) fn gather(&self, picks: &[usize]) -> Result<Evaluation> {
-        let of = |x: &Tensor| concat::gather(x, x, picks);
+        let of = |x: &Tensor| layout::gather(x, x, picks);
         let factor = |factor: &Factor| match factor {
             Factor::All(value) => Factor::All(*value),
             each => Factor::Each(picks.iter().map(|pick| each.get(*pick)).collect()),

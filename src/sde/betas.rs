@@ -56,7 +56,7 @@ impl Betas {
         Betas { log_means: betas.iter().scan(0.0, sum).collect() }
     }
 
-    /// The step before a time, and the part of the way to the next.
+    /// The step before a time, and the fraction of the interval to the next.
     fn place(&self, t: f64) -> (usize, f64) {
         let at = t.clamp(0.0, 1.0) * (self.log_means.len() - 1) as f64;
         let step = (at as usize).min(self.log_means.len() - 2);
@@ -115,7 +115,7 @@ impl Process for Betas {
         }
     }
 
-    /// What the process itself removes from a step of the chain to the next: βᵢ where the chain is its own.
+    /// The share of the variance that the process removes in a step; βᵢ if the chain has as many steps as the table.
     fn chain_beta(&self, chain: &Chain<'_>, i: usize) -> f64 {
         let before = if i == 0 { 0.0 } else { self.log_mean(chain.time(i - 1)) };
         -(2.0 * (self.log_mean(chain.time(i)) - before)).exp_m1()
@@ -178,7 +178,7 @@ mod tests {
                 let own = process.marginal_prob(chain.time(i));
                 close(own.mean * own.mean, product, 1e-9);
                 close(ddpm.marginal(i).std, own.std, 1e-9);
-                close(process.time_of_sigma(own.std / own.mean), chain.time(i), 1e-6);
+                assert!((process.time_of_sigma(own.std / own.mean) - chain.time(i)).abs() < 1e-9);
             }
             assert_eq!(chain.sampling_times()[99], 0.0);
             assert_eq!(process.time_of_sigma(1e-9), 0.0);

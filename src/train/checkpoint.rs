@@ -153,7 +153,7 @@ impl Checkpoint {
     /// # Errors
     /// If it cannot be read, or is not a checkpoint.
     pub fn read(path: &Path) -> Result<Checkpoint, TrainError> {
-        Checkpoint::from_bytes(path, std::fs::read(path).map_err(|e| file_error(path, e))?)
+        Checkpoint::from_bytes(path, crate::files::read(path).map_err(|e| file_error(path, e))?)
     }
 
     /// A checkpoint from a file's bytes; error messages call it `path`.

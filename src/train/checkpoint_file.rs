@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// A tensor to write: its values are asked for when it is its turn.
+/// A tensor to write; its values are computed when it is written.
 pub(super) struct Entry<'a> {
     pub name: String,
     pub shape: Vec<usize>,

@@ -67,7 +67,7 @@ impl Run {
     /// The checkpoint that `checkpoints/latest` names. Only a plain name of a checkpoint counts: a run folder from
     /// somebody else must not choose which file is read.
     pub(super) fn named(&self) -> Option<PathBuf> {
-        let name = std::fs::read_to_string(self.checkpoints().join("latest")).ok()?;
+        let name = crate::files::read_to_string(&self.checkpoints().join("latest")).ok()?;
         let path = self.checkpoint(step_of(name.trim(), "safetensors")?);
         Some(path).filter(|path| path.is_file())
     }
@@ -100,7 +100,7 @@ impl Run {
     /// The number of steps that was requested in place of `training.n_iters`; none if that has changed since.
     pub(super) fn remembered(&self, config: &Config) -> Option<u64> {
         let same = |before: Config| before.training.n_iters == config.training.n_iters;
-        let text = std::fs::read_to_string(self.folder().join("steps")).ok()?;
+        let text = crate::files::read_to_string(&self.folder().join("steps")).ok()?;
         self.recorded().is_ok_and(same).then(|| text.trim().parse().ok())?
     }
 

@@ -74,7 +74,7 @@ fn step_of(line: &str) -> Option<u64> {
 
 /// The text of a file; empty if there is none.
 fn read(path: &Path) -> Result<String, TrainError> {
-    match std::fs::read(path) {
+    match crate::files::read(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         read => Ok(String::from_utf8_lossy(&read.map_err(|e| file_error(path, e))?).into_owned()),
     }

@@ -143,7 +143,7 @@ impl Run {
     /// # Errors
     /// If the folder holds neither, or it cannot be read.
     pub fn recorded(&self) -> Result<Config, TrainError> {
-        match std::fs::read_to_string(self.config()) {
+        match crate::files::read_to_string(&self.config()) {
             Ok(text) => Ok(Config::from_toml(&text, &[])?),
             Err(_) => Ok(Checkpoint::read(&self.latest()?)?.config().clone()),
         }

@@ -1,6 +1,6 @@
 //! `tweedie decode`.
 
-use crate::cli::io::{Tensors, pictures};
+use crate::cli::io::{Images, Tensors, pictures};
 use crate::cli::sampling::{Decoding, Flow, flow};
 use crate::cli::{Common, MODEL, choice_among, paths};
 use crate::config::Method;
@@ -48,6 +48,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     }
     paths::apart(&[&args.model, &args.input], &args.out)?;
     let flow = Flow::open(common, &args.model, args.sampler, &args.flow)?;
+    Images::check_channels(&args.out, flow.config.data.num_channels)?;
     let mut latents = pictures::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;
     latents.values.iter_mut().for_each(|v| *v *= args.temperature);
     let out = args.out.first().map(PathBuf::as_path);

@@ -50,22 +50,19 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     }
     let name = args.data.as_deref().unwrap_or("digits");
     let pictures = Pictures::read(&args.samples.to_string_lossy())?;
-    let Batch { shape, values: samples } = match args.classifier {
-        // Grey pictures have three equal channels.
-        None if data::named(name, Split::Test)?.channels == 1 => pictures.grey().batch,
-        _ => pictures.batch,
-    };
     ensure!(
-        samples.iter().all(|v| (0.0..=1.0).contains(v)),
+        pictures.batch.values.iter().all(|v| (0.0..=1.0).contains(v)),
         "{}: some values are not in [0, 1]",
         args.samples.display()
     );
     if let (Some(classifier), Some(class)) = (&args.classifier, &args.class) {
-        return classify::requested(common, (&samples, shape), classifier, class, args.resume);
+        return classify::requested(common, pictures, classifier, class, args.resume);
     }
+    ensure!(!args.resume, "--resume: comparing samples with data is not kept in parts; leave it out");
+    let test = data::named(name, Split::Test)?;
+    let Batch { shape, values: samples } = pictures.of_channels(test.channels).batch;
     let samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
     let dimensions = shape.with_n(1).len();
-    let test = data::named(name, Split::Test)?;
     let built_in = BuiltIn::named(name).is_some();
     ensure!(!built_in || args.train.is_none(), "--train: {name} has its own training images; leave it out");
     let train = match built_in {

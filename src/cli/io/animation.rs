@@ -2,7 +2,7 @@
 
 use super::{Images, images, paths, paths::ends_in};
 use crate::config::Range;
-use crate::kernels::concat;
+use crate::kernels::layout;
 use crate::sample::{self, Progress, Result, Score};
 use std::path::PathBuf;
 
@@ -86,7 +86,7 @@ impl Animation<'_> {
             return Ok(());
         }
         let most = SHOWN[usize::from(self.args.animate.is_none())];
-        let state = concat::samples(progress.state, 0, progress.state.shape().n().min(most))?;
+        let state = layout::samples(progress.state, 0, progress.state.shape().n().min(most))?;
         let show = self.args.show.unwrap_or(Show::State);
         let mut parts = Vec::new();
         if show != Show::Denoised {

@@ -4,12 +4,12 @@ use super::{Batch, paths::ends_in, paths::written};
 use crate::config::Range;
 use crate::gpu::Bytes;
 use crate::tensor::Shape;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use image::codecs::gif::{GifEncoder, Repeat};
-use image::{Delay, Frame, Rgb, RgbImage};
+use image::{Delay, DynamicImage, Frame, Rgba, RgbaImage};
 use npyz::WriterBuilder;
 use std::io::Cursor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Images `[n, h, w, c]`, usually with values in [0, 1].
@@ -27,7 +27,7 @@ const GAP: u32 = 2;
 /// Smaller images are enlarged to at least this size.
 const SMALLEST: u32 = 32;
 /// The colour of the gaps.
-const BACKGROUND: Rgb<u8> = Rgb([128, 128, 128]);
+const BACKGROUND: Rgba<u8> = Rgba([128, 128, 128, 255]);
 
 impl Images {
     /// Images from values in a model's range, scaled and clipped to [0, 1].
@@ -112,6 +112,7 @@ impl Images {
     /// Writes a grid, an array or a folder of pictures, depending on the path's ending. Pictures in a folder are numbered from
     /// `first`.
     pub fn write(&self, path: &Path, first: u32) -> anyhow::Result<()> {
+        Images::check_channels([&path.to_path_buf()], self.shape.c())?;
         match () {
             () if ends_in(path, "png") => self.write_grid(path),
             () if ends_in(path, "npz") => self.write_npz(path),
@@ -123,6 +124,22 @@ impl Images {
     pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
         let grid = if self.given.is_some() { self.shown().grid(1) } else { self.grid(1) };
         written(path, &png(&grid)?)
+    }
+
+    /// Checks that output files can hold images of so many channels: a picture is grey, in colour, or in colour with
+    /// transparency.
+    pub fn check_channels<'a>(
+        paths: impl IntoIterator<Item = &'a PathBuf>,
+        channels: usize,
+    ) -> anyhow::Result<()> {
+        let array = |path: &Path| ends_in(path, "npz") || ends_in(path, "safetensors");
+        match paths.into_iter().find(|path| !array(path) && !matches!(channels, 1 | 3 | 4)) {
+            Some(path) => bail!(
+                "{}: images of {channels} channels are no pictures; choose an output that ends in .npz",
+                path.display()
+            ),
+            None => Ok(()),
+        }
     }
 
     /// Checks that the host has memory for `n` samples of a shape, the number of an option.
@@ -158,7 +175,8 @@ impl Images {
         for i in 0..self.shape.n() {
             let path = folder.join(format!("{:05}.png", first as usize + i));
             let (h, w) = (self.shape.h() as u32, self.shape.w() as u32);
-            written(&path, &png(&RgbImage::from_fn(w, h, |x, y| self.pixel(i, x, y)))?)?;
+            let picture = RgbaImage::from_fn(w, h, |x, y| self.pixel(i, x, y));
+            written(&path, &png(&self.picture(picture))?)?;
         }
         Ok(())
     }
@@ -170,13 +188,13 @@ impl Images {
         self.columns.unwrap_or(square).max(1) as u32
     }
 
-    fn grid(&self, each: usize) -> RgbImage {
+    fn grid(&self, each: usize) -> DynamicImage {
         let columns = self.columns(each);
         let (n, h, w) = (self.shape.n() as u32, self.shape.h() as u32, self.shape.w() as u32);
         let zoom = SMALLEST.div_ceil(w.min(h)).max(1);
         let tile = (w * zoom + GAP, h * zoom + GAP);
         let mut grid =
-            RgbImage::from_pixel(columns * tile.0 + GAP, n.div_ceil(columns) * tile.1 + GAP, BACKGROUND);
+            RgbaImage::from_pixel(columns * tile.0 + GAP, n.div_ceil(columns) * tile.1 + GAP, BACKGROUND);
         for i in 0..n {
             let (left, top) = (i % columns * tile.0 + GAP, i / columns * tile.1 + GAP);
             for y in 0..h * zoom {
@@ -185,15 +203,25 @@ impl Images {
                 }
             }
         }
-        grid
+        self.picture(grid)
     }
 
-    /// A pixel: colour for three channels, else grey from the first.
-    fn pixel(&self, i: usize, x: u32, y: u32) -> Rgb<u8> {
+    /// A picture with transparency for four channels, else without.
+    fn picture(&self, pixels: RgbaImage) -> DynamicImage {
+        let picture = DynamicImage::ImageRgba8(pixels);
+        if self.shape.c() == 4 { picture } else { picture.into_rgb8().into() }
+    }
+
+    /// A pixel: grey for one channel, colour for three, colour and transparency for four.
+    fn pixel(&self, i: usize, x: u32, y: u32) -> Rgba<u8> {
         let c = self.shape.c();
         let at = ((i * self.shape.h() + y as usize) * self.shape.w() + x as usize) * c;
         let level = |k: usize| (self.values[at + k] * 255.0).round() as u8;
-        if c == 3 { Rgb([level(0), level(1), level(2)]) } else { Rgb([level(0); 3]) }
+        match c {
+            3 => Rgba([level(0), level(1), level(2), u8::MAX]),
+            4 => Rgba([level(0), level(1), level(2), level(3)]),
+            _ => Rgba([level(0), level(0), level(0), u8::MAX]),
+        }
     }
 }
 
@@ -217,7 +245,7 @@ pub fn write_gif(path: &Path, frames: &[Images], each: usize) -> anyhow::Result<
     for (i, images) in frames.iter().enumerate() {
         let last = i + 1 == frames.len();
         let shown = Duration::from_millis(if last { 1500 } else { 60 });
-        let picture = image::DynamicImage::ImageRgb8(images.grid(each)).into_rgba8();
+        let picture = images.grid(each).into_rgba8();
         let delay = Delay::from_saturating_duration(shown);
         encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
     }
@@ -226,7 +254,7 @@ pub fn write_gif(path: &Path, frames: &[Images], each: usize) -> anyhow::Result<
 }
 
 /// A PNG in memory: a full disk then shows when it is written, not when it is closed.
-pub fn png(image: &RgbImage) -> anyhow::Result<Vec<u8>> {
+pub fn png(image: &DynamicImage) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, image::ImageFormat::Png)?;
     Ok(bytes.into_inner())

@@ -26,8 +26,7 @@ impl Observed {
 
     /// Reads images of any size (see [`Pictures::read`]); three equal channels count as one where `channels` is 1.
     pub fn read(name: &str, channels: usize, data: &Data) -> anyhow::Result<Observed> {
-        let pictures = Pictures::read(name)?;
-        let pictures = if channels == 1 { pictures.grey() } else { pictures };
+        let pictures = Pictures::read(name)?.of_channels(channels);
         Ok(Observed::new(pictures.unit(data.range())))
     }
 

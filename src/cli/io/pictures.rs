@@ -22,8 +22,8 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Reads F.png, a folder of them, an array of F.npz or F.npy (`[n, h, w, c]` in [0, 1], or levels), `x` of F.safetensors (`[n, c, h, w]` in the
-    /// model's range), or built-in test images by number, data:digits:I or data:digits:I-J.
+    /// Reads F.png, a folder of them, an array of F.npz or F.npy (`[n, h, w, c]` in [0, 1], or levels), `x` of F.safetensors
+    /// (`[n, c, h, w]` in the model's range), or built-in test images by number, data:digits:I or data:digits:I-J.
     pub fn read(name: &str) -> anyhow::Result<Pictures> {
         if let Some(which) = name.strip_prefix("data:") {
             let batch = built_in(which).with_context(|| format!("{name} is no image"))?;
@@ -45,8 +45,13 @@ impl Pictures {
         }
     }
 
-    /// Reduces three equal channels, as in many grey pictures, to one.
-    pub fn grey(self) -> Pictures {
+    /// Reduces three equal channels to one, if there is to be one: pictures of grey images often have three.
+    pub fn of_channels(self, channels: usize) -> Pictures {
+        if channels == 1 { self.grey() } else { self }
+    }
+
+    /// Reduces three equal channels to one.
+    fn grey(self) -> Pictures {
         let Batch { shape, values } = self.batch;
         let alike = shape.c() == 3 && values.chunks(3).all(|pixel| pixel.iter().all(|v| *v == pixel[0]));
         let batch = match alike {
@@ -59,12 +64,17 @@ impl Pictures {
     /// Checks the size of the images against `data`'s, and converts between one channel and three equal ones.
     pub fn fit(self, name: &str, data: &Data) -> anyhow::Result<Pictures> {
         let (size, channels) = (data.image_size, data.num_channels);
-        let pictures = if channels == 1 { self.grey() } else { self };
+        let pictures = self.of_channels(channels);
         let Shape([_, h, w, c]) = pictures.batch.shape;
         ensure!((h, w) == (size, size), "{name} is {w}x{h}, the model's images are {size}x{size}; resize it");
         let values: Vec<f32> = match (c, channels) {
             _ if c == channels => pictures.batch.values,
             (1, 3) => pictures.batch.values.iter().flat_map(|v| [*v; 3]).collect(),
+            (3, 4) => opaque(&pictures.batch.values),
+            (1, 4) => pictures.batch.values.iter().flat_map(|v| [*v, *v, *v, 1.0]).collect(),
+            (4, 1 | 3) if !pictures.ranged => {
+                bail!("{name} is partly transparent, and the model's images are not; make it opaque")
+            }
             (3, 1) => bail!("{name} is in colour, and the model needs grey images"),
             _ => bail!("{name} has {c} channel(s), and the model's images have {channels}"),
         };
@@ -170,22 +180,24 @@ fn folder(path: &Path) -> anyhow::Result<Batch> {
     // Beyond 99,999 the names that are numbers grow longer.
     let number = |file: &PathBuf| file.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
     files.sort_by_key(|file| number(file).unwrap_or(u64::MAX));
-    let mut all: Option<Batch> = None;
-    for file in &files {
-        let one = picture(file)?;
-        let Some(all) = &mut all else {
-            all = Some(one);
-            continue;
-        };
-        ensure!(
-            one.shape == all.shape.with_n(1),
-            "{} differs from the pictures before it in size or colour",
-            file.display()
-        );
-        all.shape = all.shape.with_n(all.shape.n() + 1);
-        all.values.extend(one.values);
+    let mut pictures = files.iter().map(|file| picture(file)).collect::<anyhow::Result<Vec<Batch>>>()?;
+    // Among transparent pictures some may be opaque.
+    let transparent = pictures.iter().any(|picture| picture.shape.c() == 4);
+    for picture in pictures.iter_mut().filter(|picture| transparent && picture.shape.c() == 3) {
+        *picture = Batch { shape: picture.shape.with_c(4), values: opaque(&picture.values) };
     }
-    all.with_context(|| format!("{} holds no picture", path.display()))
+    let first = pictures.first().with_context(|| format!("{} holds no picture", path.display()))?.shape;
+    let other = pictures.iter().zip(&files).find(|(picture, _)| picture.shape != first);
+    if let Some((_, file)) = other {
+        bail!("{} differs from the pictures before it in size or colour", file.display());
+    }
+    let shape = first.with_n(pictures.len());
+    Ok(Batch { shape, values: pictures.into_iter().flat_map(|picture| picture.values).collect() })
+}
+
+/// Colours with an opaque fourth channel.
+fn opaque(colours: &[f32]) -> Vec<f32> {
+    colours.chunks(3).flat_map(|colour| [colour[0], colour[1], colour[2], 1.0]).collect()
 }
 
 /// The endings of the pictures that are read.
@@ -196,7 +208,7 @@ fn is_picture(path: &Path) -> bool {
     KINDS.iter().any(|kind| ends_in(path, kind))
 }
 
-/// One picture, grey or in colour as the file says, without transparency.
+/// One picture, grey or in colour as the file says; of four channels if any pixel is transparent.
 pub fn picture(path: &Path) -> anyhow::Result<Batch> {
     let decode = || -> anyhow::Result<DynamicImage> {
         let bytes = files::read(path)?;
@@ -224,15 +236,13 @@ pub fn picture(path: &Path) -> anyhow::Result<Batch> {
         )
     })?;
     let (w, h) = (picture.width() as usize, picture.height() as usize);
-    let opaque = |p: &image::Rgba<u16>| p.0[3] == u16::MAX;
-    ensure!(
-        !picture.color().has_alpha() || picture.to_rgba16().pixels().all(opaque),
-        "{} is partly transparent; the pictures must be opaque",
-        path.display()
-    );
-    let (c, levels) = match picture.color().has_color() {
-        true => (3, picture.into_rgb16().into_raw()),
-        false => (1, picture.into_luma16().into_raw()),
+    let transparent = |p: &image::Rgba<u16>| p.0[3] < u16::MAX;
+    let (c, levels) = match picture.color() {
+        color if color.has_alpha() && picture.to_rgba16().pixels().any(transparent) => {
+            (4, picture.into_rgba16().into_raw())
+        }
+        color if color.has_color() => (3, picture.into_rgb16().into_raw()),
+        _ => (1, picture.into_luma16().into_raw()),
     };
     // A byte k is 257 k of 65,535: both are k / 255 in f32.
     let values = levels.iter().map(|level| (f64::from(*level) / 65_535.0) as f32).collect();

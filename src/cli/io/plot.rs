@@ -27,7 +27,7 @@ pub fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
     draw(&mut pixels, &points).map_err(|e| anyhow::anyhow!("the loss cannot be drawn: {e}"))?;
     let image =
         RgbImage::from_raw(SIZE.0, SIZE.1, pixels).context("a picture has as many pixels as it says")?;
-    written(picture, &png(&image)?)
+    written(picture, &png(&image.into())?)
 }
 
 fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {
@@ -49,7 +49,7 @@ fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {
         .y_desc("loss")
         .label_style(("sans-serif", 16))
         .x_label_formatter(&|step| format!("{step:.0}"))
-        .y_label_formatter(&|loss| format!("{loss:.3}"))
+        .y_label_formatter(&|loss| format!("{}", (loss * 1000.0).round() / 1000.0))
         .light_line_style(WHITE)
         .draw()
         .map_err(|e| failed(&e))?;

@@ -3,7 +3,7 @@
 use super::{All, ClassArgs, Classes, SamplingFlags};
 use crate::choice::Choice;
 use crate::cli::arguments::Evaluation;
-use crate::cli::io::{AnimationArgs, Observed};
+use crate::cli::io::{AnimationArgs, Images, Observed};
 use crate::cli::{Common, open_score_model, paths};
 use crate::config::{Config, Method};
 use crate::gpu::Gpu;
@@ -67,6 +67,7 @@ impl SamplingArgs {
             }
         }
         self.flags.configure(&mut config)?;
+        Images::check_channels(self.paths(), config.data.num_channels)?;
         config.seed = self.seed.unwrap_or(config.seed);
         let gpu = common.open()?;
         let scorer = checkpoint.scorer(&gpu, self.evaluation.weights)?;

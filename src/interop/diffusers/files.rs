@@ -71,7 +71,7 @@ pub(super) fn read(
 /// The files that an index names.
 fn shards(folder: &Path, index: &str) -> Result<Vec<PathBuf>, InteropError> {
     let wrong = |why: String| InteropError::Damaged(format!("{index} {why}"));
-    let value = python::read(index, &std::fs::read_to_string(folder.join(index))?)?;
+    let value = python::read(index, &crate::files::read_to_string(&folder.join(index))?)?;
     let map = value.get("weight_map").and_then(|map| map.as_object());
     let map = map.ok_or_else(|| wrong("has no weight_map".into()))?;
     let mut names = BTreeSet::new();
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
     }
 
     fn safetensors(&self, parts: &[PathBuf]) -> Result<Values, InteropError> {
-        let bytes = parts.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
+        let bytes = parts.iter().map(|path| crate::files::read(path)).collect::<Result<Vec<_>, _>>()?;
         let open = |bytes: &'_ Vec<u8>| -> Result<(), InteropError> {
             SafeTensors::deserialize(bytes).map(drop).map_err(|e| match kind_of(bytes) {
                 FileKind::Foreign(foreign) => InteropError::Foreign(foreign),

@@ -108,7 +108,7 @@ fn assigned_size(assignments: &[String]) -> Option<usize> {
 }
 
 fn text(path: &Path) -> Result<String, InteropError> {
-    std::fs::read_to_string(path).map_err(|e| InteropError::Unknown(format!("{}: {e}", path.display())))
+    crate::files::read_to_string(path).map_err(|e| InteropError::Unknown(format!("{}: {e}", path.display())))
 }
 
 /// The configuration described by the text of a `config.json` and, if present, of its scheduler's file.

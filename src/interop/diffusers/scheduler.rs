@@ -104,7 +104,7 @@ enum Ours {
     SdeMultistep,
 }
 
-/// What a scheduler makes of a configuration: keys of its sections, and what its owner should know.
+/// What a scheduler makes of a configuration: keys of its sections, and notes for the user.
 pub(super) struct Described {
     pub sde: &'static str,
     pub continuous: bool,
@@ -215,7 +215,7 @@ impl Scheduler {
         }
     }
 
-    /// The network is told (n − 1) t, which is 999 t here.
+    /// The network is conditioned on (n − 1) t, which is 999 t here.
     fn vp(&self) -> Result<Described, InteropError> {
         let steps = self.num_train_timesteps.unwrap_or(2000);
         if steps != 1000 {

@@ -330,7 +330,7 @@ impl Unet {
     }
 }
 
-/// The configuration of a model in Hugging Face's layout, and what its owner should know. `asked` is the size of its
+/// The configuration of a model in Hugging Face's layout, with notes for the user. `asked` is the size of its
 /// images, if other than its own.
 pub(super) fn configuration(
     unet: &Unet,

@@ -139,7 +139,7 @@ impl Client {
                     address = next;
                 }
                 200 | 206 => {
-                    // In this order, the first fault that is told is the hub's.
+                    // In this order the first reported fault is the hub's.
                     let facts = facts.whole().map_err(fault)?;
                     let part = part(status, head).map_err(fault)?;
                     let host = address.host().to_string();
@@ -214,7 +214,7 @@ impl Said {
     }
 }
 
-/// The part of the file that an answer announces.
+/// The byte range of an answer.
 fn part(status: u16, head: &HeaderMap) -> Result<Part, Fault> {
     let text = |name| head.get(name).map(|value| value.to_str().unwrap_or_default());
     if text(header::CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {

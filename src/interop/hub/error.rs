@@ -33,7 +33,7 @@ pub enum HubError {
         "the hub's token in {0} holds characters that no token has; log in again (huggingface-cli login)"
     )]
     Token(String),
-    /// The hub knows no such revision.
+    /// The hub has no such revision.
     #[error("the hub has no revision {revision} of {repository}")]
     NoRevision {
         /// `OWNER/NAME`.
@@ -149,7 +149,7 @@ pub enum Fault {
     /// The announced size is beyond reason.
     #[error("it announces {0} bytes, and no file of a model has as many")]
     Huge(u64),
-    /// The body is compressed, although that was not asked for.
+    /// The body is compressed, which the request did not accept.
     #[error("it sends the file in a compressed form, which was not asked for; check the proxy")]
     Compressed,
     /// A redirect leads nowhere.

@@ -120,7 +120,7 @@ impl Hub<'_> {
         let revision = revision.replace('/', "%2F");
         let text = format!("{}/{repository}/resolve/{revision}/{file}", self.endpoint);
         let address = Address::parse(&text).ok_or_else(|| HubError::Endpoint(self.endpoint.clone()))?;
-        // The first byte tells tag, commit and size, and whether anything else has to be asked for.
+        // The headers of the first byte give tag, commit and size, and whether the rest is needed.
         let about = match self.client.get(&address, "bytes=0-0") {
             Ok(answer) => About { facts: answer.facts, size: answer.part.size },
             Err(Failure { why: Why::Status(404, Word::NoFile | Word::None), .. }) => return Ok(None),

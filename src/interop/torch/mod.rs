@@ -7,7 +7,6 @@ use super::foreign::{FileKind, START, kind_of};
 use super::pickle::{Dtype, Node, Pickle, Strided};
 use super::{InteropError, archive};
 use std::cell::RefCell;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +34,7 @@ const LARGEST_PICKLE: u64 = 32 << 20;
 impl TorchFile {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<TorchFile, InteropError> {
-        TorchFile::read(BufReader::new(File::open(path)?))
+        TorchFile::read(BufReader::new(crate::files::open(path)?))
     }
 
     /// Reads a checkpoint from any source.

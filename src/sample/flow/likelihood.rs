@@ -5,7 +5,7 @@ use super::ode::{Field, FlowState, Given, Ode};
 use crate::gpu::Element;
 use crate::kernels::hutchinson::{self, Probe, Probes};
 use crate::kernels::random::Noise;
-use crate::kernels::{concat, inner_product};
+use crate::kernels::{inner_product, layout};
 use crate::random::Purpose;
 use crate::sample::error::{Result, refuse};
 use crate::sample::{Draw, Tangents, Watch};
@@ -137,7 +137,7 @@ fn probes(x: &Tensor, probing: Probing) -> Result<(Tensor, usize)> {
         Probing::Drawn { count, kind, draw, first } => {
             let noise = Noise::Drawn(draw.key(Purpose::Probe).at(first));
             let stack = hutchinson::seed(x, Probes { count, kind, noise })?;
-            Ok((concat::samples(&stack, shape.n(), count * shape.n())?, count))
+            Ok((layout::samples(&stack, shape.n(), count * shape.n())?, count))
         }
         // With √D times the unit vectors the mean over D probes is the trace.
         Probing::Exact => {

@@ -6,7 +6,7 @@ use crate::config::{Over, Sampling};
 use crate::kernels::combine::{Factor, Form};
 use crate::kernels::hutchinson::{Probe, Probes};
 use crate::kernels::random::Noise;
-use crate::kernels::{concat, inner_product};
+use crate::kernels::{inner_product, layout};
 use crate::sample::error::Result;
 use crate::sample::{Draw, Progress, Sampled, Sampler, Score, Tangents, Times, Watch};
 use crate::tensor::Tensor;
@@ -151,13 +151,13 @@ impl System for FlowSystem<'_> {
         let mut divergences = Vec::new();
         for first in (0..*count).step_by(*together) {
             let count = (*together).min(count - first);
-            let some = concat::samples(eps, first * n, count * n)?;
+            let some = layout::samples(eps, first * n, count * n)?;
             let probes = Probes { count, kind: Probe::Rademacher, noise: Noise::Given(&some) };
             let flow = divergence(score, x, &t, probes)?;
             drift.get_or_insert(flow.drift);
             divergences.push(flow.divergence);
         }
-        let logp = concat::stack(&divergences.iter().collect::<Vec<_>>())?;
+        let logp = layout::stack(&divergences.iter().collect::<Vec<_>>())?;
         Ok(FlowState { x: drift.unwrap_or_else(|| x.clone()), logp: Some(logp) })
     }
 
@@ -184,7 +184,7 @@ impl System for FlowSystem<'_> {
         let squares = inner_product::scaled_error(&a.x, &b.x, &e.x, relative, absolute)?;
         let logps: Vec<&Tensor> = [e, a, b].iter().filter_map(|state| state.logp.as_ref()).collect();
         let parts: Vec<&Tensor> = [&squares].into_iter().chain(logps).collect();
-        let values = inner_product::lanes(&concat::stack(&parts)?)?;
+        let values = inner_product::lanes(&layout::stack(&parts)?)?;
         let (sums, logps) = values.split_at(n);
         let mut sums = sums.to_vec();
         let mut dimensions = a.x.shape().with_n(1).len();
@@ -218,7 +218,7 @@ impl System for FlowSystem<'_> {
             };
             let picks: Vec<usize> =
                 (0..repeated).flat_map(|k| picks.iter().map(move |pick| number(k, *pick))).collect();
-            Ok(concat::gather(tensors[0], tensors[1], &picks)?)
+            Ok(layout::gather(tensors[0], tensors[1], &picks)?)
         })
     }
 
@@ -230,7 +230,7 @@ impl System for FlowSystem<'_> {
             let picks: Vec<usize> =
                 (0..*count).flat_map(|k| members.iter().map(move |i| k * n + i)).collect();
             if picks.len() < eps.shape().n() {
-                *eps = concat::gather(eps, eps, &picks)?;
+                *eps = layout::gather(eps, eps, &picks)?;
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The probability flow, the ODE with the marginals of the SDE (Song 2021, eq. 13), and its divergence.
 
-use crate::kernels::concat;
 use crate::kernels::hutchinson::{self, Probes};
+use crate::kernels::layout;
 use crate::sample::error::Result;
 use crate::sample::{Score, Tangents, Times};
 use crate::sde::Process;
@@ -45,5 +45,5 @@ pub fn divergence(score: &dyn Tangents, x: &Tensor, t: &Times, probes: Probes<'_
     let tangents = score.tangents(&stack, probes.count, t)?;
     let image = (&stack * drift(process, t) + tangents * gain(process, t)).run()?;
     let divergence = hutchinson::contract(&image, probes)?;
-    Ok(Flow { drift: concat::samples(&image, 0, x.shape().n())?, divergence })
+    Ok(Flow { drift: layout::samples(&image, 0, x.shape().n())?, divergence })
 }

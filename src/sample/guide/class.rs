@@ -3,7 +3,7 @@
 
 use crate::gpu::Gpu;
 use crate::kernels::combine::Form;
-use crate::kernels::concat;
+use crate::kernels::layout;
 use crate::nn::{Architecture, BuiltIn, Classifier, Scorer};
 use crate::sample::error::Result;
 use crate::sample::score;
@@ -89,9 +89,9 @@ impl<S: Adjoint + ?Sized, G: TangentGuide + ?Sized> Adjoint for ClassifierGuided
         let score = at.score() + &self.guide.gradient(x, t)? * self.scale;
         let (n, x, t) = (x.shape().n(), x.clone(), t.clone());
         let pullback = move |u: Form| {
-            let stack = concat::stack(&[&x, &u.clone().run()?])?;
+            let stack = layout::stack(&[&x, &u.clone().run()?])?;
             let hessian = self.guide.tangents(&stack, 1, &t)?;
-            let through_guide = concat::samples(&hessian, n, n)?;
+            let through_guide = layout::samples(&hessian, n, n)?;
             Ok(of_score(u)? + &through_guide * self.scale)
         };
         Ok((at.with_score(score), Box::new(pullback)))

@@ -6,7 +6,7 @@ use crate::gpu::Gpu;
 use crate::kernels::combine::{Factor, Form};
 use crate::kernels::inner_product::{inner_product, lanes};
 use crate::kernels::random::{Distribution, fill};
-use crate::kernels::{check_shape, concat};
+use crate::kernels::{check_shape, layout};
 use crate::random::Purpose;
 use crate::sample::error::Result;
 use crate::sample::{Adjoint, Draw, Evaluation, Score, Times};
@@ -160,7 +160,7 @@ impl<'a> Guided<'a> {
 /// ⟨a, b⟩ of each sample for several pairs, read back together.
 fn products<const N: usize>(pairs: [(&Tensor, &Tensor); N]) -> Result<[Vec<f64>; N]> {
     let sums = pairs.iter().map(|(a, b)| Ok(inner_product(a, b)?)).collect::<Result<Vec<Tensor>>>()?;
-    let values = lanes(&concat::stack(&sums.iter().collect::<Vec<_>>())?)?;
+    let values = lanes(&layout::stack(&sums.iter().collect::<Vec<_>>())?)?;
     let n = values.len() / N;
     Ok(std::array::from_fn(|i| values[i * n..][..n].to_vec()))
 }
@@ -211,7 +211,7 @@ impl Twist {
 
     /// The twist of some of the states, by their numbers.
     pub(in crate::sample) fn gather(self, picks: &[usize]) -> Result<Twist> {
-        let of = |x: &Tensor| concat::gather(x, x, picks);
+        let of = |x: &Tensor| layout::gather(x, x, picks);
         let scale = picks.iter().map(|pick| self.scale[*pick]).collect();
         let (gradient, products) = (of(&self.gradient)?, of(&self.products)?);
         Ok(Twist { at: self.at.gather(picks)?, gradient, products, scale })

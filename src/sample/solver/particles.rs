@@ -4,7 +4,7 @@ use super::driver::stops;
 use super::{Moment, PredictorCorrector};
 use crate::gpu::Gpu;
 use crate::kernels::combine::Form;
-use crate::kernels::{concat, inner_product};
+use crate::kernels::{inner_product, layout};
 use crate::random::{Key, Purpose};
 use crate::sample::error::{Result, SampleError, refuse};
 use crate::sample::{Draw, Evaluation, Guided, Progress, Sampled, Score, Times, Twist, Watch};
@@ -58,7 +58,7 @@ impl Particles {
     /// If the device refuses.
     pub fn repeat(&self, x: &Tensor) -> Result<Tensor> {
         let picks: Vec<usize> = (0..self.count * x.shape().n()).map(|i| i / self.count).collect();
-        Ok(concat::gather(x, x, &picks)?)
+        Ok(layout::gather(x, x, &picks)?)
     }
 
     /// The predictor's transition.
@@ -94,7 +94,7 @@ impl Particles {
             // Their likelihood when they arrived at this time.
             add(&mut weights, &score.first.take().unwrap_or_default(), 1.0);
             let picks = self.resample(&mut weights, choice.at(stop.number()), last);
-            x = concat::gather(&x, &x, &picks)?;
+            x = layout::gather(&x, &x, &picks)?;
             let twist = twist.map_or_else(|| score.twist(&x, &t.into()), |twist| twist.gather(&picks))?;
             score.first.take();
             add(&mut weights, &twist.log_likelihood()?, -1.0);
@@ -152,7 +152,7 @@ impl Particles {
     /// The first particle of each sample.
     fn first(&self, x: &Tensor) -> Result<Tensor> {
         let picks: Vec<usize> = (0..x.shape().n()).step_by(self.count).collect();
-        Ok(concat::gather(x, x, &picks)?)
+        Ok(layout::gather(x, x, &picks)?)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::autodiff::{Dual, Engine, Stacked, Tape};
 use crate::config::Projection;
 use crate::kernels::random::{Distribution, fill};
 use crate::kernels::score_matching::{self, Slice};
-use crate::kernels::{Result, concat, inner_product};
+use crate::kernels::{Result, inner_product, layout};
 use crate::nn::{Architecture, Scorer};
 use crate::random::Purpose;
 use crate::tensor::Tensor;
@@ -84,7 +84,7 @@ fn forward<A: Architecture>(
     draw: Draw,
 ) -> Result<Tensor> {
     let mut dual = Dual::new(Tape::new(), 1);
-    let stack = dual.engine.constant(&concat::stack(&[x, v])?);
+    let stack = dual.engine.constant(&layout::stack(&[x, v])?);
     let input = dual.variable(stack);
     let conditioning = condition(scorer, targets)?;
     let image = scorer.network(&mut dual, &input, &conditioning, Some(draw))?;

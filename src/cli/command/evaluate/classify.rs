@@ -1,5 +1,6 @@
 //! `tweedie evaluate` with classifiers: their accuracy, and the classes of samples.
 
+use crate::cli::io::{Batch, pictures::Pictures};
 use crate::cli::sampling::classes;
 use crate::cli::unfinished::{self, Unfinished};
 use crate::cli::{Common, batches, count, open_model, print, progress};
@@ -68,11 +69,11 @@ pub fn accuracy(common: &Common, model: &Path, data: Option<&str>, resume: bool)
 /// Samples that are classified in one part.
 const PART: usize = 1000;
 
-/// The number of samples (`[n, h, w, c]` in [0, 1]) with the requested classes, equally many of each in order, according to a
+/// The number of samples, in [0, 1], with the requested classes, equally many of each in order, according to a
 /// classifier.
 pub fn requested(
     common: &Common,
-    (samples, shape): (&[f32], Shape),
+    samples: Pictures,
     path: &Path,
     class: &str,
     resume: bool,
@@ -81,6 +82,7 @@ pub fn requested(
     let data = &checkpoint.config().data;
     let classifier = classes::classifier(&common.open()?, path, &checkpoint)?;
     let wanted = classes::parse(class, classifier.classes())?;
+    let Batch { shape, values: samples } = samples.of_channels(data.num_channels).batch;
     let Shape([n, h, w, c]) = shape;
     ensure!(
         [h, w, c] == [data.image_size, data.image_size, data.num_channels],
@@ -97,7 +99,7 @@ pub fn requested(
     );
     let mut contents = crc32fast::Hasher::new();
     contents.update(&checkpoint.checksum().to_le_bytes());
-    contents.update(bytemuck::cast_slice(samples));
+    contents.update(bytemuck::cast_slice(&samples));
     let parts = batches(n, PART);
     let mut unfinished =
         Unfinished::open(unfinished::Options { resume, output: None, parts: parts.len(), contents })?;

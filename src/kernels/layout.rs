@@ -1,11 +1,11 @@
-//! Concatenation along channels and its adjoint, the slice; copies along samples.
+//! Copies: concatenation along channels and its adjoint, the slice; samples taken, stacked and set to zero.
 
 use super::{Result, check, launch, shader};
 use crate::gpu::{Element, Extent, Gpu, Shader, Variant};
 use crate::tensor::{Shape, Tensor};
 use bytemuck::{Pod, Zeroable};
 
-const SHADER: Shader = shader!("concat");
+const SHADER: Shader = shader!("layout");
 
 pub(super) fn variants() -> Vec<Variant> {
     [0, 1].map(|aligned| Variant::new(SHADER).with("ALIGNED", aligned)).into()
@@ -54,7 +54,7 @@ pub fn concat(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// If there are no such channels.
 pub fn slice(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
     let shape = x.shape();
-    check("concat", first + count <= shape.c(), || {
+    check("slice", first + count <= shape.c(), || {
         format!("{shape} has no channels {first} .. {}", first + count)
     })?;
     let y = Tensor::empty(x.gpu(), shape.with_c(count), x.element())?;
@@ -86,7 +86,7 @@ pub fn slice(x: &Tensor, first: usize, count: usize) -> Result<Tensor> {
 /// If either range does not exist.
 pub fn copy(x: &Tensor, from: usize, y: &Tensor, to: usize, count: usize) -> Result<()> {
     let inside = from + count <= x.shape().vec4s() && to + count <= y.shape().vec4s();
-    check("concat", inside && x.element() == y.element(), || {
+    check("copy", inside && x.element() == y.element(), || {
         format!("cannot copy {count} blocks from {from} of {} to {to} of {}", x.shape(), y.shape())
     })?;
     let params = Params { rows: count as u32, first: from as u32, second: to as u32, a: 0, b: 0 };
@@ -112,7 +112,7 @@ pub fn stack(parts: &[&Tensor]) -> Result<Tensor> {
     let first = parts.first().map(|part| part.shape());
     let n = parts.iter().map(|part| part.shape().n()).sum();
     let fits = first.is_some_and(|first| parts.iter().all(|part| part.shape().with_n(n) == first.with_n(n)));
-    check("concat", fits, || "the parts of a stack differ in shape".into())?;
+    check("stack", fits, || "the parts of a stack differ in shape".into())?;
     let y = Tensor::empty(parts[0].gpu(), parts[0].shape().with_n(n), parts[0].element())?;
     let mut at = 0;
     for part in parts {
@@ -129,7 +129,7 @@ pub fn stack(parts: &[&Tensor]) -> Result<Tensor> {
 pub fn gather(a: &Tensor, b: &Tensor, picks: &[usize]) -> Result<Tensor> {
     let (n_a, n_b) = (a.shape().n(), b.shape().n());
     let fits = a.shape().with_n(n_b) == b.shape() && a.element() == b.element();
-    check("concat", fits && picks.iter().all(|pick| *pick < n_a + n_b), || {
+    check("gather", fits && picks.iter().all(|pick| *pick < n_a + n_b), || {
         format!("there are no samples {picks:?} in {} and {}", a.shape(), b.shape())
     })?;
     let y = Tensor::empty(a.gpu(), a.shape().with_n(picks.len()), a.element())?;
@@ -172,7 +172,7 @@ pub fn extend(x: &Tensor, n: usize) -> Result<Tensor> {
 /// # Errors
 /// If `y` has fewer.
 pub fn zero(y: &Tensor, from: usize, count: usize) -> Result<()> {
-    check("concat", from + count <= y.shape().vec4s(), || {
+    check("zero", from + count <= y.shape().vec4s(), || {
         format!("{} ends before {from} + {count}", y.shape())
     })?;
     let params = Params { rows: count as u32, first: 0, second: from as u32, a: 0, b: 0 };
