@@ -449,7 +449,7 @@ fn an_invalid_configuration_is_refused_before_anything_is_written() {
         ),
         ("optim.lr=nan", "optim.lr = NaN: it must be a number from 0 up"),
         ("optim.grad_clip=0", "optim.grad_clip = 0.0"),
-        ("sampling.steps=1", "sampling.steps = 1: it must be a whole number from 2 to 1000000"),
+        ("sampling.steps=1", "sampling.steps = 1: pc needs at least 2"),
         ("model.sigma_max=nan", "model.sigma_max = NaN"),
         ("model.sigma_max=0.01", "model.sigma_max = 0.01: it must be a number above model.sigma_min"),
         ("model.fourier_scale=inf", "model.fourier_scale = inf: it must be a number above 0"),
@@ -545,7 +545,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
     let out = out.to_str().expect("a path");
     for (args, expected) in [
         (vec!["--out", out, "-n", "0"], "-n 0: it must be at least 1"),
-        (vec!["--out", out, "--steps", "1"], "--steps 1: it must be a whole number from 2 to 1000000"),
+        (vec!["--out", out, "--steps", "1"], "--steps 1: pc needs at least 2"),
         (vec!["--out", out, "--snr", "-1"], "--snr -1: it must be a number from 0 up"),
         (vec!["--out", out, "--snr", "-1e-3"], "--snr -0.001"),
         (vec!["--out", out, "--class", "-1"], "was trained without classes"),
@@ -559,7 +559,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
         (vec!["--out", out, "--eta", "2.5"], "--eta 2.5: it must be a number from 0 to 2"),
         (
             vec!["--out", out, "--sampler", "ddim", "--steps", "1000000000000"],
-            "--steps 1000000000000: it must be a whole number from 2 to 1000000",
+            "--steps 1000000000000: it must be a whole number from 1 to 1000000",
         ),
         (vec!["--out", out, "--sampler", "ddim", "--sigma-min", "0"], "--sigma-min 0"),
         (
@@ -665,7 +665,7 @@ fn usage_errors_are_one_line() {
         ),
         (
             &["sample", "runs/digits", "--out", "s.png", "--steps", "four"],
-            "--steps four: it must be a whole number from 2",
+            "--steps four: it must be a whole number from 1",
         ),
         (
             &["sample", "runs/digits", "--out", "s.png", "--sampler", "huen"],
@@ -746,7 +746,7 @@ fn arrays_with_a_wrong_shape_in_their_header_are_refused() {
         // 2⁶⁴ and more, with last 64 bits 0 or 64.
         ("(4294967296, 4294967296, 1, 1)", &[][..], "it holds 0 numbers"),
         ("(4611686018427387905, 8, 8, 1)", &zeros, "it holds 64 numbers"),
-        ("(0, 8, 8, 1)", &[], "it is empty, [0, 8, 8, 1]"),
+        ("(0, 8, 8, 1)", &[], "is empty, [0, 8, 8, 1]"),
         ("(2, 8, 8, 1)", &zeros, "it holds fewer numbers than its header says"),
         ("(8, 8)", &zeros, "`samples` has 2 axes, not 4"),
         ("(1, 8, 8, 1)", &[255.0; 64], "some values are not in [0, 1]"),

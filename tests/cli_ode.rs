@@ -238,7 +238,7 @@ fn likelihoods_of_given_points_are_reported_one_by_one() {
 fn a_picture_that_cannot_be_decoded_is_reported_once() {
     let folder = folder();
     let broken = folder.path().join("broken.png");
-    for (bytes, cause) in [(&b"no picture"[..], "signature"), (b"\x89PNG\r\n\x1a\n", "end of file")] {
+    for (bytes, cause) in [(&b"no picture"[..], "format"), (b"\x89PNG\r\n\x1a\n", "end of file")] {
         std::fs::write(&broken, bytes).expect("a file");
         let mut command = tweedie();
         command.arg("encode").arg(trained()).arg("--in").arg(&broken);
@@ -274,7 +274,7 @@ fn invalid_inputs_of_the_flow_are_refused_and_nothing_is_written() {
             vec!["encode", "--in", &file("green.png"), "--out", &tensors],
             "is in colour, and the model needs grey images",
         ),
-        (vec!["encode", "--in", &file("empty"), "--out", &tensors], "holds no PNG"),
+        (vec!["encode", "--in", &file("empty"), "--out", &tensors], "holds no picture"),
         (vec!["encode", "--in", "nowhere.png", "--out", &tensors], "nowhere.png does not exist"),
         (vec!["encode", "--in", "Cargo.toml", "--out", &tensors], "images are read from .png, a folder"),
         (vec!["encode", "--in", &file("cut.safetensors"), "--out", &tensors], "truncated or no safetensors"),

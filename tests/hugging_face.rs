@@ -198,6 +198,10 @@ fn what_a_scheduler_says_is_followed_or_named_in_one_line() {
     let [Note::NotFollowed(settings)] = &notes[..] else { panic!("{notes:?}") };
     assert_eq!(settings, &["variance_type = learned", "thresholding = true", "steps_offset = 1"]);
     assert!(!notes[0].to_string().contains('\n'));
+    let unknown =
+        left(&[("shift", json!(3.0)), ("stochastic", json!(false)), ("sample_max_value", json!(1.0))]);
+    let expected = Note::Unread { file: "scheduler_config.json", settings: vec!["shift = 3.0".into()] };
+    assert_eq!(unknown, [expected]);
     // The defaults of a class hold where the file is silent.
     model.write(SCHEDULER, &json!({ "_class_name": "DDPMScheduler" }).to_string());
     assert_eq!(model.notes(), []);

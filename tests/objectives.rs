@@ -189,14 +189,17 @@ fn finite_differences_agree_with_forward_mode() {
 fn sliced_and_denoising_losses_differ_by_a_constant() {
     // The denoising loss exceeds the sliced one by E ‖z‖² / (2 D) (Vincent 2011). Both are means over pixels,
     // λ = s².
-    for (sde, set) in [("vp", "training.projection=sphere"), ("vp", "model.prediction=x0")] {
+    // The projection is a key of sliced score matching alone.
+    for (sde, set, projection) in
+        [("vp", "", "training.projection=sphere"), ("vp", "model.prediction=x0", "")]
+    {
         let set = format!("{set} training.reduce_mean=true");
         let trainer = Trainer::new(gpu(), &config(sde, &set)).expect("a trainer");
-        let objective = |name: &str| {
-            let config = config(sde, &format!("{set} training.objective={name}"));
+        let objective = |own: &str| {
+            let config = config(sde, &format!("{set} training.objective={own}"));
             Objective::new(&config, &trainer.scorer.model)
         };
-        let (dsm, ssm) = (objective("dsm"), objective("ssm"));
+        let (dsm, ssm) = (objective("dsm"), objective(&format!("ssm {projection}")));
         let config = config(sde, &set);
         let batches = batches(&config, 20);
         let draws = 100;

@@ -182,7 +182,7 @@ fn numbers(bytes: &[u8], name: &str) -> Result<Array, String> {
         "<f8" => 8,
         other => {
             return Err(format!(
-                "the numbers of {name} are of type {other}, not uint8, float16, float32 or float64"
+                "{name} holds numbers of type {other}, not uint8, float16, float32 or float64"
             ));
         }
     };
@@ -206,10 +206,10 @@ fn numbers(bytes: &[u8], name: &str) -> Result<Array, String> {
             Err(format!("{name} holds fewer numbers than its header says; it is truncated"))
         }
         Some(len) if rest.len() as u64 > len * size => Err(format!(
-            "{name} continues after the {len} numbers that its header states; its header says {shape:?}, and it holds {found} numbers"
+            "{name} continues after the {len} numbers of its header's shape, {shape:?}: it holds {found} numbers"
         )),
         None => Err(format!("its header says {shape:?}, and it holds {found} numbers")),
-        Some(_) if !numbers.finite() => Err(format!("some of the numbers of {name} are not finite")),
+        Some(_) if !numbers.finite() => Err(format!("{name} holds numbers that are not finite")),
         Some(_) => {
             let shape = shape.into_iter().map(|extent| extent as usize).collect();
             Ok(Array { shape, numbers, left_out: Vec::new() })

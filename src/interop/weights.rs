@@ -40,6 +40,13 @@ pub enum Note {
     },
     /// Settings of its scheduler that its sampler does not follow, as `key = value`.
     NotFollowed(Vec<String>),
+    /// Settings of a file that nothing reads, as `key = value`.
+    Unread {
+        /// The file's name.
+        file: &'static str,
+        /// The settings.
+        settings: Vec<String>,
+    },
     /// Of several files of weights this one was taken.
     Taken {
         /// The file that was read.
@@ -76,6 +83,9 @@ impl fmt::Display for Note {
             }
             Note::NotFollowed(settings) => {
                 write!(f, "settings of its scheduler that are not followed: {}", settings.join(", "))
+            }
+            Note::Unread { file, settings } => {
+                write!(f, "settings in {file} that are not read: {}", settings.join(", "))
             }
             Note::Taken { taken, others } => {
                 write!(f, "of several files of weights {taken} was read, not {}", others.join(", "))

@@ -80,6 +80,9 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         .with_context(|| args.problem.display().to_string())?;
     let y = measurements(args, &model, &*operator, problem.noise_std)?.each(args.given.n)?;
     let (sampler, particles) = (model.sampler()?, particles(args, &model)?);
+    if let (Some(_), Some(most)) = (&particles, model.config.sampling.clip_denoised) {
+        note(format!("sampling.clip_denoised = {most} of this model is not followed by particles"));
+    }
     let (operator, model, noise_std) = (&*operator, &model, problem.noise_std);
     let restoring = Restoring { args, model, operator, sampler, particles, noise_std };
     let problem = format!("{problem:?}");

@@ -9,7 +9,7 @@ use crate::kernels::combine::Form;
 use crate::random::Key;
 use crate::sample::{Mask, Matrix, Operator, Resampling};
 use crate::tensor::{Shape, Tensor};
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use std::path::Path;
 
 /// The range of images and measurements here.
@@ -28,8 +28,7 @@ pub fn operator(gpu: &Gpu, measure: &Measure, input: Shape) -> anyhow::Result<Bo
 
 /// The rows of a matrix of images in a file, one after the other.
 fn read_rows(path: &Path, input: Shape) -> anyhow::Result<Vec<f64>> {
-    let Array { shape, numbers, .. } =
-        Array::read(path).with_context(|| format!("{} cannot be read as .npy", path.display()))?;
+    let Array { shape, numbers, .. } = Array::read(path)?;
     let row = [input.h(), input.w(), input.c()];
     let fits = shape.split_first().is_some_and(|(_, rest)| rest == row || rest == [input.len()]);
     ensure!(

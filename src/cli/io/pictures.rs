@@ -65,25 +65,23 @@ impl Pictures {
     pub fn fit(self, name: &str, data: &Data) -> anyhow::Result<Pictures> {
         let (size, channels) = (data.image_size, data.num_channels);
         let pictures = self.of_channels(channels);
-        let Shape([_, h, w, c]) = pictures.batch.shape;
+        let ranged = pictures.ranged;
+        let batch = promoted(pictures.batch, channels);
+        let Shape([_, h, w, c]) = batch.shape;
         ensure!((h, w) == (size, size), "{name} is {w}x{h}, the model's images are {size}x{size}; resize it");
-        let values: Vec<f32> = match (c, channels) {
-            _ if c == channels => pictures.batch.values,
-            (1, 3) => pictures.batch.values.iter().flat_map(|v| [*v; 3]).collect(),
-            (3, 4) => opaque(&pictures.batch.values),
-            (1, 4) => pictures.batch.values.iter().flat_map(|v| [*v, *v, *v, 1.0]).collect(),
-            (4, 1 | 3) if !pictures.ranged => {
+        match (c, channels) {
+            _ if c == channels => {}
+            (4, 1 | 3) if !ranged => {
                 bail!("{name} is partly transparent, and the model's images are not; make it opaque")
             }
             (3, 1) => bail!("{name} is in colour, and the model needs grey images"),
             _ => bail!("{name} has {c} channel(s), and the model's images have {channels}"),
-        };
-        let batch = Batch { shape: pictures.batch.shape.with_c(channels), values };
+        }
         ensure!(
-            pictures.ranged || batch.values.iter().all(|v| (0.0..=1.0).contains(v)),
+            ranged || batch.values.iter().all(|v| (0.0..=1.0).contains(v)),
             "{name}: some values are not in [0, 1]"
         );
-        Ok(Pictures { batch, ..pictures })
+        Ok(Pictures { batch, ranged })
     }
 
     /// The images in [0, 1].
@@ -180,24 +178,28 @@ fn folder(path: &Path) -> anyhow::Result<Batch> {
     // Beyond 99,999 the names that are numbers grow longer.
     let number = |file: &PathBuf| file.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
     files.sort_by_key(|file| number(file).unwrap_or(u64::MAX));
-    let mut pictures = files.iter().map(|file| picture(file)).collect::<anyhow::Result<Vec<Batch>>>()?;
-    // Among transparent pictures some may be opaque.
-    let transparent = pictures.iter().any(|picture| picture.shape.c() == 4);
-    for picture in pictures.iter_mut().filter(|picture| transparent && picture.shape.c() == 3) {
-        *picture = Batch { shape: picture.shape.with_c(4), values: opaque(&picture.values) };
-    }
+    let pictures = files.iter().map(|file| picture(file)).collect::<anyhow::Result<Vec<Batch>>>()?;
+    // Among coloured pictures some may be grey, and among transparent ones some opaque.
+    let channels = pictures.iter().map(|picture| picture.shape.c()).max().unwrap_or(1);
+    let pictures: Vec<Batch> = pictures.into_iter().map(|picture| promoted(picture, channels)).collect();
     let first = pictures.first().with_context(|| format!("{} holds no picture", path.display()))?.shape;
     let other = pictures.iter().zip(&files).find(|(picture, _)| picture.shape != first);
     if let Some((_, file)) = other {
-        bail!("{} differs from the pictures before it in size or colour", file.display());
+        bail!("{} differs from the pictures before it in size", file.display());
     }
     let shape = first.with_n(pictures.len());
     Ok(Batch { shape, values: pictures.into_iter().flat_map(|picture| picture.values).collect() })
 }
 
-/// Colours with an opaque fourth channel.
-fn opaque(colours: &[f32]) -> Vec<f32> {
-    colours.chunks(3).flat_map(|colour| [colour[0], colour[1], colour[2], 1.0]).collect()
+/// Pictures with more channels: grey as three equal ones, opaque as a fourth of 1.
+fn promoted(Batch { shape, values }: Batch, channels: usize) -> Batch {
+    let values = match (shape.c(), channels) {
+        (1, 3) => values.iter().flat_map(|v| [*v; 3]).collect(),
+        (1, 4) => values.iter().flat_map(|v| [*v, *v, *v, 1.0]).collect(),
+        (3, 4) => values.chunks(3).flat_map(|pixel| [pixel[0], pixel[1], pixel[2], 1.0]).collect(),
+        _ => return Batch { shape, values },
+    };
+    Batch { shape: shape.with_c(channels), values }
 }
 
 /// The endings of the pictures that are read.

@@ -144,7 +144,9 @@ impl Model<'_> {
     ) -> anyhow::Result<()> {
         self.args.out.iter().try_for_each(|path| samples.images.write(path, self.args.first))?;
         samples.animation.as_ref().map_or(Ok(()), |animation| animation.write())?;
-        samples.unfinished.map(Unfinished::finish);
+        if let Some(unfinished) = samples.unfinished {
+            unfinished.finish();
+        }
         let Samples { n, evaluations, acceptance, seconds, .. } = samples;
         let written: Vec<String> = self.args.paths().map(|path| path.display().to_string()).collect();
         if !common.json {

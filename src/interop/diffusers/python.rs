@@ -1,7 +1,7 @@
 //! JSON as Python writes it: with `NaN`, `Infinity` and `-Infinity`, which no standard has.
 
 use crate::interop::InteropError;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The numbers of Python's that are none of JSON's, the longest first.
 const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
@@ -10,6 +10,15 @@ const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 /// for a number.
 pub(super) fn read(name: &str, text: &str) -> Result<Value, InteropError> {
     serde_json::from_str(&quoted(text)).map_err(|e| InteropError::Unknown(format!("{name}: {e}")))
+}
+
+/// The settings, as `key = value`, among the keys of an object that nothing reads: neither what the file's writer notes
+/// for itself nor null and false, which set nothing.
+pub(super) fn settings(rest: &Map<String, Value>) -> Vec<String> {
+    let set = |(key, value): &(&String, &Value)| {
+        !key.starts_with('_') && !value.is_null() && **value != Value::Bool(false)
+    };
+    rest.iter().filter(set).map(|(key, value)| format!("{key} = {value}")).collect()
 }
 
 /// The text with Python's numbers in quotes. Texts stay as they are.

@@ -68,7 +68,25 @@ pub(super) struct Scheduler {
     use_lu_lambdas: Option<bool>,
     #[serde(default)]
     use_flow_sigmas: Option<bool>,
+    /// Keys that are not read.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
+
+/// Keys that matter only beside others, which are read, and settings that are followed.
+const HARMLESS: &[&str] = &[
+    "dynamic_thresholding_ratio",
+    "sample_max_value",
+    "flow_shift",
+    "time_shift_type",
+    "skip_prk_steps",
+    "lambda_min_clipped = \"-Infinity\"",
+    "lower_order_final = true",
+    "predict_x0 = true",
+    "solver_type = \"midpoint\"",
+    "interpolation_type = \"linear\"",
+    "timestep_type = \"discrete\"",
+];
 
 /// What a scheduler's class is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +212,11 @@ impl Scheduler {
         };
         if self.class_name.is_none() {
             described.notes.insert(0, Note::NoScheduler);
+        }
+        let mut unread = python::settings(&self.rest);
+        unread.retain(|setting| !HARMLESS.iter().any(|known| setting.starts_with(known)));
+        if !unread.is_empty() {
+            described.notes.push(Note::Unread { file: "scheduler_config.json", settings: unread });
         }
         Ok(described)
     }

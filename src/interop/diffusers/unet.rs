@@ -1,5 +1,6 @@
 //! Conversion of the configurations of `UNet2DModel` and its scheduler from and to this crate's.
 
+use super::python::settings;
 use super::scheduler::{Described, Scheduler};
 use crate::config::{
     Combine, Config, EmbeddingType, ModelName, Nonlinearity, Prediction, PredictorName, Progressive,
@@ -8,7 +9,7 @@ use crate::config::{
 use crate::interop::{InteropError, Note};
 use crate::sde::PosteriorVariance;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// The keys of `unet/config.json` that matter here.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +64,9 @@ pub(super) struct Unet {
     downsample_type: String,
     #[serde(default = "conv")]
     upsample_type: String,
+    /// Keys of other releases.
+    #[serde(flatten)]
+    rest: Map<String, Value>,
 }
 
 fn positional() -> String {
@@ -340,7 +344,11 @@ pub(super) fn configuration(
     let form = unet.form()?;
     unet.check(form)?;
     let skip = form == Form::Skip;
-    let Described { sde, continuous, model: process, sampling, notes } = scheduler.describe(skip)?;
+    let Described { sde, continuous, model: process, sampling, mut notes } = scheduler.describe(skip)?;
+    let unread = settings(&unet.rest);
+    if !unread.is_empty() {
+        notes.push(Note::Unread { file: "config.json", settings: unread });
+    }
     let size = asked.map_or_else(|| unet.size(), Ok)?;
     let width = unet.block_out_channels[0];
     let attends = unet.attending(&unet.down_block_types);
@@ -491,6 +499,7 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
         time_embedding_dim: None,
         downsample_type: conv(),
         upsample_type: conv(),
+        rest: Map::new(),
     })
 }
 
