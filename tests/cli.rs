@@ -747,7 +747,7 @@ fn arrays_with_a_wrong_shape_in_their_header_are_refused() {
         ("(4294967296, 4294967296, 1, 1)", &[][..], "it holds 0 numbers"),
         ("(4611686018427387905, 8, 8, 1)", &zeros, "it holds 64 numbers"),
         ("(0, 8, 8, 1)", &[], "is empty, [0, 8, 8, 1]"),
-        ("(2, 8, 8, 1)", &zeros, "it holds fewer numbers than its header says"),
+        ("(2, 8, 8, 1)", &zeros, "`samples` holds fewer numbers than its header says"),
         ("(8, 8)", &zeros, "`samples` has 2 axes, not 4"),
         ("(1, 8, 8, 1)", &[255.0; 64], "some values are not in [0, 1]"),
     ] {

@@ -81,7 +81,8 @@ fn a_folder_s_pictures_of_all_kinds_are_read_and_its_other_files_named() {
         let picture = image::GrayImage::from_pixel(8, 8, image::Luma([40 * i as u8]));
         let kind = ImageFormat::from_path(name).expect("a kind");
         let picture = DynamicImage::ImageLuma8(picture);
-        let picture = if kind == ImageFormat::WebP { picture.into_rgba8().into() } else { picture };
+        let coloured = matches!(kind, ImageFormat::WebP | ImageFormat::Gif);
+        let picture = if coloured { picture.into_rgba8().into() } else { picture };
         picture.save_with_format(pictures.join(name), kind).expect("a picture");
     }
     std::fs::write(pictures.join("._1.png"), "of a Mac").expect("a file");

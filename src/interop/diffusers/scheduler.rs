@@ -81,6 +81,8 @@ const HARMLESS: &[&str] = &[
     "time_shift_type",
     "skip_prk_steps",
     "lambda_min_clipped = \"-Infinity\"",
+    "sampling_eps = 0.00001",
+    "sampling_eps = 0.001",
     "lower_order_final = true",
     "predict_x0 = true",
     "solver_type = \"midpoint\"",
@@ -214,7 +216,9 @@ impl Scheduler {
             described.notes.insert(0, Note::NoScheduler);
         }
         let mut unread = python::settings(&self.rest);
-        unread.retain(|setting| !HARMLESS.iter().any(|known| setting.starts_with(known)));
+        unread.retain(|setting| {
+            !HARMLESS.iter().any(|known| setting == known || setting.starts_with(&format!("{known} =")))
+        });
         if !unread.is_empty() {
             described.notes.push(Note::Unread { file: "scheduler_config.json", settings: unread });
         }
