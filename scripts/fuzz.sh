@@ -39,6 +39,8 @@ statistic() {
     sed -n "s/^stat::$1: *//p" "$2"
 }
 
+# The versions of the crate, not the newest; cargo adds what only the targets need.
+cp Cargo.lock fuzz/Cargo.lock
 cargo +nightly fuzz build "${build[@]}"
 
 # The hub's target writes small files: into memory, where the system has such a folder.
