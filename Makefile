@@ -2,15 +2,17 @@
 # make test   every test
 # make lint   formatting, clippy and documentation, without warnings; licences and known advisories of dependencies
 # make bench  criterion on every kernel and on the digits model
+# make fuzz   every reader of foreign files on changed inputs, each for SECONDS
 
 RUN := runs/digits
+SECONDS ?= 60
 
 # Without a display, Mesa's device-selection layer prints a warning.
 ifeq ($(XDG_RUNTIME_DIR)$(WAYLAND_DISPLAY),)
 export NODEVICE_SELECT := 1
 endif
 
-.PHONY: demo test lint bench adapter
+.PHONY: demo test lint bench fuzz adapter
 
 demo: export PROFILE := --release
 demo: adapter
@@ -32,6 +34,9 @@ lint:
 bench: export PROFILE := --release
 bench: adapter
 	cargo bench
+
+fuzz:
+	./scripts/fuzz.sh $(SECONDS)
 
 # Builds, and installs a software driver if the program finds no adapter.
 adapter:

@@ -61,6 +61,8 @@ pub mod config;
 pub mod data;
 pub mod eval;
 pub mod files;
+#[cfg(all(feature = "cli", feature = "hub", any(test, fuzzing)))]
+pub mod fuzzing;
 pub mod gpu;
 pub mod interop;
 pub mod kernels;

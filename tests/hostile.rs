@@ -291,7 +291,7 @@ fn corpus(target: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
 }
 
-/// Runs a fuzz target on a file.
+/// Runs a fuzz target on a file. (Those that need private functions run in `src/fuzzing.rs`.)
 fn fuzz(target: &str, bytes: &[u8]) {
     let (_, registry, _) = small();
     let text = || std::str::from_utf8(bytes).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 mod arguments;
 mod command;
-mod io;
+pub(crate) mod io;
 mod progress;
 mod report;
 mod sampling;

@@ -13,6 +13,8 @@ mod weights;
 
 pub use diffusers::{diffusers_config, is_diffusers, read_diffusers, write_diffusers};
 pub use foreign::{FileKind, Foreign, file_kind};
+#[cfg(all(feature = "cli", feature = "hub", any(test, fuzzing)))]
+pub(crate) use hub::answered;
 pub use hub::{Download, Fault, HubError, download};
 pub use safetensors::{read_safetensors, read_safetensors_bytes};
 pub use score_sde::{read_score_sde, read_score_sde_from, reference_config};

@@ -49,22 +49,32 @@ impl Metrics {
 
     /// Removes the rows after `step`, which a resumed run makes again.
     pub(super) fn keep_until(path: &Path, step: u64) -> Result<(), TrainError> {
-        let text = read(path)?;
+        let kept = Metrics::kept(&read(path)?, step);
+        let kept = kept.ok_or_else(|| TrainError::Rows { path: path.to_path_buf() })?;
+        write_whole(path, kept.as_bytes()).map_err(|e| file_error(path, e))
+    }
+
+    /// The text of a file without the rows after `step`; nothing if it is another file's.
+    pub(crate) fn kept(text: &str, step: u64) -> Option<String> {
         if !text.is_empty() && !text.starts_with(Metrics::HEADER) {
-            return Err(TrainError::Rows { path: path.to_path_buf() });
+            return None;
         }
         let columns = Metrics::HEADER.split(',').count();
         let kept = text.lines().skip(1).filter(|line| {
             // A full disk may have cut a row off.
             line.split(',').count() == columns && step_of(line).is_some_and(|made| made <= step)
         });
-        let kept: String = kept.map(|line| format!("{line}\n")).collect();
-        write_whole(path, format!("{}{kept}", Metrics::HEADER).as_bytes()).map_err(|e| file_error(path, e))
+        Some(Metrics::HEADER.to_string() + &kept.map(|line| format!("{line}\n")).collect::<String>())
     }
 
     /// The step of a file's last row; 0 if there is none.
     pub(super) fn last_step(path: &Path) -> Result<u64, TrainError> {
-        Ok(read(path)?.lines().filter_map(step_of).max().unwrap_or(0))
+        Ok(Metrics::last_step_of(&read(path)?))
+    }
+
+    /// The step of a text's last row; 0 if there is none.
+    pub(crate) fn last_step_of(text: &str) -> u64 {
+        text.lines().filter_map(step_of).max().unwrap_or(0)
     }
 }
 

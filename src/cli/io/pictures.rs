@@ -9,7 +9,7 @@ use crate::files;
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
-use image::{AnimationDecoder, DynamicImage, ImageFormat};
+use image::{AnimationDecoder, DynamicImage, ImageFormat, ImageReader};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -212,22 +212,7 @@ fn is_picture(path: &Path) -> bool {
 
 /// One picture, grey or in colour as the file says; of four channels if any pixel is transparent.
 pub fn picture(path: &Path) -> anyhow::Result<Batch> {
-    let decode = || -> anyhow::Result<DynamicImage> {
-        let bytes = files::read(path)?;
-        let format = image::guess_format(&bytes)?;
-        let several = match format {
-            ImageFormat::Png => PngDecoder::new(Cursor::new(&bytes))?.is_apng()?,
-            ImageFormat::Gif => GifDecoder::new(Cursor::new(&bytes))?.into_frames().take(2).count() > 1,
-            ImageFormat::WebP => WebPDecoder::new(Cursor::new(&bytes))?.has_animation(),
-            _ => false,
-        };
-        ensure!(
-            !several,
-            "it is an animation, of which one frame alone would be read; save its frames as pictures"
-        );
-        Ok(image::load_from_memory_with_format(&bytes, format)?)
-    };
-    let picture = decode().map_err(|e| {
+    let picture = files::read(path).map_err(Into::into).and_then(|bytes| decode(&bytes)).map_err(|e| {
         // What the decoder says repeats its cause.
         let cause = e.root_cause().to_string();
         anyhow::anyhow!(
@@ -237,6 +222,36 @@ pub fn picture(path: &Path) -> anyhow::Result<Batch> {
             KINDS.join(", .")
         )
     })?;
+    Ok(pixels(picture))
+}
+
+/// The picture in the bytes of a file.
+pub fn decode(bytes: &[u8]) -> anyhow::Result<DynamicImage> {
+    let format = image::guess_format(bytes)?;
+    // The decoders allocate what a file says, however short it is.
+    let (w, h) = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions()?;
+    ensure!(
+        u64::from(w) * u64::from(h) <= MOST_PIXELS,
+        "it has {w}x{h} pixels, more than the {MOST_PIXELS} of any model's images"
+    );
+    let several = match format {
+        ImageFormat::Png => PngDecoder::new(Cursor::new(bytes))?.is_apng()?,
+        ImageFormat::Gif => GifDecoder::new(Cursor::new(bytes))?.into_frames().take(2).count() > 1,
+        ImageFormat::WebP => WebPDecoder::new(Cursor::new(bytes))?.has_animation(),
+        _ => false,
+    };
+    ensure!(
+        !several,
+        "it is an animation, of which one frame alone would be read; save its frames as pictures"
+    );
+    Ok(image::load_from_memory_with_format(bytes, format)?)
+}
+
+/// The pixels of the largest picture, 4096 x 4096.
+const MOST_PIXELS: u64 = 1 << 24;
+
+/// The values of a picture, grey or in colour; of four channels if any pixel is transparent.
+pub fn pixels(picture: DynamicImage) -> Batch {
     let (w, h) = (picture.width() as usize, picture.height() as usize);
     let transparent = |p: &image::Rgba<u16>| p.0[3] < u16::MAX;
     let (c, levels) = match picture.color() {
@@ -248,5 +263,25 @@ pub fn picture(path: &Path) -> anyhow::Result<Batch> {
     };
     // A byte k is 257 k of 65,535: both are k / 255 in f32.
     let values = levels.iter().map(|level| (f64::from(*level) / 65_535.0) as f32).collect();
-    Ok(Batch { shape: Shape::new(1, h, w, c), values })
+    Batch { shape: Shape::new(1, h, w, c), values }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_bytes_are_no_huge_picture() {
+        // A header of BMP, 24 bits a pixel.
+        let header = |w: u32, h: u32| {
+            let [size, place, length, planes_and_bits] = [54u32, 54, 40, 0x18_0001].map(u32::to_le_bytes);
+            let [w, h] = [w, h].map(u32::to_le_bytes);
+            let head = [&b"BM"[..], &size, &[0; 4], &place, &length, &w, &h, &planes_and_bits].concat();
+            [head, vec![0; 24]].concat()
+        };
+        let refused = |w, h| decode(&header(w, h)).unwrap_err().to_string();
+        assert!(refused(65_535, 65_535).contains("it has 65535x65535 pixels"));
+        assert!(refused(4097, 4096).contains("more than the 16777216"));
+        assert!(!refused(4096, 4096).contains("pixels"));
+    }
 }

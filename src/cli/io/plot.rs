@@ -13,6 +13,11 @@ const SIZE: (u32, u32) = (900, 500);
 /// Plots the loss over the steps, if there are at least two rows.
 pub fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
     let text = crate::files::read_to_string(metrics).with_context(|| metrics.display().to_string())?;
+    plotted(&text)?.map_or(Ok(()), |image| written(picture, &png(&image.into())?))
+}
+
+/// The plot of the rows in a text, if there are at least two.
+pub fn plotted(text: &str) -> anyhow::Result<Option<RgbImage>> {
     let row = |line: &str| {
         let mut cells = line.split(',').map(str::parse::<f64>);
         Some((cells.next()?.ok()?, cells.next()?.ok()?))
@@ -21,13 +26,11 @@ pub fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
     let drawable = |(_, loss): &(f64, f64)| (1e-30..1e30).contains(loss);
     let points: Vec<(f64, f64)> = text.lines().skip(1).filter_map(row).filter(drawable).collect();
     if points.len() < 2 {
-        return Ok(());
+        return Ok(None);
     }
     let mut pixels = vec![0; (3 * SIZE.0 * SIZE.1) as usize];
     draw(&mut pixels, &points).map_err(|e| anyhow::anyhow!("the loss cannot be drawn: {e}"))?;
-    let image =
-        RgbImage::from_raw(SIZE.0, SIZE.1, pixels).context("a picture has as many pixels as it says")?;
-    written(picture, &png(&image.into())?)
+    RgbImage::from_raw(SIZE.0, SIZE.1, pixels).context("a picture has as many pixels as it says").map(Some)
 }
 
 fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {

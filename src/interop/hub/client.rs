@@ -2,6 +2,7 @@
 
 use super::{Address, Fault, name::tag};
 use std::time::Duration;
+use ureq::config::Config;
 use ureq::http::{HeaderMap, header};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Proxy, Timeout};
@@ -89,8 +90,18 @@ pub enum Word {
 
 impl Client {
     pub fn new(endpoint: Address, token: Option<String>, limits: Limits) -> Client {
+        Client { endpoint, token, limits, agent: Client::config(limits).into() }
+    }
+
+    /// A client whose requests another agent sends.
+    #[cfg(any(test, fuzzing))]
+    pub fn with(self, agent: impl FnOnce(Config) -> Agent) -> Client {
+        Client { agent: agent(Client::config(self.limits)), ..self }
+    }
+
+    fn config(limits: Limits) -> Config {
         let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-        let agent = Agent::config_builder()
+        Agent::config_builder()
             .tls_config(tls)
             .proxy(Proxy::try_from_env())
             // A redirect is followed here, where the token is taken away, and a status has its own sentence.
@@ -105,8 +116,6 @@ impl Client {
             .timeout_per_read(Some(limits.silence))
             .timeout_per_write(Some(limits.silence))
             .build()
-            .into();
-        Client { endpoint, token, limits, agent }
     }
 
     pub fn endpoint(&self) -> &Address {

@@ -38,24 +38,7 @@ pub fn download(name: &Name, watch: &mut dyn FnMut(Download<'_>)) -> Result<Path
         cache: Cache::new(&cache, name),
         endpoint,
     };
-    // A branch may advance during the download. The files then lie in two folders, and the second pass
-    // completes the newer one.
-    for _ in 0..2 {
-        let mut folders = Vec::new();
-        for files in [CONFIG, WEIGHTS] {
-            let (folder, file) = hub.first(files, watch)?.ok_or_else(|| hub.no_file(files[0]))?;
-            for shard in hub.shards(&folder, file)? {
-                let (folder, _) = hub.first(&[&shard], watch)?.ok_or_else(|| hub.no_file(&shard))?;
-                folders.push(folder);
-            }
-            folders.push(folder);
-        }
-        folders.extend(hub.first(SCHEDULER, watch)?.map(|(folder, _)| folder));
-        if folders.iter().all(|folder| *folder == folders[0]) {
-            return Ok(folders.swap_remove(0));
-        }
-    }
-    Err(HubError::Changed(name.repository.clone()))
+    hub.model(watch)
 }
 
 /// A file's tag, commit and size.
@@ -65,14 +48,36 @@ struct About {
 }
 
 /// A model, the hub and the cache.
-struct Hub<'a> {
-    name: &'a Name,
-    endpoint: String,
-    client: Client,
-    cache: Cache,
+pub struct Hub<'a> {
+    pub name: &'a Name,
+    pub endpoint: String,
+    pub client: Client,
+    pub cache: Cache,
 }
 
 impl Hub<'_> {
+    /// Downloads what is missing of the model, and returns its folder.
+    pub fn model(&self, watch: &mut dyn FnMut(Download<'_>)) -> Result<PathBuf, HubError> {
+        // A branch may advance during the download. The files then lie in two folders, and the second pass
+        // completes the newer one.
+        for _ in 0..2 {
+            let mut folders = Vec::new();
+            for files in [CONFIG, WEIGHTS] {
+                let (folder, file) = self.first(files, watch)?.ok_or_else(|| self.no_file(files[0]))?;
+                for shard in self.shards(&folder, file)? {
+                    let (folder, _) = self.first(&[&shard], watch)?.ok_or_else(|| self.no_file(&shard))?;
+                    folders.push(folder);
+                }
+                folders.push(folder);
+            }
+            folders.extend(self.first(SCHEDULER, watch)?.map(|(folder, _)| folder));
+            if folders.iter().all(|folder| *folder == folders[0]) {
+                return Ok(folders.swap_remove(0));
+            }
+        }
+        Err(HubError::Changed(self.name.repository.clone()))
+    }
+
     /// The first of `files` that exists, and the folder of its commit.
     fn first<'f>(
         &self,

@@ -15,10 +15,14 @@ mod fetch;
 mod name;
 #[cfg(feature = "hub")]
 mod partial;
+#[cfg(all(feature = "hub", any(test, fuzzing)))]
+mod script;
 #[cfg(feature = "hub")]
 mod surroundings;
 
 pub use error::{Fault, HubError};
+#[cfg(all(feature = "hub", any(test, fuzzing)))]
+pub use script::answered;
 
 #[cfg(feature = "hub")]
 use address::Address;
