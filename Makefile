@@ -2,6 +2,7 @@
 # make test   every test
 # make lint   formatting, clippy and documentation, without warnings
 # make bench  criterion on every kernel and on the digits model
+# make reliability  kills, faults, damaged files and a long run, half an hour and more: docs/reliability.md
 
 RUN := runs/digits
 
@@ -10,7 +11,7 @@ ifeq ($(XDG_RUNTIME_DIR)$(WAYLAND_DISPLAY),)
 export NODEVICE_SELECT := 1
 endif
 
-.PHONY: demo test lint bench adapter
+.PHONY: demo test lint bench reliability adapter
 
 demo: export PROFILE := --release
 demo: adapter
@@ -30,6 +31,13 @@ lint:
 bench: export PROFILE := --release
 bench: adapter
 	cargo bench
+
+# Every part is run, whatever the others have lost; the page fails if any of them has lost something.
+reliability: export PROFILE := --release
+reliability: adapter
+	rm -f target/reliability/*.json
+	-cargo test --release --test tests reliability::parts -- --ignored --test-threads 1 --nocapture
+	cargo test --release --test tests reliability::the_page -- --ignored
 
 # Builds, and installs a software driver if the program finds no adapter.
 adapter:

@@ -77,7 +77,7 @@ fn images(record: &mut Record, place: &Place) {
         command.arg("--out").arg(out);
         command
     };
-    place.attack(record, ("encode: PNG", Guard::Sum), &picture(), ["x.png", "z.safetensors"], encode);
+    place.attack(record, ("encode: PNG", Guard::Picture), &picture(), ["x.png", "z.safetensors"], encode);
     let idx = |file: &Path, out: &Path| {
         let images = format!("data.images={}", file.display());
         let mut command = train(out, &["data.dataset=idx", &images]);

@@ -1,9 +1,9 @@
 //! Disks that are full, read-only or limited, and folders that are moved or removed.
 
 use super::record::Record;
-use super::twins::Twins;
-use crate::cli::{refuse, succeed, tweedie};
-use crate::cli_runs::{rows, small, wait_for};
+use super::twins::{BEGUN, Twins, WHOLE, same};
+use crate::cli::{checkpoint, refuse, succeed, tweedie};
+use crate::cli_runs::{resume, rows, small, steps, wait_for};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -73,7 +73,7 @@ fn full(record: &mut Record, twins: &Twins) {
         let filler = fill(&disk, 16384);
         let convert = || {
             let mut command = tweedie();
-            command.arg("convert").arg(&begun).arg(disk.join("run"));
+            command.arg("convert").arg(checkpoint(&begun, BEGUN)).arg(disk.join("run"));
             command
         };
         refuse(&mut convert());
@@ -81,7 +81,7 @@ fn full(record: &mut Record, twins: &Twins) {
         std::fs::remove_file(filler).expect("a file");
         succeed(&mut convert());
         succeed(&mut twins.resume(&disk.join("run")));
-        let last = |run: &Path| std::fs::read(crate::cli::checkpoint(run, super::twins::WHOLE));
+        let last = |run: &Path| std::fs::read(checkpoint(run, WHOLE));
         assert!(last(&disk.join("run")).ok() == last(&twins.whole()).ok());
     });
 }
@@ -121,10 +121,10 @@ fn limited(record: &mut Record, twins: &Twins) {
     for blocks in [16, 64] {
         record.resume(&format!("files of at most {blocks} blocks"), || {
             let run = twins.copy();
-            let resume = twins.resume(&run);
+            let command = twins.resume(&run);
             let mut shell = Command::new("sh");
             shell.args(["-c", &format!("ulimit -f {blocks}; exec \"$@\""), "sh"]);
-            refuse(shell.arg(resume.get_program()).args(resume.get_args()));
+            refuse(shell.arg(command.get_program()).args(command.get_args()));
             twins.goes_on(&run);
         });
     }
@@ -159,7 +159,7 @@ fn moved(record: &mut Record, twins: &Twins) {
         std::fs::remove_dir_all(&elsewhere).expect("a folder");
         fails(child);
         assert!(!run.exists(), "a half folder is left");
-        succeed(small(&run, &[]).args(["--steps", &super::twins::WHOLE.to_string()]));
+        succeed(small(&run, &[]).args(["--steps", &WHOLE.to_string()]));
         twins.is_whole(&run);
     });
     record.resume("checkpoints that are moved away and back", || {
@@ -178,11 +178,11 @@ fn moved(record: &mut Record, twins: &Twins) {
         fails(child);
         let _ = std::fs::remove_dir_all(run.join("checkpoints"));
         std::fs::rename(&elsewhere, run.join("checkpoints")).expect("a folder");
-        // It had been begun for more steps than the whole run has; what it has lost was never written.
-        let last = *crate::cli_runs::steps(&run).last().expect("a checkpoint");
+        // It was begun for more steps than the whole run has.
+        let last = *steps(&run).last().expect("a checkpoint");
         let to = (last + 10).to_string();
-        succeed(crate::cli_runs::resume(&run).args(["--steps", &to]));
+        succeed(resume(&run).args(["--steps", &to]));
         succeed(small(&twins.at("longer"), &[]).args(["--steps", &to]));
-        super::twins::same(&run, &twins.at("longer"));
+        same(&run, &twins.at("longer"));
     });
 }

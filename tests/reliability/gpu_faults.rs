@@ -87,7 +87,7 @@ fn trains(layers: &Path, (call, after, result): Fault, once: bool, whole: &Path)
         assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
         assert!(!said.contains("should not have happened"), "{said}");
         let begun = run.join("config.toml").exists();
-        succeed(if begun { resume(&run) } else { train(&run) }.args(["--steps", "30"]));
+        succeed(&mut if begun { resume(&run) } else { train(&run) });
     }
     same(&run, whole);
 }

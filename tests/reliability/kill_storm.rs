@@ -48,11 +48,15 @@ pub fn storm(record: &mut Record, kills: u64) {
     ];
 }
 
-/// Begins the run or resumes it, for more steps than it will make.
+/// Begins the run or resumes it, for more steps than it will make. `nohup` and shells make their processes ignore some
+/// signals; this one is to hear them.
 fn start(run: &Path) -> Child {
-    let mut command: Command = if run.join("config.toml").exists() { resume(run) } else { small(run, &SET) };
-    command.args(["--steps", "1000000"]).stdout(Stdio::null()).stderr(Stdio::piped());
-    command.spawn().expect("a start")
+    let begun = run.join("config.toml").exists();
+    let train = if begun { resume(run) } else { small(run, &SET) };
+    let mut command = Command::new("env");
+    command.arg("--default-signal=TERM,INT,HUP").arg(train.get_program()).args(train.get_args());
+    command.args(["--steps", "1000000"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a start")
 }
 
 /// Waits for a step that was not made before.
