@@ -63,12 +63,13 @@ pub fn mutated(good: &[u8], dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-/// Reads a valid file, every prefix of it (a selection for a long file), and `count` changed ones.
+/// Reads a valid file, every prefix of it (a selection for a long file), one byte more, and `count` changed ones.
 fn torment(name: &str, good: &[u8], count: usize, read: impl Fn(&[u8]) -> bool) {
     assert!(read(good), "{name}: the good file");
     for len in (0..good.len()).step_by(good.len().div_ceil(500)) {
         assert!(!read(&good[..len]), "{name}: cut at {len} of {}", good.len());
     }
+    assert!(!read(&[good, &[0]].concat()), "{name}: a byte more");
     let mut dice = Dice::new(7);
     let refused = (0..count).filter(|_| !read(&mutated(good, &mut dice))).count();
     assert!(refused > count / 10, "{name}: {refused} of {count}");
