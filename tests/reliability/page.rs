@@ -30,23 +30,25 @@ const PARTS: &str = "
 * **Hub**: a hub on the loopback address that lies in headers, redirects, lengths and bodies. Nothing is written
   outside the cache, and the login is sent to nobody.
 * **Hostile inputs**: files cut, continued, with a flipped bit or other changes, from a fixed seed. A *misreading* is a
-  file with a checksum that is read as another one, or a cut or continued file that is accepted.
+  file with a checksum that is read as another one, or a cut or continued file that is accepted; only what follows the
+  end of a PNG is ignored.
 * **Soak**: a long run; its resident memory, handles and threads from the first tenth to the end.
 
-*Resumed* counts the runs that were resumed after a fault to the same bits as an uninterrupted run.
+*Resumed* counts the runs that were resumed after a fault and compared with an uninterrupted run: to the same bits. The
+kill storm is one such run, resumed after each kill.
 ";
 
 fn page(records: &[Record]) -> String {
     let mut page = format!("{INTRODUCTION}\n{}\n\n", origin());
-    page += "| part | tried | resumed | lost, misread, panics | seconds |\n| --- | --: | --: | --: | --: |\n";
+    page += "| part | cases | resumed | lost, misread, panics | seconds |\n| --- | --: | --: | --: | --: |\n";
     for Record { part, tried, resumed, findings, seconds, .. } in records {
         let _ = writeln!(page, "| {part} | {tried} | {resumed} | {} | {seconds} |", findings.len());
     }
     page += &fuzz_row();
     page += PARTS;
-    page += &list("Figures", records, |record| &record.figures);
-    page += &list("Not run on this machine", records, |record| &record.not_run);
-    page += &list("Findings", records, |record| &record.findings);
+    page += &section("Figures", records, |record| &record.figures);
+    page += &section("Not run on this machine", records, |record| &record.not_run);
+    page += &section("Lost, misread, panics", records, |record| &record.findings);
     page + &fuzz_table()
 }
 
@@ -63,16 +65,15 @@ fn origin() -> String {
     format!("{date}, `{commit}`; {cores} processor cores, {}, driver {}.", adapter.name(), adapter.driver())
 }
 
-fn list(title: &str, records: &[Record], lines: impl Fn(&Record) -> &Vec<String>) -> String {
+/// A section with a line for each part that has something to say.
+fn section(title: &str, records: &[Record], lines: impl Fn(&Record) -> &Vec<String>) -> String {
     let mut text = String::new();
     for record in records.iter().filter(|record| !lines(record).is_empty()) {
-        let _ = write!(text, "\n**{}**\n\n", record.part);
         // One fault may have many findings.
-        for line in lines(record).iter().take(30) {
-            let _ = writeln!(text, "* {}", line.replace('\n', " "));
-        }
+        let lines: Vec<&str> = lines(record).iter().map(String::as_str).take(30).collect();
+        let _ = writeln!(text, "* {}: {}", record.part, lines.join("; ").replace('\n', " "));
     }
-    if text.is_empty() { text } else { format!("\n## {title}\n{text}") }
+    if text.is_empty() { text } else { format!("\n## {title}\n\n{text}") }
 }
 
 /// The lines of `make fuzz`: target, seconds, executions, findings.
