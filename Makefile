@@ -2,7 +2,7 @@
 # make test   every test
 # make lint   formatting, clippy and documentation, without warnings
 # make bench  criterion on every kernel and on the digits model
-# make reliability  kills, faults, damaged files and a long run, half an hour and more: docs/reliability.md
+# make reliability  kills, faults, damaged files and a long run, in a quarter of an hour: docs/reliability.md
 
 RUN := runs/digits
 
