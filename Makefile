@@ -3,6 +3,7 @@
 # make lint   formatting, clippy and documentation, without warnings; licences and known advisories of dependencies
 # make bench  criterion on every kernel and on the digits model
 # make fuzz   every reader of foreign files on changed inputs, each for SECONDS
+# make reliability  kills, faults, damaged files and a long run, in a quarter of an hour: docs/reliability.md
 
 RUN := runs/digits
 SECONDS ?= 60
@@ -12,7 +13,7 @@ ifeq ($(XDG_RUNTIME_DIR)$(WAYLAND_DISPLAY),)
 export NODEVICE_SELECT := 1
 endif
 
-.PHONY: demo test lint bench fuzz adapter
+.PHONY: demo test lint bench fuzz reliability adapter
 
 demo: export PROFILE := --release
 demo: adapter
@@ -37,6 +38,13 @@ bench: adapter
 
 fuzz:
 	./scripts/fuzz.sh $(SECONDS)
+
+# Every part is run, whatever the others have lost; the page fails if any of them has lost something.
+reliability: export PROFILE := --release
+reliability: adapter
+	rm -f target/reliability/*.json
+	-cargo test --release --test tests reliability::parts -- --ignored --test-threads 1 --nocapture
+	cargo test --release --test tests reliability::the_page -- --ignored
 
 # Builds, and installs a software driver if the program finds no adapter.
 adapter:

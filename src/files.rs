@@ -3,7 +3,7 @@
 
 use crate::memory;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// The prefix of temporary files.
@@ -49,6 +49,19 @@ pub fn read_to_string(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// Whether an archive (zip) that begins at a place, and has a comment of a length, is all of its file. An archive is found
+/// from its end: other bytes may stand before it and after it.
+///
+/// # Errors
+/// Errors of reading.
+pub fn is_all_archive(file: &mut (impl Read + Seek), begins: u64, comment: usize) -> io::Result<bool> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let mut mark = [0; 4];
+    file.seek(SeekFrom::Start(length.saturating_sub(22 + comment as u64)))?;
+    file.read_exact(&mut mark)?;
+    Ok(begins == 0 && mark == *b"PK\x05\x06")
 }
 
 /// Writes a temporary file in the folder of `path`, flushes it to disk, and renames it to `path`. `write`

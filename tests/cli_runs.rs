@@ -14,24 +14,24 @@ const SMALL: [&str; 5] = [
     "training.log_freq=1",
 ];
 
-fn small(run: &Path, set: &[&str]) -> Command {
+pub fn small(run: &Path, set: &[&str]) -> Command {
     train(run, &[&SMALL[..], set].concat())
 }
 
-fn resume(run: &Path) -> Command {
+pub fn resume(run: &Path) -> Command {
     let mut command = tweedie();
     command.args(["train", "--resume", "--out"]).arg(run);
     command
 }
 
 /// The steps of the rows of a run.
-fn rows(run: &Path) -> Vec<u64> {
+pub fn rows(run: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(run.join("metrics.csv")).unwrap_or_default();
     text.lines().skip(1).filter_map(|line| line.split(',').next()?.parse().ok()).collect()
 }
 
 /// The steps of the checkpoints of a run.
-fn steps(run: &Path) -> Vec<u64> {
+pub fn steps(run: &Path) -> Vec<u64> {
     let files = std::fs::read_dir(run.join("checkpoints")).expect("a folder").flatten();
     let step = |name: String| name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok();
     let mut steps: Vec<u64> = files.filter_map(|file| step(file.file_name().into_string().ok()?)).collect();
@@ -39,7 +39,7 @@ fn steps(run: &Path) -> Vec<u64> {
     steps
 }
 
-fn wait_for(child: &mut Child, what: impl Fn() -> bool) {
+pub fn wait_for(child: &mut Child, what: impl Fn() -> bool) {
     let started = Instant::now();
     while !what() {
         assert!(child.try_wait().expect("a child").is_none(), "it ended by itself");
@@ -48,9 +48,21 @@ fn wait_for(child: &mut Child, what: impl Fn() -> bool) {
     }
 }
 
-fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status().expect("kill");
     assert!(sent.success());
+}
+
+/// Sends a signal to a process that trains: it says so, and no step is lost.
+pub fn stops(child: Child, run: &Path, name: &str, status: i32) {
+    signal(&child, name);
+    let output = child.wait_with_output().expect("an end");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{said}");
+    assert!(said.contains(&format!("stopped by SIG{name} at step ")) && said.contains("--resume"), "{said}");
+    let last = *rows(run).last().expect("a row");
+    assert_eq!(*steps(run).last().expect("a checkpoint"), last);
+    assert_eq!(rows(run), (1..=last).collect::<Vec<u64>>());
 }
 
 #[test]
@@ -66,17 +78,7 @@ fn a_signal_ends_training_after_a_checkpoint_and_the_run_goes_on_bit_for_bit() {
         }
         let mut child = command.stderr(Stdio::piped()).spawn().expect("a start");
         wait_for(&mut child, || rows(&run).len() > before + 3);
-        signal(&child, name);
-        let output = child.wait_with_output().expect("an end");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(status), "{said}");
-        assert!(
-            said.contains(&format!("stopped by SIG{name} at step ")) && said.contains("--resume"),
-            "{said}"
-        );
-        let last = *rows(&run).last().expect("a row");
-        assert_eq!(*steps(&run).last().expect("a checkpoint"), last);
-        assert_eq!(rows(&run), (1..=last).collect::<Vec<u64>>());
+        stops(child, &run, name, status);
     }
     let last = *rows(&run).last().expect("a row");
     // The number of steps was remembered; one more step, and as many at once.

@@ -9,7 +9,7 @@ use std::process::Command;
 const NAME: &str = "VK_LAYER_TWEEDIE_faults";
 
 /// Builds the layer in a folder.
-fn layer(folder: &Path) -> Option<()> {
+fn build(folder: &Path) -> Option<()> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vulkan_faults/layer.c");
     let library = folder.join("libfaults.so");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
@@ -31,8 +31,22 @@ fn layer(folder: &Path) -> Option<()> {
     Some(())
 }
 
+/// A folder with the layer, or `None` and a printed reason.
+pub fn layer() -> Option<tempfile::TempDir> {
+    let layers = folder();
+    build(layers.path())?;
+    // The driver is another one, or the loader takes no layers: then nothing fails.
+    let mut probe = tweedie();
+    probe.arg("sample").arg(trained()).args(["-n", "1", "--out"]).arg(layers.path().join("probe.npz"));
+    if faulty(probe, layers.path(), "submit", 0, LOST).status().expect("a start").success() {
+        println!("skipped: the Vulkan loader does not load the layer");
+        return None;
+    }
+    Some(layers)
+}
+
 /// The program with a fault.
-fn faulty(mut command: Command, layers: &Path, call: &str, after: u32, result: i32) -> Command {
+pub fn faulty(mut command: Command, layers: &Path, call: &str, after: u32, result: i32) -> Command {
     command.env("VK_LAYER_PATH", layers).env("VK_INSTANCE_LAYERS", NAME);
     command
         .env("FAULT_CALL", call)
@@ -41,23 +55,17 @@ fn faulty(mut command: Command, layers: &Path, call: &str, after: u32, result: i
     command
 }
 
-const LOST: i32 = -4;
-const NO_MEMORY: i32 = -2;
+/// No device.
+pub const LOST: i32 = -4;
+/// No memory of the device.
+pub const NO_MEMORY: i32 = -2;
 
 #[cfg(target_os = "linux")]
 #[test]
 fn every_fault_of_a_driver_is_one_sentence_and_nothing_is_lost() {
     let folder = folder();
-    let layers = folder.path().join("layers");
-    std::fs::create_dir(&layers).expect("a folder");
-    let Some(()) = layer(&layers) else { return };
-    // The driver is another one, or the loader takes no layers: then nothing fails.
-    let mut probe = tweedie();
-    probe.arg("sample").arg(trained()).args(["-n", "1", "--out"]).arg(folder.path().join("probe.npz"));
-    if faulty(probe, &layers, "submit", 0, LOST).status().expect("a start").success() {
-        println!("skipped: the Vulkan loader does not load the layer");
-        return;
-    }
+    let Some(layers) = layer() else { return };
+    let layers = layers.path();
     let lost = "the device was lost (";
     let memory = "the driver is out of memory (";
     let closed = "could not be opened: ";
@@ -78,7 +86,7 @@ fn every_fault_of_a_driver_is_one_sentence_and_nothing_is_lost() {
         let out: PathBuf = folder.path().join("samples.npz");
         let mut sample = tweedie();
         sample.arg("sample").arg(trained()).args(["-n", "2", "--steps", "60", "--out"]).arg(&out);
-        let message = refuse(&mut faulty(sample, &layers, call, after, result));
+        let message = refuse(&mut faulty(sample, layers, call, after, result));
         assert!(message.contains(said), "{call} {result} after {after}: {message}");
         assert!(!out.exists(), "{call} {result} after {after}");
     }
@@ -88,7 +96,7 @@ fn every_fault_of_a_driver_is_one_sentence_and_nothing_is_lost() {
     succeed(train(&whole, &set).args(["--steps", "20"]));
     let mut broken = train(&run, &set);
     broken.args(["--steps", "20"]);
-    let message = refuse(&mut faulty(broken, &layers, "wait", 24, LOST));
+    let message = refuse(&mut faulty(broken, layers, "wait", 24, LOST));
     assert!(message.contains(lost) && message.contains("--resume"), "{message}");
     assert!(run.join("config.toml").exists() && !checkpoint(&run, 20).exists());
     succeed(tweedie().args(["train", "--resume", "--out"]).arg(&run));

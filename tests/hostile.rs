@@ -15,18 +15,22 @@ use tweedie::random::{Key, Purpose};
 use tweedie::train::Checkpoint;
 
 /// The network of the seeds in `fuzz/corpus`.
-fn small() -> (Config, Registry, State) {
+pub fn small() -> (Config, Registry, State) {
     tiny_with(&["model.ch_mult=[1]", "model.attn_resolutions=[]"])
 }
 
 /// A deterministic generator of random numbers.
-struct Dice {
+pub struct Dice {
     key: Key,
     block: u32,
 }
 
 impl Dice {
-    fn below(&mut self, end: usize) -> usize {
+    pub fn new(seed: u64) -> Dice {
+        Dice { key: Key::new(seed, Purpose::Other(0)), block: 0 }
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
         self.block += 1;
         self.key.bits(0, self.block)[0] as usize % end.max(1)
     }
@@ -34,7 +38,7 @@ impl Dice {
 
 /// A file with up to four changes: a flipped bit, a significant byte, a cut, a piece removed, doubled or
 /// moved, a large number.
-fn mutated(good: &[u8], dice: &mut Dice) -> Vec<u8> {
+pub fn mutated(good: &[u8], dice: &mut Dice) -> Vec<u8> {
     let mut bytes = good.to_vec();
     for _ in 0..1 + dice.below(4) {
         let at = dice.below(bytes.len());
@@ -59,19 +63,20 @@ fn mutated(good: &[u8], dice: &mut Dice) -> Vec<u8> {
     bytes
 }
 
-/// Reads a valid file, every prefix of it (a selection for a long file), and `count` changed ones.
+/// Reads a valid file, every prefix of it (a selection for a long file), one byte more, and `count` changed ones.
 fn torment(name: &str, good: &[u8], count: usize, read: impl Fn(&[u8]) -> bool) {
     assert!(read(good), "{name}: the good file");
     for len in (0..good.len()).step_by(good.len().div_ceil(500)) {
         assert!(!read(&good[..len]), "{name}: cut at {len} of {}", good.len());
     }
-    let mut dice = Dice { key: Key::new(7, Purpose::Other(0)), block: 0 };
+    assert!(!read(&[good, &[0]].concat()), "{name}: a byte more");
+    let mut dice = Dice::new(7);
     let refused = (0..count).filter(|_| !read(&mutated(good, &mut dice))).count();
     assert!(refused > count / 10, "{name}: {refused} of {count}");
 }
 
 /// A checkpoint of the reference, as a pickle and its archive.
-fn reference() -> (Vec<u8>, Pickler) {
+pub fn reference() -> (Vec<u8>, Pickler) {
     reference_at(|p| p.int(7))
 }
 
@@ -127,7 +132,7 @@ fn checkpoints_of_the_reference() {
     // The archive's checksums would detect most changes, so the pickle is changed before it is packed.
     let packed =
         |bytes: &[u8]| read(&Pickler { pickle: bytes.to_vec(), storages: storages.clone() }.archive());
-    let mut dice = Dice { key: Key::new(8, Purpose::Other(0)), block: 0 };
+    let mut dice = Dice::new(8);
     assert!(packed(&pickle));
     let refused = (0..300).filter(|_| !packed(&mutated(&pickle, &mut dice))).count();
     assert!(refused > 100, "{refused}");
@@ -266,7 +271,7 @@ fn descriptions_of_networks() {
     });
     // A prefix of a TOML file may be valid TOML: only the changes are tested.
     let good = config.to_toml();
-    let mut dice = Dice { key: Key::new(9, Purpose::Other(0)), block: 0 };
+    let mut dice = Dice::new(9);
     let read = |bytes: &[u8]| utf8(bytes, &|text| Config::from_toml(text, &[]).is_ok());
     let refused = (0..2000).filter(|_| !read(&mutated(good.as_bytes(), &mut dice))).count();
     assert!(read(good.as_bytes()) && refused > 1000, "{refused}");
@@ -280,7 +285,7 @@ fn images() {
     flate2::read::GzEncoder::new(&good[..], flate2::Compression::fast())
         .read_to_end(&mut packed)
         .expect("bytes");
-    let mut dice = Dice { key: Key::new(10, Purpose::Other(0)), block: 0 };
+    let mut dice = Dice::new(10);
     let refused =
         (0..3000).filter(|_| Dataset::from_idx_bytes(&mutated(&packed, &mut dice)).is_err()).count();
     assert!(refused > 1000, "{refused}");

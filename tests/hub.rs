@@ -103,6 +103,9 @@ fn a_model_that_the_hub_does_not_have_is_refused_in_one_sentence() {
     }
 }
 
+/// What the one file holds.
+const BYTES: &[u8] = br#"{"a": 1}"#;
+
 /// A header of the answer's is another one, or none.
 fn header(name: &'static str, value: Option<&str>) -> Twist {
     let value = value.map(String::from);
@@ -131,77 +134,98 @@ fn twisted(change: fn(&mut Reply)) -> Twist {
     })
 }
 
-#[test]
-fn every_lie_of_a_hub_ends_in_a_sentence_and_touches_nothing_outside_the_cache() {
-    let folder = folder();
-    let home = folder.path().join("a/b/c/home");
-    let bytes = br#"{"a": 1}"#;
-    let other = Hub::serve(one_file(bytes));
-    let port = other.endpoint.rsplit(':').next().expect("a port");
-    let climb = "../../../../../escaped";
-    let absolute = folder.path().join("escaped");
-    let absolute = absolute.to_str();
-    let path = "/owner/tiny/resolve/main/unet/config.json";
-    // What is wrong, and what the sentence names. Only an honest file is kept.
-    let honest = "owner/tiny holds no unet/diffusion_pytorch_model.safetensors";
-    let lies: Vec<(&str, Twist, &str)> = vec![
-        ("plain", twisted(|_| {}), honest),
-        ("a tag that climbs", header("ETag", Some(climb)), "ETag"),
-        ("an absolute tag", header("ETag", absolute), "ETag"),
-        ("an empty tag", header("ETag", Some("\"\"")), "ETag"),
-        ("no tag", header("ETag", None), "ETag"),
-        ("a linked tag that climbs", header("X-Linked-ETag", Some(climb)), "ETag"),
-        ("a commit that climbs", header("X-Repo-Commit", Some(climb)), "X-Repo-Commit"),
-        ("an absolute commit", header("X-Repo-Commit", absolute), "X-Repo-Commit"),
-        ("no commit", header("X-Repo-Commit", None), "X-Repo-Commit"),
-        ("no range", header("Content-Range", None), "Content-Range"),
-        ("a range of words", header("Content-Range", Some("bytes 0-0/many")), "another part"),
-        ("more announced", header("Content-Range", Some("bytes 0-7/1000000")), "another part"),
-        ("much announced", header("Content-Range", Some("bytes 0-7/18446744073709551615")), "1844674407"),
-        ("less announced", header("Content-Range", Some("bytes 0-7/2")), "another part"),
-        ("a compressed file", header("Content-Encoding", Some("gzip")), "compressed"),
-        ("a long head", header("X-Long", Some(&"x".repeat(100_000))), "no HTTP"),
-        ("less sent", twisted(|reply| reply.body.truncate(3)), "3 of 8 bytes"),
-        (
-            "endless",
-            twisted(|reply| (reply.length, reply.body) = (None, vec![b' '; 1 << 20])),
-            "more than the 8 bytes",
-        ),
-        ("a redirect to nowhere", redirect(None), "without an address"),
-        ("a bad redirect", redirect(Some("http://[::bad")), "no address"),
-        ("an odd redirect", redirect(Some("//")), "no address"),
-        ("a loop", redirect(Some(path)), "more than 5 times"),
-        ("a redirect to a file", redirect(Some("file:///etc/passwd")), "other than http"),
-        ("another host", redirect(Some(&format!("http://localhost:{port}{path}"))), honest),
-        ("another port", redirect(Some(&format!("http://127.0.0.1:{port}{path}"))), honest),
-        ("no HTTP", twisted(|reply| reply.status = "\u{1b}[31mred"), "no HTTP"),
-        (
-            "escape codes",
-            twisted(|reply| {
-                reply.status = "418 I'm a teapot";
-                reply.set("X-Error-Code", Some("\u{1b}[31mred\u{1b}[0m"));
-            }),
-            "unet/config.json of owner/tiny",
-        ),
-    ];
-    for (lie, twist, expected) in lies {
+/// Only an honest file is kept, and then the model turns out to have no weights.
+const HONEST: &str = "owner/tiny holds no unet/diffusion_pytorch_model.safetensors";
+
+/// A place for a hub to lie to: another hub, a cache, and a login.
+pub struct Victim {
+    folder: tempfile::TempDir,
+    other: Hub,
+}
+
+/// What is wrong, how, and what the sentence names.
+pub type Lie = (&'static str, Twist, &'static str);
+
+impl Victim {
+    pub fn new() -> Victim {
+        Victim { folder: folder(), other: Hub::serve(one_file(BYTES)) }
+    }
+
+    pub fn lies(&self) -> Vec<Lie> {
+        let port = self.other.endpoint.rsplit(':').next().expect("a port");
+        let climb = "../../../../../escaped";
+        let absolute = self.folder.path().join("escaped");
+        let absolute = absolute.to_str();
+        let path = "/owner/tiny/resolve/main/unet/config.json";
+        vec![
+            ("plain", twisted(|_| {}), HONEST),
+            ("a tag that climbs", header("ETag", Some(climb)), "ETag"),
+            ("an absolute tag", header("ETag", absolute), "ETag"),
+            ("an empty tag", header("ETag", Some("\"\"")), "ETag"),
+            ("no tag", header("ETag", None), "ETag"),
+            ("a linked tag that climbs", header("X-Linked-ETag", Some(climb)), "ETag"),
+            ("a commit that climbs", header("X-Repo-Commit", Some(climb)), "X-Repo-Commit"),
+            ("an absolute commit", header("X-Repo-Commit", absolute), "X-Repo-Commit"),
+            ("no commit", header("X-Repo-Commit", None), "X-Repo-Commit"),
+            ("no range", header("Content-Range", None), "Content-Range"),
+            ("a range of words", header("Content-Range", Some("bytes 0-0/many")), "another part"),
+            ("more announced", header("Content-Range", Some("bytes 0-7/1000000")), "another part"),
+            ("much announced", header("Content-Range", Some("bytes 0-7/18446744073709551615")), "1844674407"),
+            ("less announced", header("Content-Range", Some("bytes 0-7/2")), "another part"),
+            ("a compressed file", header("Content-Encoding", Some("gzip")), "compressed"),
+            ("a long head", header("X-Long", Some(&"x".repeat(100_000))), "no HTTP"),
+            ("less sent", twisted(|reply| reply.body.truncate(3)), "3 of 8 bytes"),
+            (
+                "endless",
+                twisted(|reply| (reply.length, reply.body) = (None, vec![b' '; 1 << 20])),
+                "more than the 8 bytes",
+            ),
+            ("a redirect to nowhere", redirect(None), "without an address"),
+            ("a bad redirect", redirect(Some("http://[::bad")), "no address"),
+            ("an odd redirect", redirect(Some("//")), "no address"),
+            ("a loop", redirect(Some(path)), "more than 5 times"),
+            ("a redirect to a file", redirect(Some("file:///etc/passwd")), "other than http"),
+            ("another host", redirect(Some(&format!("http://localhost:{port}{path}"))), HONEST),
+            ("another port", redirect(Some(&format!("http://127.0.0.1:{port}{path}"))), HONEST),
+            ("no HTTP", twisted(|reply| reply.status = "\u{1b}[31mred"), "no HTTP"),
+            (
+                "escape codes",
+                twisted(|reply| {
+                    reply.status = "418 I'm a teapot";
+                    reply.set("X-Error-Code", Some("\u{1b}[31mred\u{1b}[0m"));
+                }),
+                "unet/config.json of owner/tiny",
+            ),
+        ]
+    }
+
+    /// Asks a hub that lies: it ends in a sentence, nothing is written outside the cache, and the login stays.
+    pub fn hears(&self, (lie, twist, expected): Lie) {
+        let home = self.folder.path().join("a/b/c/home");
         let _ = std::fs::remove_dir_all(&home);
         std::fs::create_dir_all(&home).expect("a folder");
         std::fs::write(home.join("token"), "hf_SECRET").expect("a token");
-        let hub = Hub::twist(one_file(bytes), twist);
-        let out = folder.path().join("x.npz");
+        let hub = Hub::twist(one_file(BYTES), twist);
+        let out = self.folder.path().join("x.npz");
         let message = refuse(hub.program(&home).args(["sample", "hf:owner/tiny", "--out"]).arg(&out));
         assert!(message.contains(expected), "{lie}: {message}");
         assert!(!message.contains(char::is_control) && !message.contains("[31m"), "{lie}: {message}");
-        assert!(tree(folder.path()).iter().all(|path| path.starts_with(&home)), "{lie}");
-        assert!(hub.asked().iter().all(|asked| asked.token.is_none()), "{lie}");
+        assert!(tree(self.folder.path()).iter().all(|path| path.starts_with(&home)), "{lie}");
+        let asked = [hub.asked(), self.other.asked()].concat();
+        assert!(asked.iter().all(|asked| asked.token.is_none()), "{lie}");
         let blobs = tree(&home.join("hub"))
             .into_iter()
             .filter(|path| path.parent().expect("a folder").ends_with("blobs"));
         let whole = blobs.filter(|path| path.extension().is_none()).count();
-        assert_eq!(whole > 0, expected == honest, "{lie}");
+        assert_eq!(whole > 0, expected == HONEST, "{lie}");
     }
-    assert!(other.asked().len() >= 4 && other.asked().iter().all(|asked| asked.token.is_none()));
+}
+
+#[test]
+fn every_lie_of_a_hub_ends_in_a_sentence_and_touches_nothing_outside_the_cache() {
+    let victim = Victim::new();
+    victim.lies().into_iter().for_each(|lie| victim.hears(lie));
+    assert!(victim.other.asked().len() >= 4);
 }
 
 /// The SHA-256 of `abcdefgh`.

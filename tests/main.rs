@@ -38,6 +38,8 @@ mod ode;
 mod ops;
 mod portability;
 mod refinenets;
+#[cfg(target_os = "linux")]
+mod reliability;
 mod sampling_options;
 mod score_command;
 mod score_sde;

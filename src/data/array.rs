@@ -4,7 +4,7 @@ use super::DataError;
 use crate::{files, memory};
 use half::f16;
 use npyz::{NpyHeader, Order};
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 /// An array, and what else its archive holds.
@@ -141,15 +141,9 @@ fn archive<R: Read + Seek>(file: R) -> Result<Array, String> {
             left_out.push(name.to_string());
         }
     }
-    // An archive is found from its end: other bytes may stand before it and after it.
-    let (before, comment) = (archive.offset(), archive.comment().len() as u64);
-    let mut file = archive.into_inner();
-    let seek = |e: std::io::Error| format!("it cannot be read ({e})");
-    let length = file.seek(SeekFrom::End(0)).map_err(seek)?;
-    let mut mark = [0; 4];
-    file.seek(SeekFrom::Start(length.saturating_sub(22 + comment))).map_err(seek)?;
-    file.read_exact(&mut mark).map_err(seek)?;
-    if before > 0 || mark != *b"PK\x05\x06" {
+    let (begins, comment) = (archive.offset(), archive.comment().len());
+    let all = files::is_all_archive(&mut archive.into_inner(), begins, comment);
+    if !all.map_err(|e| format!("it cannot be read ({e})"))? {
         return Err("it holds bytes before or after its archive, which nothing would read".into());
     }
     let array = array.ok_or("its array is missing")?;

@@ -37,11 +37,19 @@ impl<R: Source> Archive for zip::ZipArchive<R> {
     }
 }
 
-/// Opens an archive.
+/// Opens an archive, which must be all of its file.
 #[cfg(feature = "torch")]
-pub(super) fn open(source: impl Source + 'static) -> Result<Box<dyn Archive>, InteropError> {
-    let archive = zip::ZipArchive::new(source);
-    Ok(Box::new(archive.map_err(|e| InteropError::Damaged(format!("its archive: {e}")))?))
+pub(super) fn open(mut source: impl Source + 'static) -> Result<Box<dyn Archive>, InteropError> {
+    let damaged = |e: String| InteropError::Damaged(format!("its archive: {e}"));
+    let archive = zip::ZipArchive::new(&mut source).map_err(|e| damaged(e.to_string()))?;
+    let (begins, comment) = (archive.offset(), archive.comment().len());
+    match crate::files::is_all_archive(&mut source, begins, comment) {
+        Ok(true) => {}
+        Ok(false) => return Err(damaged("other bytes stand before or after it".into())),
+        Err(e) => return Err(damaged(e.to_string())),
+    }
+    let archive = zip::ZipArchive::new(source).map_err(|e| damaged(e.to_string()))?;
+    Ok(Box::new(archive))
 }
 
 /// Refuses every archive: this build does not read them.

@@ -1,8 +1,9 @@
-/* A Vulkan layer in which a kind of call fails from its nth on, for tests of lost devices and of memory that runs out.
+/* A Vulkan layer in which a kind of call fails from its nth on (or its nth), for tests of lost devices and of memory that runs out.
  *
  *   FAULT_CALL    submit, wait, alloc, map or pipeline
  *   FAULT_AFTER   how many of these calls succeed first
- *   FAULT_RESULT  the VkResult of the others: -4 device lost, -2 and -1 no device and no host memory, -5 map failed */
+ *   FAULT_RESULT  the VkResult of the others: -4 device lost, -2 and -1 no device and no host memory, -5 map failed
+ *   FAULT_ONCE    if set, that call alone fails */
 #include <stdlib.h>
 #include <string.h>
 #include <vulkan/vk_layer.h>
@@ -16,9 +17,10 @@ static VkDevice device;
 static VkResult fault(const char *call) {
     static int calls;
     const char *failing = getenv("FAULT_CALL"), *after = getenv("FAULT_AFTER"), *result = getenv("FAULT_RESULT");
-    if (!failing || !after || !result || strcmp(failing, call) || __sync_fetch_and_add(&calls, 1) < atoi(after))
-        return VK_SUCCESS;
-    return (VkResult)atoi(result);
+    if (!failing || !after || !result || strcmp(failing, call)) return VK_SUCCESS;
+    int made = __sync_fetch_and_add(&calls, 1) - atoi(after);
+    int fails = getenv("FAULT_ONCE") ? made == 0 : made >= 0;
+    return fails ? (VkResult)atoi(result) : VK_SUCCESS;
 }
 
 #define FAILING(call, name, parameters, ...)                                                       \
