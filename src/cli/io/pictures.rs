@@ -9,7 +9,7 @@ use crate::files;
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
-use image::{AnimationDecoder, DynamicImage, ImageFormat, ImageReader};
+use image::{AnimationDecoder, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -235,8 +235,15 @@ pub fn decode(bytes: &[u8]) -> anyhow::Result<DynamicImage> {
         "it has {w}x{h} pixels, more than the {MOST_PIXELS} of any model's images"
     );
     let several = match format {
-        ImageFormat::Png => PngDecoder::new(Cursor::new(bytes))?.is_apng()?,
-        ImageFormat::Gif => GifDecoder::new(Cursor::new(bytes))?.into_frames().take(2).count() > 1,
+        ImageFormat::Png => PngDecoder::with_limits(Cursor::new(bytes), Limits::default())?.is_apng()?,
+        ImageFormat::Gif => {
+            let mut decoder = GifDecoder::new(Cursor::new(bytes))?;
+            // A frame may be larger than the picture.
+            decoder.set_limits(Limits::default())?;
+            let mut frames = decoder.into_frames();
+            frames.next().transpose()?;
+            frames.next().transpose()?.is_some()
+        }
         ImageFormat::WebP => WebPDecoder::new(Cursor::new(bytes))?.has_animation(),
         _ => false,
     };
@@ -283,5 +290,10 @@ mod tests {
         assert!(refused(65_535, 65_535).contains("it has 65535x65535 pixels"));
         assert!(refused(4097, 4096).contains("more than the 16777216"));
         assert!(!refused(4096, 4096).contains("pixels"));
+        // A picture of 8 x 8 pixels with a frame of 65,535 x 65,535.
+        let screen = b"GIF89a\x08\0\x08\0\x80\0\0\0\0\0\xff\xff\xff";
+        let frame = b"\x2c\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x44\x01\0\x3b";
+        let message = decode(&[&screen[..], frame].concat()).unwrap_err().to_string();
+        assert!(message.contains("limit"), "{message}");
     }
 }

@@ -19,8 +19,8 @@ pub fn loss(metrics: &Path, picture: &Path) -> anyhow::Result<()> {
 /// The plot of the rows in a text, if there are at least two.
 pub fn plotted(text: &str) -> anyhow::Result<Option<RgbImage>> {
     let row = |line: &str| {
-        let mut cells = line.split(',').map(str::parse::<f64>);
-        Some((cells.next()?.ok()?, cells.next()?.ok()?))
+        let mut cells = line.split(',');
+        Some((cells.next()?.parse::<u64>().ok()? as f64, cells.next()?.parse::<f64>().ok()?))
     };
     // The axis is logarithmic, and its ticks are counted out.
     let drawable = |(_, loss): &(f64, f64)| (1e-30..1e30).contains(loss);
@@ -39,7 +39,7 @@ fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {
     let failed = |e: &dyn std::fmt::Display| e.to_string();
     let area = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
     area.fill(&WHITE).map_err(|e| failed(&e))?;
-    let last = points.last().map_or(1.0, |(step, _)| *step);
+    let last = points.iter().map(|(step, _)| *step).fold(1.0, f64::max);
     let mut chart = ChartBuilder::on(&area)
         .margin(20)
         .x_label_area_size(45)
@@ -65,4 +65,21 @@ fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {
 fn span(points: &[(f64, f64)]) -> Range<f64> {
     let losses = || points.iter().map(|(_, loss)| *loss);
     losses().fold(f64::INFINITY, f64::min) * 0.9..losses().fold(0.0, f64::max) * 1.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_no_training_writes_are_left_out_or_drawn() {
+        let drawn = |rows: &str| plotted(&format!("step,loss\n{rows}")).unwrap().is_some();
+        assert!(drawn("1,2\n2,1"));
+        // An axis without an end would have no last tick.
+        for step in ["inf", "NaN", "1e300", "-1", "3e-308"] {
+            assert!(!drawn(&format!("1,2\n{step},1")), "{step}");
+        }
+        assert!(drawn("18446744073709551615,2\n1,1"));
+        assert!(drawn("0,2\n0,1"));
+    }
 }
