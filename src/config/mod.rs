@@ -3,6 +3,7 @@
 mod data;
 mod error;
 mod model;
+mod model_checks;
 mod objective;
 mod optim;
 mod presets;

@@ -4,6 +4,7 @@
 //! A model is a folder: `model_index.json`, `unet/config.json`, `unet/diffusion_pytorch_model.safetensors`,
 //! `scheduler/scheduler_config.json`; or just the contents of `unet`.
 
+mod export;
 mod files;
 mod names;
 mod python;
@@ -15,12 +16,13 @@ use crate::config::Config;
 use crate::files::atomically;
 use crate::nn::{ScoreModel, State};
 use ::safetensors::{Dtype, tensor::TensorView};
+use export::{scheduler_of, unet_of};
 use files::{Values, WEIGHTS};
 use names::entries;
 use scheduler::Scheduler;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use unet::{Unet, configuration, scheduler_of, unet_of};
+use unet::{Unet, configuration};
 
 /// The folders of a network: of its raw weights, and of their averages.
 const FOLDERS: [&str; 2] = ["unet", "unet_ema"];
