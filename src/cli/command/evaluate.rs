@@ -4,6 +4,7 @@ mod classify;
 
 use crate::choice::Choice;
 use crate::cli::io::{Batch, DATA, data, is_model, pictures::Pictures};
+use crate::cli::report::{count, say};
 use crate::cli::{Common, ends_in, print};
 use crate::config::BuiltIn;
 use crate::data::{Dataset, Split};
@@ -61,6 +62,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(!args.resume, "--resume: comparing samples with data is not kept in parts; leave it out");
     let test = data::named(name, Split::Test)?;
     let Batch { shape, values: samples } = pictures.of_channels(test.channels).batch;
+    say(format!("comparing {} with {}", count(shape.n(), "sample"), count(test.len(), "test image")));
     let samples: Vec<f64> = samples.into_iter().map(f64::from).collect();
     let dimensions = shape.with_n(1).len();
     let built_in = BuiltIn::named(name).is_some();

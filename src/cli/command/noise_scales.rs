@@ -1,6 +1,7 @@
 //! `tweedie noise-scales`.
 
 use crate::cli::io::{configuration, data};
+use crate::cli::report::{count, say};
 use crate::cli::{Common, ends_in, print};
 use crate::config::Range;
 use crate::data::{Dataset, Split};
@@ -43,6 +44,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(set.len() > 1, "{} holds one image, and a distance needs two", args.data);
     let level = range.width() / 255.0;
     let compared = args.images.min(set.len());
+    say(format!("measuring the distances between {}", count(compared, "image")));
     let sigma_max = level * set.largest_distance(compared);
     ensure!(sigma_max > 0.0, "{}: all its images are equal", args.data);
     ensure!(

@@ -1,7 +1,7 @@
 //! `tweedie score`.
 
 use crate::cli::io::{Batch, Named, Tensors, pictures, tensors};
-use crate::cli::{Common, MANY, MODEL, choice, count, open_model, open_score_model, paths, print};
+use crate::cli::{Common, MANY, MODEL, choice, count, open_model, open_score_model, paths, print, progress};
 use crate::config::Data;
 use crate::gpu::Gpu;
 use crate::kernels::hutchinson::{Probe, Probes};
@@ -67,6 +67,8 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     }
     let gpu = common.open()?;
     let scorer = checkpoint.scorer(&gpu, args.weights)?;
+    let (points, parameters) = (count(input.t.len(), "point"), scorer.model.registry.count());
+    progress::announce(&gpu, &format!("evaluating {parameters} parameters at {points}"));
     let arrays = evaluate(&gpu, &scorer, &input, args)?;
     for (name, _, values) in &arrays {
         ensure!(values.iter().all(|v| v.is_finite()), "`{name}` is not finite for this input");
