@@ -152,13 +152,14 @@ impl Command {
 
 /// The file of a command: beside its first output, else in the user's cache, if there is one.
 fn place(output: Option<&Path>, command: &Command) -> Option<PathBuf> {
-    let Some(output) = output else {
-        let key = crc32fast::hash(serde_json::to_string(command).ok()?.as_bytes());
-        return Some(dirs::cache_dir()?.join("tweedie").join(format!("{key:08x}.unfinished")));
-    };
-    let mut name = output.file_name()?.to_os_string();
-    name.push(".unfinished");
-    Some(output.with_file_name(name))
+    // The current folder has no name.
+    if let Some((output, name)) = output.and_then(|output| Some((output, output.file_name()?))) {
+        let mut name = name.to_os_string();
+        name.push(".unfinished");
+        return Some(output.with_file_name(name));
+    }
+    let key = crc32fast::hash(serde_json::to_string(command).ok()?.as_bytes());
+    Some(dirs::cache_dir()?.join("tweedie").join(format!("{key:08x}.unfinished")))
 }
 
 /// Opens a file that no other process writes.
