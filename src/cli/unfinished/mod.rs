@@ -2,8 +2,9 @@
 
 mod record;
 
+use super::report::{chain, say};
 use super::stop::Stop;
-use super::{count, note, paths, report::say};
+use super::{count, note, paths};
 use anyhow::{Context, bail, ensure};
 use record::Record;
 use serde::de::DeserializeOwned;
@@ -58,9 +59,17 @@ impl Unfinished {
         let path = place(options.output, &command).filter(|path| parts > 1 || path.exists());
         let (mut file, mut kept) = (None, VecDeque::new());
         if let Some(path) = path {
-            let mut opened = locked(&path)?;
-            kept = begin(&mut opened, &path, &command, resume)?;
-            file = Some((path, opened));
+            match locked(&path) {
+                Ok(mut opened) => {
+                    kept = begin(&mut opened, &path, &command, resume)?;
+                    file = Some((path, opened));
+                }
+                // A result that is printed needs no file.
+                Err(error) if options.output.is_none() => {
+                    note(format!("finished parts are not kept: {}", chain(&error)));
+                }
+                Err(error) => return Err(error),
+            }
         }
         let finished = kept.len();
         if resume {
@@ -126,9 +135,8 @@ impl Unfinished {
                 self.finished,
                 path.display()
             ),
-            _ => {
-                format!("before the first of {parts} was finished; parts are smaller with a smaller --batch")
-            }
+            None if self.parts > 1 => format!("before the end; none of {parts} is kept"),
+            _ => format!("before the first of {parts} was finished; a smaller --batch makes smaller parts"),
         })
     }
 }
