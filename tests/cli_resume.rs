@@ -133,21 +133,58 @@ fn parts_of_another_command_or_model_are_not_used() {
     let place = place.path();
     let (status, said) = stop(&mut own.command(&model, place), own, place, 250, "INT");
     assert_eq!(status, Some(130), "{said}");
-    let other = refuse(own.command(&model, place).args(["--resume", "--seed", "3"]));
-    assert!(other.contains("another command") && other.contains("--steps 30"), "{other}");
+    let file = own.unfinished(place).expect("finished parts");
+    let kept = std::fs::read(&file).expect("a file");
+    // With --resume or without, the parts stay.
+    for options in [&["--resume", "--seed", "3"][..], &["--seed", "3"]] {
+        let other = refuse(own.command(&model, place).args(options));
+        assert!(other.contains("finished part") && other.contains("--steps 30"), "{other}");
+    }
     trained("2");
     let changed = refuse(own.command(&model, place).arg("--resume"));
-    assert!(changed.contains("changed"), "{changed}");
-    // Without --resume the command begins again, and says what it replaces.
-    let said = stderr(own.command(&model, place).args(["--seed", "3"]));
-    assert!(said.contains("is replaced"), "{said}");
-    assert_eq!(own.unfinished(place), None);
+    assert!(changed.contains("another model"), "{changed}");
+    assert!(std::fs::read(&file).expect("a file") == kept);
+}
+
+#[test]
+fn a_file_that_is_not_of_finished_parts_is_left_alone() {
+    let (folder, own) = (folder(), &COMMANDS[0]);
+    let at = |name: &str| folder.path().join(name);
+    let file = at("a.npz.unfinished");
+    for options in [&["--resume"][..], &[]] {
+        std::fs::write(&file, "notes of somebody").expect("a file");
+        let message = refuse(own.command(trained(), folder.path()).args(options));
+        assert!(message.contains("a.npz.unfinished does not begin as"), "{message}");
+        assert_eq!(std::fs::read_to_string(&file).expect("a file"), "notes of somebody");
+        std::fs::rename(&file, at("notes")).expect("a file");
+        std::os::unix::fs::symlink(at("notes"), &file).expect("a link");
+        let message = refuse(own.command(trained(), folder.path()).args(options));
+        assert!(message.contains("no plain file"), "{message}");
+        assert_eq!(std::fs::read_to_string(at("notes")).expect("a file"), "notes of somebody");
+        std::fs::remove_file(&file).expect("a link");
+    }
+}
+
+#[test]
+fn damaged_parts_are_named_and_computed_again() {
+    let (whole, parts, own) = (folder(), folder(), &COMMANDS[1]);
+    succeed(&mut own.command(trained(), whole.path()));
+    let (status, said) = stop(&mut own.command(trained(), parts.path()), own, parts.path(), 1000, "TERM");
+    assert_eq!(status, Some(143), "{said}");
+    let file = own.unfinished(parts.path()).expect("finished parts");
+    let mut bytes = std::fs::read(&file).expect("a file");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&file, bytes).expect("a file");
+    let said = stderr(own.command(trained(), parts.path()).arg("--resume"));
+    assert!(said.contains("damaged") && said.contains("computed again"), "{said}");
+    assert!(contents(parts.path()) == contents(whole.path()));
 }
 
 #[test]
 fn nothing_to_go_on_with_is_said_and_the_command_begins() {
     let (folder, own) = (folder(), &COMMANDS[0]);
     let said = stderr(own.command(trained(), folder.path()).arg("--resume"));
-    assert!(said.contains("nothing is finished yet"), "{said}");
+    assert!(said.contains("no part of this command"), "{said}");
     assert!(folder.path().join("a.npz").exists());
 }

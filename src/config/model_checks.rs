@@ -3,7 +3,7 @@
 use super::model::{GROUPS, MAX_CLASSES, MAX_TAPS};
 use super::{
     ConfigError, Data, EmbeddingType, MAX_CHANNELS, Model, ModelName, ObjectiveName, SdeName, Training,
-    count, refuse, within,
+    count, fits_f32, refuse, within,
 };
 
 impl Model {
@@ -187,8 +187,10 @@ impl Model {
         }
         let taps = self.fir_kernel.len();
         let sum: f64 = self.fir_kernel.iter().sum();
-        if !(2..=MAX_TAPS).contains(&taps) || !sum.is_finite() || sum == 0.0 {
-            let why = format!("it needs 2 to {MAX_TAPS} numbers whose sum is not 0");
+        // Taps are divided by their sum, which is rounding error where they cancel.
+        let possible = |tap: &f64| fits_f32(*tap) && (tap / sum).abs() < 1e3;
+        if !(2..=MAX_TAPS).contains(&taps) || !self.fir_kernel.iter().all(possible) {
+            let why = format!("it needs 2 to {MAX_TAPS} numbers that f32 can hold and that do not cancel");
             return Err(refuse("model.fir_kernel", &self.fir_kernel, why));
         }
         Ok(())

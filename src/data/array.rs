@@ -116,6 +116,11 @@ fn archive<R: Read + Seek>(file: R) -> Result<Array, String> {
             entry.name().map(|name| name.into_owned()).map_err(damaged)
         })
         .collect::<Result<_, _>>()?;
+    if let Some(twice) =
+        (1..all.len()).map(|i| &all[i]).find(|name| all.iter().filter(|own| own == name).count() > 1)
+    {
+        return Err(format!("it holds {twice} twice"));
+    }
     let arrays: Vec<&str> = all.iter().filter_map(|name| name.strip_suffix(".npy")).collect();
     let named = ["samples", "arr_0"].into_iter().find(|name| arrays.contains(name));
     let chosen = match (named, &arrays[..]) {

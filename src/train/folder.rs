@@ -98,10 +98,18 @@ impl Run {
     }
 
     /// The number of steps that was requested in place of `training.n_iters`; none if that has changed since.
-    pub(super) fn remembered(&self, config: &Config) -> Option<u64> {
+    ///
+    /// # Errors
+    /// If the file holds no number.
+    pub(super) fn remembered(&self, config: &Config) -> Result<Option<u64>, TrainError> {
+        let path = self.folder().join("steps");
         let same = |before: Config| before.training.n_iters == config.training.n_iters;
-        let text = crate::files::read_to_string(&self.folder().join("steps")).ok()?;
-        self.recorded().is_ok_and(same).then(|| text.trim().parse().ok())?
+        if !path.exists() || !self.recorded().is_ok_and(same) {
+            return Ok(None);
+        }
+        let text = crate::files::read_to_string(&path).map_err(|e| file_error(&path, e))?;
+        let wrong = || file_error(&path, std::io::Error::other("it holds no number of steps; remove it"));
+        text.trim().parse().map(Some).map_err(|_| wrong())
     }
 
     /// Remembers a number of steps. It is not a part of the configuration, on which the bytes of checkpoints depend.

@@ -245,8 +245,8 @@ impl Run {
         watch: &mut Watch<'_, A>,
     ) -> Result<End, TrainError> {
         self.check(options)?;
-        let remembered = || self.remembered(config).filter(|_| options.resume);
-        let steps = options.steps.or_else(remembered).unwrap_or(config.training.n_iters);
+        let remembered = if options.resume { self.remembered(config)? } else { None };
+        let steps = options.steps.or(remembered).unwrap_or(config.training.n_iters);
         let training = Training { n_iters: steps, ..config.training.clone() };
         Config { training: training.clone(), ..config.clone() }.check()?;
         if config.model.num_classes > 0 {
@@ -284,6 +284,8 @@ impl Run {
                 // A configuration that cannot run has failed by now, and left no folder behind.
                 gpu.synchronize()?;
                 if options.overwrite && self.exists() {
+                    // The old run stays where the new one diverges at once.
+                    trainer.measured()?;
                     self.clear()?;
                 }
                 lock = Some(self.create()?);

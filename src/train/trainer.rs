@@ -239,17 +239,25 @@ impl<A: Architecture> Trainer<A> {
     /// # Errors
     /// [`TrainError::Diverged`] if the loss is not finite.
     pub fn report(&mut self) -> Result<Option<StepReport>, TrainError> {
-        let Some(norm) = self.norm.as_ref().filter(|_| self.running.1 > 0) else { return Ok(None) };
-        let loss = self.loss()?;
-        let grad_norm = f64::from(norm.read()?[0]);
-        if !loss.is_finite() || !grad_norm.is_finite() {
-            return Err(self.diverged(loss)?);
-        }
+        let Some((loss, grad_norm)) = self.measured()? else { return Ok(None) };
         self.recent.clear();
         self.running.0.write(&[0.0; 4])?;
         self.running.1 = 0;
         let learning_rate = self.learning_rate(self.step - 1);
         Ok(Some(StepReport { loss, grad_norm, learning_rate }))
+    }
+
+    /// Loss and gradient norm since the last report, checked; `None` if no step was made since.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] if one is not finite.
+    pub(super) fn measured(&self) -> Result<Option<(f64, f64)>, TrainError> {
+        let Some(norm) = self.norm.as_ref().filter(|_| self.running.1 > 0) else { return Ok(None) };
+        let (loss, grad_norm) = (self.loss()?, f64::from(norm.read()?[0]));
+        match loss.is_finite() && grad_norm.is_finite() {
+            true => Ok(Some((loss, grad_norm))),
+            false => Err(self.diverged(loss)?),
+        }
     }
 
     /// The error of a loss or a gradient that is not finite, with the step at which the loss was not finite first.

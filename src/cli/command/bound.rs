@@ -138,7 +138,7 @@ fn measure(
     let stop = unfinished.stop().clone();
     let mut bound = Bound::new(chain.clone(), range.low());
     for (first, length) in batches {
-        let (_, measured) = unfinished.part(false, || {
+        let (_, measured) = unfinished.part(0, false, || {
             let numbers: Vec<usize> = (first..first + length).collect();
             let x0 = pictures::members(set, &numbers, range)?.upload(gpu)?;
             let mut watch = || {

@@ -8,8 +8,8 @@ use crate::interop::{
     read_score_sde, write_diffusers,
 };
 use crate::nn::{Registry, ScoreModel, State};
-use crate::train::{Checkpoint, Run};
-use anyhow::{Context, bail, ensure};
+use crate::train::{Checkpoint, Run, TrainError};
+use anyhow::{Context, anyhow, bail, ensure};
 use std::path::{Path, PathBuf};
 
 /// Import a model, or export one.
@@ -69,7 +69,12 @@ fn import(args: &Args) -> anyhow::Result<(PathBuf, u64)> {
     ensure!(place.exists(), "{source} does not exist");
     let (config, registry, state) =
         read(args, &place).with_context(|| format!("{source} cannot be imported"))?;
-    let written = Run::at(&args.folder).import(&config, &registry, &state)?;
+    let written = Run::at(&args.folder).import(&config, &registry, &state).map_err(|error| match error {
+        TrainError::Exists { folder } => {
+            anyhow!("{} holds a run already; choose another folder", folder.display())
+        }
+        other => other.into(),
+    })?;
     Ok((written, state.step))
 }
 

@@ -93,7 +93,7 @@ fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
             let one = |i| dequantised(&set, i, key, flow.config.data.centered);
             let values = (first..first + count).flat_map(one).collect();
             let x = Batch { shape: Shape::new(count, set.size, set.size, set.channels), values };
-            let (_, (own, calls)) = unfinished.part(false, || {
+            let (_, (own, calls)) = unfinished.part(0, false, || {
                 let likelihood = follow(flow, &x, &stop, || args.drawn(seed, first, draw))?;
                 Ok((Vec::new(), (likelihood.samples, likelihood.evaluations)))
             })?;
@@ -124,7 +124,7 @@ fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::
             own.upload(&flow.gpu).map(|eps| (eps, *k))
         });
         let given = given.transpose()?;
-        let (latents, (own, calls)) = unfinished.part(false, || {
+        let (latents, (own, calls)) = unfinished.part(x.shape.with_n(count).len(), false, || {
             let likelihood = follow(flow, &x.part(first, count), &stop, || match &given {
                 Some((eps, count)) => Probing::Given { eps: eps.clone(), count: *count },
                 None => args.drawn(seed, first, 0),

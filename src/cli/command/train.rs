@@ -154,6 +154,8 @@ struct Watcher<'a> {
     spoken: Option<Instant>,
     /// When the last pictures were drawn.
     drawn: Instant,
+    /// A row could not be printed, and that was said.
+    unprinted: bool,
 }
 
 /// The samples of a checkpoint may take as long as the training since the last one, and at least this.
@@ -164,7 +166,8 @@ impl<'a> Watcher<'a> {
         let terminal = std::io::stderr().is_terminal() && !json;
         let bar = ProgressBar::hidden();
         let (started, drawn) = (Instant::now(), Instant::now());
-        Watcher { gpu, run, json, bar, terminal, first: 0, steps: 0, started, spoken: None, drawn }
+        let unprinted = false;
+        Watcher { gpu, run, json, bar, terminal, first: 0, steps: 0, started, spoken: None, drawn, unprinted }
     }
 
     fn see(&mut self, event: Event<'_>) -> Result<(), TrainError> {
@@ -208,12 +211,17 @@ impl<'a> Watcher<'a> {
         self.bar.set_message(shown.clone());
         if self.json {
             let memory = Bytes(row.device_bytes).0;
-            // Training continues if standard output is closed.
-            let _ = print(serde_json::json!({
+            let printed = print(serde_json::json!({
                 "step": row.step, "loss": row.loss, "grad_norm": row.grad_norm,
                 "learning_rate": row.learning_rate, "images_per_second": row.images_per_second,
                 "device_bytes": memory, "process_bytes": row.process_bytes,
             }));
+            // Training continues if standard output is closed or full.
+            if let Err(error) = printed
+                && !std::mem::replace(&mut self.unprinted, true)
+            {
+                note(format!("warning: rows cannot be printed: {}; training continues", chain(&error)));
+            }
         } else if !self.terminal && self.spoken.is_none_or(|spoken| spoken.elapsed() > QUIET) {
             self.spoken = Some(Instant::now());
             let made = row.step.saturating_sub(self.first).max(1);

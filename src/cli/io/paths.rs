@@ -73,6 +73,8 @@ fn place(path: &Path) -> PathBuf {
 
 /// Checks that the folder of a path can be written, or created.
 pub fn writable(path: &Path) -> anyhow::Result<()> {
+    let special = path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir());
+    ensure!(!special, "{} is a pipe or a device; choose a path for a file", path.display());
     let mut above =
         path.ancestors().skip(1).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     let nearest = above.find(|folder| folder.exists()).unwrap_or(Path::new("/"));

@@ -173,7 +173,12 @@ fn folder(path: &Path) -> anyhow::Result<Batch> {
         files.into_iter().partition(|file| is_picture(file));
     if !others.is_empty() {
         let names: Vec<_> = others.iter().filter_map(|other| other.file_name()?.to_str()).collect();
-        note(format!("{}: left out, no pictures: {}", path.display(), names.join(", ")));
+        note(format!(
+            "{}: left out, as only .{} are read: {}",
+            path.display(),
+            KINDS.join(", ."),
+            names.join(", ")
+        ));
     }
     // Beyond 99,999 the names that are numbers grow longer.
     let number = |file: &PathBuf| file.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());

@@ -182,7 +182,7 @@ impl Flow {
         let stop = unfinished.stop().clone();
         for (first, count) in batches(n, self.batch) {
             let part = from.part(first, count);
-            let (values, evaluated): (_, f64) = unfinished.part(false, || {
+            let (values, evaluated): (_, f64) = unfinished.part(part.shape.len(), false, || {
                 let sampled = self.with(|score| step(score, part.upload(&self.gpu)?, stop.clone()))?;
                 let values = sampled.x.read()?;
                 ensure!(

@@ -54,9 +54,9 @@ impl Model<'_> {
     /// Draws samples in batches, `draws` those of one.
     pub fn draw(&self, drawn: &Drawn<'_>, draws: &Draws<'_>) -> anyhow::Result<Samples<'_>> {
         let Drawn { n, steps, given } = *drawn;
-        let (first, last) = (self.args.first, self.args.first.checked_add(n));
+        let first = self.args.first;
         ensure!(
-            last.is_some(),
+            u64::from(first) + u64::from(n) <= 1 << 32,
             "--first {first}: with -n {n} sample numbers exceed {}; choose less",
             u32::MAX
         );
@@ -99,7 +99,7 @@ impl Model<'_> {
             let draw = Draw::new(self.config.seed).from(self.args.first + first);
             // An animation shows the first batch.
             let mut animation = animation.as_mut().filter(|_| first == 0);
-            let (part, (evaluated, accepted)) = unfinished.part(animation.is_some(), || {
+            let (part, (evaluated, accepted)) = unfinished.part(self.shape(n_batch).len(), animation.is_some(), || {
                 let x = sample::prior(score, self.shape(n_batch), draw)?;
                 if let Some(animation) = &mut animation {
                     animation.record(score, &Progress { step: 0, t: 1.0, state: &x })?;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// The identity of a command: the first line of its file.
@@ -50,18 +50,18 @@ impl Unfinished {
     /// Opens the file of this process's command, and watches for signals from now on.
     ///
     /// # Errors
-    /// If the file has parts of this command and `resume` is not set, or of another and it is; if it cannot be written, or another
-    /// process is writing it.
+    /// If the file has parts of this command and `resume` is not set, or of another; if it is another kind of file, cannot be
+    /// written, or is being written by another process.
     pub fn open(options: Options<'_>) -> anyhow::Result<Unfinished> {
         let stop = Stop::on_signals()?;
-        let Options { resume, parts, .. } = options;
-        let command = Command::of_process(options.contents.finalize());
+        let (resume, parts) = (options.resume, options.parts);
+        let command = Command::of_process(options.contents.clone().finalize());
         let path = place(options.output, &command).filter(|path| parts > 1 || path.exists());
         let (mut file, mut kept) = (None, VecDeque::new());
         if let Some(path) = path {
             match locked(&path) {
                 Ok(mut opened) => {
-                    kept = begin(&mut opened, &path, &command, resume)?;
+                    kept = begin(&mut opened, &path, &command, &options)?;
                     file = Some((path, opened));
                 }
                 // A result that is printed needs no file.
@@ -74,7 +74,7 @@ impl Unfinished {
         let finished = kept.len();
         if resume {
             say(match finished {
-                0 => "nothing is finished yet; the command begins".into(),
+                0 => "--resume: no part of this command was finished and kept; it begins".into(),
                 _ => format!("going on after {finished} of {}", count(parts, "part")),
             });
         }
@@ -91,19 +91,21 @@ impl Unfinished {
         parts.saturating_sub(self.kept.len())
     }
 
-    /// The next part: a kept one, or computed and then kept. With `again` it is computed in any case.
+    /// The next part, of `size` values: a kept one, or computed and then kept. With `again` it is computed in any case.
     ///
     /// # Errors
     /// Those of `compute`; at a signal, how to go on; or if the file cannot be written.
     pub fn part<T: Serialize + DeserializeOwned>(
         &mut self,
+        size: usize,
         again: bool,
         compute: impl FnOnce() -> anyhow::Result<(Vec<f32>, T)>,
     ) -> anyhow::Result<(Vec<f32>, T)> {
         let kept = self.kept.pop_front();
         let known = kept.is_some();
         if let Some(Record { figures, values }) = kept.filter(|_| !again) {
-            return Ok((values, serde_json::from_str(&figures)?));
+            let figures = serde_json::from_str(&figures).ok().filter(|_| values.len() == size);
+            return Ok((values, figures.with_context(|| self.foreign())?));
         }
         let computed = if self.stop.requested() { Err(self.stopped()) } else { compute() };
         // Whatever the error is: after a signal it is the end of a computation that was stopped.
@@ -127,6 +129,12 @@ impl Unfinished {
         self.finished = 0;
     }
 
+    /// The sentence of a record that this program did not write.
+    fn foreign(&self) -> String {
+        let shown = self.file.as_ref().map_or(String::new(), |(path, _)| path.display().to_string());
+        format!("{shown} holds a part that does not belong to this command; remove the file to begin again")
+    }
+
     fn stopped(&self) -> anyhow::Error {
         let parts = count(self.parts, "part");
         self.stop.stopped(match &self.file {
@@ -136,7 +144,8 @@ impl Unfinished {
                 path.display()
             ),
             None if self.parts > 1 => format!("before the end; none of {parts} is kept"),
-            _ => format!("before the first of {parts} was finished; a smaller --batch makes smaller parts"),
+            _ if self.parts > 1 => format!("before the first of {parts} was finished"),
+            _ => "before the end; nothing is kept".into(),
         })
     }
 }
@@ -172,57 +181,79 @@ fn place(output: Option<&Path>, command: &Command) -> Option<PathBuf> {
 
 /// Opens a file that no other process writes.
 fn locked(path: &Path) -> anyhow::Result<File> {
+    let shown = path.display();
+    if let Ok(found) = path.symlink_metadata() {
+        ensure!(found.is_file(), "{shown} is no plain file; move it away, or choose another output");
+    }
     paths::with_folder(path)?;
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let file = file.with_context(|| paths::unwritable(path))?;
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => bail!("{} is being written by another process", path.display()),
+        Err(TryLockError::WouldBlock) => bail!("{shown} is being written by another process"),
         // Some file systems have no locks.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 
-/// The records of this command in a file, which is then at their end; without `resume`, or if there are none, the file begins
-/// again.
-fn begin(file: &mut File, path: &Path, command: &Command, resume: bool) -> anyhow::Result<VecDeque<Record>> {
+/// The records of a command of this many parts in a file, which is then at their end; an empty file begins with the command.
+fn begin(
+    file: &mut File,
+    path: &Path,
+    command: &Command,
+    options: &Options<'_>,
+) -> anyhow::Result<VecDeque<Record>> {
     let shown = path.display();
     let (mut line, mut reader) = (Vec::new(), BufReader::new(&*file));
-    reader.read_until(b'\n', &mut line).with_context(|| format!("{shown} cannot be read"))?;
-    if let Ok(found) = serde_json::from_slice::<Command>(&line) {
-        let (mut records, mut end) = (VecDeque::new(), line.len() as u64);
-        while let Some(record) = Record::read(&mut reader) {
-            records.push_back(record);
-            end = reader.stream_position()?;
+    reader
+        .by_ref()
+        .take(LONGEST)
+        .read_until(b'\n', &mut line)
+        .with_context(|| format!("{shown} cannot be read"))?;
+    let found: Option<Command> = serde_json::from_slice(&line).ok();
+    let empty = line.is_empty();
+    ensure!(
+        found.is_some() || empty,
+        "{shown} does not begin as a file of finished parts does; move it away, or choose another output"
+    );
+    let (mut records, mut end) = (VecDeque::new(), line.len() as u64);
+    while let Some(record) = Record::read(&mut reader).filter(|_| records.len() < options.parts) {
+        records.push_back(record);
+        end = reader.stream_position()?;
+    }
+    let left = file.metadata()?.len() - end;
+    let (kept, remove) = (count(records.len(), "finished part"), "remove the file to begin again");
+    match found {
+        Some(found) if found == *command && options.resume => {
+            if left > 0 {
+                note(format!(
+                    "{shown}: {left} bytes after {kept} are cut short or damaged; they are computed again"
+                ));
+            }
+            file.set_len(end)?;
+            file.seek(SeekFrom::Start(end))?;
+            Ok(records)
         }
-        let (kept, theirs) = (count(records.len(), "finished part"), found.arguments.join(" "));
-        match (found == *command, resume) {
-            _ if records.is_empty() => {}
-            (true, true) => {
-                // What follows was cut short.
-                file.set_len(end)?;
-                file.seek(SeekFrom::Start(end))?;
-                return Ok(records);
+        Some(found) if !records.is_empty() || left > 0 => {
+            let theirs = found.arguments.join(" ");
+            match found == *command {
+                true => bail!("{shown} holds {kept} of this command; go on with --resume, or {remove}"),
+                false if found.arguments == command.arguments => {
+                    bail!("{shown} holds {kept} of another model or other images; {remove}")
+                }
+                false => bail!(
+                    "{shown} holds {kept} of `tweedie {theirs}`; go on with that and --resume, or {remove}"
+                ),
             }
-            (true, false) => {
-                bail!(
-                    "{shown} holds {kept} of this command; go on with --resume, or remove the file to begin again"
-                )
-            }
-            (false, true) => {
-                ensure!(
-                    found.arguments == command.arguments,
-                    "--resume: {shown} is of another command, `tweedie {theirs}`; repeat that one, or leave --resume out"
-                );
-                bail!(
-                    "--resume: the model or the images have changed since {shown} was written; leave --resume out"
-                )
-            }
-            (false, false) => note(format!("{shown} is replaced: it held {kept} of `tweedie {theirs}`")),
+        }
+        _ => {
+            file.set_len(0)?;
+            file.rewind()?;
+            let line = serde_json::to_string(command)?;
+            file.write_all(format!("{line}\n").as_bytes()).with_context(|| paths::unwritable(path))?;
+            Ok(VecDeque::new())
         }
     }
-    file.set_len(0)?;
-    file.rewind()?;
-    let line = serde_json::to_string(command)?;
-    file.write_all(format!("{line}\n").as_bytes()).with_context(|| paths::unwritable(path))?;
-    Ok(VecDeque::new())
 }
+
+/// The longest first line of a file.
+const LONGEST: u64 = 1 << 20;

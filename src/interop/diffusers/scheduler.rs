@@ -385,6 +385,18 @@ impl Scheduler {
         if !ancestral && spacing != "linspace" && self.spacing() == "time" {
             left.push(format!("timestep_spacing = {spacing}"));
         }
+        let spacings = ["linspace", "leading", "trailing"];
+        if ancestral && !spacings.contains(&spacing) {
+            left.push(format!("timestep_spacing = {spacing}"));
+        }
+        let multistep = matches!(ours, Ours::Multistep | Ours::SdeMultistep);
+        if let Some(order) = self.solver_order.filter(|order| multistep && !(1..=3).contains(order)) {
+            left.push(format!("solver_order = {order}"));
+        }
+        let ends = ["zero", "sigma_min"];
+        if let Some(end) = self.final_sigmas_type.as_deref().filter(|end| multistep && !ends.contains(end)) {
+            left.push(format!("final_sigmas_type = {end}"));
+        }
         if let Some(offset) = self.steps_offset.filter(|offset| *offset != 0) {
             left.push(format!("steps_offset = {offset}"));
         }

@@ -37,7 +37,7 @@ pub fn accuracy(common: &Common, model: &Path, data: Option<&str>, resume: bool)
     progress::announce(classifier.gpu(), &format!("{measured}, {}", count(set.len(), "image")));
     let progress = progress::steps(Some(unfinished.left(NOISE_LEVELS)));
     let mut level = |i| {
-        let (_, level) = unfinished.part(false, || {
+        let (_, level) = unfinished.part(0, false, || {
             let level = accuracy_at(i, &classifier, &set, config.data.centered, config.seed)?;
             progress.step();
             Ok((Vec::new(), level))
@@ -107,7 +107,7 @@ pub fn requested(
     let mut found: Vec<usize> = Vec::new();
     for (first, count) in parts {
         let samples = &samples[first * shape.with_n(1).len()..][..count * shape.with_n(1).len()];
-        let (_, classes): (_, Vec<usize>) = unfinished.part(false, || {
+        let (_, classes): (_, Vec<usize>) = unfinished.part(0, false, || {
             let images: Vec<f32> =
                 samples.iter().map(|v| scale(255.0 * f64::from(*v), data.centered) as f32).collect();
             Ok((Vec::new(), classify(&classifier, &images, shape.with_n(count))?))
