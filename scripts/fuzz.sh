@@ -41,7 +41,6 @@ statistic() {
 
 # The versions of the crate, not the newest; cargo adds what only the targets need.
 cp Cargo.lock fuzz/Cargo.lock
-cargo +nightly fuzz build "${build[@]}"
 
 # The hub's target writes small files: into memory, where the system has such a folder.
 TMPDIR=$(mktemp -d "$([ -d /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}")/fuzz.XXXXXX")
@@ -51,6 +50,8 @@ trap 'rm -rf "$TMPDIR"' EXIT
 for target in "${targets[@]}"; do
     log=$reports/fuzz-$target.log
     mkdir -p "fuzz/generated/$target"
+    # Before the clock starts; an error of the build is no finding.
+    cargo +nightly fuzz build "${build[@]}" "$target"
     status=0
     start=$(date +%s)
     cargo +nightly fuzz run "${build[@]}" "$target" "fuzz/generated/$target" "fuzz/corpus/$target" -- \

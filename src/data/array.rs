@@ -138,7 +138,7 @@ fn archive<R: Read + Seek>(file: R) -> Result<Array, String> {
         let name = entry.strip_suffix(".npy").unwrap_or(entry);
         if name == chosen {
             array = Some(numbers(&bytes, &format!("`{name}`"))?);
-        } else if NpyHeader::from_reader(&bytes[..]).is_ok_and(|header| header.shape().len() == 4) {
+        } else if header(&mut &bytes[..], entry).is_ok_and(|header| header.shape().len() == 4) {
             return Err(format!(
                 "besides `{chosen}` it holds images in `{name}`, which nothing would read; save one array a file"
             ));
@@ -155,20 +155,34 @@ fn archive<R: Read + Seek>(file: R) -> Result<Array, String> {
     Ok(Array { left_out, ..array })
 }
 
+/// The bytes of the longest header, as for numpy.
+const LONGEST_HEADER: usize = 10_000;
+
+/// The brackets of a header; an array of numbers has two. The parser takes time that grows exponentially with their depth.
+const MOST_BRACKETS: usize = 8;
+
+/// Reads the header at the beginning of a `.npy` file.
+fn header(bytes: &mut &[u8], name: &str) -> Result<NpyHeader, String> {
+    // The header's own length comes from the file.
+    let (start, length) = match bytes.get(6..12) {
+        Some([1, _, low, high, ..]) => (10, usize::from(u16::from_le_bytes([*low, *high]))),
+        Some([_, _, length @ ..]) => {
+            (12, length.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
+        }
+        _ => (0, 0),
+    };
+    let text = bytes.get(start..).unwrap_or_default();
+    let text = text.get(..length).ok_or_else(|| format!("{name} ends inside its header"))?;
+    if length > LONGEST_HEADER || text.iter().filter(|byte| b"([{".contains(byte)).count() > MOST_BRACKETS {
+        return Err(format!("the header of {name} is not that of an array of numbers"));
+    }
+    NpyHeader::from_reader(bytes).map_err(|e| format!("{name} is no array of numpy ({e})"))
+}
+
 /// The array in the bytes of a `.npy` file.
 fn numbers(bytes: &[u8], name: &str) -> Result<Array, String> {
     let mut rest = bytes;
-    // The header's own length comes from the file.
-    let claimed = match bytes.get(6..12) {
-        Some([1, _, low, high, ..]) => u64::from(u16::from_le_bytes([*low, *high])),
-        Some([_, _, length @ ..]) => length.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
-        _ => 0,
-    };
-    if claimed > bytes.len() as u64 {
-        return Err(format!("{name} ends inside its header"));
-    }
-    let header =
-        NpyHeader::from_reader(&mut rest).map_err(|e| format!("{name} is no array of numpy ({e})"))?;
+    let header = header(&mut rest, name)?;
     let shape = header.shape().to_vec();
     if header.order() == Order::Fortran && shape.len() > 1 {
         return Err(format!("{name} is stored in Fortran order; save it after numpy.ascontiguousarray"));
@@ -282,6 +296,20 @@ mod tests {
         for bytes in [[whole.clone(), vec![0]].concat(), [vec![0], whole.clone()].concat()] {
             assert!(Array::from_bytes(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn a_header_of_brackets_is_refused_before_it_is_parsed() {
+        let images = npy("|u1", "(2, 1, 1, 1)", &[1, 2]);
+        for nested in ["{".repeat(40), "[(".repeat(20)] {
+            let deep = npy("|u1", &nested, &[1, 2]);
+            assert!(refused(&deep).contains("not that of an array of numbers"), "{nested}");
+            let archive = npz(&[("samples.npy", &images), ("x.npy", &deep)]);
+            assert_eq!(Array::from_bytes(&archive).unwrap().left_out, ["x"]);
+        }
+        // A version with longer headers.
+        let long = [&b"\x93NUMPY\x02\x00"[..], &20_000u32.to_le_bytes(), &[b' '; 20_000]].concat();
+        assert!(refused(&long).contains("not that of an array of numbers"));
     }
 
     #[test]
