@@ -16,6 +16,8 @@ const FLOORS: &[&[&str]] = &[
     &["eval"],
     &["bench"],
     &["cli"],
+    // The bodies of fuzz targets, which tests and cargo-fuzz build alone.
+    &["fuzzing"],
 ];
 
 /// The folders and files that every floor may use and that use no floor, each with those among them that it
