@@ -1,9 +1,13 @@
 //! Run folders from the command line: stopping, resuming, locks, retention, divergence.
 
 use crate::cli::{checkpoint, folder, refuse, stderr, succeed, train, tweedie};
+use crate::support::gpu;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tweedie::config::Config;
+use tweedie::data::FloatDataset;
+use tweedie::train::{Run, RunOptions, TrainError};
 
 /// A model whose steps take a few milliseconds, with a row for each.
 const SMALL: [&str; 5] = [
@@ -253,6 +257,23 @@ fn numbers_that_are_not_finite_are_never_written() {
             assert!(values.iter().all(|v| v.is_finite()), "step {step}: {name}");
         }
     }
+}
+
+#[test]
+fn a_run_is_not_replaced_by_one_that_diverges_at_once() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    succeed(small(&run, &[]).args(["--steps", "3"]));
+    let before = std::fs::read(checkpoint(&run, 3)).expect("a checkpoint");
+    // Squares of these values are beyond f32.
+    let images = FloatDataset::new(vec![3e38; 2 * 64], [2, 8, 8, 1], None).expect("images");
+    let text = std::fs::read_to_string(run.join("config.toml")).expect("a configuration");
+    let config = Config::from_toml(&text, &[]).expect("a configuration");
+    let options = RunOptions { overwrite: true, steps: Some(1), ..RunOptions::default() };
+    let result = Run::at(&run).train_on(gpu(), &config, &images, options, &mut |_| Ok(()));
+    assert!(matches!(result, Err(TrainError::Diverged { step: 1, .. })));
+    assert!(std::fs::read(checkpoint(&run, 3)).expect("a checkpoint") == before);
+    assert_eq!(rows(&run), [1, 2, 3]);
 }
 
 #[test]

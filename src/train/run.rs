@@ -285,7 +285,7 @@ impl Run {
                 gpu.synchronize()?;
                 if options.overwrite && self.exists() {
                     // The old run stays where the new one diverges at once.
-                    trainer.measured()?;
+                    trainer.check_finite()?;
                     self.clear()?;
                 }
                 lock = Some(self.create()?);

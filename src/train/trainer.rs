@@ -251,12 +251,28 @@ impl<A: Architecture> Trainer<A> {
     ///
     /// # Errors
     /// [`TrainError::Diverged`] if one is not finite.
-    pub(super) fn measured(&self) -> Result<Option<(f64, f64)>, TrainError> {
+    fn measured(&self) -> Result<Option<(f64, f64)>, TrainError> {
         let Some(norm) = self.norm.as_ref().filter(|_| self.running.1 > 0) else { return Ok(None) };
         let (loss, grad_norm) = (self.loss()?, f64::from(norm.read()?[0]));
         match loss.is_finite() && grad_norm.is_finite() {
             true => Ok(Some((loss, grad_norm))),
             false => Err(self.diverged(loss)?),
+        }
+    }
+
+    /// Checks loss, gradient and weights; slow, as the weights are read from the device.
+    ///
+    /// # Errors
+    /// [`TrainError::Diverged`] if one is not finite.
+    pub(super) fn check_finite(&self) -> Result<(), TrainError> {
+        self.measured()?;
+        let weights = self.scorer.parameters.values.flat().read()?;
+        match weights.iter().all(|v| v.is_finite()) {
+            true => Ok(()),
+            false => {
+                let what = "the weights are not finite".into();
+                Err(TrainError::Diverged { step: self.step, what, good: None })
+            }
         }
     }
 
