@@ -1,5 +1,5 @@
 //! Bodies of fuzz targets in `fuzz/` that need private functions. cargo-fuzz builds them, and so do the tests, which read
-//! the kept inputs.
+//! the kept inputs. A panic is a finding.
 
 use crate::cli::io::{pictures, plot};
 use crate::config::Problem;

@@ -1,6 +1,7 @@
 //! Long commands that are stopped, and go on with `--resume`.
 
 use crate::cli::{folder, refuse, stderr, succeed, train, trained, tweedie};
+use crate::cli_runs::with_default_signals;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,12 +17,12 @@ struct Long {
 const COMMANDS: &[Long] = &[
     Long {
         name: "sample",
-        options: &["-n", "8", "--batch", "1", "--steps", "50"],
+        options: &["-n", "8", "--batch", "1", "--steps", "12"],
         outputs: &["a.npz", "pictures/", "film.gif"],
     },
     Long {
         name: "inpaint",
-        options: &["--in", "data:digits:0-7", "--mask", "left", "--batch", "1", "--steps", "50"],
+        options: &["--in", "data:digits:0-7", "--mask", "left", "--batch", "1", "--steps", "12"],
         outputs: &["a.npz"],
     },
     Long {
@@ -75,7 +76,8 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Runs a command and ends it by a signal once its file of finished parts has `size` bytes.
-fn stop(command: &mut Command, long: &Long, folder: &Path, size: u64, signal: &str) -> (Option<i32>, String) {
+fn stop(command: &Command, long: &Long, folder: &Path, size: u64, signal: &str) -> (Option<i32>, String) {
+    let mut command = with_default_signals(command);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a start");
     let started = Instant::now();
     let length = || long.unfinished(folder).and_then(|path| Some(path.metadata().ok()?.len())).unwrap_or(0);
@@ -97,7 +99,7 @@ fn a_stopped_command_goes_on_by_number_to_the_same_result() {
         let expected = succeed(&mut long.command(model, whole.path()));
         assert_eq!(long.unfinished(whole.path()), None);
 
-        let first = stop(&mut long.command(model, parts.path()), long, parts.path(), 250, "TERM");
+        let first = stop(&long.command(model, parts.path()), long, parts.path(), 250, "TERM");
         assert_eq!(first.0, Some(143), "{}: {}", long.name, first.1);
         assert!(first.1.contains("the same command goes on with --resume"), "{}: {}", long.name, first.1);
         let file = long.unfinished(parts.path()).expect("finished parts");
@@ -135,7 +137,7 @@ fn parts_of_another_command_or_model_are_not_used() {
     trained("1");
     let place = tempfile::tempdir().expect("a folder");
     let place = place.path();
-    let (status, said) = stop(&mut own.command(&model, place), own, place, 250, "INT");
+    let (status, said) = stop(&own.command(&model, place), own, place, 250, "INT");
     assert_eq!(status, Some(130), "{said}");
     let file = own.unfinished(place).expect("finished parts");
     let kept = std::fs::read(&file).expect("a file");
@@ -173,7 +175,7 @@ fn a_file_that_is_not_of_finished_parts_is_left_alone() {
 fn damaged_parts_are_named_and_computed_again() {
     let (whole, parts, own) = (folder(), folder(), &COMMANDS[1]);
     succeed(&mut own.command(trained(), whole.path()));
-    let (status, said) = stop(&mut own.command(trained(), parts.path()), own, parts.path(), 1000, "TERM");
+    let (status, said) = stop(&own.command(trained(), parts.path()), own, parts.path(), 1000, "TERM");
     assert_eq!(status, Some(143), "{said}");
     let file = own.unfinished(parts.path()).expect("finished parts");
     let mut bytes = std::fs::read(&file).expect("a file");

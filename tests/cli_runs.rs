@@ -69,6 +69,26 @@ pub fn stops(child: Child, run: &Path, name: &str, status: i32) {
     assert_eq!(rows(run), (1..=last).collect::<Vec<u64>>());
 }
 
+/// The command with the usual effects of signals: `nohup` and the background of a shell make their processes ignore some.
+pub fn with_default_signals(command: &Command) -> Command {
+    let mut wrapped =
+        Command::new(if cfg!(target_os = "linux") { "env".as_ref() } else { command.get_program() });
+    if cfg!(target_os = "linux") {
+        wrapped.arg("--default-signal=TERM,INT,HUP").arg(command.get_program());
+    }
+    wrapped.args(command.get_args()).stdin(Stdio::null());
+    if let Some(folder) = command.get_current_dir() {
+        wrapped.current_dir(folder);
+    }
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(key, value),
+            None => wrapped.env_remove(key),
+        };
+    }
+    wrapped
+}
+
 #[test]
 fn a_signal_ends_training_after_a_checkpoint_and_the_run_goes_on_bit_for_bit() {
     let folder = folder();
@@ -80,7 +100,7 @@ fn a_signal_ends_training_after_a_checkpoint_and_the_run_goes_on_bit_for_bit() {
         if before == 0 {
             command.args(["--steps", "100000"]);
         }
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("a start");
+        let mut child = with_default_signals(&command).stderr(Stdio::piped()).spawn().expect("a start");
         wait_for(&mut child, || rows(&run).len() > before + 3);
         stops(child, &run, name, status);
     }

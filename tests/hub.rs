@@ -103,7 +103,7 @@ fn a_model_that_the_hub_does_not_have_is_refused_in_one_sentence() {
     }
 }
 
-/// What the one file holds.
+/// The contents of the one file.
 const BYTES: &[u8] = br#"{"a": 1}"#;
 
 /// A header of the answer's is another one, or none.
@@ -143,7 +143,7 @@ pub struct Victim {
     other: Hub,
 }
 
-/// What is wrong, how, and what the sentence names.
+/// The fault, the way to make it, and the words of the sentence.
 pub type Lie = (&'static str, Twist, &'static str);
 
 impl Victim {

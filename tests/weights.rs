@@ -109,6 +109,8 @@ fn weights_and_averages_are_found_by_name_at_any_depth_and_behind_any_prefix() {
         "ema of all",
         &dict([("ema_all", dict([("model", named(Raw, "")), ("ema", named(Averages, ""))]))]),
     );
+    let kept = dict([("ema", named(Averages, "")), ("exp_avg", named(Raw, ""))]);
+    whole("averages of an optimiser", &dict([("model", named(Raw, "")), ("optimizer", kept)]));
     whole("a bare list", &dict([("state_dict", named(Raw, "")), ("ema", list())]));
     whole("Lightning", &dict([("state_dict", both(named(Raw, "model."), named(Averages, "model_ema.")))]));
     whole(

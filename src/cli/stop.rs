@@ -1,4 +1,4 @@
-//! Signals that stop a command: at the first the work under way is finished, the second ends the process at once.
+//! Signals that stop a command: at the first it ends with its work saved, the second ends the process at once.
 
 use crate::sample::{self, SampleError};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -55,7 +55,7 @@ impl Stop {
         &self.flag
     }
 
-    /// Whether a signal has come.
+    /// Returns true once a signal has come.
     pub fn requested(&self) -> bool {
         self.flag.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Which values of `model` are possible, alone and together.
+//! Checks of the values of `model`, alone and together.
 
 use super::model::{GROUPS, MAX_CLASSES, MAX_TAPS};
 use super::{
@@ -128,8 +128,7 @@ impl Model {
         count("model.num_res_blocks", self.num_res_blocks as u64, 1000)?;
         within("model.label_dropout", self.label_dropout, 0.0..1.0, "a number from 0 to below 1")?;
         if self.num_classes > 0 && !self.conditional {
-            let why =
-                "a network is told classes along with the time; set model.conditional = true, or 0 classes";
+            let why = "class conditioning needs the conditioning on time; set model.conditional = true, or 0 classes";
             return Err(refuse("model.num_classes", self.num_classes, why));
         }
         if self.ch_mult.is_empty() || self.ch_mult.contains(&0) {

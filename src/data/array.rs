@@ -84,7 +84,7 @@ impl Array {
     /// Reads the bytes of a `.npz` file, or else of a `.npy` file.
     ///
     /// # Errors
-    /// Those of [`Array::read`].
+    /// As for [`Array::read`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Array, DataError> {
         let read = match bytes.starts_with(b"PK") {
             true => archive(std::io::Cursor::new(bytes)),
@@ -116,11 +116,6 @@ fn archive<R: Read + Seek>(file: R) -> Result<Array, String> {
             entry.name().map(|name| name.into_owned()).map_err(damaged)
         })
         .collect::<Result<_, _>>()?;
-    if let Some(twice) =
-        (1..all.len()).map(|i| &all[i]).find(|name| all.iter().filter(|own| own == name).count() > 1)
-    {
-        return Err(format!("it holds {twice} twice"));
-    }
     let arrays: Vec<&str> = all.iter().filter_map(|name| name.strip_suffix(".npy")).collect();
     let named = ["samples", "arr_0"].into_iter().find(|name| arrays.contains(name));
     let chosen = match (named, &arrays[..]) {
@@ -146,10 +141,10 @@ fn archive<R: Read + Seek>(file: R) -> Result<Array, String> {
             left_out.push(name.to_string());
         }
     }
-    let (begins, comment) = (archive.offset(), archive.comment().len());
-    let all = files::is_all_archive(&mut archive.into_inner(), begins, comment);
-    if !all.map_err(|e| format!("it cannot be read ({e})"))? {
-        return Err("it holds bytes before or after its archive, which nothing would read".into());
+    let (begins, comment, entries) = (archive.offset(), archive.comment().len(), archive.len());
+    let fault = files::archive_fault(&mut archive.into_inner(), begins, comment, entries);
+    if let Some(fault) = fault.map_err(|e| format!("it cannot be read ({e})"))? {
+        return Err(format!("its archive: {fault}"));
     }
     let array = array.ok_or("its array is missing")?;
     Ok(Array { left_out, ..array })
@@ -289,6 +284,13 @@ mod tests {
         assert_eq!(read.left_out, ["arr_1"]);
         assert!(refused(&npz(&[("arr_0.npy", &images), ("arr_1.npy", &images)])).contains("`arr_1`"));
         assert!(refused(&npz(&[("a.npy", &images), ("b.npy", &images)])).contains("a.npy, b.npy"));
+        let mut twice = npz(&[("arr_0.npy", &images), ("arr_1.npy", &labels)]);
+        for at in 0..twice.len() - 5 {
+            if twice[at..].starts_with(b"arr_1") {
+                twice[at + 4] = b'0';
+            }
+        }
+        assert!(refused(&twice).contains("an entry twice"));
         let longer = [images.clone(), vec![3]].concat();
         assert!(refused(&longer).contains("continues after"));
         assert!(refused(&npz(&[("samples.npy", &longer)])).contains("`samples` continues after"));

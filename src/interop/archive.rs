@@ -42,10 +42,10 @@ impl<R: Source> Archive for zip::ZipArchive<R> {
 pub(super) fn open(mut source: impl Source + 'static) -> Result<Box<dyn Archive>, InteropError> {
     let damaged = |e: String| InteropError::Damaged(format!("its archive: {e}"));
     let archive = zip::ZipArchive::new(&mut source).map_err(|e| damaged(e.to_string()))?;
-    let (begins, comment) = (archive.offset(), archive.comment().len());
-    match crate::files::is_all_archive(&mut source, begins, comment) {
-        Ok(true) => {}
-        Ok(false) => return Err(damaged("other bytes stand before or after it".into())),
+    let (begins, comment, entries) = (archive.offset(), archive.comment().len(), archive.len());
+    match crate::files::archive_fault(&mut source, begins, comment, entries) {
+        Ok(None) => {}
+        Ok(Some(fault)) => return Err(damaged(fault.into())),
         Err(e) => return Err(damaged(e.to_string())),
     }
     let archive = zip::ZipArchive::new(source).map_err(|e| damaged(e.to_string()))?;

@@ -45,6 +45,8 @@ const COPIES: &[&str] = &["online", "collected", "backup", "stored"];
 /// Words that say that they are an optimiser's.
 const OPTIMISERS: &[&str] =
     &["optim", "opt", "optimizer", "optimizers", "optimiser", "adam", "grad", "grads"];
+/// Words of averages that no optimiser uses for its moments: it may keep such averages.
+const KEPT: &[&str] = &["ema", "emas", "shadow", "swa", "polyak"];
 
 /// A set of tensors with the network's names.
 struct Set<'a> {
@@ -109,7 +111,7 @@ impl<'a, T: Clone + PartialEq> Finder<'a, T> {
         // The shared beginning of all places says nothing about one of them.
         let common = if complete.len() + lists.len() > 1 { common(places) } else { "" };
         let of = |set: &Set<'a>| after(common, set.place);
-        let usable = complete.iter().copied().filter(|set| !has_word(of(set), OPTIMISERS));
+        let usable = complete.iter().copied().filter(|set| !is_optimisers(of(set)));
         let (averaged, plain): (Vec<_>, Vec<_>) = usable.partition(|set| self.is_average(of(set)));
         let (copies, averaged): (Vec<_>, Vec<_>) =
             averaged.into_iter().partition(|set| has_word(of(set), COPIES));
@@ -161,7 +163,7 @@ impl<'a, T: Clone + PartialEq> Finder<'a, T> {
     }
 
     fn is_average(&self, place: &str) -> bool {
-        let said = has_word(&place.replace("exp_avg", ""), AVERAGES) && !has_word(place, OPTIMISERS);
+        let said = has_word(&place.replace("exp_avg", ""), AVERAGES) && !is_optimisers(place);
         said || (self.states && place.split('.').next() == Some("4"))
     }
 
@@ -220,7 +222,7 @@ impl<'a, T: Clone + PartialEq> Finder<'a, T> {
             let new = set.leaves.iter().any(|(number, leaf)| *number < trained && !known.contains(leaf));
             // A few names in common with another network are chance, most of them are not.
             let meant = average || 2 * set.leaves.len() >= trained;
-            let other = has_word(place, OPTIMISERS) || (average && has_word(place, COPIES));
+            let other = is_optimisers(place) || (average && has_word(place, COPIES));
             if let Some(spec) = self.missing(set).filter(|_| new && meant && !other) {
                 return Err(self.lacks(if average { "averages" } else { "weights" }, set, spec));
             }
@@ -331,6 +333,11 @@ fn common<'p>(mut paths: impl Iterator<Item = &'p str>) -> &'p str {
 /// A path without what all places begin with.
 fn after<'p>(common: &str, path: &'p str) -> &'p str {
     path.strip_prefix(common).unwrap_or(path)
+}
+
+/// Returns true if a place is an optimiser's, other than its averages.
+fn is_optimisers(place: &str) -> bool {
+    has_word(place, OPTIMISERS) && !has_word(place, KEPT)
 }
 
 /// Returns true if one of the words of a path is among these. Words end at every character that is no letter, and

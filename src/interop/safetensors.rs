@@ -5,7 +5,7 @@
 use super::find::{Leaf, find};
 use super::foreign::{FileKind, kind_of};
 use super::{Imported, InteropError, Note};
-use crate::files::is_whole;
+use crate::files::{is_whole, repeated_name};
 use crate::nn::{ParameterSpec, Registry, State};
 use ::safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -20,11 +20,11 @@ pub fn read_safetensors(path: &Path, registry: &Registry) -> Result<Imported, In
     read_safetensors_bytes(&crate::files::read(path)?, registry)
 }
 
-/// Reads such weights from a file's bytes.
+/// The tensors in a file's bytes.
 ///
 /// # Errors
-/// Those of [`read_safetensors`].
-pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<Imported, InteropError> {
+/// If it is a known file of another kind, is damaged, or has two tensors of one name.
+pub(super) fn open(bytes: &[u8]) -> Result<SafeTensors<'_>, InteropError> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| match kind_of(bytes) {
         FileKind::Foreign(foreign) => InteropError::Foreign(foreign),
         _ => InteropError::Damaged(e.to_string()),
@@ -32,6 +32,18 @@ pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<Impor
     if is_whole(bytes) == Some(false) {
         return Err(InteropError::Damaged("its checksum is not that of its contents".into()));
     }
+    match repeated_name(bytes) {
+        Some(name) => Err(InteropError::Damaged(format!("it holds two tensors called `{name}`"))),
+        None => Ok(file),
+    }
+}
+
+/// Reads such weights from a file's bytes.
+///
+/// # Errors
+/// Those of [`read_safetensors`].
+pub fn read_safetensors_bytes(bytes: &[u8], registry: &Registry) -> Result<Imported, InteropError> {
+    let file = open(bytes)?;
     let mut tensors = file.tensors();
     tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
     let leaves: Vec<Leaf<&str>> = tensors

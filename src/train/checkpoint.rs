@@ -17,7 +17,7 @@ use super::trainer::Trainer;
 use crate::choice::{Choice, choices};
 use crate::config::{Config, ModelName};
 use crate::data::Fingerprint;
-use crate::files::{NO_SUM, is_whole};
+use crate::files::{NO_SUM, is_whole, repeated_name};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, Arena, ParameterSpec, Parameters, Registry, ScoreModel, Scorer, State};
 use crate::tensor::Tensor;
@@ -163,6 +163,9 @@ impl Checkpoint {
     /// not a checkpoint.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, TrainError> {
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, truncated(e)))?;
+        if let Some(name) = repeated_name(&bytes) {
+            return Err(checkpoint_error(path, format!("it holds two tensors called `{name}`")));
+        }
         let sealed = is_whole(&bytes);
         if sealed == Some(false) {
             return Err(damaged(path, "it is damaged: its checksum is not that of its contents".into()));

@@ -7,7 +7,7 @@ use crate::hostile::{reference, small};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// How often a command reads a file of each kind of damage.
+/// The number of damaged files of each kind that a command reads.
 const COUNT: usize = 15;
 
 /// A folder for the files and for what the commands write.

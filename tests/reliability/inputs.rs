@@ -13,7 +13,7 @@ use tweedie::interop::{
 };
 use tweedie::train::Checkpoint;
 
-/// What a format tells of damage.
+/// The protection of a format against damage.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Guard {
     /// A checksum: everything.

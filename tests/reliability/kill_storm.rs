@@ -3,11 +3,11 @@
 use super::record::Record;
 use super::twins::same;
 use crate::cli::{checkpoint, folder, succeed};
-use crate::cli_runs::{resume, rows, small, steps, stops, wait_for};
+use crate::cli_runs::{resume, rows, small, steps, stops, wait_for, with_default_signals};
 use crate::hostile::Dice;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 use tweedie::train::Checkpoint;
 
@@ -48,15 +48,17 @@ pub fn storm(record: &mut Record, kills: u64) {
     ];
 }
 
-/// Begins the run or resumes it, for more steps than it will make. `nohup` and shells make their processes ignore some
-/// signals; this one is to hear them.
+/// Begins the run or resumes it, for more steps than it will make.
 fn start(run: &Path) -> Child {
     let begun = run.join("config.toml").exists();
     let train = if begun { resume(run) } else { small(run, &SET) };
-    let mut command = Command::new("env");
-    command.arg("--default-signal=TERM,INT,HUP").arg(train.get_program()).args(train.get_args());
-    command.args(["--steps", "1000000"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a start")
+    let mut command = with_default_signals(&train);
+    command
+        .args(["--steps", "1000000"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a start")
 }
 
 /// Waits for a step that was not made before.

@@ -1,4 +1,4 @@
-//! What a part has tried and found, in a file of its own.
+//! The cases and findings of a part, in a file of its own.
 
 use serde::{Deserialize, Serialize};
 use std::any::Any;
@@ -9,15 +9,15 @@ use std::time::Instant;
 /// The parts, in the page's order.
 pub const PARTS: [&str; 6] = ["kill storm", "faults", "GPU faults", "hub", "hostile inputs", "soak"];
 
-/// What a part has tried and found.
+/// The cases and findings of a part.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Record {
     pub part: String,
     /// The cases.
     pub tried: u64,
-    /// How many runs were resumed to the bits of an uninterrupted run.
+    /// Runs resumed to the bits of an uninterrupted run.
     pub resumed: u64,
-    /// What was lost, misread or ended in a panic.
+    /// Losses, misreadings and panics.
     pub findings: Vec<String>,
     /// More figures, in words.
     pub figures: Vec<String>,
@@ -47,7 +47,7 @@ fn words(panic: &(dyn Any + Send)) -> String {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_string()
 }
 
-/// Where the figures are left, `fuzz.tsv` of `make fuzz` included.
+/// The folder of the figures, `fuzz.tsv` of `make fuzz` included.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/reliability")
 }

@@ -13,7 +13,7 @@ const BOUND: i64 = 1 << 20;
 
 const SET: [&str; 3] = ["training.log_freq=100", "training.snapshot_freq=500", "training.keep_last=2"];
 
-/// What the system says of a process at a step.
+/// The resources of a process at a step.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     step: u64,

@@ -68,14 +68,11 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let scorer = checkpoint.scorer(&common.open()?, args.evaluation.weights)?;
     let chain = DdpmChain::new(Chain::new(&*config.process(), config.model.num_scales));
     let key = Key::new(args.seed.unwrap_or(config.seed), Purpose::Perturbation);
-    let mut contents = crc32fast::Hasher::new();
-    contents.update(&checkpoint.checksum().to_le_bytes());
-    contents.update(&set.pixels);
     let mut unfinished = Unfinished::open(unfinished::Options {
         resume: args.evaluation.resume,
         output: args.terms.as_deref(),
         parts: batches(n, args.evaluation.batch()).len(),
-        contents,
+        contents: &[&checkpoint.checksum().to_le_bytes(), &set.pixels],
     })?;
     let images = (&set, n, args.evaluation.batch());
     let bound = measure(&scorer, &chain, images, config.data.range(), key, &mut unfinished)?;
@@ -138,15 +135,14 @@ fn measure(
     let stop = unfinished.stop().clone();
     let mut bound = Bound::new(chain.clone(), range.low());
     for (first, length) in batches {
-        let (_, measured) = unfinished.part(0, false, || {
+        let measured = unfinished.figures(|| {
             let numbers: Vec<usize> = (first..first + length).collect();
             let x0 = pictures::members(set, &numbers, range)?.upload(gpu)?;
             let mut watch = || {
                 steps.step();
                 stop.check()
             };
-            let measured = bound.measure(scorer, &times, &x0, key.from(first as u32), &mut watch)?;
-            Ok((Vec::new(), measured))
+            Ok(bound.measure(scorer, &times, &x0, key.from(first as u32), &mut watch)?)
         })?;
         bound.add(&measured);
     }

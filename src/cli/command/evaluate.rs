@@ -37,7 +37,7 @@ pub struct Args {
     /// The requested class, or several with equally many samples each, in order
     #[arg(long, value_name = "K|K,K,…|all", requires = "classifier", allow_negative_numbers = true)]
     class: Option<String>,
-    /// Go on after the parts of a classifier's work that the same command had finished when it was stopped
+    /// Go on after the finished parts of the same command; for classifiers
     #[arg(long)]
     resume: bool,
 }

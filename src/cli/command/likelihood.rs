@@ -93,9 +93,9 @@ fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
             let one = |i| dequantised(&set, i, key, flow.config.data.centered);
             let values = (first..first + count).flat_map(one).collect();
             let x = Batch { shape: Shape::new(count, set.size, set.size, set.channels), values };
-            let (_, (own, calls)) = unfinished.part(0, false, || {
+            let (own, calls): (Vec<_>, Vec<_>) = unfinished.figures(|| {
                 let likelihood = follow(flow, &x, &stop, || args.drawn(seed, first, draw))?;
-                Ok((Vec::new(), (likelihood.samples, likelihood.evaluations)))
+                Ok((likelihood.samples, likelihood.evaluations))
             })?;
             samples.extend(own);
             evaluations.extend(calls);

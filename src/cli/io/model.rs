@@ -1,6 +1,5 @@
 //! Models from run folders, checkpoints, other formats, and the Hugging Face Hub.
 
-use super::{paths::ends_in, tensors::check_names};
 use crate::cli::{note, progress};
 use crate::files;
 use crate::interop::{
@@ -46,13 +45,9 @@ pub fn open_model(path: &Path) -> anyhow::Result<Checkpoint> {
     Checkpoint::read(&file).context("the model cannot be read")
 }
 
-/// Refuses what is no plain file, and a file with two tensors of one name.
+/// Refuses a folder, a pipe and a device, before their kind is looked for in their bytes.
 pub fn check_file(file: &Path) -> anyhow::Result<()> {
-    let open = files::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    match ends_in(file, "safetensors") {
-        true => check_names(file, open),
-        false => Ok(()),
-    }
+    files::open(file).map(drop).with_context(|| format!("{} cannot be read", file.display()))
 }
 
 /// The state of an imported model; prints its notes.
@@ -95,7 +90,7 @@ pub fn is_import(folder: &Path) -> bool {
     folder.is_dir() && !folder.join("checkpoints").exists() && is_diffusers(folder)
 }
 
-/// Whether a folder holds a model of any kind, or what is left of one.
+/// Returns true if a folder holds a model of any kind, or a part of one.
 pub fn is_model(folder: &Path) -> bool {
     let files = ["config.toml", "checkpoints", EXPORTED];
     folder.is_dir() && (is_import(folder) || files.iter().any(|file| folder.join(file).exists()))

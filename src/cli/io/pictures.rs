@@ -210,7 +210,7 @@ fn promoted(Batch { shape, values }: Batch, channels: usize) -> Batch {
 /// The endings of the pictures that are read.
 const KINDS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];
 
-/// Whether a file's ending is that of a picture.
+/// Returns true if a file's ending is that of a picture.
 fn is_picture(path: &Path) -> bool {
     KINDS.iter().any(|kind| ends_in(path, kind))
 }

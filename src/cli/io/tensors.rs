@@ -1,12 +1,10 @@
 //! Tensors in safetensors files, in the layout of other programs: images are `[n, c, h, w]`.
 
 use super::{Batch, paths::written};
+use crate::files::repeated_name;
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use std::collections::HashSet;
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// A safetensors file in memory.
@@ -20,7 +18,9 @@ impl Tensors {
         let bytes = crate::files::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
         SafeTensors::deserialize(&bytes)
             .with_context(|| format!("{} is truncated or no safetensors file", path.display()))?;
-        check_names(path, &bytes[..])?;
+        if let Some(name) = repeated_name(&bytes) {
+            bail!("{} holds two tensors called `{name}`; write it again with one", path.display());
+        }
         Ok(Tensors { path: path.to_path_buf(), bytes })
     }
 
@@ -80,54 +80,6 @@ impl Tensors {
             ),
         };
         Ok(Some((count, Batch::from_channels(samples.with_n(count * n), &values))))
-    }
-}
-
-/// Refuses a file in the format safetensors with two tensors of one name, of which a reader would take the last.
-pub fn check_names(path: &Path, mut source: impl Read) -> anyhow::Result<()> {
-    let mut length = [0; 8];
-    let header = match source.read_exact(&mut length) {
-        Ok(()) => source.take(u64::from_le_bytes(length).min(LONGEST_HEADER)),
-        Err(_) => return Ok(()),
-    };
-    // Every other fault of a header is named by who reads it.
-    match Names.deserialize(&mut serde_json::Deserializer::from_reader(BufReader::new(header))) {
-        Ok(Some(name)) => {
-            bail!("{} holds two tensors called `{name}`; write it again with one", path.display())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The longest header that the format allows.
-const LONGEST_HEADER: u64 = 100_000_000;
-
-/// Looks for a name that a header has twice.
-struct Names;
-
-impl<'de> DeserializeSeed<'de> for Names {
-    type Value = Option<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, header: D) -> Result<Option<String>, D::Error> {
-        header.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Names {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("names and tensors")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut header: A) -> Result<Option<String>, A::Error> {
-        let (mut names, mut twice) = (HashSet::new(), None);
-        while let Some((name, IgnoredAny)) = header.next_entry::<String, IgnoredAny>()? {
-            if !names.insert(name.clone()) {
-                twice = Some(name);
-            }
-        }
-        Ok(twice)
     }
 }
 

@@ -75,12 +75,9 @@ impl ClassArgs {
 }
 
 impl Classes {
-    /// The checksum of a model and the classifier.
-    pub fn contents(&self, model: &Checkpoint) -> crc32fast::Hasher {
-        let mut contents = crc32fast::Hasher::new();
-        contents.update(&model.checksum().to_le_bytes());
-        contents.update(&self.checksum.to_le_bytes());
-        contents
+    /// The checksums of a model and the classifier.
+    pub fn checksums(&self, model: &Checkpoint) -> [u8; 8] {
+        (u64::from(model.checksum()) << 32 | u64::from(self.checksum)).to_le_bytes()
     }
 
     /// The classes, for machines.

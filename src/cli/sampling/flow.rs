@@ -39,8 +39,8 @@ pub struct Flow {
     classes: Classes,
     progress: progress::Steps,
     resume: bool,
-    /// The checksum of the model and the classifier.
-    contents: crc32fast::Hasher,
+    /// The checksums of the model and the classifier.
+    checksums: [u8; 8],
 }
 
 /// The ends of paths along the flow.
@@ -100,7 +100,7 @@ impl Flow {
         let ode = Ode { noise_removal: false, ..Ode::new(&config.sampling) };
         let classes = args.classes.open(&gpu, model, &config)?;
         ensure!(classes.classes.len() <= 1, "--class: the flow needs one class, not several");
-        let contents = classes.contents(&checkpoint);
+        let checksums = classes.checksums(&checkpoint);
         Ok(Flow {
             gpu,
             config,
@@ -110,7 +110,7 @@ impl Flow {
             classes,
             progress: progress::steps(None),
             resume: args.evaluation.resume,
-            contents,
+            checksums,
         })
     }
 
@@ -127,11 +127,9 @@ impl Flow {
         sizes: &[usize],
         given: &[u8],
     ) -> anyhow::Result<Unfinished> {
-        let mut contents = self.contents.clone();
-        contents.update(given);
         let parts = sizes.iter().map(|n| batches(*n, self.batch).len()).sum();
-        let options = unfinished::Options { resume: self.resume, output, parts, contents };
-        Unfinished::open(options)
+        let contents: &[&[u8]] = &[&self.checksums, given];
+        Unfinished::open(unfinished::Options { resume: self.resume, output, parts, contents })
     }
 
     /// Shows the progress of a batch, and ends it at a signal.

@@ -72,8 +72,8 @@ impl SamplingArgs {
         let gpu = common.open()?;
         let scorer = checkpoint.scorer(&gpu, self.evaluation.weights)?;
         let classes = self.classes.open(&gpu, path, &config)?;
-        let contents = classes.contents(&checkpoint);
-        Ok(Model { args: self, config, gpu, scorer, classes, contents })
+        let checksums = classes.checksums(&checkpoint);
+        Ok(Model { args: self, config, gpu, scorer, classes, checksums })
     }
 }
 
@@ -114,8 +114,8 @@ pub struct Model<'a> {
     pub scorer: Scorer,
     /// The requested classes.
     pub classes: Classes,
-    /// The checksum of the model and the classifier.
-    pub contents: crc32fast::Hasher,
+    /// The checksums of the model and the classifier.
+    pub checksums: [u8; 8],
 }
 
 impl Model<'_> {

@@ -40,7 +40,7 @@ pub struct Samples<'a> {
     seconds: f64,
 }
 
-/// What samples are drawn.
+/// The samples to draw.
 pub struct Drawn<'a> {
     /// The number of samples of each class, or of the model if none is requested.
     pub n: u32,
@@ -65,14 +65,12 @@ impl Model<'_> {
         let steps_of = steps.map_or(String::new(), |steps| format!(" of {}", count(steps, "step")));
         let classes = self.classes.classes.len().max(1);
         let what = format!("drawing {} by {method}{steps_of}", count(classes * n as usize, "sample"));
-        let mut contents = self.contents.clone();
-        given.iter().for_each(|bytes| contents.update(bytes));
         let batches = batches(n as usize, self.args.evaluation.batch()).len();
         let mut unfinished = Unfinished::open(unfinished::Options {
             resume: self.args.evaluation.resume,
             output: self.args.out.first().map(PathBuf::as_path),
             parts: classes * batches,
-            contents,
+            contents: &[&[&self.checksums[..]], given].concat(),
         })?;
         progress::announce(&self.gpu, &format!("{what}, {parameters} parameters"));
         let draw = |score: &dyn Differentiable| self.draw_class(score, n, steps, draws, &mut unfinished);

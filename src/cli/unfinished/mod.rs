@@ -22,7 +22,7 @@ struct Command {
     contents: u32,
 }
 
-/// What is particular to a command.
+/// The particulars of a command.
 pub struct Options<'a> {
     /// Go on after the finished parts.
     pub resume: bool,
@@ -30,8 +30,8 @@ pub struct Options<'a> {
     pub output: Option<&'a Path>,
     /// The number of parts. Only several are kept in a file.
     pub parts: usize,
-    /// The checksum of the model and the images that it reads.
-    pub contents: crc32fast::Hasher,
+    /// The bytes that its result depends on: a model's checksum, images.
+    pub contents: &'a [&'a [u8]],
 }
 
 /// The finished parts of a command.
@@ -55,8 +55,8 @@ impl Unfinished {
     pub fn open(options: Options<'_>) -> anyhow::Result<Unfinished> {
         let stop = Stop::on_signals()?;
         let (resume, parts) = (options.resume, options.parts);
-        let command = Command::of_process(options.contents.clone().finalize());
-        let path = place(options.output, &command).filter(|path| parts > 1 || path.exists());
+        let command = Command::of_process(options.contents);
+        let path = place(options.output, &command).filter(|_| parts > 1);
         let (mut file, mut kept) = (None, VecDeque::new());
         if let Some(path) = path {
             match locked(&path) {
@@ -86,15 +86,25 @@ impl Unfinished {
         &self.stop
     }
 
-    /// How many of the next `parts` parts are to be computed.
+    /// The number of the next `parts` parts that are to be computed.
     pub fn left(&self, parts: usize) -> usize {
         parts.saturating_sub(self.kept.len())
     }
 
-    /// The next part, of `size` values: a kept one, or computed and then kept. With `again` it is computed in any case.
+    /// The figures of the next part, which has no values (see [`part`](Self::part)).
+    pub fn figures<T: Serialize + DeserializeOwned>(
+        &mut self,
+        compute: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let (_, figures) = self.part(0, false, || Ok((Vec::new(), compute()?)))?;
+        Ok(figures)
+    }
+
+    /// The next part, of `size` values and figures about them: a kept one, or computed and then kept. With `again` it is computed
+    /// in any case.
     ///
     /// # Errors
-    /// Those of `compute`; at a signal, how to go on; or if the file cannot be written.
+    /// If `compute` fails; at a signal, with the way to go on; if the file cannot be written, or holds no such part.
     pub fn part<T: Serialize + DeserializeOwned>(
         &mut self,
         size: usize,
@@ -160,10 +170,12 @@ impl Drop for Unfinished {
 }
 
 impl Command {
-    fn of_process(contents: u32) -> Command {
+    fn of_process(contents: &[&[u8]]) -> Command {
+        let mut sum = crc32fast::Hasher::new();
+        contents.iter().for_each(|bytes| sum.update(bytes));
         let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
         let arguments = arguments.filter(|argument| argument != "--resume" && argument != "--json");
-        Command { arguments: arguments.collect(), contents }
+        Command { arguments: arguments.collect(), contents: sum.finalize() }
     }
 }
 

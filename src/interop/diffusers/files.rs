@@ -4,8 +4,7 @@ use super::names::Entry;
 use super::python;
 use crate::interop::InteropError;
 use crate::interop::find::{Found, Leaf, find};
-use crate::interop::foreign::{FileKind, kind_of};
-use crate::interop::safetensors::floats;
+use crate::interop::safetensors::{floats, open};
 use crate::interop::torch::TorchFile;
 use crate::interop::weights::torch_sets;
 use crate::nn::{ParameterSpec, Registry};
@@ -132,15 +131,7 @@ impl<'a> Reader<'a> {
 
     fn safetensors(&self, parts: &[PathBuf]) -> Result<Values, InteropError> {
         let bytes = parts.iter().map(|path| crate::files::read(path)).collect::<Result<Vec<_>, _>>()?;
-        let open = |bytes: &'_ Vec<u8>| -> Result<(), InteropError> {
-            SafeTensors::deserialize(bytes).map(drop).map_err(|e| match kind_of(bytes) {
-                FileKind::Foreign(foreign) => InteropError::Foreign(foreign),
-                _ => InteropError::Damaged(e.to_string()),
-            })
-        };
-        bytes.iter().try_for_each(open)?;
-        let files: Vec<SafeTensors<'_>> =
-            bytes.iter().filter_map(|bytes| SafeTensors::deserialize(bytes).ok()).collect();
+        let files = bytes.iter().map(|bytes| open(bytes)).collect::<Result<Vec<SafeTensors<'_>>, _>>()?;
         let mut leaves = Vec::new();
         for (number, file) in files.iter().enumerate() {
             let mut names = file.names();

@@ -90,7 +90,7 @@ const HARMLESS: &[&str] = &[
     "timestep_type = \"discrete\"",
 ];
 
-/// What a scheduler's class is here.
+/// The counterpart of a scheduler's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Variance exploding, with predictor and corrector.
@@ -124,7 +124,7 @@ enum Ours {
     SdeMultistep,
 }
 
-/// What a scheduler makes of a configuration: keys of its sections, and notes for the user.
+/// A scheduler's part of a configuration: keys of its sections, and notes for the user.
 pub(super) struct Described {
     pub sde: &'static str,
     pub continuous: bool,
@@ -155,7 +155,7 @@ impl Scheduler {
         self
     }
 
-    /// What its class is; without one, what a network with a Fourier embedding (`fourier`) or another usually has.
+    /// The counterpart of its class; without one, the usual one of a network with a Fourier embedding (`fourier`) or another.
     fn kind(&self, fourier: bool) -> Result<Kind, InteropError> {
         use Ours::*;
         use Solver::{Near, Ours as One};
@@ -202,7 +202,7 @@ impl Scheduler {
         refused(format!("scheduler {class} with this network's time embedding"))
     }
 
-    /// What it makes of the configuration of a network, with a Fourier embedding or another.
+    /// Its part of the configuration of a network, with a Fourier embedding or another.
     ///
     /// # Errors
     /// If its class or one of its settings has no counterpart; the message names it.
@@ -311,12 +311,12 @@ impl Scheduler {
         })
     }
 
-    /// Whether the variance of a step of the reverse chain is β.
+    /// Returns true if the variance of a step of the reverse chain is β.
     fn is_large(&self) -> bool {
         matches!(self.variance_type.as_deref(), Some("fixed_large" | "fixed_large_log"))
     }
 
-    /// Whether x₀ is clipped; a class has its own default, and thresholding comes first.
+    /// Returns true if x₀ is clipped; a class has its own default, and thresholding comes first.
     fn clips(&self, default: bool) -> bool {
         self.clip_sample.unwrap_or(default) && self.thresholding != Some(true)
     }

@@ -134,7 +134,7 @@ impl Unet {
         Ok(unet)
     }
 
-    /// Whether sinusoids come with their cosines first.
+    /// Returns true if cosines precede sines in the embedding.
     pub fn flipped(&self) -> bool {
         self.time_embedding_type == "positional" && self.flip_sin_to_cos
     }

@@ -28,21 +28,18 @@ pub fn accuracy(common: &Common, model: &Path, data: Option<&str>, resume: bool)
     );
     let set = Dataset::load(&config.data, Split::Test)?;
     let classifier = classes::classifier(&common.open()?, model, &checkpoint)?;
-    let mut contents = crc32fast::Hasher::new();
-    contents.update(&checkpoint.checksum().to_le_bytes());
-    contents.update(&set.pixels);
+    let contents: &[&[u8]] = &[&checkpoint.checksum().to_le_bytes(), &set.pixels];
     let options = unfinished::Options { resume, output: None, parts: NOISE_LEVELS, contents };
     let mut unfinished = Unfinished::open(options)?;
     let measured = format!("measuring the accuracy at {NOISE_LEVELS} noise levels");
     progress::announce(classifier.gpu(), &format!("{measured}, {}", count(set.len(), "image")));
     let progress = progress::steps(Some(unfinished.left(NOISE_LEVELS)));
     let mut level = |i| {
-        let (_, level) = unfinished.part(0, false, || {
+        unfinished.figures(|| {
             let level = accuracy_at(i, &classifier, &set, config.data.centered, config.seed)?;
             progress.step();
-            Ok((Vec::new(), level))
-        })?;
-        Ok(level)
+            Ok(level)
+        })
     };
     let levels = (0..NOISE_LEVELS).map(&mut level).collect::<anyhow::Result<Vec<Accuracy>>>()?;
     progress.finish();
@@ -97,23 +94,22 @@ pub fn requested(
         count(n, "sample"),
         wanted.len()
     );
-    let mut contents = crc32fast::Hasher::new();
-    contents.update(&checkpoint.checksum().to_le_bytes());
-    contents.update(bytemuck::cast_slice(&samples));
     let parts = batches(n, PART);
-    let mut unfinished =
-        Unfinished::open(unfinished::Options { resume, output: None, parts: parts.len(), contents })?;
+    let contents: &[&[u8]] = &[&checkpoint.checksum().to_le_bytes(), bytemuck::cast_slice(&samples)];
+    let options = unfinished::Options { resume, output: None, parts: parts.len(), contents };
+    let mut unfinished = Unfinished::open(options)?;
     progress::announce(classifier.gpu(), &format!("classifying {}", count(n, "sample")));
     let mut found: Vec<usize> = Vec::new();
     for (first, count) in parts {
         let samples = &samples[first * shape.with_n(1).len()..][..count * shape.with_n(1).len()];
-        let (_, classes): (_, Vec<usize>) = unfinished.part(0, false, || {
+        let classes: Vec<usize> = unfinished.figures(|| {
             let images: Vec<f32> =
                 samples.iter().map(|v| scale(255.0 * f64::from(*v), data.centered) as f32).collect();
-            Ok((Vec::new(), classify(&classifier, &images, shape.with_n(count))?))
+            Ok(classify(&classifier, &images, shape.with_n(count))?)
         })?;
         found.extend(classes);
     }
+    ensure!(found.len() == n, "{} of {n} samples were classified; begin again without --resume", found.len());
     unfinished.finish();
     let each = n / wanted.len();
     let hits = |(i, class): (usize, &usize)| {

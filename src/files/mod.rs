@@ -1,7 +1,10 @@
 //! Plain files: reading them whole, and atomic writes, after which a file is either the old one or the new one, even after a
 //! crash.
 
+mod header;
+
 use crate::memory;
+pub use header::{NO_SUM, is_whole, place_of_sum, repeated_name};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -34,7 +37,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// The bytes of a plain file (see [`open`]).
 ///
 /// # Errors
-/// Those of [`open`], and of reading.
+/// As for [`open`], and errors of reading.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
@@ -44,24 +47,35 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// The text of a plain file (see [`open`]).
 ///
 /// # Errors
-/// Those of [`open`], and of reading; also if it is not UTF-8.
+/// As for [`open`], and errors of reading; if it is not UTF-8.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// Whether an archive (zip) that begins at a place, and has a comment of a length, is all of its file. An archive is found
-/// from its end: other bytes may stand before it and after it.
+/// The fault of an archive (zip) that its reader passes over: bytes before or after it, as it is found from its end, or an entry
+/// that occurs twice. The reader has found `entries` with different names, the beginning and the length of the comment.
 ///
 /// # Errors
 /// Errors of reading.
-pub fn is_all_archive(file: &mut (impl Read + Seek), begins: u64, comment: usize) -> io::Result<bool> {
+pub fn archive_fault(
+    file: &mut (impl Read + Seek),
+    begins: u64,
+    comment: usize,
+    entries: usize,
+) -> io::Result<Option<&'static str>> {
     let length = file.seek(SeekFrom::End(0))?;
-    let mut mark = [0; 4];
-    file.seek(SeekFrom::Start(length.saturating_sub(22 + comment as u64)))?;
-    file.read_exact(&mut mark)?;
-    Ok(begins == 0 && mark == *b"PK\x05\x06")
+    let mut end = [0; 22];
+    file.seek(SeekFrom::Start(length.saturating_sub(end.len() as u64 + comment as u64)))?;
+    file.read_exact(&mut end)?;
+    // Archives of the 64-bit format have their number elsewhere.
+    let count = usize::from(u16::from_le_bytes([end[10], end[11]]));
+    Ok(match () {
+        () if begins > 0 || !end.starts_with(b"PK\x05\x06") => Some("other bytes stand before or after it"),
+        () if count != usize::from(u16::MAX) && count != entries => Some("it holds an entry twice"),
+        () => None,
+    })
 }
 
 /// Writes a temporary file in the folder of `path`, flushes it to disk, and renames it to `path`. `write`
@@ -102,29 +116,6 @@ pub fn atomically<E: From<io::Error>>(
 /// Errors of the file system. The old file is then unchanged.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     atomically(path, |aside| std::fs::write(aside, bytes))
-}
-
-/// The place of the checksum in the header of a safetensors file: JSON inside a string of JSON, up to its digits.
-const BEFORE_SUM: &[u8] = br#"\"crc32\":\""#;
-/// The digits in its place while it is computed.
-pub const NO_SUM: &str = "00000000";
-
-/// The place of a checksum's digits in the bytes of a safetensors file, if its header has one.
-pub fn place_of_sum(bytes: &[u8]) -> Option<usize> {
-    let length = usize::try_from(u64::from_le_bytes(*bytes.first_chunk()?)).ok()?;
-    let head = bytes.get(8..)?.get(..length)?;
-    let place = head.windows(BEFORE_SUM.len()).position(|window| window == BEFORE_SUM)? + BEFORE_SUM.len();
-    (place + NO_SUM.len() <= head.len()).then_some(8 + place)
-}
-
-/// Compares the checksum in a safetensors file with its contents: CRC-32 of the whole file, its own digits counted as
-/// [`NO_SUM`]. `None` if the header has no checksum.
-pub fn is_whole(bytes: &[u8]) -> Option<bool> {
-    let (before, rest) = bytes.split_at(place_of_sum(bytes)?);
-    let (digits, after) = rest.split_at(NO_SUM.len());
-    let mut sum = crc32fast::Hasher::new();
-    [before, NO_SUM.as_bytes(), after].iter().for_each(|part| sum.update(part));
-    Some(format!("{:08x}", sum.finalize()).as_bytes() == digits)
 }
 
 /// Removes the temporary files of a process that was killed while writing.
