@@ -21,11 +21,6 @@ const COMMANDS: &[Long] = &[
         outputs: &["a.npz", "pictures/", "film.gif"],
     },
     Long {
-        name: "inpaint",
-        options: &["--in", "data:digits:0-7", "--mask", "left", "--batch", "1", "--steps", "12"],
-        outputs: &["a.npz"],
-    },
-    Long {
         name: "encode",
         options: &["--in", "data:digits:0-7", "--batch", "1", "--rtol", "1e-2", "--atol", "1e-2"],
         outputs: &["z.safetensors"],

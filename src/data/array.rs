@@ -107,8 +107,14 @@ fn whole(source: impl Read, name: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-fn archive<R: Read + Seek>(file: R) -> Result<Array, String> {
+fn archive<R: Read + Seek>(mut file: R) -> Result<Array, String> {
     let damaged = |e: zip::result::ZipError| format!("its archive is truncated or damaged ({e})");
+    let found = zip::ZipArchive::new(&mut file).map_err(damaged)?;
+    let (begins, comment, entries) = (found.offset(), found.comment().len(), found.len());
+    let fault = files::archive_fault(&mut file, begins, comment, entries);
+    if let Some(fault) = fault.map_err(|e| format!("it cannot be read ({e})"))? {
+        return Err(format!("its archive: {fault}"));
+    }
     let mut archive = zip::ZipArchive::new(file).map_err(damaged)?;
     let all: Vec<String> = (0..archive.len())
         .map(|i| {
@@ -140,11 +146,6 @@ fn archive<R: Read + Seek>(file: R) -> Result<Array, String> {
         } else {
             left_out.push(name.to_string());
         }
-    }
-    let (begins, comment, entries) = (archive.offset(), archive.comment().len(), archive.len());
-    let fault = files::archive_fault(&mut archive.into_inner(), begins, comment, entries);
-    if let Some(fault) = fault.map_err(|e| format!("it cannot be read ({e})"))? {
-        return Err(format!("its archive: {fault}"));
     }
     let array = array.ok_or("its array is missing")?;
     Ok(Array { left_out, ..array })
