@@ -264,7 +264,7 @@ fn a_full_disk_is_reported_and_a_closed_pipe_is_not() {
     assert!(checkpoint(&out, 12).exists());
     // A folder that cannot be written is refused before sampling.
     let message = refuse(tweedie().arg("sample").arg(run).args(["--out", "/proc/samples.png"]));
-    assert!(message.contains("/proc/samples.png cannot be written; free some space there"), "{message}");
+    assert!(message.contains("/proc/samples.png cannot be written; choose another path"), "{message}");
 }
 
 #[test]
@@ -544,7 +544,7 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
     let out = folder.path().join("s.png");
     let out = out.to_str().expect("a path");
     for (args, expected) in [
-        (vec!["--out", out, "-n", "0"], "-n 0: it must be at least 1"),
+        (vec!["--out", out, "-n", "0"], "-n 0: it must be a whole number from 1 to 4294967295"),
         (vec!["--out", out, "--steps", "1"], "--steps 1: pc needs at least 2"),
         (vec!["--out", out, "--snr", "-1"], "--snr -1: it must be a number from 0 up"),
         (vec!["--out", out, "--snr", "-1e-3"], "--snr -0.001"),
@@ -585,14 +585,14 @@ fn samples_that_cannot_be_drawn_or_written_are_refused() {
             "--seed 18446744073709551615: it must be a whole number from 0 to 9223372036854775807",
         ),
         (vec!["--out", "film.gif"], "written as .png, .npz"),
-        (vec!["--out", out, "-n", "-3"], "-n -3: it must be a whole number from 0 to 4294967295"),
+        (vec!["--out", out, "-n", "-3"], "-n -3: it must be a whole number from 1 to 4294967295"),
         (vec!["--out", out, "-n", "4000000000"], "-n 4000000000: the samples take"),
         (
             vec!["--out", out, "--seed", "-1"],
             "--seed -1: it must be a whole number from 0 to 9223372036854775807",
         ),
         (vec!["--out", out, "--batch", "0"], "--batch 0"),
-        (vec!["--out", "/dev/null/x/s.png"], "cannot be written; free some space there"),
+        (vec!["--out", "/dev/null/x/s.png"], "cannot be written; choose another path"),
     ] {
         let message = sample(run, &args);
         assert!(message.contains(expected), "{args:?}: {message}");
@@ -849,7 +849,7 @@ fn the_bound_of_discrete_and_continuous_models_is_reported_term_by_term() {
         assert!(refuse(bound("6").args(["--data", "Cargo.toml"])).contains("Cargo.toml"));
         let message = refuse(bound("6").args(["--terms", "/dev/null/x/terms.csv"]));
         assert!(
-            message.contains("/dev/null/x/terms.csv cannot be written; free some space there"),
+            message.contains("/dev/null/x/terms.csv cannot be written; choose another path"),
             "{message}"
         );
         assert!(!message.contains(".writing-"), "{message}");

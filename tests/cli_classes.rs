@@ -265,7 +265,7 @@ fn a_classifier_of_other_images_is_refused() {
     assert!(centered.status.success());
     let wide = wide.to_str().expect("a path");
     let message = refuse(&mut sample("plain", &["--class", "3", "--classifier", wide], &out));
-    assert!(message.contains("takes 8x8 images of 1 channel(s) in [-1, 1]"), "{message}");
+    assert!(message.contains("takes 8x8x1 images in [-1, 1]"), "{message}");
     assert!(message.contains("train a classifier of such images") && !out.exists(), "{message}");
 }
 

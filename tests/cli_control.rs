@@ -100,7 +100,7 @@ fn annealed_langevin_dynamics_completes_too() {
     let (values, original) = (samples(&out).1, digit(5));
     assert!(values[..32] == original[..32] && values[32..] != original[32..]);
     let message = refuse(&mut command("inpaint", trained(), &[&known[..], &["ode"]].concat(), &out));
-    assert!(message.contains("--sampler: known values can only be imposed on pc, ald"), "{message}");
+    assert!(message.contains("--sampler ode: it must be pc, ald"), "{message}");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn colours_are_drawn_and_the_grey_is_kept() {
     let message = refuse(&mut command("colorize", &models[0], &["--in", grey, "--show-grey"], &out));
     assert!(message.contains("--show-grey: no grid is written"), "{message}");
     let message = refuse(&mut command("colorize", trained(), &["--in", grey], &out));
-    assert!(message.contains("makes images of 1 channel(s); colorize needs a model of 3"), "{message}");
+    assert!(message.contains("makes images of 1 channel; colorize needs a model of 3"), "{message}");
 }
 
 #[test]
@@ -199,7 +199,10 @@ fn invalid_images_and_masks_are_refused_and_nothing_is_written() {
         (vec!["--in", &half, "--mask", &half], "has pixels that are neither black nor white"),
         (vec!["--in", &half, "--mask", &large], "is 9x9, the model's images are 8x8"),
         (vec!["--in", &half, "--mask", "middle"], "middle is not a mask"),
-        (vec!["--in", &half, "--mask", "left", "-n", "0"], "-n 0: it must be at least 1"),
+        (
+            vec!["--in", &half, "--mask", "left", "-n", "0"],
+            "-n 0: it must be a whole number from 1 to 4294967295",
+        ),
         (vec!["--in", &half, "--mask", "left", "--show", "both"], "--show needs --animate or --trajectory"),
         (
             vec!["--in", "data:digits:0-99", "--mask", "left", "--first", "4294967290", "--batch", "1"],

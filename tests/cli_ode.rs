@@ -317,7 +317,7 @@ fn invalid_inputs_of_the_flow_are_refused_and_nothing_is_written() {
     for (args, expected) in [
         (["--probes", "0"], "--probes 0"),
         (["--draws", "0"], "--draws 0"),
-        (["-n", "0"], "-n 0: it must be at least 1"),
+        (["-n", "0"], "-n 0: it must be a whole number from 1 to "),
         (["-n", "361"], "-n 361: the data set has only 360 images"),
         (["--out", "likelihoods.safetensors"], "missing --in <F.safetensors>"),
         (["-n=1", "--out=likelihoods.safetensors"], "--out needs --in; leave it out"),

@@ -253,7 +253,7 @@ fn a_run_is_resumed_with_its_data_wherever_they_are() {
     let (a, b) = (idx("a.idx", &|i| (i % 251) as u8), idx("b.idx", &|i| (i % 241) as u8));
     succeed(small(&run, &["data.dataset=idx", &a]).args(["--steps", "3"]));
     let message = refuse(resume(&run).args(["--steps", "4", "--set", &b]));
-    assert!(message.contains("was begun on 12 images of 8x8 with 1 channel(s) (SHA-256 "), "{message}");
+    assert!(message.contains("was begun on 12 images of 8x8x1 (SHA-256 "), "{message}");
     std::fs::rename(at("a.idx"), at("moved.idx")).expect("a file");
     let moved = format!("data.images={}", at("moved.idx").display());
     succeed(resume(&run).args(["--steps", "4", "--set", &moved]));

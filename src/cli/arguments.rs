@@ -20,7 +20,7 @@ pub struct Evaluation {
     /// The weights
     #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     pub weights: Weights,
-    /// Samples in a batch; it changes only speed, memory and animations, unless a norm is taken over the batch
+    /// Samples in a batch: speed and memory depend on it, results only if a norm is taken over the batch
     #[arg(long, value_name = "N", default_value = "100")]
     batch: NonZeroU32,
     /// Go on after the batches that the same command had finished when it was stopped
@@ -39,11 +39,13 @@ impl Evaluation {
 pub fn with_numbers(command: Command) -> Command {
     let number = |arg: Arg| {
         let kind = arg.get_value_parser().type_id();
+        // Numbers of samples and images are counts: -n 0 would do nothing.
+        let least = i64::from(arg.get_short() == Some('n'));
         let is = |types: &[TypeId]| types.iter().any(|number| kind == *number);
         let arg = match () {
-            () if is(&[TypeId::of::<usize>()]) => arg.value_parser(whole::<usize>(i64::MAX)),
-            () if is(&[TypeId::of::<u64>()]) => arg.value_parser(whole::<u64>(i64::MAX)),
-            () if is(&[TypeId::of::<u32>()]) => arg.value_parser(whole::<u32>(u32::MAX.into())),
+            () if is(&[TypeId::of::<usize>()]) => arg.value_parser(whole::<usize>(least, i64::MAX)),
+            () if is(&[TypeId::of::<u64>()]) => arg.value_parser(whole::<u64>(least, i64::MAX)),
+            () if is(&[TypeId::of::<u32>()]) => arg.value_parser(whole::<u32>(least, u32::MAX.into())),
             () if is(&[TypeId::of::<u16>(), TypeId::of::<f32>(), TypeId::of::<f64>()]) => arg,
             () if is(&[TypeId::of::<NonZeroU32>()]) => arg.value_parser(positive),
             () => return arg,
@@ -60,12 +62,15 @@ pub fn without_exponent(argument: OsString) -> OsString {
     number.map_or(argument, |number| number.to_string().into())
 }
 
-/// Parses a whole number from 0 to `most`, which `T` holds; a TOML file holds no larger one than `i64::MAX`.
-fn whole<T: TryFrom<i64> + Clone + Send + Sync + 'static>(most: i64) -> impl TypedValueParser<Value = T> {
+/// Parses a whole number from `least` to `most`, which `T` holds; a TOML file holds no larger one than `i64::MAX`.
+fn whole<T: TryFrom<i64> + Clone + Send + Sync + 'static>(
+    least: i64,
+    most: i64,
+) -> impl TypedValueParser<Value = T> {
     move |text: &str| {
-        let number = text.parse().ok().filter(|number| (0..=most).contains(number));
+        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
         let number = number.and_then(|number| T::try_from(number).ok());
-        number.ok_or_else(|| format!("it must be a whole number from 0 to {most}"))
+        number.ok_or_else(|| format!("it must be a whole number from {least} to {most}"))
     }
 }
 

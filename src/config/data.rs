@@ -1,6 +1,6 @@
 //! `data`: the images.
 
-use super::{ConfigError, MAX_CHANNELS, count, refuse};
+use super::{ConfigError, MAX_CHANNELS, count};
 use crate::choice::choices;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -108,30 +108,6 @@ impl Data {
     /// The smallest grey level in the model's range; the largest is 1.
     pub fn low(&self) -> f64 {
         self.range().low()
-    }
-
-    /// Refuses files that nothing reads.
-    pub(super) fn check_read(&self) -> Result<(), ConfigError> {
-        let files = [
-            ("data.images", &self.images),
-            ("data.labels", &self.labels),
-            ("data.test_images", &self.test_images),
-            ("data.test_labels", &self.test_labels),
-        ];
-        for (key, file) in files {
-            let Some(file) = file else { continue };
-            let why = match (self.dataset.as_str(), key) {
-                ("idx", "data.test_labels") if self.test_images.is_none() => {
-                    "nothing reads it without data.test_images; set that, or leave it out".into()
-                }
-                ("idx", _) => continue,
-                (other, _) => format!(
-                    "nothing reads it with data.dataset = {other}; set data.dataset = idx to use IDX files, or leave it out"
-                ),
-            };
-            return Err(refuse(key, file, why));
-        }
-        Ok(())
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {

@@ -11,6 +11,7 @@ mod problem;
 mod read;
 pub mod sampling;
 mod training;
+mod unread;
 
 pub use data::{BuiltIn, Data, Range};
 pub use error::ConfigError;
@@ -64,39 +65,81 @@ impl Config {
     /// A configuration from TOML with `section.key=value` assignments on top, checked.
     ///
     /// # Errors
-    /// If the text is not TOML, or a key is unknown, missing or has a wrong value; the error names the key, its line unless an
-    /// assignment sets it, and the values that it takes.
+    /// If the text is not TOML, or a key is unknown, missing or unread or has a wrong value; the error names the key, its line
+    /// unless an assignment sets it, and the values that it takes.
     pub fn from_toml(text: &str, assignments: &[String]) -> Result<Config, ConfigError> {
-        Self::from_table(read::parse(text)?, assignments).map_err(|error| {
-            let set =
-                |key: &str| assignments.iter().any(|set| set.split('=').next().map(str::trim) == Some(key));
-            if error.key().is_none_or(set) { error } else { error.located(text) }
+        let config = || {
+            let table = read::parse(text)?;
+            let alone = Self::checked(&table);
+            // An assignment that changes, say, the process leaves the text's parameters of the other one unread: they are no fault
+            // of the text.
+            let faulty = |key: &str| match &alone {
+                Ok(alone) => unread::keys(alone).iter().any(|unread| unread.key == key),
+                Err(_) => true,
+            };
+            Self::assigned(table, assignments, faulty)
+        };
+        config().map_err(|error| match error.key() {
+            Some(key) if !sets(assignments, key) => error.located(text),
+            _ => error,
         })
     }
 
-    /// The same from a table.
-    pub(crate) fn from_table(mut table: toml::Table, assignments: &[String]) -> Result<Config, ConfigError> {
+    /// A configuration from a table that another program has written, with assignments on top: only the assignments are refused
+    /// if nothing reads them.
+    pub(crate) fn from_table(table: toml::Table, assignments: &[String]) -> Result<Config, ConfigError> {
+        Self::assigned(table, assignments, |_| false)
+    }
+
+    /// A configuration that a run has written, whose unread keys are those of the program that trained it.
+    pub(crate) fn written(text: &str) -> Result<Config, ConfigError> {
+        Self::from_table(read::parse(text)?, &[])
+    }
+
+    /// This configuration with `section.key=value` assignments on top, checked.
+    ///
+    /// # Errors
+    /// Those of [`Config::from_toml`].
+    pub fn with(&self, assignments: &[String]) -> Result<Config, ConfigError> {
+        Self::from_table(self.to_table(), assignments)
+    }
+
+    /// A table with assignments on top. A key that nothing reads is refused if an assignment sets it or it is `faulty`, else it
+    /// takes its default.
+    fn assigned(
+        mut table: toml::Table,
+        assignments: &[String],
+        faulty: impl Fn(&str) -> bool,
+    ) -> Result<Config, ConfigError> {
         for assignment in assignments {
             assign(&mut table, assignment)?;
         }
-        Self::checked(read::read("", table.clone().into())?, &table)
+        let config = Self::checked(&table)?;
+        let unread = unread::keys(&config);
+        match unread.iter().find(|unread| sets(assignments, unread.key) || faulty(unread.key)) {
+            Some(unread) => Err(unread.refuse(&config)),
+            None => unread::without(&config, unread),
+        }
     }
 
-    /// Checks a configuration read from a table, and derives the keys that the table leaves out from the others.
-    fn checked(mut config: Config, table: &toml::Table) -> Result<Config, ConfigError> {
+    /// Reads and checks a table, and derives the keys that it leaves out from the others.
+    fn checked(table: &toml::Table) -> Result<Config, ConfigError> {
+        let mut config: Config = read::read("", table.clone().into())?;
         let given = table.get("training").is_some_and(|training| training.get("continuous").is_some());
         if let Some(continuous) = config.training.objective.continuous().filter(|_| !given) {
             config.training.continuous = continuous;
         }
         config.check()?;
-        config.data.check_read()?;
-        config.training.check_read()?;
         Ok(config)
     }
 
     /// The configuration as TOML, every key written out.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration is made of what TOML can say")
+    }
+
+    fn to_table(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("a configuration is made of what TOML can say")
     }
 
     /// The forward process.
@@ -186,6 +229,11 @@ fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str
     }
 }
 
+/// Whether one of the assignments sets a key.
+fn sets(assignments: &[String], key: &str) -> bool {
+    assignments.iter().any(|assignment| assignment.split('=').next().map(str::trim) == Some(key))
+}
+
 /// Applies `section.key=value` to a table.
 fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> {
     let wrong = |why| ConfigError::Assignment { assignment: assignment.into(), why };
@@ -233,14 +281,39 @@ mod tests {
             "training.projection=sphere",
             "training.p_mean=0.5",
             "training.p_std=2.0",
+            "training.keep_every=10",
+            "model.beta_min=0.2",
+            "model.fir_kernel=[1, 2]",
+            "model.progressive_combine=cat",
+            "model.resamp_with_conv=false",
+            "model.freq_shift=0",
+            "model.label_dropout=0.2",
+            "model.embedding_size=64",
         ] {
-            let error = set(&[assignment]).unwrap_err();
+            let others: &[&str] = if assignment.contains("fir") { &["model.fir=false"] } else { &[] };
+            let error = set(&[&[assignment], others].concat()).unwrap_err();
             assert_eq!(error.key(), assignment.split('=').next(), "{error}");
             assert!(error.to_string().contains("nothing reads it"), "{error}");
         }
         assert!(set(&["data.dataset=idx", "data.images=x", "data.labels=y"]).is_ok());
         assert!(set(&["data.dataset=idx", "data.images=x", "data.test_labels=y"]).is_err());
         assert!(set(&["training.objective=fd_ssm", "training.fd_eps=0.1"]).is_ok());
+        assert!(set(&["model.num_classes=10", "model.label_dropout=0.2"]).is_ok());
+    }
+
+    /// σ_max of digits_ve is VE's, the FIR kernel that of `model.fir`: neither is a fault once an assignment leaves it unread.
+    #[test]
+    fn a_key_that_an_assignment_leaves_unread_takes_its_default() {
+        let digits = include_str!("../../configs/digits_ve.toml");
+        let vp = ["training.sde=vpsde", "model.scale_by_sigma=false"].map(String::from);
+        let config = Config::from_toml(digits, &vp).unwrap();
+        assert_eq!((config.model.sigma_max, config.training.sde), (50.0, SdeName::Vpsde));
+        let text = digits.replace("vesde", "vpsde").replace("scale_by_sigma = true", "");
+        let error = Config::from_toml(&text, &[]).unwrap_err();
+        assert_eq!(error.key(), Some("model.sigma_max"));
+        assert!(error.to_string().starts_with("line 32:"), "{error}");
+        // Other programs write every key.
+        assert_eq!(Config::written(&text).unwrap(), config);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Configurations without a file: the shipped ones by name, and defaults to change key by key.
 
 use super::error::suggestion;
-use super::{Config, ConfigError, Data, Model, Training, refuse};
+use super::{Config, ConfigError, Data, Model, Training, refuse, unread};
 
 /// Every shipped configuration with its text, in the order of their names.
 macro_rules! presets {
@@ -121,9 +121,13 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError::Value`] with the key of the first value that cannot be.
+    /// [`ConfigError::Value`] with the key of the first value that cannot be, or that nothing reads.
     pub fn validated(self) -> Result<Config, ConfigError> {
-        self.check().map(|()| self)
+        self.check()?;
+        match unread::keys(&self).first() {
+            Some(unread) => Err(unread.refuse(&self)),
+            None => Ok(self),
+        }
     }
 }
 

@@ -105,39 +105,6 @@ processes! {
 }
 
 impl Training {
-    /// Refuses keys of another objective. Their defaults are no choice: a written configuration has every key.
-    pub(super) fn check_read(&self) -> Result<(), ConfigError> {
-        use ObjectiveName::{Edm, FdSsm, Ssm, Vlb};
-        let keys: [(&str, bool, &[ObjectiveName], String); 5] = [
-            (
-                "projection",
-                self.projection != Projection::default(),
-                &[Ssm, FdSsm],
-                self.projection.to_string(),
-            ),
-            ("fd_eps", self.fd_eps != defaults::fd_eps(), &[FdSsm], self.fd_eps.to_string()),
-            (
-                "posterior_variance",
-                self.posterior_variance != PosteriorVariance::default(),
-                &[Vlb],
-                self.posterior_variance.to_string(),
-            ),
-            ("p_mean", self.p_mean != defaults::p_mean(), &[Edm], self.p_mean.to_string()),
-            ("p_std", self.p_std != defaults::p_std(), &[Edm], self.p_std.to_string()),
-        ];
-        for (key, set, readers, value) in keys {
-            if set && !readers.contains(&self.objective) {
-                let readers = readers.iter().map(ObjectiveName::to_string).collect::<Vec<_>>().join(" or ");
-                let why = format!(
-                    "nothing reads it with training.objective = {}; set that to {readers}, or leave the key out",
-                    self.objective
-                );
-                return Err(refuse(format!("training.{key}"), value, why));
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         count("training.batch_size", self.batch_size as u64, MAX_STEPS)?;
         count("training.n_iters", self.n_iters, MAX_STEPS)?;
@@ -147,10 +114,6 @@ impl Training {
         within("training.p_std", self.p_std, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("training.p_mean", self.p_mean, f64::MIN..f64::INFINITY, "a number")?;
         within("training.snapshot_minutes", self.snapshot_minutes, 0.0..1e9, "a number from 0 up")?;
-        if self.keep_every > 0 && self.keep_last == 0 {
-            let why = "nothing reads it without training.keep_last; set that, or leave it out";
-            return Err(refuse("training.keep_every", self.keep_every, why));
-        }
         if !self.continuous && self.sde == SdeName::Subvpsde {
             let why = "it must be true: sub-VP has no discrete chain";
             return Err(refuse("training.continuous", false, why));

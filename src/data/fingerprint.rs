@@ -44,7 +44,7 @@ impl Fingerprint {
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [h, w, c] = self.shape;
-        write!(f, "{} images of {w}x{h} with {c} channel(s) (SHA-256 {:.8}…)", self.count, self.sha256)
+        write!(f, "{} images of {w}x{h}x{c} (SHA-256 {:.8}…)", self.count, self.sha256)
     }
 }
 

@@ -144,7 +144,7 @@ pub(super) fn check_shape(source: &dyn Source, name: &str, config: &Data) -> Res
         return Ok(());
     }
     Err(DataError::Mismatch(format!(
-        "the images of {name} are {h}x{w} with {c} channel(s), the configuration says data.image_size = {size} \
+        "the images of {name} are {h}x{w}x{c}, the configuration says data.image_size = {size} \
          and data.num_channels = {channels}; set these to the images' own"
     )))
 }

@@ -1,7 +1,7 @@
 //! `tweedie colorize`.
 
 use crate::cli::io::Batch;
-use crate::cli::sampling::{ConditionalArgs, Drawn};
+use crate::cli::sampling::{ConditionalArgs, Drawn, constrained};
 use crate::cli::{Common, MODEL, count, ends_in};
 use crate::sample::Impute;
 use anyhow::ensure;
@@ -16,9 +16,12 @@ use std::path::PathBuf;
 #[command(mut_arg("input", |arg| arg.help(
     "The grey images: F.png, a folder of them, F.npz, F.safetensors, or data:digits_color:I, or I-J for several; of colour \
      images, their grey is used")))]
-#[command(after_help = "Examples:\n  \
+#[command(
+    mut_args(constrained),
+    after_help = "Examples:\n  \
     tweedie colorize runs/color --in data:digits_color:0-5 -n 9 --show-grey --out coloured.png\n  \
-    tweedie colorize runs/cifar --in grey.png -n 16 --out coloured.png")]
+    tweedie colorize runs/cifar --in grey.png -n 16 --out coloured.png"
+)]
 pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
@@ -39,8 +42,9 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let channels = model.config.data.num_channels;
     ensure!(
         channels == 3,
-        "{} makes images of {channels} channel(s); colorize needs a model of 3",
-        args.model.display()
+        "{} makes images of {}; colorize needs a model of 3",
+        args.model.display(),
+        count(channels, "channel")
     );
     let sampler = model.constrained()?;
     let observed = args.given.observed(&model)?;

@@ -98,7 +98,7 @@ fn read(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)>
         }
         _ if args.config.is_none() => {
             let checkpoint = Checkpoint::read(source)?;
-            let config = Config::from_toml(&checkpoint.config().to_toml(), &args.set)?;
+            let config = checkpoint.config().with(&args.set)?;
             let registry = ScoreModel::build(&config)?.registry;
             Ok((config, registry, checkpoint.state()?))
         }

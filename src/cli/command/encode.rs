@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Encode images into latent codes by the probability flow.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  \
+#[command(after_help = "Examples:\n  \
     tweedie encode runs/digits --in pictures/ --out z.safetensors\n  \
     tweedie decode runs/digits --in z.safetensors --out again.png")]
 pub struct Args {

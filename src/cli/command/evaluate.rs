@@ -16,7 +16,7 @@ use std::path::PathBuf;
 ///
 /// For samples of a class, with --classifier: the share with the requested class. For a classifier: its accuracy by noise level.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  \
+#[command(after_help = "Examples:\n  \
     tweedie sample runs/digits -n 400 --out samples.npz\n  \
     tweedie evaluate samples.npz --data digits\n  \
     tweedie evaluate threes.npz --classifier runs/classifier --class 3\n  \

@@ -1,7 +1,7 @@
 //! `tweedie inpaint`.
 
 use crate::cli::io::{mask_file, read_mask};
-use crate::cli::sampling::{ConditionalArgs, Drawn};
+use crate::cli::sampling::{ConditionalArgs, Drawn, constrained};
 use crate::cli::{Common, MODEL, count};
 use crate::sample::Impute;
 use crate::tensor::Tensor;
@@ -14,9 +14,12 @@ use std::path::PathBuf;
 /// at every step, perturbed to the state's noise level: predictor–corrector (Song 2021, appendix I.2), or annealed Langevin dynamics with
 /// --sampler ald (Song and Ermon 2019, algorithm 3).
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    mut_args(constrained),
+    after_help = "Examples:\n  \
     tweedie inpaint runs/digits --in data:digits:3 --mask left -n 20 --out completions.png\n  \
-    tweedie inpaint runs/digits --in digit.png --mask mask.png --out completed/")]
+    tweedie inpaint runs/digits --in digit.png --mask mask.png --out completed/"
+)]
 pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,

@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
-    args.sampling.check(args.n, &[&args.model])?;
+    args.sampling.check(&[&args.model])?;
     let model = args.sampling.open(common, &args.model, false)?;
     let sampler = model.sampler()?;
     let drawn = Drawn { n: args.n, steps: sampler.steps(), given: &[] };

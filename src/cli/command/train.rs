@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 pub struct Args {
     /// The configuration; with --resume, by default the run's own
     config: Option<PathBuf>,
-    /// The same
+    /// The configuration, as an option
     #[arg(long = "config", value_name = "CONFIG", conflicts_with = "config")]
     config_file: Option<PathBuf>,
     /// The run folder
@@ -138,7 +138,7 @@ fn recorded(args: &Args) -> anyhow::Result<Config> {
         ),
         other => other.into(),
     })?;
-    Ok(Config::from_toml(&config.to_toml(), &assignments(args))?)
+    Ok(config.with(&assignments(args))?)
 }
 
 /// Shows the progress of training: a bar on a terminal, occasional lines elsewhere, JSON lines with --json.

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 /// Pictures of the reverse process.
 #[derive(clap::Args)]
 pub struct AnimationArgs {
-    /// Also write the reverse process as an animation
+    /// Also write the reverse process of the first batch as an animation of at most 64 samples
     #[arg(long, value_name = "F.gif")]
     animate: Option<PathBuf>,
-    /// Also write the reverse process as a strip: a row for each sample, the first eight of a batch, and a column for each time
+    /// Also write the reverse process as a strip: a row for each sample, at most eight of the first batch, and a column for each time
     #[arg(long, value_name = "F.png")]
     trajectory: Option<PathBuf>,
     /// Show the state, the denoised data that the model predicts from it, or both side by side [default: state]

@@ -21,7 +21,6 @@ pub fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
 /// The number of images to use from the start of a set: `requested`, else `usual`, or all if there are fewer.
 pub fn first(set: &Dataset, requested: Option<usize>, usual: usize) -> anyhow::Result<usize> {
     let n = requested.unwrap_or(usual.min(set.len()));
-    ensure!(n > 0, "-n 0: it must be at least 1");
     ensure!(n <= set.len(), "-n {n}: the data set has only {}", count(set.len(), "image"));
     Ok(n)
 }
@@ -33,7 +32,7 @@ pub fn of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> 
     let (size, channels) = (config.data.image_size, config.data.num_channels);
     ensure!(
         (set.size, set.channels) == (size, channels),
-        "the images of {spec} are {0}x{0} with {1} channel(s), and the model's {size}x{size} with {channels}; choose data \
+        "the images of {spec} are {0}x{0}x{1}, and the model's {size}x{size}x{channels}; choose data \
          like those it was trained on",
         set.size,
         set.channels

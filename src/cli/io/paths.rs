@@ -78,12 +78,15 @@ pub fn writable(path: &Path) -> anyhow::Result<()> {
     let mut above =
         path.ancestors().skip(1).map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     let nearest = above.find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    tempfile::tempfile_in(nearest).map(drop).with_context(|| unwritable(path))
+    tempfile::tempfile_in(nearest).map(drop).map_err(|error| unwritable(path, error))
 }
 
-/// The sentence of a path that cannot be written.
-pub fn unwritable(path: &Path) -> String {
-    format!("{} cannot be written; free some space there, or choose another path", path.display())
+/// The error of a path that cannot be written.
+pub fn unwritable(path: &Path, error: std::io::Error) -> anyhow::Error {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let room = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
+    let advice = if room { "free some space there, or choose another path" } else { "choose another path" };
+    anyhow::Error::from(error).context(format!("{} cannot be written; {advice}", path.display()))
 }
 
 /// Checks an output path of tensors.
@@ -101,7 +104,7 @@ pub fn check_file(path: &Path) -> anyhow::Result<()> {
 /// Writes a file atomically; creates its folder.
 pub fn written(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     with_folder(path)?;
-    atomically(path, |aside| std::fs::write(aside, bytes)).with_context(|| unwritable(path))
+    atomically(path, |aside| std::fs::write(aside, bytes)).map_err(|error| unwritable(path, error))
 }
 
 /// Creates the folder of a path.

@@ -2,7 +2,7 @@
 
 use super::{Batch, Tensors, paths::ends_in};
 use crate::choice::Choice;
-use crate::cli::note;
+use crate::cli::{count, note};
 use crate::config::{BuiltIn, Data, Range};
 use crate::data::{Array, Dataset, Split, scale};
 use crate::files;
@@ -75,7 +75,7 @@ impl Pictures {
                 bail!("{name} is partly transparent, and the model's images are not; make it opaque")
             }
             (3, 1) => bail!("{name} is in colour, and the model needs grey images"),
-            _ => bail!("{name} has {c} channel(s), and the model's images have {channels}"),
+            _ => bail!("{name} has {}, and the model's images have {channels}", count(c, "channel")),
         }
         ensure!(
             ranged || batch.values.iter().all(|v| (0.0..=1.0).contains(v)),
@@ -117,7 +117,7 @@ pub fn tensor(file: &Tensors, name: &str, path: &Path, data: &Data) -> anyhow::R
     let (size, channels) = (data.image_size, data.num_channels);
     ensure!(
         (h, w, c) == (size, size, channels),
-        "the images of {} are {w}x{h} with {c} channel(s), the model's are {size}x{size} with {channels}",
+        "the images of {} are {w}x{h}x{c}, the model's are {size}x{size}x{channels}",
         path.display()
     );
     Ok(batch)

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Classes, and their guidance.
 #[derive(clap::Args)]
 pub struct ClassArgs {
-    /// A class, several (`0,3,7`), or all; each is a row of a grid
+    /// The class to condition on; for samples also several (`0,3,7`) or all, each a row of a grid
     #[arg(long, value_name = "K|K,K,…|all", allow_negative_numbers = true)]
     class: Option<String>,
     /// The classifier for guidance, a run folder or a checkpoint; without it the model must have been trained with classes
@@ -137,7 +137,7 @@ fn fits(guide: &Path, of: &Config, path: &Path, config: &Config) -> anyhow::Resu
     let (guide, model) = (guide.display(), path.display());
     let images = |config: &Config| {
         let data = &config.data;
-        format!("{0}x{0} images of {1} channel(s) in {2}", data.image_size, data.num_channels, data.range())
+        format!("{0}x{0}x{1} images in {2}", data.image_size, data.num_channels, data.range())
     };
     let (theirs, ours) = (images(of), images(config));
     ensure!(

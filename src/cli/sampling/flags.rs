@@ -53,15 +53,7 @@ fn argument((flag, option): (&'static str, &'static SamplingOption)) -> Arg {
     let values = option.values;
     let text = move |text: &str| values.parse(text).ok_or_else(|| format!("it must be {values}"));
     let (name, parser) = match values {
-        Values::Names(names) => {
-            let names = names();
-            let parser = one_of(names.iter().copied());
-            let value = move |name: String| {
-                names.iter().find(|(known, _)| *known == name).map(|(name, _)| Value::Name(name))
-            };
-            let parser = parser.try_map(move |name| value(name).ok_or("it is not one of the names"));
-            ("NAME", ValueParser::new(parser))
-        }
+        Values::Names(names) => ("NAME", one_name(names())),
         Values::Count(..) | Values::CountOrUnset(..) => ("N", ValueParser::new(text)),
         _ => ("X", ValueParser::new(text)),
     };
@@ -73,6 +65,31 @@ fn argument((flag, option): (&'static str, &'static SamplingOption)) -> Arg {
         .value_parser(parser)
         .allow_negative_numbers(numeric)
         .help(format!("{help} [default: the model's]"))
+}
+
+fn one_name(names: Vec<(&'static str, &'static str)>) -> ValueParser {
+    let parser = one_of(names.iter().copied());
+    let value =
+        move |name: String| names.iter().find(|(known, _)| *known == name).map(|(name, _)| Value::Name(name));
+    ValueParser::new(parser.try_map(move |name| value(name).ok_or("it is not one of the names")))
+}
+
+/// An argument of a command that imposes known values on the samples: only samplers that allow that can be chosen, and flags of
+/// other samplers are not shown.
+pub fn constrained(arg: Arg) -> Arg {
+    let methods = || Method::ALL.iter().filter(|method| method.capabilities().constrained);
+    let reads = |option: &SamplingOption| {
+        methods().any(|method| option.is_read_by(&Sampling { method: *method, ..Sampling::default() }))
+    };
+    let own: Vec<_> =
+        OPTIONS.iter().filter(|option| option.flag.is_some_and(|flag| arg.get_id() == flag)).collect();
+    match &own[..] {
+        [] => arg,
+        [SamplingOption { key: "sampling.method", .. }] => {
+            arg.value_parser(one_name(methods().map(|method| (method.name(), method.help())).collect()))
+        }
+        _ => arg.hide(!own.into_iter().any(reads)),
+    }
 }
 
 impl<S: Selection> clap::Args for SamplingFlags<S> {

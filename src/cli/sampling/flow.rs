@@ -92,11 +92,6 @@ impl Flow {
         args.flags.configure(&mut config)?;
         let gpu = common.open()?;
         let scorer = checkpoint.scorer(&gpu, args.evaluation.weights)?;
-        let parameters = scorer.model.registry.count();
-        progress::announce(
-            &gpu,
-            &format!("following the flow of {parameters} parameters by {}", config.sampling.method),
-        );
         let ode = Ode { noise_removal: false, ..Ode::new(&config.sampling) };
         let classes = args.classes.open(&gpu, model, &config)?;
         ensure!(classes.classes.len() <= 1, "--class: the flow needs one class, not several");
@@ -120,13 +115,17 @@ impl Flow {
         results.pop().context("there is no score")
     }
 
-    /// The finished batches of a command that follows lots of `sizes` samples, which depend on `given`.
+    /// Says what begins. The finished batches of a command that follows lots of `sizes` samples, which depend on `given`.
     pub fn unfinished(
         &self,
         output: Option<&Path>,
         sizes: &[usize],
         given: &[u8],
     ) -> anyhow::Result<Unfinished> {
+        let (parameters, method) = (self.scorer.model.registry.count(), self.config.sampling.method);
+        let samples = count(sizes.iter().sum(), "sample");
+        let what = format!("following the flow of {parameters} parameters by {method} for {samples}");
+        progress::announce(&self.gpu, &what);
         let parts = sizes.iter().map(|n| batches(*n, self.batch).len()).sum();
         let contents: &[&[u8]] = &[&self.checksums, given];
         Unfinished::open(unfinished::Options { resume: self.resume, output, parts, contents })

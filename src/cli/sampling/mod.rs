@@ -7,7 +7,7 @@ pub mod options;
 pub mod sampling_loop;
 
 pub use classes::{ClassArgs, Classes};
-pub use flags::{All, Decoding, SamplingFlags, Selection, Tolerances};
+pub use flags::{All, Decoding, SamplingFlags, Selection, Tolerances, constrained};
 pub use flow::Flow;
 pub use options::{ConditionalArgs, Model, SamplingArgs, shape};
 pub use sampling_loop::{Drawn, Samples};

@@ -1,7 +1,6 @@
 //! The options of the commands that draw samples, and the model that they open.
 
 use super::{All, ClassArgs, Classes, SamplingFlags};
-use crate::choice::Choice;
 use crate::cli::arguments::Evaluation;
 use crate::cli::io::{AnimationArgs, Images, Observed};
 use crate::cli::{Common, open_score_model, paths};
@@ -10,7 +9,6 @@ use crate::gpu::Gpu;
 use crate::nn::Scorer;
 use crate::sample::{self, AnnealedLangevin, Constrained, PredictorCorrector, Sampler};
 use crate::tensor::Shape;
-use anyhow::ensure;
 use std::path::{Path, PathBuf};
 
 /// The sampler, the classes, and the output.
@@ -37,9 +35,8 @@ pub struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// Checks the options that need no model, for `n` samples and the input files `read`.
-    pub fn check(&self, n: u32, read: &[&Path]) -> anyhow::Result<()> {
-        ensure!(n > 0, "-n 0: it must be at least 1");
+    /// Checks the options that need no model, for the input files `read`.
+    pub fn check(&self, read: &[&Path]) -> anyhow::Result<()> {
         self.animation.check()?;
         self.out.iter().try_for_each(|path| paths::check(path, &["png", "npz"]))?;
         paths::apart(read, self.paths())
@@ -55,16 +52,8 @@ impl SamplingArgs {
     pub fn open(&self, common: &Common, path: &Path, constrained: bool) -> anyhow::Result<Model<'_>> {
         let checkpoint = open_score_model(path)?;
         let mut config = checkpoint.config().clone();
-        if constrained {
-            let fits = |method: Method| method.capabilities().constrained;
-            ensure!(
-                self.flags.method().is_none_or(fits),
-                "--sampler: known values can only be imposed on {}; choose one of them, or leave it out",
-                samplers(fits)
-            );
-            if !fits(config.sampling.method) {
-                config.sampling.set_method(Method::Pc);
-            }
+        if constrained && !config.sampling.method.capabilities().constrained {
+            config.sampling.set_method(Method::Pc);
         }
         self.flags.configure(&mut config)?;
         Images::check_channels(self.paths(), config.data.num_channels)?;
@@ -93,7 +82,7 @@ pub struct ConditionalArgs {
 impl ConditionalArgs {
     /// Checks the options that need no model, for the input files `read` besides the images.
     pub fn check(&self, read: &[&Path]) -> anyhow::Result<()> {
-        self.sampling.check(self.n.unwrap_or(1), &[read, &[Path::new(&self.input)]].concat())
+        self.sampling.check(&[read, &[Path::new(&self.input)]].concat())
     }
 
     /// The images, of the model's size and number of channels.
@@ -144,11 +133,4 @@ impl Model<'_> {
 pub fn shape(config: &Config, n: usize) -> Shape {
     let size = config.data.image_size;
     Shape::new(n, size, size, config.data.num_channels)
-}
-
-/// The names of the samplers with a capability.
-pub fn samplers(fits: impl Fn(Method) -> bool) -> String {
-    let names: Vec<&str> =
-        Method::ALL.iter().filter(|method| fits(**method)).map(|method| method.name()).collect();
-    names.join(", ")
 }

@@ -128,7 +128,10 @@ impl Unfinished {
         }
         let record = Record { figures: serde_json::to_string(&figures)?, values };
         if let Some((path, file)) = &mut self.file {
-            record.write(file).and_then(|()| file.sync_data()).with_context(|| paths::unwritable(path))?;
+            record
+                .write(file)
+                .and_then(|()| file.sync_data())
+                .map_err(|error| paths::unwritable(path, error))?;
         }
         self.finished += 1;
         Ok((record.values, figures))
@@ -199,7 +202,7 @@ fn locked(path: &Path) -> anyhow::Result<File> {
     }
     paths::with_folder(path)?;
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    let file = file.with_context(|| paths::unwritable(path))?;
+    let file = file.map_err(|error| paths::unwritable(path, error))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => bail!("{shown} is being written by another process"),
         // Some file systems have no locks.
@@ -261,7 +264,7 @@ fn begin(
             file.set_len(0)?;
             file.rewind()?;
             let line = serde_json::to_string(command)?;
-            file.write_all(format!("{line}\n").as_bytes()).with_context(|| paths::unwritable(path))?;
+            file.write_all(format!("{line}\n").as_bytes()).map_err(|error| paths::unwritable(path, error))?;
             Ok(VecDeque::new())
         }
     }

@@ -59,7 +59,7 @@ pub fn read_diffusers(folder: &Path, assignments: &[String]) -> Result<(Config, 
             return Err(InteropError::Mismatch(text));
         }
     }
-    let config = Config::from_toml(&config.to_toml(), assignments)?;
+    let config = config.with(assignments)?;
     let registry = ScoreModel::build(&config)?.registry;
     let entries = entries(&config, &registry, unet.flipped())?;
     let mut read = Vec::new();

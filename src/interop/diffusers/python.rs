@@ -1,6 +1,7 @@
 //! JSON as Python writes it: with `NaN`, `Infinity` and `-Infinity`, which no standard has.
 
 use crate::interop::InteropError;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// The numbers of Python's that are none of JSON's, the longest first.
@@ -10,6 +11,17 @@ const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 /// for a number.
 pub(super) fn read(name: &str, text: &str) -> Result<Value, InteropError> {
     serde_json::from_str(&quoted(text)).map_err(|e| InteropError::Unknown(format!("{name}: {e}")))
+}
+
+/// A file's object as a type; an error names the key.
+pub(super) fn typed<T: DeserializeOwned>(name: &str, value: Value) -> Result<T, InteropError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let at = match error.path().iter().next() {
+            Some(_) => format!("{}: ", error.path()),
+            None => String::new(),
+        };
+        InteropError::Unknown(format!("{name}: {at}{}", error.into_inner()))
+    })
 }
 
 /// The settings, as `key = value`, among the keys of an object that nothing reads: neither what the file's writer notes

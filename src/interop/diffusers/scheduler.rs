@@ -135,18 +135,12 @@ pub(super) struct Described {
 
 impl Scheduler {
     pub fn parse(text: &str) -> Result<Scheduler, InteropError> {
-        let wrong = |what: String| InteropError::Unknown(format!("scheduler_config.json: {what}"));
-        let value = python::read("scheduler_config.json", text)?;
+        let name = "scheduler_config.json";
+        let value = python::read(name, text)?;
         if !value.is_object() {
-            return Err(wrong("it is not a JSON object".into()));
+            return Err(InteropError::Unknown(format!("{name}: it is not a JSON object")));
         }
-        // Which value is wrong, serde does not say.
-        let number = |key: &str| value.get(key).and_then(Value::as_str).map(|text| format!("{key} {text}"));
-        let read = serde_json::from_value(value.clone());
-        read.map_err(|e| {
-            let keys = ["beta_start", "beta_end", "beta_min", "beta_max", "sigma_min", "sigma_max", "snr"];
-            wrong(keys.into_iter().find_map(number).unwrap_or_else(|| e.to_string()))
-        })
+        python::typed(name, value)
     }
 
     /// The same with this class, unless it names its own.

@@ -114,7 +114,6 @@ impl Unet {
     /// # Errors
     /// If the text is not such a file, or describes another network.
     pub fn parse(text: &str) -> Result<Unet, InteropError> {
-        let wrong = |e: serde_json::Error| InteropError::Unknown(format!("config.json: {e}"));
         let value = super::python::read("config.json", text)?;
         // Check the class first: another network would fail at a missing key, which says less.
         match value.get("_class_name").and_then(|name| name.as_str()) {
@@ -124,7 +123,7 @@ impl Unet {
                 return Err(InteropError::Unknown(text));
             }
         }
-        let mut unet: Unet = serde_json::from_value(value).map_err(wrong)?;
+        let mut unet: Unet = super::python::typed("config.json", value)?;
         // The blocks' names in the first releases.
         for name in unet.down_block_types.iter_mut().chain(&mut unet.up_block_types) {
             if let Some(rest) = name.strip_prefix("UNetRes") {

@@ -83,7 +83,7 @@ pub fn requested(
     let Shape([n, h, w, c]) = shape;
     ensure!(
         [h, w, c] == [data.image_size, data.image_size, data.num_channels],
-        "{} takes {1}x{1} images of {2} channel(s), and the samples are {h}x{w} of {c}; choose a classifier of such images",
+        "{} takes {1}x{1}x{2} images, and the samples are {h}x{w}x{c}; choose a classifier of such images",
         path.display(),
         data.image_size,
         data.num_channels
