@@ -473,7 +473,7 @@ fn points_that_do_not_fit_the_model_are_refused() {
     for (tensors, extra, expected) in [
         (vec![x()], "", "no tensor `t`"),
         (vec![("t", vec![2], 0.5)], "", "no tensor `x`"),
-        (vec![("x", vec![2, 3, 8, 8], 0.5), ("t", vec![2], 0.5)], "", "the model's are 16x16 with 3"),
+        (vec![("x", vec![2, 3, 8, 8], 0.5), ("t", vec![2], 0.5)], "", "the model's are 16x16x3"),
         (vec![x(), ("t", vec![3], 0.5)], "", "one number for each of the 2 samples"),
         (vec![x(), ("t", vec![2], 0.0)], "", "in (0, 1]"),
         (vec![x(), ("t", vec![2], f32::NAN)], "", "not finite"),

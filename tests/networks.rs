@@ -205,10 +205,13 @@ fn ddpm_blocks_run_with_fir_and_convolutions_that_resample() {
     assert_runs_alike(&["model.resblock_type=ddpm", "model.fir=true", "model.resamp_with_conv=true"]);
 }
 
+/// The keys of NCSN and NCSNv2 in place of a U-Net's.
+const REFINENET: [&str; 2] = ["model.num_res_blocks=0", "model.nonlinearity=elu"];
+
 #[test]
 fn ncsn_runs() {
-    let options =
-        ["model.name=ncsn", "training.continuous=false", "model.num_scales=7", "model.nonlinearity=elu"];
+    let [blocks, elu] = REFINENET;
+    let options = [blocks, elu, "model.name=ncsn", "training.continuous=false", "model.num_scales=7"];
     assert_runs_alike(&options);
     assert_runs_alike(&[&options[..], &["model.nf=6", "data.num_channels=3"]].concat());
 }
@@ -218,11 +221,12 @@ fn ncsnv2_runs_in_every_size_with_discrete_and_with_continuous_times() {
     for name in
         ["model.name=ncsnv2_64", "model.name=ncsnv2_128", "model.name=ncsnv2_256", "model.name=ncsnv2"]
     {
-        assert_runs_alike(&[name, "model.nonlinearity=elu"]);
+        assert_runs_alike(&[&REFINENET[..], &[name]].concat());
     }
     let discrete = ["training.continuous=false", "model.num_scales=20", "data.image_size=12"];
     assert_runs_alike(
-        &[&["model.name=ncsnv2_64", "data.num_channels=3", "model.nf=5"][..], &discrete].concat(),
+        &[&["model.name=ncsnv2_64", "data.num_channels=3", "model.nf=5", REFINENET[0]][..], &discrete]
+            .concat(),
     );
 }
 

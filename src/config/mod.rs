@@ -66,34 +66,33 @@ impl Config {
     ///
     /// # Errors
     /// If the text is not TOML, or a key is unknown, missing or unread or has a wrong value; the error names the key, its line
-    /// unless an assignment sets it, and the values that it takes.
+    /// unless an assignment sets it, and the values that it takes. A text may hold keys of `[model]` that nothing reads, as the
+    /// reference's configurations do; [`Config::unread`] names them.
     pub fn from_toml(text: &str, assignments: &[String]) -> Result<Config, ConfigError> {
-        let config = || {
-            let table = read::parse(text)?;
-            let alone = Self::checked(&table);
-            // An assignment that changes, say, the process leaves the text's parameters of the other one unread: they are no fault
-            // of the text.
-            let faulty = |key: &str| match &alone {
-                Ok(alone) => unread::keys(alone).iter().any(|unread| unread.key == key),
-                Err(_) => true,
-            };
-            Self::assigned(table, assignments, faulty)
-        };
-        config().map_err(|error| match error.key() {
+        read::parse(text).and_then(|table| Self::from_table(table, assignments)).map_err(|error| match error
+            .key()
+        {
             Some(key) if !sets(assignments, key) => error.located(text),
             _ => error,
         })
     }
 
-    /// A configuration from a table that another program has written, with assignments on top: only the assignments are refused
-    /// if nothing reads them.
-    pub(crate) fn from_table(table: toml::Table, assignments: &[String]) -> Result<Config, ConfigError> {
-        Self::assigned(table, assignments, |_| false)
-    }
-
-    /// A configuration that a run has written, whose unread keys are those of the program that trained it.
-    pub(crate) fn written(text: &str) -> Result<Config, ConfigError> {
-        Self::from_table(read::parse(text)?, &[])
+    /// The same from a table.
+    pub(crate) fn from_table(mut table: toml::Table, assignments: &[String]) -> Result<Config, ConfigError> {
+        let alone = Self::checked(&table).map(|alone| unread::keys(&alone)).unwrap_or_default();
+        for assignment in assignments {
+            assign(&mut table, assignment)?;
+        }
+        let config = Self::checked(&table)?;
+        let unread = unread::keys(&config);
+        let own =
+            |key: &unread::Key| assignments.is_empty() || alone.iter().any(|other| other.key == key.key);
+        let faulty = |key: &unread::Key| sets(assignments, key.key) || own(key) && !key.is_of_model();
+        match unread.iter().find(|key| faulty(key)) {
+            Some(key) => Err(key.refuse(&config)),
+            // Parameters of VE in the text are no fault where an assignment sets another process: they take their defaults.
+            None => unread::without(&config, unread.into_iter().filter(|key| !own(key))),
+        }
     }
 
     /// This configuration with `section.key=value` assignments on top, checked.
@@ -104,22 +103,10 @@ impl Config {
         Self::from_table(self.to_table(), assignments)
     }
 
-    /// A table with assignments on top. A key that nothing reads is refused if an assignment sets it or it is `faulty`, else it
-    /// takes its default.
-    fn assigned(
-        mut table: toml::Table,
-        assignments: &[String],
-        faulty: impl Fn(&str) -> bool,
-    ) -> Result<Config, ConfigError> {
-        for assignment in assignments {
-            assign(&mut table, assignment)?;
-        }
-        let config = Self::checked(&table)?;
-        let unread = unread::keys(&config);
-        match unread.iter().find(|unread| sets(assignments, unread.key) || faulty(unread.key)) {
-            Some(unread) => Err(unread.refuse(&config)),
-            None => unread::without(&config, unread),
-        }
+    /// The keys, as `section.key`, that differ from their defaults although nothing reads them with this process, objective and
+    /// network.
+    pub fn unread(&self) -> impl Iterator<Item = &'static str> {
+        unread::keys(self).into_iter().map(|key| key.key)
     }
 
     /// Reads and checks a table, and derives the keys that it leaves out from the others.
@@ -309,11 +296,8 @@ mod tests {
         let config = Config::from_toml(digits, &vp).unwrap();
         assert_eq!((config.model.sigma_max, config.training.sde), (50.0, SdeName::Vpsde));
         let text = digits.replace("vesde", "vpsde").replace("scale_by_sigma = true", "");
-        let error = Config::from_toml(&text, &[]).unwrap_err();
-        assert_eq!(error.key(), Some("model.sigma_max"));
-        assert!(error.to_string().starts_with("line 32:"), "{error}");
-        // Other programs write every key.
-        assert_eq!(Config::written(&text).unwrap(), config);
+        let own = Config::from_toml(&text, &[]).unwrap();
+        assert_eq!((config.unread().count(), own.unread().collect::<Vec<_>>()), (0, vec!["model.sigma_max"]));
     }
 
     #[test]

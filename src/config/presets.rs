@@ -1,7 +1,7 @@
 //! Configurations without a file: the shipped ones by name, and defaults to change key by key.
 
 use super::error::suggestion;
-use super::{Config, ConfigError, Data, Model, Training, refuse, unread};
+use super::{Config, ConfigError, Data, Model, Training, refuse};
 
 /// Every shipped configuration with its text, in the order of their names.
 macro_rules! presets {
@@ -121,13 +121,9 @@ impl Config {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError::Value`] with the key of the first value that cannot be, or that nothing reads.
+    /// [`ConfigError::Value`] with the key of the first value that cannot be.
     pub fn validated(self) -> Result<Config, ConfigError> {
-        self.check()?;
-        match unread::keys(&self).first() {
-            Some(unread) => Err(unread.refuse(&self)),
-            None => Ok(self),
-        }
+        self.check().map(|()| self)
     }
 }
 

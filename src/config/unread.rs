@@ -1,5 +1,6 @@
 //! Keys that nothing reads with the configured process, objective, network or data set.
 //!
+//! In `[data]` and `[training]` they are refused. Those of `[model]` are only named: the reference's configurations hold them.
 //! `[sampling]` has none: `tweedie sample --sampler` reads the options of samplers other than `sampling.method`, too.
 
 use super::ModelName::{Ddpm, Ncsn, Ncsnpp, WideResNet};
@@ -85,9 +86,15 @@ impl Key {
         table.get(section)?.get(name)
     }
 
+    /// Whether it is a key of `[model]`.
+    pub fn is_of_model(&self) -> bool {
+        self.section_and_name().0 == "model"
+    }
+
     /// The refusal of its value in a configuration.
     pub fn refuse(&self, config: &Config) -> ConfigError {
         let value = self.value(&config.to_table()).map(Value::to_string).unwrap_or_default();
+        let value = value.trim_matches('"');
         let why = format!("nothing reads it without {}; set that, or leave the key out", self.readers);
         refuse(self.key, value, why)
     }

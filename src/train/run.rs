@@ -144,7 +144,7 @@ impl Run {
     /// If the folder holds neither, or it cannot be read.
     pub fn recorded(&self) -> Result<Config, TrainError> {
         match crate::files::read_to_string(&self.config()) {
-            Ok(text) => Ok(Config::written(&text)?),
+            Ok(text) => Ok(Config::from_toml(&text, &[])?),
             Err(_) => Ok(Checkpoint::read(&self.latest()?)?.config().clone()),
         }
     }

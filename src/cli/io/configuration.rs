@@ -1,6 +1,7 @@
 //! Configurations in files, with assignments from the command line.
 
 use super::paths::ends_in;
+use crate::cli::note;
 use crate::config::{Config, ConfigError};
 use crate::interop::{InteropError, reference_config};
 use anyhow::{Context, anyhow};
@@ -14,10 +15,15 @@ pub fn read(path: &Path, set: &[String]) -> anyhow::Result<Config> {
         true => reference_config(&text, set),
         false => Config::from_toml(&text, set).map_err(InteropError::from),
     };
-    config.map_err(|error| match error {
+    let config = config.map_err(|error| match error {
         InteropError::Config(error) => with_source(error, set, path),
         other => anyhow::Error::from(other).context(shown.to_string()),
-    })
+    })?;
+    let unread: Vec<&str> = config.unread().collect();
+    if !unread.is_empty() {
+        note(format!("{shown}: nothing reads {} with this process and network", unread.join(", ")));
+    }
+    Ok(config)
 }
 
 /// An error of a configuration, with the file or the option that it comes from.
