@@ -3,6 +3,7 @@
 
 use crate::cli::io::{pictures, plot};
 use crate::config::Problem;
+use crate::data::picture::decode;
 use crate::data::{Array, Numbers};
 use crate::interop::answered;
 use crate::train::Metrics;
@@ -19,7 +20,7 @@ pub fn array(bytes: &[u8]) {
 
 /// A picture: its values are in [0, 1], and as many as its shape says.
 pub fn picture(bytes: &[u8]) {
-    if let Ok(picture) = pictures::decode(bytes).map(pictures::pixels) {
+    if let Ok(picture) = decode(bytes).map(pictures::pixels) {
         assert_eq!(picture.shape.len(), picture.values.len());
         assert!(picture.values.iter().all(|v| (0.0..=1.0).contains(v)));
     }
@@ -97,7 +98,7 @@ mod tests {
             Array::from_bytes(&read("array", name)).expect(name);
         }
         for name in ["colour.png", "grey.png", "colour.jpg", "colour.gif", "colour.webp", "colour.bmp"] {
-            pictures::decode(&read("picture", name)).expect(name);
+            decode(&read("picture", name)).expect(name);
         }
         let text = |target: &str, name: &str| String::from_utf8(read(target, name)).expect(name);
         for name in ["deblur", "matrix", "projection"] {

@@ -139,6 +139,29 @@ fn every_network_trains_and_samples() {
 }
 
 #[test]
+fn the_configurations_are_in_the_program() {
+    let folder = folder();
+    let elsewhere = || {
+        let mut command = tweedie();
+        command.current_dir(folder.path());
+        command
+    };
+    let listed = succeed(elsewhere().arg("configs"));
+    assert_eq!(listed.lines().count(), 47);
+    assert!(listed.lines().any(|line| line.starts_with("ve/cifar10_ncsnpp_continuous ")), "{listed}");
+    let text = std::fs::read_to_string("configs/digits_vp.toml").expect("a configuration");
+    assert_eq!(succeed(elsewhere().args(["configs", "digits_vp"])), text);
+    let tiny = TINY.iter().flat_map(|set| ["--set", set]);
+    succeed(elsewhere().args(["train", "digits_vp", "--out", "run", "--steps", "1"]).args(tiny));
+    assert!(folder.path().join("run/config.toml").exists());
+    succeed(elsewhere().args(["noise-scales", "--images", "20", "--data", "digits_vp"]));
+    let message = refuse(elsewhere().args(["train", "configs/digits_ve.toml", "--out", "other"]));
+    assert!(message.contains("`digits_ve` is a configuration in the program"), "{message}");
+    let message = refuse(elsewhere().args(["configs", "digits_edn"]));
+    assert!(message.contains("did you mean digits_edm?"), "{message}");
+}
+
+#[test]
 fn a_run_folder_holds_what_the_design_says_and_is_not_overwritten() {
     let run = trained();
     for file in ["config.toml", "metrics.csv", "loss.png", "checkpoints/latest"] {

@@ -27,7 +27,7 @@ use std::process::ExitCode;
     name = "tweedie",
     version,
     after_help = "A first run, with nothing to download:\n  \
-        tweedie train configs/digits_ve.toml --out runs/digits\n  \
+        tweedie train digits_ve --out runs/digits\n  \
         tweedie sample runs/digits -n 64 --out samples.png"
 )]
 struct Cli {

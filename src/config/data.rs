@@ -6,6 +6,18 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 choices! {
+    /// The ways in which a picture of another shape becomes an image.
+    pub enum Fit = Crop {
+        /// Scaled to cover the image, and its middle cut out.
+        Crop = "crop",
+        /// Scaled to fit into the image, on black.
+        Pad = "pad",
+        /// Scaled to the image's height and width.
+        Stretch = "stretch",
+    }
+}
+
+choices! {
     /// The data sets that the program contains.
     pub enum BuiltIn {
         /// Grey digits, 8x8: 1437 training and 360 test images.
@@ -55,8 +67,7 @@ impl std::fmt::Display for Range {
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// A built-in data set, `digits` or `digits_color`; `idx` for IDX files; `given` for images that the
-    /// training program passes; any other name stands for a data set that has to be converted to IDX files
-    /// first.
+    /// training program passes; any other name stands for the images of `path`.
     pub dataset: String,
     /// Height and width.
     pub image_size: usize,
@@ -70,6 +81,22 @@ pub struct Data {
     /// Add uniform noise of one grey level.
     #[serde(default)]
     pub uniform_dequantization: bool,
+    /// The training images: an IDX file, a folder of MNIST's or CIFAR-10's files, an array of numpy, a folder of pictures, whose
+    /// folders are classes, or an archive (zip) of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The test images, if `path` does not hold them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_path: Option<PathBuf>,
+    /// The middle square of this many pixels is cut out of every picture first; 0 for the whole picture.
+    #[serde(default)]
+    pub crop: usize,
+    /// The way in which a picture of another shape becomes an image.
+    #[serde(default)]
+    pub fit: Fit,
+    /// Leave out pictures that cannot be read.
+    #[serde(default)]
+    pub skip_bad: bool,
     /// `idx`: the training images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<PathBuf>,
@@ -92,6 +119,8 @@ impl Data {
     pub(crate) fn given(&self) -> Data {
         Data {
             dataset: Data::GIVEN.into(),
+            path: None,
+            test_path: None,
             images: None,
             labels: None,
             test_images: None,

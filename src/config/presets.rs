@@ -88,14 +88,20 @@ impl Config {
     /// # Errors
     /// If no configuration has that name; [`Config::presets`] lists them.
     pub fn preset(name: &str) -> Result<Config, ConfigError> {
-        match PRESETS.iter().find(|(own, _)| *own == name) {
-            Some((_, text)) => Config::from_toml(text, &[]),
-            None => {
-                let names: Vec<&str> = Config::presets().collect();
-                let why = format!("there is no such configuration{}", suggestion(name, &names));
-                Err(refuse("preset", name, why))
-            }
-        }
+        Config::from_toml(Config::preset_text(name)?, &[])
+    }
+
+    /// The text of a shipped configuration, with its comments.
+    ///
+    /// # Errors
+    /// Those of [`Config::preset`].
+    pub fn preset_text(name: &str) -> Result<&'static str, ConfigError> {
+        let found = PRESETS.iter().find(|(own, _)| *own == name);
+        found.map(|(_, text)| *text).ok_or_else(|| {
+            let names: Vec<&str> = Config::presets().collect();
+            let why = format!("the program holds none of that name{}", suggestion(name, &names));
+            refuse("configuration", name, why)
+        })
     }
 
     /// The names of the shipped configurations.

@@ -5,7 +5,11 @@
 
 use super::ModelName::{Ddpm, Ncsn, Ncsnpp, WideResNet};
 use super::ObjectiveName::{Classifier, Edm, FdSsm, Ssm, Vlb};
-use super::{Config, ConfigError, EmbeddingType, ModelName, ProgressiveInput, ResblockType, SdeName, refuse};
+use super::{
+    BuiltIn, Config, ConfigError, Data, EmbeddingType, ModelName, ProgressiveInput, ResblockType, SdeName,
+    refuse,
+};
+use crate::choice::Choice;
 use crate::sde::BetaSchedule;
 use std::sync::LazyLock;
 use toml::{Table, Value};
@@ -31,6 +35,9 @@ const KEYS: &[Key] = keys! {
     "data.images", "data.test_images", "data.labels": "data.dataset = idx", |c| c.data.dataset == "idx";
     "data.test_labels": "data.dataset = idx and data.test_images",
         |c| c.data.dataset == "idx" && c.data.test_images.is_some();
+
+    "data.path", "data.test_path", "data.crop", "data.fit", "data.skip_bad": "a data.dataset of files",
+        |c| BuiltIn::named(&c.data.dataset).is_none() && c.data.dataset != Data::GIVEN;
 
     "training.projection": "training.objective = ssm or fd_ssm", |c| [Ssm, FdSsm].contains(&c.training.objective);
     "training.fd_eps": "training.objective = fd_ssm", |c| c.training.objective == FdSsm;

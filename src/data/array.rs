@@ -1,7 +1,7 @@
 //! Arrays of numpy, `.npy` and `.npz`: a whole file or a refusal.
 
 use super::DataError;
-use crate::{files, memory};
+use crate::files;
 use half::f16;
 use npyz::{NpyHeader, Order};
 use std::io::{BufReader, Read, Seek};
@@ -94,17 +94,9 @@ impl Array {
     }
 }
 
-/// The bytes of a file or of an entry, to its end: an archive's checksum is compared there.
+/// The bytes of a file or of an entry (see [`files::whole`]).
 fn whole(source: impl Read, name: &str) -> Result<Vec<u8>, String> {
-    let (most, mut bytes) = (memory::available().unwrap_or(u64::MAX - 1), Vec::new());
-    source
-        .take(most + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| format!("{name} is truncated or damaged ({e})"))?;
-    match bytes.len() as u64 > most {
-        true => Err(format!("{name} is more than this machine has memory for")),
-        false => Ok(bytes),
-    }
+    files::whole(source).map_err(|e| format!("{name} is truncated or damaged ({e})"))
 }
 
 fn archive<R: Read + Seek>(mut file: R) -> Result<Array, String> {

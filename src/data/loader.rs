@@ -138,7 +138,7 @@ mod tests {
     /// Ten images of 2 × 2 whose left column is the image's number and whose right column is 100.
     fn loader(flip: bool, dequantize: bool) -> Loader<Dataset> {
         let pixels = (0..10).flat_map(|i| [i, 100, i, 100]).collect();
-        let set = Dataset { pixels, labels: None, size: 2, channels: 1 };
+        let set = Dataset { pixels, labels: None, size: 2, channels: 1, skipped: Vec::new() };
         Loader::new(set, &config(flip, dequantize), 4, 1).expect("a loader")
     }
 

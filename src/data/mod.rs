@@ -1,18 +1,26 @@
 //! Data sets: built-in digits, IDX files, sources of images of any kind, and the order in which training uses
 //! them.
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "images")]
 mod array;
+mod cifar;
+#[cfg(feature = "images")]
+mod collection;
 mod fingerprint;
 mod idx;
 mod loader;
+#[cfg(feature = "images")]
+pub mod picture;
+mod published;
+mod recognise;
 mod region;
 mod source;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "images")]
 pub use array::{Array, Numbers};
 pub use fingerprint::Fingerprint;
 pub use loader::{Batch, Loader};
+pub use recognise::{Kind, Wanted};
 pub use region::Region;
 pub use source::{FloatDataset, Pixels, Source, check_labels};
 
@@ -21,13 +29,13 @@ use crate::config::{BuiltIn, Data};
 use crate::random::{Key, Purpose};
 use rand::Rng;
 use std::borrow::Cow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why a data set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file cannot be read.
-    #[error("{path}: {reason}; name an IDX file, plain or gzip")]
+    #[error("{path}: {reason}; name a file or a folder of images")]
     Read {
         /// The file.
         path: String,
@@ -41,6 +49,16 @@ pub enum DataError {
         path: String,
         /// The fault.
         what: String,
+    },
+    /// The configuration names no images.
+    #[error("data.dataset = {dataset} needs {key}, the path of a file or a folder of images{published}")]
+    NoPath {
+        /// The data set.
+        dataset: String,
+        /// The key of the path.
+        key: &'static str,
+        /// The place that publishes the data set, in brackets, or nothing.
+        published: String,
     },
     /// The data do not match the configuration.
     #[error("{0}")]
@@ -75,6 +93,8 @@ pub struct Dataset {
     pub size: usize,
     /// Channels.
     pub channels: usize,
+    /// Pictures that could not be read and were left out, as `name (fault)`.
+    pub skipped: Vec<String>,
 }
 
 impl Dataset {
@@ -96,14 +116,12 @@ impl Dataset {
     pub fn load(config: &Data, split: Split) -> Result<Dataset, DataError> {
         let set = match (BuiltIn::named(&config.dataset), config.dataset.as_str()) {
             (Some(name), _) => Dataset::built_in(name, split)?,
-            (None, "idx") => {
+            (None, "idx") if config.images.is_some() || config.path.is_none() => {
                 let (images, labels, key) = match split {
                     Split::Train => (&config.images, &config.labels, "data.images"),
                     Split::Test => (&config.test_images, &config.test_labels, "data.test_images"),
                 };
-                let images = images.as_ref().ok_or_else(|| {
-                    DataError::Mismatch(format!("data.dataset = idx needs {key}, the path of an IDX file"))
-                })?;
+                let images = images.as_ref().ok_or_else(|| wanting("idx", key))?;
                 Dataset::from_idx(images, labels.as_deref())?
             }
             (None, Data::GIVEN) => {
@@ -111,11 +129,21 @@ impl Dataset {
                             (Run::train_on); resume it from there, or name a data set";
                 return Err(DataError::Mismatch(what.into()));
             }
-            (None, other) => {
-                return Err(DataError::Mismatch(format!(
-                    "data.dataset = {other} is not built in (digits and digits_color are); convert it to IDX \
-                     files and set data.dataset = idx and data.images = PATH"
-                )));
+            (None, name) => {
+                let (path, key) = match split {
+                    Split::Train => (&config.path, "data.path"),
+                    Split::Test => (&config.test_path, "data.test_path"),
+                };
+                let both = |path: &&PathBuf| Kind::of(path).is_ok_and(Kind::has_splits);
+                let path =
+                    path.as_ref().or(config.path.as_ref().filter(both)).ok_or_else(|| wanting(name, key))?;
+                let kind = Kind::of(path)?;
+                if let Some(named) = Kind::named(name).filter(|named| *named != kind) {
+                    let what =
+                        format!("data.dataset = {named}: {} is of the kind {kind}; set that", path.display());
+                    return Err(DataError::Mismatch(what));
+                }
+                Dataset::at(path, split, &Wanted::of(config))?
             }
         };
         source::check_shape(&set, &config.dataset, config)?;
@@ -188,7 +216,7 @@ impl Dataset {
         if h != w {
             return Err(DataError::Mismatch(format!("images of {h}x{w} are not square")));
         }
-        Ok(Dataset { pixels: levels, labels, size: h, channels })
+        Ok(Dataset { pixels: levels, labels, size: h, channels, skipped: Vec::new() })
     }
 
     /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, size, size]` or
@@ -260,7 +288,7 @@ impl Dataset {
             )));
         }
         let labels = labels.map(|(labels, _)| labels.bytes);
-        Ok(Dataset { pixels: images.bytes, labels, size, channels })
+        Ok(Dataset { pixels: images.bytes, labels, size, channels, skipped: Vec::new() })
     }
 }
 
@@ -280,6 +308,13 @@ impl Source for Dataset {
     fn label(&self, index: usize) -> Option<usize> {
         self.labels.as_ref().map(|labels| usize::from(labels[index]))
     }
+}
+
+/// The error of a data set without a path, with the place that publishes it.
+fn wanting(name: &str, key: &'static str) -> DataError {
+    let source = published::SOURCES.iter().find(|(prefix, _)| name.to_lowercase().starts_with(prefix));
+    let published = source.map_or(String::new(), |(_, from)| format!(" ({name} is published at {from})"));
+    DataError::NoPath { dataset: name.into(), key, published }
 }
 
 /// A level 0..=255 in the model's range: [0, 1], or [−1, 1] if centred (the reference's `get_data_scaler`).

@@ -34,6 +34,19 @@ pub fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// The bytes of a file, or of an entry of an archive, to its end: the checksum is compared there.
+///
+/// # Errors
+/// Errors of reading; if there are more bytes than the host has memory for.
+pub fn whole(source: impl Read) -> io::Result<Vec<u8>> {
+    let (most, mut bytes) = (memory::available().unwrap_or(u64::MAX - 1), Vec::new());
+    source.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::other("it is more than this machine has memory for")),
+        false => Ok(bytes),
+    }
+}
+
 /// The bytes of a plain file (see [`open`]).
 ///
 /// # Errors

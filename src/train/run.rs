@@ -77,6 +77,8 @@ pub enum Event<'a, A = BuiltIn> {
     },
     /// The run was stopped before its first checkpoint and begins again at step 0.
     Anew,
+    /// Pictures were left out, as `data.skip_bad` asks: their names and faults.
+    Skipped(&'a [String]),
     /// The loop begins.
     Start {
         /// Steps made before.
@@ -192,6 +194,9 @@ impl Run {
     ) -> Result<End, TrainError> {
         self.check(options)?;
         let set = Dataset::load(&config.data, Split::Train)?;
+        if !set.skipped.is_empty() {
+            watch(Event::Skipped(&set.skipped))?;
+        }
         self.run(gpu, config, ScoreModel::build(config)?, &set, options, watch)
     }
 

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
-    /// The data: `digits`, `digits_color`, or an IDX file [default: the model's test images]
+    /// The data: `digits`, `digits_color`, or a file or folder of images [default: the model's test images]
     #[arg(long, value_name = DATA)]
     data: Option<String>,
     /// The number of images, from the first [default: 64]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// An imported model is a run folder: it can be sampled, evaluated and trained further.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    tweedie convert checkpoint_26.pth runs/cifar10 --config configs/ve/cifar10_ncsnpp_continuous.toml\n  \
+    tweedie convert checkpoint_26.pth runs/cifar10 --config ve/cifar10_ncsnpp_continuous\n  \
     tweedie convert weights.safetensors runs/mine --config config.json\n  \
     tweedie convert ddpm-cifar10-32 runs/ddpm\n  \
     tweedie convert hf:google/ddpm-cifar10-32 runs/ddpm\n  \

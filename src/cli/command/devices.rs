@@ -10,7 +10,7 @@ use crate::gpu::{Adapter, Bytes, adapters, choose_among};
 #[command(after_help = "Examples:\n  \
     tweedie devices\n  \
     tweedie devices --adapter 1\n  \
-    WGPU_ADAPTER_NAME=radeon tweedie train configs/digits_ve.toml --out runs/digits")]
+    WGPU_ADAPTER_NAME=radeon tweedie train digits_ve --out runs/digits")]
 pub struct Args {}
 
 pub fn run(common: &Common, _: &Args) -> anyhow::Result<()> {

@@ -25,10 +25,10 @@ pub struct Args {
     /// Samples: F.npz, F.npy or a folder of pictures, or a classifier: a run folder or a checkpoint
     #[arg(value_name = "SAMPLES|MODEL")]
     samples: PathBuf,
-    /// The data: `digits`, `digits_color`, or an IDX file of test images [default: digits; a classifier's own test images]
+    /// The data: `digits`, `digits_color`, or a file or folder of test images [default: digits; a classifier's own test images]
     #[arg(long, value_name = DATA)]
     data: Option<String>,
-    /// An IDX file of training images to find copies of, if --data is a file
+    /// A file or folder of training images to find copies of, if --data is a path
     #[arg(long, value_name = "FILE")]
     train: Option<PathBuf>,
     /// The classifier that recognises the class of samples, a run folder or a checkpoint
@@ -69,7 +69,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(!built_in || args.train.is_none(), "--train: {name} has its own training images; leave it out");
     let train = match built_in {
         true => Some(data::named(name, Split::Train)?),
-        false => args.train.as_ref().map(|path| Dataset::from_idx(path, None)).transpose()?,
+        false => args.train.as_ref().map(|path| data::at(path, Split::Train, None)).transpose()?,
     };
     for set in [Some(&test), train.as_ref()].into_iter().flatten() {
         let expected = [set.size, set.size, set.channels];

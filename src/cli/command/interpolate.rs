@@ -20,7 +20,7 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     ends: Ends,
-    /// The data of --indices: `digits`, `digits_color`, or an IDX file [default: the model's test data]
+    /// The data of --indices: `digits`, `digits_color`, or a file or folder of images [default: the model's test data]
     #[arg(long, value_name = DATA, requires = "indices")]
     data: Option<String>,
     /// The number of images, including the two ends

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     #[arg(help = MODEL)]
     model: PathBuf,
-    /// The data: `digits`, `digits_color` (test images of both), or an IDX file [default: the model's test data]
+    /// The data: `digits`, `digits_color` (test images of both), or a file or folder of images [default: the model's test data]
     #[arg(long, value_name = DATA)]
     data: Option<String>,
     /// Points instead of data, for comparison with another program: `x` [n, c, h, w] in the model's range, and optionally the

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod bound;
 pub mod colorize;
+pub mod configs;
 pub mod convert;
 pub mod decode;
 pub mod devices;
@@ -40,6 +41,7 @@ macro_rules! commands {
 
 commands! {
     Devices: devices,
+    Configs: configs,
     Train: train,
     Sample: sample,
     Inpaint: inpaint,

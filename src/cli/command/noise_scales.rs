@@ -1,9 +1,10 @@
 //! `tweedie noise-scales`.
 
+use crate::choice::Choice;
 use crate::cli::io::{configuration, data};
 use crate::cli::report::{count, say};
 use crate::cli::{Common, ends_in, print};
-use crate::config::Range;
+use crate::config::{BuiltIn, Config, Range};
 use crate::data::{Dataset, Split};
 use crate::sde::{Ladder, OVERLAP, langevin_eps, langevin_variance};
 use anyhow::ensure;
@@ -13,10 +14,10 @@ use std::path::Path;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie noise-scales --data digits\n  \
-    tweedie noise-scales --data configs/digits_ve.toml --steps-each 5")]
+    tweedie noise-scales --data digits_ve --steps-each 5")]
 pub struct Args {
-    /// The training data: `digits`, `digits_color`, an IDX file, or a configuration
-    #[arg(long, value_name = "digits|digits_color|FILE|CONFIG.toml", default_value = "digits")]
+    /// The training data: `digits`, `digits_color`, a file or folder of images, or a configuration
+    #[arg(long, value_name = "digits|digits_color|FILE|CONFIG", default_value = "digits")]
     data: String,
     /// The smallest noise level
     #[arg(long, value_name = "S", default_value_t = 0.01)]
@@ -95,7 +96,8 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
 
 /// The data, and the range of the model.
 fn load(spec: &str) -> anyhow::Result<(Dataset, Range)> {
-    if ends_in(Path::new(spec), "toml") {
+    let in_program = BuiltIn::named(spec).is_none() && Config::preset_text(spec).is_ok();
+    if in_program || ends_in(Path::new(spec), "toml") {
         let config = configuration::read(Path::new(spec), &[])?;
         return Ok((Dataset::load(&config.data, Split::Train)?, config.data.range()));
     }

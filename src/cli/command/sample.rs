@@ -16,7 +16,7 @@ use std::path::PathBuf;
     tweedie sample runs/digits -n 10 --class all --classifier runs/classifier --out classes.png\n  \
     tweedie sample runs/digits -n 4 --trajectory reverse.png --show both --out samples.png\n\
     A model trained with classes (model.num_classes = 10) needs no classifier:\n  \
-    tweedie train configs/digits_ve.toml --set model.num_classes=10 --out runs/conditional\n  \
+    tweedie train digits_ve --set model.num_classes=10 --out runs/conditional\n  \
     tweedie sample runs/conditional -n 10 --class all --out classes.png\n  \
     tweedie sample runs/conditional -n 10 --class 3,7 --guidance 2 --out typical.png")]
 pub struct Args {

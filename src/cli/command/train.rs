@@ -2,10 +2,11 @@
 
 use crate::cli::io::{Images, configuration, plot};
 use crate::cli::progress::{QUIET, style};
-use crate::cli::report::{chain, say};
+use crate::cli::report::{chain, count, say};
 use crate::cli::stop::Stop;
 use crate::cli::{Common, note, paths, print};
 use crate::config::Config;
+use crate::data::Kind;
 use crate::gpu::{Bytes, Gpu, GpuError};
 use crate::kernels::KernelError;
 use crate::sample::{Draw, Progress, SampleError, prior, sampler};
@@ -25,15 +26,19 @@ use std::time::{Duration, Instant};
 /// `images_per_second`, `device_bytes` and `process_bytes`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    tweedie train configs/digits_ve.toml --out runs/digits\n  \
-    tweedie train configs/digits_ve.toml --out runs/wide --set model.nf=64 --set optim.lr=1e-4\n  \
+    tweedie train digits_ve --out runs/digits\n  \
+    tweedie train digits_ve --out runs/wide --set model.nf=64 --set optim.lr=1e-4\n  \
     tweedie train --out runs/digits --resume --steps 5000")]
 pub struct Args {
-    /// The configuration; with --resume, by default the run's own
+    /// The configuration: a TOML file, or one of `tweedie configs`; with --resume, by default the run's own
     config: Option<PathBuf>,
     /// The configuration, as an option
     #[arg(long = "config", value_name = "CONFIG", conflicts_with = "config")]
     config_file: Option<PathBuf>,
+    /// The training images instead of the configuration's: an IDX file, MNIST's or CIFAR-10's folder, F.npy, F.npz, or pictures in
+    /// a folder or F.zip
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
     /// The run folder
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -117,15 +122,24 @@ fn configured(args: &Args) -> anyhow::Result<Config> {
         (Some(path), _) => path.clone(),
         (None, true) if args.out.join("config.toml").exists() => args.out.join("config.toml"),
         (None, true) => return recorded(args),
-        (None, false) => anyhow::bail!("give a configuration, for example configs/digits_ve.toml"),
+        (None, false) => anyhow::bail!(
+            "give a configuration, for example digits_ve (`tweedie configs` lists those in the program)"
+        ),
     };
-    configuration::read(&path, &assignments(args))
+    configuration::read(&path, &assignments(args)?)
 }
 
 /// The keys that options set.
-fn assignments(args: &Args) -> Vec<String> {
+fn assignments(args: &Args) -> anyhow::Result<Vec<String>> {
     let seed = args.seed.map(|seed| format!("seed={seed}"));
-    args.set.iter().cloned().chain(seed).collect()
+    let mut all: Vec<String> = args.set.iter().cloned().chain(seed).collect();
+    if let Some(path) = &args.data {
+        let text =
+            path.to_str().with_context(|| format!("--data {}: the path is not UTF-8", path.display()))?;
+        all.push(format!("data.dataset={}", Kind::of(path)?));
+        all.push(format!("data.path={}", toml::Value::from(text)));
+    }
+    Ok(all)
 }
 
 /// The configuration of a run whose config.toml is missing.
@@ -138,7 +152,7 @@ fn recorded(args: &Args) -> anyhow::Result<Config> {
         ),
         other => other.into(),
     })?;
-    Ok(config.with(&assignments(args))?)
+    Ok(config.with(&assignments(args)?)?)
 }
 
 /// Shows the progress of training: a bar on a terminal, occasional lines elsewhere, JSON lines with --json.
@@ -176,6 +190,12 @@ impl<'a> Watcher<'a> {
                 note(format!("a checkpoint was left out: {what}; it is now {}", path.display()));
             }
             Event::Anew => note("the run was stopped before its first checkpoint; it begins again at step 0"),
+            Event::Skipped(skipped) => {
+                let (some, more) =
+                    (skipped[..skipped.len().min(3)].join(", "), skipped.len().saturating_sub(3));
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                note(format!("left out, {}: {some}{more}", count(skipped.len(), "picture")));
+            }
             Event::Start { step, steps, parameters, images } => {
                 self.start(step, steps, &format!("{parameters} parameters on {images} images"));
             }

@@ -4,13 +4,14 @@ use super::paths::ends_in;
 use crate::cli::note;
 use crate::config::{Config, ConfigError};
 use crate::interop::{InteropError, reference_config};
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use std::path::Path;
 
-/// Reads a configuration, TOML or the reference implementation's JSON, with `--set` assignments on top.
+/// Reads a configuration, TOML or the reference implementation's JSON, or one of those in the program by its name, with `--set`
+/// assignments on top.
 pub fn read(path: &Path, set: &[String]) -> anyhow::Result<Config> {
     let shown = path.display();
-    let text = crate::files::read_to_string(path).with_context(|| format!("{shown} cannot be read"))?;
+    let text = text(path)?;
     let config = match ends_in(path, "json") {
         true => reference_config(&text, set),
         false => Config::from_toml(&text, set).map_err(InteropError::from),
@@ -24,6 +25,25 @@ pub fn read(path: &Path, set: &[String]) -> anyhow::Result<Config> {
         note(format!("{shown}: nothing reads {} with this process and network", unread.join(", ")));
     }
     Ok(config)
+}
+
+/// The text of a file, or of the configuration in the program that has this name.
+fn text(path: &Path) -> anyhow::Result<String> {
+    let shown = path.display().to_string();
+    let name = shown.strip_prefix("configs/").unwrap_or(&shown);
+    let name = name.strip_suffix(".toml").unwrap_or(name);
+    match (path.try_exists(), Config::preset_text(name)) {
+        (Ok(false), Ok(text)) if shown == name => Ok(text.into()),
+        (Ok(false), Ok(_)) => {
+            bail!("{shown} cannot be read: there is no such file; `{name}` is a configuration in the program")
+        }
+        (Ok(false), Err(_)) => {
+            bail!(
+                "{shown} cannot be read: there is no such file, and no such configuration in the program (see `tweedie configs`)"
+            )
+        }
+        _ => crate::files::read_to_string(path).with_context(|| format!("{shown} cannot be read")),
+    }
 }
 
 /// An error of a configuration, with the file or the option that it comes from.

@@ -3,19 +3,29 @@
 use crate::choice::Choice;
 use crate::cli::count;
 use crate::config::{BuiltIn, Config};
-use crate::data::{Dataset, Split};
+use crate::data::{DataError, Dataset, Split, Wanted};
 use anyhow::ensure;
 use std::path::Path;
 
 /// The value of an option that names data.
-pub const DATA: &str = "digits|digits_color|FILE";
+pub const DATA: &str = "digits|digits_color|PATH";
 
-/// A built-in data set, or the images of an IDX file, which has no splits.
+/// A built-in data set, or the images of a path in their own shape.
 pub fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
+    shaped(spec, split, None)
+}
+
+/// A built-in data set, or the images of a path, made of pictures in a shape.
+fn shaped(spec: &str, split: Split, shape: Option<[usize; 3]>) -> anyhow::Result<Dataset> {
     Ok(match BuiltIn::named(spec) {
         Some(name) => Dataset::built_in(name, split)?,
-        None => Dataset::from_idx(Path::new(spec), None)?,
+        None => at(Path::new(spec), split, shape)?,
     })
+}
+
+/// The images of a path.
+pub fn at(path: &Path, split: Split, shape: Option<[usize; 3]>) -> anyhow::Result<Dataset> {
+    Ok(Dataset::at(path, split, &Wanted { shape, ..Wanted::default() })?)
 }
 
 /// The number of images to use from the start of a set: `requested`, else `usual`, or all if there are fewer.
@@ -27,9 +37,16 @@ pub fn first(set: &Dataset, requested: Option<usize>, usual: usize) -> anyhow::R
 
 /// The test images of a data set, by default the model's own. They must have the model's size.
 pub fn of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> {
-    let Some(spec) = spec else { return Ok(Dataset::load(&config.data, Split::Test)?) };
-    let set = named(spec, Split::Test)?;
+    let Some(spec) = spec else {
+        return Dataset::load(&config.data, Split::Test).map_err(|error| match error {
+            DataError::NoPath { .. } => {
+                anyhow::anyhow!("the model's run names no test images; name them with --data PATH")
+            }
+            other => other.into(),
+        });
+    };
     let (size, channels) = (config.data.image_size, config.data.num_channels);
+    let set = shaped(spec, Split::Test, Some([size, size, channels]))?;
     ensure!(
         (set.size, set.channels) == (size, channels),
         "the images of {spec} are {0}x{0}x{1}, and the model's {size}x{size}x{channels}; choose data \

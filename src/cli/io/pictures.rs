@@ -1,16 +1,15 @@
 //! Images from pictures, arrays, tensors and data sets.
 
-use super::{Batch, Tensors, paths::ends_in};
+use super::{Batch, Tensors};
 use crate::choice::Choice;
 use crate::cli::{count, note};
 use crate::config::{BuiltIn, Data, Range};
+use crate::data::picture::{ENDINGS, decode, is_picture};
 use crate::data::{Array, Dataset, Split, scale};
 use crate::files;
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
-use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
-use image::{AnimationDecoder, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use std::io::Cursor;
+use image::DynamicImage;
 use std::path::{Path, PathBuf};
 
 /// Images from a file or a built-in data set.
@@ -176,7 +175,7 @@ fn folder(path: &Path) -> anyhow::Result<Batch> {
         note(format!(
             "{}: left out, as only .{} are read: {}",
             path.display(),
-            KINDS.join(", ."),
+            ENDINGS.join(", ."),
             names.join(", ")
         ));
     }
@@ -207,60 +206,18 @@ fn promoted(Batch { shape, values }: Batch, channels: usize) -> Batch {
     Batch { shape: shape.with_c(channels), values }
 }
 
-/// The endings of the pictures that are read.
-const KINDS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "gif", "webp"];
-
-/// Returns true if a file's ending is that of a picture.
-fn is_picture(path: &Path) -> bool {
-    KINDS.iter().any(|kind| ends_in(path, kind))
-}
-
 /// One picture, grey or in colour as the file says; of four channels if any pixel is transparent.
 pub fn picture(path: &Path) -> anyhow::Result<Batch> {
-    let picture = files::read(path).map_err(Into::into).and_then(|bytes| decode(&bytes)).map_err(|e| {
-        // What the decoder says repeats its cause.
-        let cause = e.root_cause().to_string();
+    let bytes = files::read(path).map_err(|e| e.to_string());
+    let picture = bytes.and_then(|bytes| decode(&bytes)).map_err(|fault| {
         anyhow::anyhow!(
-            "{} cannot be read: {}; it must be a picture (.{})",
+            "{} cannot be read: {fault}; it must be a picture (.{})",
             path.display(),
-            cause.trim_end_matches('.'),
-            KINDS.join(", .")
+            ENDINGS.join(", .")
         )
     })?;
     Ok(pixels(picture))
 }
-
-/// The picture in the bytes of a file.
-pub fn decode(bytes: &[u8]) -> anyhow::Result<DynamicImage> {
-    let format = image::guess_format(bytes)?;
-    // The decoders allocate what a file says, however short it is.
-    let (w, h) = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions()?;
-    ensure!(
-        u64::from(w) * u64::from(h) <= MOST_PIXELS,
-        "it has {w}x{h} pixels, more than the {MOST_PIXELS} of any model's images"
-    );
-    let several = match format {
-        ImageFormat::Png => PngDecoder::with_limits(Cursor::new(bytes), Limits::default())?.is_apng()?,
-        ImageFormat::Gif => {
-            let mut decoder = GifDecoder::new(Cursor::new(bytes))?;
-            // A frame may be larger than the picture.
-            decoder.set_limits(Limits::default())?;
-            let mut frames = decoder.into_frames();
-            frames.next().transpose()?;
-            frames.next().transpose()?.is_some()
-        }
-        ImageFormat::WebP => WebPDecoder::new(Cursor::new(bytes))?.has_animation(),
-        _ => false,
-    };
-    ensure!(
-        !several,
-        "it is an animation, of which one frame alone would be read; save its frames as pictures"
-    );
-    Ok(image::load_from_memory_with_format(bytes, format)?)
-}
-
-/// The pixels of the largest picture, 4096 x 4096.
-const MOST_PIXELS: u64 = 1 << 24;
 
 /// The values of a picture, grey or in colour; of four channels if any pixel is transparent.
 pub fn pixels(picture: DynamicImage) -> Batch {
@@ -276,29 +233,4 @@ pub fn pixels(picture: DynamicImage) -> Batch {
     // A byte k is 257 k of 65,535: both are k / 255 in f32.
     let values = levels.iter().map(|level| (f64::from(*level) / 65_535.0) as f32).collect();
     Batch { shape: Shape::new(1, h, w, c), values }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_few_bytes_are_no_huge_picture() {
-        // A header of BMP, 24 bits a pixel.
-        let header = |w: u32, h: u32| {
-            let [size, place, length, planes_and_bits] = [54u32, 54, 40, 0x18_0001].map(u32::to_le_bytes);
-            let [w, h] = [w, h].map(u32::to_le_bytes);
-            let head = [&b"BM"[..], &size, &[0; 4], &place, &length, &w, &h, &planes_and_bits].concat();
-            [head, vec![0; 24]].concat()
-        };
-        let refused = |w, h| decode(&header(w, h)).unwrap_err().to_string();
-        assert!(refused(65_535, 65_535).contains("it has 65535x65535 pixels"));
-        assert!(refused(4097, 4096).contains("more than the 16777216"));
-        assert!(!refused(4096, 4096).contains("pixels"));
-        // A picture of 8 x 8 pixels with a frame of 65,535 x 65,535.
-        let screen = b"GIF89a\x08\0\x08\0\x80\0\0\0\0\0\xff\xff\xff";
-        let frame = b"\x2c\0\0\0\0\xff\xff\xff\xff\0\x02\x02\x44\x01\0\x3b";
-        let message = decode(&[&screen[..], frame].concat()).unwrap_err().to_string();
-        assert!(message.contains("limit"), "{message}");
-    }
 }

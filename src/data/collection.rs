@@ -1,0 +1,203 @@
+//! Collections of pictures of any size: a folder, or an archive (zip).
+
+use super::{DataError, Dataset, Wanted, picture};
+use crate::files;
+use image::DynamicImage;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// A picture of a collection.
+struct Entry {
+    /// Its path within the collection.
+    name: String,
+    /// Its class.
+    label: Option<usize>,
+}
+
+/// Where the pictures are.
+enum Place {
+    Folder(PathBuf),
+    Archive(PathBuf),
+}
+
+/// The pictures of a folder and the folders in it, in the order of their paths. If every picture is in a folder of its own, the
+/// folders at the top are the classes.
+///
+/// # Errors
+/// If a folder cannot be read, holds no picture, or one that cannot be read.
+pub(super) fn read_folder(folder: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
+    let shown = folder.display().to_string();
+    let mut names = Vec::new();
+    for entry in walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name() {
+        let entry = entry.map_err(|e| DataError::Read { path: shown.clone(), reason: e.to_string() })?;
+        // Macs leave a `._1.png` beside `1.png`.
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if entry.file_type().is_file() && !hidden && picture::is_picture(entry.path()) {
+            let within = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+            names.push(within.to_string_lossy().into_owned());
+        }
+    }
+    gather(&Place::Folder(folder.into()), classed(names), wanted)
+}
+
+/// The pictures of an archive, with the classes of `dataset.json` (EDM's `labels`), else of its folders.
+///
+/// # Errors
+/// If the archive is damaged, holds no picture, or one that cannot be read.
+pub(super) fn read_archive(path: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
+    let wrong = |what: String| DataError::Format { path: path.display().to_string(), what };
+    let mut archive = archive(path)?;
+    let mut names = pictures_of(&archive);
+    names.sort();
+    let mut entries = classed(names);
+    if let Ok(mut file) = archive.by_name("dataset.json") {
+        #[derive(serde::Deserialize)]
+        struct Labels {
+            labels: Option<Vec<(String, usize)>>,
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)
+            .map_err(|e| wrong(format!("its dataset.json cannot be read ({e})")))?;
+        let read: Labels = serde_json::from_str(&text)
+            .map_err(|e| wrong(format!("its dataset.json holds no labels ({e})")))?;
+        let labels: Option<BTreeMap<String, usize>> = read.labels.map(|labels| labels.into_iter().collect());
+        for entry in &mut entries {
+            entry.label = labels.as_ref().and_then(|labels| labels.get(&entry.name).copied());
+        }
+        if let Some(entry) = entries.iter().find(|entry| labels.is_some() && entry.label.is_none()) {
+            return Err(wrong(format!("its dataset.json has no label for {}", entry.name)));
+        }
+    }
+    gather(&Place::Archive(path.into()), entries, wanted)
+}
+
+/// Whether an archive holds a picture.
+pub(super) fn is_archive_of_pictures(path: &Path) -> Result<bool, DataError> {
+    Ok(!pictures_of(&archive(path)?).is_empty())
+}
+
+fn pictures_of(archive: &Archive) -> Vec<String> {
+    let names = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned()));
+    names.filter(|name| picture::is_picture(Path::new(name))).collect()
+}
+
+type Archive = zip::ZipArchive<BufReader<File>>;
+
+fn archive(path: &Path) -> Result<Archive, DataError> {
+    let name = path.display().to_string();
+    let file =
+        files::open(path).map_err(|e| DataError::Read { path: name.clone(), reason: e.to_string() })?;
+    zip::ZipArchive::new(BufReader::new(file))
+        .map_err(|e| DataError::Format { path: name, what: format!("its archive is damaged ({e})") })
+}
+
+/// The pictures with these paths, each with the number of its folder at the top, if all have one.
+fn classed(names: Vec<String>) -> Vec<Entry> {
+    let top = |name: &str| name.split_once(['/', std::path::MAIN_SEPARATOR]).map(|(top, _)| top.to_string());
+    let tops: Option<Vec<String>> = names.iter().map(|name| top(name)).collect();
+    let numbers: Option<BTreeMap<String, usize>> = tops.as_ref().map(|tops| {
+        let distinct: BTreeSet<&String> = tops.iter().collect();
+        distinct.into_iter().cloned().zip(0..).collect()
+    });
+    let label = |name: &str| numbers.as_ref()?.get(&top(name)?).copied();
+    names.into_iter().map(|name| Entry { label: label(&name), name }).collect()
+}
+
+/// Decodes all pictures, on all cores.
+fn gather(place: &Place, entries: Vec<Entry>, wanted: &Wanted) -> Result<Dataset, DataError> {
+    let wrong = |what: String| DataError::Format { path: place.path().display().to_string(), what };
+    let Some(first) = entries.first() else {
+        return Err(wrong(format!("it holds no picture (.{})", picture::ENDINGS.join(", ."))));
+    };
+    let shape = match wanted.shape {
+        Some(shape) => shape,
+        None => {
+            let decoded =
+                place.reader()?.picture(first).map_err(|what| wrong(format!("{}: {what}", first.name)))?;
+            let channels = if decoded.color().has_color() { 3 } else { 1 };
+            [decoded.height() as usize, decoded.width() as usize, channels]
+        }
+    };
+    let one = |reader: &mut Reader, entry: &Entry| {
+        let decoded = picture::middle(reader.picture(entry)?, wanted.crop);
+        let size = [decoded.height() as usize, decoded.width() as usize];
+        if wanted.shape.is_none() && size != shape[..2] {
+            return Err(format!(
+                "it is {}x{}, and {} is {}x{}",
+                size[1], size[0], first.name, shape[1], shape[0]
+            ));
+        }
+        Ok(picture::levels(decoded, shape, wanted.fit))
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let parts: Vec<Result<Vec<Result<Vec<u8>, String>>, DataError>> = std::thread::scope(|scope| {
+        let work = |entries: &[Entry]| {
+            let mut reader = place.reader()?;
+            Ok(entries.iter().map(|entry| one(&mut reader, entry)).collect())
+        };
+        let begun: Vec<_> = entries
+            .chunks(entries.len().div_ceil(workers))
+            .map(|entries| scope.spawn(move || work(entries)))
+            .collect();
+        let ended = |worker: std::thread::ScopedJoinHandle<'_, _>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        begun.into_iter().map(ended).collect()
+    });
+    let parts: Vec<Vec<_>> = parts.into_iter().collect::<Result<_, _>>()?;
+    let (mut pixels, mut labels, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+    for (entry, image) in entries.iter().zip(parts.into_iter().flatten()) {
+        match image {
+            Ok(image) => {
+                pixels.extend(image);
+                labels.push(entry.label);
+            }
+            Err(what) => skipped.push(format!("{} ({what})", entry.name)),
+        }
+    }
+    if let Some(bad) = skipped.first().filter(|_| !wanted.skip_bad || labels.is_empty()) {
+        let (count, all) = (skipped.len(), entries.len());
+        return Err(wrong(format!("{count} of its {all} pictures cannot be used, the first is {bad}")));
+    }
+    let labels: Option<Vec<u8>> =
+        labels.iter().map(|label| label.and_then(|label| u8::try_from(label).ok())).collect();
+    let set =
+        Dataset::from_levels(pixels, [entries.len() - skipped.len(), shape[0], shape[1], shape[2]], labels)?;
+    Ok(Dataset { skipped, ..set })
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        let (Place::Folder(path) | Place::Archive(path)) = self;
+        path
+    }
+
+    /// A reader for one thread.
+    fn reader(&self) -> Result<Reader, DataError> {
+        Ok(match self {
+            Place::Folder(path) => Reader::Folder(path.clone()),
+            Place::Archive(path) => Reader::Archive(Box::new(archive(path)?)),
+        })
+    }
+}
+
+/// A reader of pictures.
+enum Reader {
+    Folder(PathBuf),
+    Archive(Box<Archive>),
+}
+
+impl Reader {
+    fn picture(&mut self, entry: &Entry) -> Result<DynamicImage, String> {
+        let bytes = match self {
+            Reader::Folder(folder) => files::read(&folder.join(&entry.name)).map_err(|e| e.to_string())?,
+            Reader::Archive(archive) => {
+                let file = archive.by_name(&entry.name).map_err(|e| e.to_string())?;
+                files::whole(file).map_err(|e| e.to_string())?
+            }
+        };
+        picture::decode(&bytes)
+    }
+}
