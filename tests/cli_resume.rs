@@ -139,7 +139,7 @@ fn parts_of_another_command_or_model_are_not_used() {
     // With --resume or without, the parts stay.
     for options in [&["--resume", "--seed", "3"][..], &["--seed", "3"]] {
         let other = refuse(own.command(&model, place).args(options));
-        assert!(other.contains("finished part") && other.contains("-n 2000"), "{other}");
+        assert!(other.contains("finished batch") && other.contains("-n 2000"), "{other}");
     }
     trained("2");
     let changed = refuse(own.command(&model, place).arg("--resume"));
@@ -186,6 +186,6 @@ fn damaged_parts_are_named_and_computed_again() {
 fn nothing_to_go_on_with_is_said_and_the_command_begins() {
     let (folder, own) = (folder(), &COMMANDS[0]);
     let said = stderr(own.command(trained(), folder.path()).arg("--resume"));
-    assert!(said.contains("no part of this command"), "{said}");
+    assert!(said.contains("no batch of this command"), "{said}");
     assert!(folder.path().join("a.npz").exists());
 }

@@ -23,7 +23,7 @@ pub struct Evaluation {
     /// Samples in a batch: speed and memory depend on it, results only if a norm is taken over the batch
     #[arg(long, value_name = "N", default_value = "100")]
     batch: NonZeroU32,
-    /// Go on after the batches that the same command had finished when it was stopped
+    /// Go on where the same command was stopped, after its last finished batch
     #[arg(long)]
     pub resume: bool,
 }

@@ -1,5 +1,6 @@
 //! Lines on standard output and standard error.
 
+use anyhow::Context;
 use serde_json::Value;
 use std::fmt::Display;
 use std::io::Write;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// # Errors
 /// If standard output is closed.
 pub fn print(line: impl Display) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stdout(), "{line}")?)
+    writeln!(std::io::stdout(), "{line}").context("standard output cannot be written")
 }
 
 /// Writes a line to standard error, whether or not anybody reads it.
@@ -34,7 +35,14 @@ pub fn say(line: impl Display) {
 
 /// A number of things: "1 image", "2 images".
 pub fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+    let plural = if what.ends_with("ch") { "es" } else { "s" };
+    format!("{n} {what}{}", if n == 1 { "" } else { plural })
+}
+
+/// A mean number of evaluations of the score: "1 score evaluation", "31.5 score evaluations".
+pub fn evaluations(mean: f64) -> String {
+    let rounded = (10.0 * mean).round() / 10.0;
+    format!("{rounded} score evaluation{}", if rounded == 1.0 { "" } else { "s" })
 }
 
 /// Adds the keys of one JSON object to another.

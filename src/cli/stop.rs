@@ -1,10 +1,13 @@
 //! Signals that stop a command: at the first it ends with its work saved, the second ends the process at once.
 
+use crate::cli::report::say;
 use crate::sample::{self, SampleError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::iterator::Signals;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 #[cfg(unix)]
 const SIGNALS: &[i32] = &[SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
@@ -47,6 +50,8 @@ impl Stop {
             flag::register_usize(*signal, stop.signal.clone(), *signal as usize)?;
             flag::register(*signal, stop.flag.clone())?;
         }
+        let watched = SIGNALS.iter().filter(|signal| ignored >> (**signal - 1) & 1 == 0);
+        acknowledge(Signals::new(watched)?);
         Ok(stop)
     }
 
@@ -72,6 +77,19 @@ impl Stop {
     pub fn stopped(&self, what: String) -> anyhow::Error {
         Stopped { signal: self.signal.load(Ordering::Relaxed) as i32, what }.into()
     }
+}
+
+/// Says that a signal was received, unless the command ends at once.
+fn acknowledge(mut signals: Signals) {
+    const SOON: Duration = Duration::from_millis(500);
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            std::thread::sleep(SOON);
+            say(
+                "stopping, with the finished work saved; a second signal ends the command at once, without that",
+            );
+        }
+    });
 }
 
 /// Lets a write beyond the limit on file sizes fail with an error; without a handler the signal ends the process.

@@ -101,7 +101,13 @@ pub(crate) fn refuse(
     value: impl std::fmt::Debug,
     why: impl Into<String>,
 ) -> ConfigError {
-    let value = format!("{value:?}").replace('"', "");
+    let value = format!("{value:?}");
+    // A text that is shown keeps the quotes within it.
+    let value = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(&value)
+        .replace("\\\"", "\"");
     ConfigError::Value { key: key.into(), line: None, value, why: why.into() }
 }
 

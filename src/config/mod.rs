@@ -225,6 +225,9 @@ fn sets(assignments: &[String], key: &str) -> bool {
 fn assign(table: &mut toml::Table, assignment: &str) -> Result<(), ConfigError> {
     let wrong = |why| ConfigError::Assignment { assignment: assignment.into(), why };
     let form = || wrong("write it as section.key=value");
+    if assignment.contains('\n') {
+        return Err(wrong("it is several lines; write one assignment at a time"));
+    }
     let (path, value) = assignment.split_once('=').ok_or_else(form)?;
     if path.split('.').any(|part| part.trim().is_empty()) {
         return Err(form());

@@ -121,7 +121,7 @@ impl Node {
     fn expect(self, right: impl Fn(&Value) -> bool, expected: &str) -> Result<Node, Problem> {
         match &self.0 {
             value if right(value) => Ok(self),
-            Value::String(text) => Err(Problem::kind(text, expected)),
+            Value::String(_) => Err(Problem::kind(&self.0, expected)),
             Value::Table(_) => Err(Problem::kind("a section", expected)),
             value => Err(Problem::kind(value, expected)),
         }

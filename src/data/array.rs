@@ -72,10 +72,14 @@ impl Array {
     /// If the file is no array of numbers, is damaged, holds a second array of images, or anything after an array.
     pub fn read(path: &Path) -> Result<Array, DataError> {
         let read = || {
-            let file = files::open(path).map_err(|e| format!("it cannot be read ({e})"))?;
-            match path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npy")) {
-                true => numbers(&whole(file, "it")?, "it"),
-                false => archive(BufReader::new(file)),
+            let unreadable = |e: std::io::Error| format!("it cannot be read ({e})");
+            let mut file = files::open(path).map_err(unreadable)?;
+            let mut start = Vec::new();
+            file.by_ref().take(2).read_to_end(&mut start).map_err(unreadable)?;
+            file.rewind().map_err(unreadable)?;
+            match &start[..] {
+                b"PK" => archive(BufReader::new(file)),
+                _ => numbers(&whole(file, "it")?, "it"),
             }
         };
         read().map_err(|what| DataError::Format { path: path.display().to_string(), what })
@@ -100,7 +104,12 @@ fn whole(source: impl Read, name: &str) -> Result<Vec<u8>, String> {
 }
 
 fn archive<R: Read + Seek>(mut file: R) -> Result<Array, String> {
-    let damaged = |e: zip::result::ZipError| format!("its archive is truncated or damaged ({e})");
+    let damaged = |e: zip::result::ZipError| match e {
+        zip::result::ZipError::UnsupportedArchive(form) => {
+            format!("its archive has a form that is not read ({form}); save it with numpy.savez")
+        }
+        e => format!("its archive is truncated or damaged ({e})"),
+    };
     let found = zip::ZipArchive::new(&mut file).map_err(damaged)?;
     let (begins, comment, entries) = (found.offset(), found.comment().len(), found.len());
     let fault = files::archive_fault(&mut file, begins, comment, entries);
@@ -164,7 +173,10 @@ fn header(bytes: &mut &[u8], name: &str) -> Result<NpyHeader, String> {
     if length > LONGEST_HEADER || text.iter().filter(|byte| b"([{".contains(byte)).count() > MOST_BRACKETS {
         return Err(format!("the header of {name} is not that of an array of numbers"));
     }
-    NpyHeader::from_reader(bytes).map_err(|e| format!("{name} is no array of numpy ({e})"))
+    NpyHeader::from_reader(bytes).map_err(|e| {
+        // The parser draws a picture of several lines.
+        format!("{name} is no array of numpy ({})", e.to_string().lines().next().unwrap_or_default())
+    })
 }
 
 /// The array in the bytes of a `.npy` file.
@@ -207,7 +219,8 @@ fn numbers(bytes: &[u8], name: &str) -> Result<Array, String> {
             Err(format!("{name} holds fewer numbers than its header says; it is truncated"))
         }
         Some(len) if rest.len() as u64 > len * size => Err(format!(
-            "{name} continues after the {len} numbers of its header's shape, {shape:?}: it holds {found} numbers"
+            "{name} continues after the {len} numbers of its header's shape, {shape:?}, by {} bytes",
+            rest.len() as u64 - len * size
         )),
         None => Err(format!("its header says {shape:?}, and it holds {found} numbers")),
         Some(_) if !numbers.finite() => Err(format!("{name} holds numbers that are not finite")),

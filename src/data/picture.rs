@@ -37,11 +37,41 @@ pub fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
             "it is an animation, of which one frame alone would be read; save its frames as pictures".into(),
         );
     }
+    if format == ImageFormat::Jpeg && !is_whole_jpeg(bytes) {
+        return Err("it is truncated".into());
+    }
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(cause)?;
     let orientation = decoder.orientation().map_err(cause)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(cause)?;
     picture.apply_orientation(orientation);
     Ok(picture)
+}
+
+/// Whether a JPEG reaches its end marker (ITU-T T.81, B.1.1): the decoder fills what is missing with grey.
+fn is_whole_jpeg(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xda;
+    let mut at = 2;
+    while let Some([0xff, marker]) = bytes.get(at..at + 2) {
+        match marker {
+            0xd9 => return true,
+            // Fill bytes, and markers without a segment.
+            0xff => at += 1,
+            0x01 | 0xd0..=0xd8 => at += 2,
+            marker => {
+                let Some([high, low]) = bytes.get(at + 2..at + 4) else { return false };
+                at += 2 + usize::from(u16::from_be_bytes([*high, *low]));
+                if *marker == START_OF_SCAN {
+                    // In the data of a scan 0xff stands before 0 or before a restart marker.
+                    let within =
+                        |pair: &[u8]| pair[0] != 0xff || pair[1] == 0 || (0xd0..=0xd7).contains(&pair[1]);
+                    let rest = bytes.get(at..).unwrap_or_default();
+                    let Some(next) = rest.windows(2).position(|pair| !within(pair)) else { return false };
+                    at += next;
+                }
+            }
+        }
+    }
+    false
 }
 
 /// A decoder's message repeats that of its cause.
@@ -111,6 +141,21 @@ fn on_white(picture: &DynamicImage) -> DynamicImage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_jpeg_that_is_cut_off_is_refused_and_what_follows_its_end_is_ignored() {
+        let noise = image::RgbImage::from_fn(40, 24, |x, y| {
+            image::Rgb([(x * y % 251) as u8, (7 * x) as u8, (9 * y) as u8])
+        });
+        let mut bytes = Cursor::new(Vec::new());
+        DynamicImage::ImageRgb8(noise).write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+        let bytes = bytes.into_inner();
+        assert_eq!(decode(&bytes).unwrap().width(), 40);
+        for cut in 1..bytes.len() - 20 {
+            assert!(decode(&bytes[..bytes.len() - cut]).is_err(), "{cut}");
+        }
+        assert!(decode(&[&bytes[..], b"more"].concat()).is_ok());
+    }
 
     #[test]
     fn a_few_bytes_are_no_huge_picture() {

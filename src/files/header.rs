@@ -35,7 +35,12 @@ pub fn repeated_name(bytes: &[u8]) -> Option<String> {
     serde_json::Deserializer::from_slice(header).deserialize_map(Names).ok()?
 }
 
-/// Reads a header for a name that it has twice.
+/// A key that the object in a text of JSON has twice, of which a reader would take the last.
+pub fn repeated_key(json: &str) -> Option<String> {
+    serde_json::Deserializer::from_str(json).deserialize_map(Names).ok()?
+}
+
+/// Reads an object for a name that it has twice.
 struct Names;
 
 impl<'de> Visitor<'de> for Names {

@@ -4,7 +4,7 @@
 mod header;
 
 use crate::memory;
-pub use header::{NO_SUM, is_whole, place_of_sum, repeated_name};
+pub use header::{NO_SUM, is_whole, place_of_sum, repeated_key, repeated_name};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;

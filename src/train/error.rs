@@ -120,6 +120,18 @@ pub enum TrainError {
         /// The file.
         path: PathBuf,
     },
+    /// A file of the run is a link, a folder or a device.
+    #[error("{} is no plain file; remove it, or train to another folder", path.display())]
+    NotPlain {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file `steps` is damaged.
+    #[error("{} holds no number of steps; remove it", path.display())]
+    NoNumber {
+        /// The file.
+        path: PathBuf,
+    },
     /// The caller's function that watches a run failed.
     #[error(transparent)]
     Watch(Box<dyn std::error::Error + Send + Sync>),

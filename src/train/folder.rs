@@ -22,6 +22,12 @@ impl Run {
     /// Locks the folder, and removes the half-written files of a process that was killed in it.
     pub(super) fn lock(&self) -> Result<Lock, TrainError> {
         let path = self.folder().join("lock");
+        // Through a link, another file would be emptied.
+        for path in [&path, &self.checkpoints().join("latest")] {
+            if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+                return Err(TrainError::NotPlain { path: path.clone() });
+            }
+        }
         let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(|e| file_error(&path, e))?;
         match file.try_lock() {
@@ -108,8 +114,7 @@ impl Run {
             return Ok(None);
         }
         let text = crate::files::read_to_string(&path).map_err(|e| file_error(&path, e))?;
-        let wrong = || file_error(&path, std::io::Error::other("it holds no number of steps; remove it"));
-        text.trim().parse().map(Some).map_err(|_| wrong())
+        text.trim().parse().map(Some).map_err(|_| TrainError::NoNumber { path })
     }
 
     /// Remembers a number of steps. It is not a part of the configuration, on which the bytes of checkpoints depend.

@@ -47,11 +47,17 @@ impl Metrics {
         file.and_then(|mut file| file.write_all(self.line().as_bytes())).map_err(|e| file_error(path, e))
     }
 
-    /// Removes the rows after `step`, which a resumed run makes again.
-    pub(super) fn keep_until(path: &Path, step: u64) -> Result<(), TrainError> {
-        let kept = Metrics::kept(&read(path)?, step);
-        let kept = kept.ok_or_else(|| TrainError::Rows { path: path.to_path_buf() })?;
-        write_whole(path, kept.as_bytes()).map_err(|e| file_error(path, e))
+    /// Removes the rows after `step`, which a resumed run makes again. Returns the fault if other rows are missing or are none.
+    pub(super) fn keep_until(path: &Path, step: u64) -> Result<Option<String>, TrainError> {
+        let text = read(path)?;
+        let kept = Metrics::kept(&text, step).ok_or_else(|| TrainError::Rows { path: path.to_path_buf() })?;
+        write_whole(path, kept.as_bytes()).map_err(|e| file_error(path, e))?;
+        let others = text.lines().skip(1).filter(|line| !is_row(line)).count();
+        Ok(match others {
+            0 if text.is_empty() && step > 0 => Some("it was missing and begins again".into()),
+            0 => None,
+            others => Some(format!("damaged rows were removed, {others} of them")),
+        })
     }
 
     /// The text of a file without the rows after `step`; nothing if it is another file's.
@@ -59,11 +65,8 @@ impl Metrics {
         if !text.is_empty() && !text.starts_with(Metrics::HEADER) {
             return None;
         }
-        let columns = Metrics::HEADER.split(',').count();
-        let kept = text.lines().skip(1).filter(|line| {
-            // A full disk may have cut a row off.
-            line.split(',').count() == columns && step_of(line).is_some_and(|made| made <= step)
-        });
+        let before = |line: &&str| is_row(line) && step_of(line).is_some_and(|made| made <= step);
+        let kept = text.lines().skip(1).filter(before);
         Some(Metrics::HEADER.to_string() + &kept.map(|line| format!("{line}\n")).collect::<String>())
     }
 
@@ -76,6 +79,11 @@ impl Metrics {
     pub(crate) fn last_step_of(text: &str) -> u64 {
         text.lines().filter_map(step_of).max().unwrap_or(0)
     }
+}
+
+/// Whether a line is a whole row: a full disk may have cut one off.
+fn is_row(line: &str) -> bool {
+    line.split(',').count() == Metrics::HEADER.split(',').count() && step_of(line).is_some()
 }
 
 fn step_of(line: &str) -> Option<u64> {

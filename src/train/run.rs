@@ -14,7 +14,7 @@ use super::folder::Lock;
 use super::metrics::Metrics;
 use super::trainer::{StepReport, Trainer};
 use crate::config::{Config, Data, Training};
-use crate::data::{Dataset, Fingerprint, Loader, Source, Split, check_labels};
+use crate::data::{DataError, Dataset, Fingerprint, Loader, Source, Split, check_labels};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
 use std::path::{Path, PathBuf};
@@ -71,6 +71,13 @@ pub enum Event<'a, A = BuiltIn> {
     /// A checkpoint that is not whole was moved aside, and an older one is resumed.
     SetAside {
         /// Its new place.
+        path: &'a Path,
+        /// The fault.
+        what: &'a str,
+    },
+    /// Rows of a resumed run are missing.
+    Rows {
+        /// The file of rows.
         path: &'a Path,
         /// The fault.
         what: &'a str,
@@ -194,6 +201,7 @@ impl Run {
     ) -> Result<End, TrainError> {
         self.check(options)?;
         let set = Dataset::load(&config.data, Split::Train)?;
+        check_files(&config.data)?;
         if !set.skipped.is_empty() {
             watch(Event::Skipped(&set.skipped))?;
         }
@@ -269,7 +277,9 @@ impl Run {
             return Err(TrainError::Behind { folder, requested: steps, made });
         }
         if lock.is_some() {
-            Metrics::keep_until(&self.metrics(), trainer.step)?;
+            if let Some(what) = Metrics::keep_until(&self.metrics(), trainer.step)? {
+                watch(Event::Rows { path: &self.metrics(), what: &what })?;
+            }
             self.describe(config)?;
             self.remember(steps, config)?;
         }
@@ -349,6 +359,10 @@ impl Run {
         for step in self.steps() {
             let path = self.checkpoint(step);
             let trainer = Checkpoint::read(&path).and_then(|checkpoint| {
+                if checkpoint.step() != step {
+                    let what = format!("it holds step {}, not that of its name", checkpoint.step());
+                    return Err(TrainError::Damaged { path: path.display().to_string(), what });
+                }
                 self.check_same(config, data, &checkpoint)?;
                 checkpoint.trainer_of(gpu, config, model.clone())
             });
@@ -427,6 +441,16 @@ impl Run {
         row.append(&self.metrics())?;
         Ok(row)
     }
+}
+
+/// Checks that the files of test images exist: they are read when the training is over.
+fn check_files(data: &Data) -> Result<(), TrainError> {
+    let files = [&data.test_path, &data.test_images, &data.test_labels];
+    let lost = files.into_iter().flatten().find(|path| !path.exists());
+    lost.map_or(Ok(()), |path| {
+        let (path, reason) = (path.display().to_string(), "these test images do not exist".into());
+        Err(DataError::Read { path, reason }.into())
+    })
 }
 
 /// Returns true if a checkpoint is due after `step` steps; `saved` is the time of the last.

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
     tweedie convert runs/digits export --to safetensors")]
 pub struct Args {
     /// The model: a PyTorch checkpoint of the reference implementation or with its names (.pth, …), weights
-    /// (.safetensors), a folder in Hugging Face's layout or hf:OWNER/NAME[@REVISION], or with --to a run folder or a
+    /// (.safetensors), a folder in Hugging Face's layout or hf:OWNER/NAME[@REVISION], or a run folder or a
     /// checkpoint
     source: PathBuf,
     /// The output: a folder that does not hold a run
@@ -100,6 +100,13 @@ fn read(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, State)>
             let checkpoint = Checkpoint::read(source)?;
             let config = checkpoint.config().with(&args.set)?;
             let registry = ScoreModel::build(&config)?.registry;
+            let own = ScoreModel::build(checkpoint.config())?.registry;
+            let parameters = |registry: &Registry| -> Vec<_> {
+                let specs = registry.trainable.iter().chain(&registry.frozen);
+                specs.map(|spec| (spec.name.clone(), spec.layout.file_shape())).collect()
+            };
+            let same = parameters(&own) == parameters(&registry);
+            ensure!(same, "--set: the weights are of another network; leave out the keys that change it");
             Ok((config, registry, checkpoint.state()?))
         }
         _ => with_config(args, |registry| read_safetensors(source, registry)),
@@ -113,10 +120,10 @@ fn read_folder(args: &Args, source: &Path) -> anyhow::Result<(Config, Registry, 
         let registry = ScoreModel::build(&config)?.registry;
         return Ok((config, registry, with_notes(&args.source, imported)));
     }
-    match source.join("checkpoints").exists() {
-        true => bail!("it is a run already; add --to to export it"),
-        false => bail!("it holds neither config.json, unet/config.json nor {EXPORTED}"),
+    if source.join("checkpoints").exists() {
+        return read(args, &Run::at(source).latest()?);
     }
+    bail!("it holds neither config.json, unet/config.json nor {EXPORTED}, nor checkpoints")
 }
 
 fn with_config(

@@ -49,12 +49,14 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     paths::apart(&[&args.model, &args.input], &args.out)?;
     let flow = Flow::open(common, &args.model, args.sampler, &args.flow)?;
     Images::check_channels(&args.out, flow.config.data.num_channels)?;
-    let mut latents = pictures::tensor(&Tensors::read(&args.input)?, "z", &args.input, &flow.config.data)?;
+    let file = Tensors::read(&args.input)?;
+    file.only(&["z", "nfev"]);
+    let mut latents = pictures::tensor(&file, "z", &args.input, &flow.config.data)?;
     latents.values.iter_mut().for_each(|v| *v *= args.temperature);
     let out = args.out.first().map(PathBuf::as_path);
     let mut unfinished = flow.unfinished(out, &[latents.shape.n()], cast_slice(&latents.values))?;
     let followed = flow.decode(&latents, args.denoise, &mut unfinished)?;
     followed.write(&args.out, flow.config.data.range(), None)?;
     unfinished.finish();
-    followed.report(common, "sample", &args.out)
+    followed.report(common, "image", &args.out)
 }

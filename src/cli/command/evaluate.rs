@@ -75,9 +75,14 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         let expected = [set.size, set.size, set.channels];
         ensure!(
             shape.0[1..] == expected,
-            "{} holds images of {:?}, and the data have {expected:?}; set --data to the training data of the model",
+            "the images of {} are {}x{}x{}, the data's {4}x{4}x{5}; choose single images (F.npz or a folder, no grid), or --data \
+             like them",
             args.samples.display(),
-            &shape.0[1..]
+            shape.w(),
+            shape.h(),
+            shape.c(),
+            set.size,
+            set.channels
         );
     }
     let unit = |set: &Dataset| set.pixels.iter().map(|level| f64::from(*level) / 255.0).collect::<Vec<f64>>();

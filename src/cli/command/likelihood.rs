@@ -3,7 +3,7 @@
 use crate::cli::io::{Batch, DATA, Tensors, data, pictures, tensors};
 use crate::cli::sampling::{Flow, Tolerances, flow};
 use crate::cli::stop::Stop;
-use crate::cli::{Common, MANY, MODEL, batches, choice, count, extend, paths, print};
+use crate::cli::{Common, MANY, MODEL, batches, choice, count, extend, paths, print, report};
 use crate::config::Method;
 use crate::data::dequantised;
 use crate::eval::{Bits, bits};
@@ -103,12 +103,13 @@ fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
         draws.push(samples);
     }
     unfinished.finish();
-    report(common, flow, &draws, &evaluations, serde_json::json!({}))
+    tell(common, flow, &draws, &evaluations, serde_json::json!({}))
 }
 
 /// The likelihood of points in a file.
 fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::Result<()> {
     let file = Tensors::read(path)?;
+    file.only(&["x", "eps"]);
     let x = pictures::tensor(&file, "x", path, &flow.config.data)?;
     let eps = file.probes("eps", x.shape, &args.about_drawn())?;
     let seed = args.seed.unwrap_or(flow.config.seed);
@@ -150,7 +151,7 @@ fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::
     }
     let written: Vec<String> = args.out.iter().map(|out| out.display().to_string()).collect();
     let more = serde_json::json!({ "bpd": bpd, "delta_logp": changes, "written": written });
-    report(common, flow, &[samples], &evaluations, more)
+    tell(common, flow, &[samples], &evaluations, more)
 }
 
 /// log p of `x` along the model's flow.
@@ -188,7 +189,7 @@ impl Args {
 }
 
 /// Prints the mean over images and its standard error; `more` is for machines.
-fn report(
+fn tell(
     common: &Common,
     flow: &Flow,
     draws: &[Vec<LogLikelihood>],
@@ -211,5 +212,5 @@ fn report(
     let parts = [(of_probes, "the probes"), (of_draws, "dequantisation")];
     let parts = parts.map(|(part, whose)| part.map_or(String::new(), |e| format!(", ± {e:.4} from {whose}")));
     let (parts, images) = (parts.concat(), count(n, "image"));
-    print(format!("{mean:.4}{error} bits/dim{parts}, {images}, {nfev:.1} evaluations each"))
+    print(format!("{mean:.4}{error} bits/dim{parts}, {images}, {} each", report::evaluations(nfev)))
 }

@@ -3,6 +3,7 @@
 use crate::cli::io::{
     Images, Observed, mask_file, measurement_io, measurement_io::Residual, measurement_io::of_ones,
 };
+use crate::cli::report::say;
 use crate::cli::sampling::{ConditionalArgs, Drawn, Model, Samples};
 use crate::cli::{Common, MANY, MODEL, count, ends_in, note, paths};
 use crate::config::{self, Measure, PredictorName, Problem};
@@ -229,7 +230,11 @@ fn report(
     let what = format!("{what} whose measurements are {shown} from those given (rms; noise {noise_std:?})");
     let mut more = serde_json::json!({ "residual": off, "noise_std": noise_std });
     if let Some(path) = &args.measurement {
-        more["measurement"] = path.display().to_string().into();
+        let path = path.display().to_string();
+        if !common.json {
+            say(format!("the measurements are in {path}"));
+        }
+        more["measurement"] = path.into();
     }
     model.finish(common, samples, &what, more)
 }

@@ -94,6 +94,7 @@ impl Input {
     fn read(args: &Args, data: &Data) -> anyhow::Result<Input> {
         let path = &args.input;
         let file = Tensors::read(path)?;
+        file.only(if args.divergence { &["x", "t", "eps"] } else { &["x", "t"] });
         let x = pictures::tensor(&file, "x", path, data)?;
         let (shape, t) = file.tensor("t")?;
         let n = x.shape.n();

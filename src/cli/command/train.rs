@@ -73,7 +73,12 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let result = run.train(&gpu, &config, options, &mut |event| watcher.see(event));
     watcher.bar.finish();
     match result.map_err(|error| with_flags(error, &run))? {
-        End::Finished => say(format!("trained: {}", out.display())),
+        End::Finished if watcher.first == watcher.steps => say(format!(
+            "{} has made all of its {} steps; --steps N goes on to step N",
+            out.display(),
+            watcher.steps
+        )),
+        End::Finished => say(format!("trained: {}, {}", out.display(), watcher.last)),
         End::Stopped(0) => return Err(stop.stopped("before the first step; nothing is written".into())),
         End::Stopped(step) => {
             let resume = format!("continue with `tweedie train --out {} --resume`", out.display());
@@ -92,6 +97,14 @@ fn with_flags(error: TrainError, run: &Run) -> anyhow::Error {
             "add --resume to continue it, --overwrite to replace it, or choose another --out".into(),
         ),
         TrainError::NothingToResume { .. } => (error.to_string(), "leave --resume out".into()),
+        TrainError::OtherConfig { folder, key, value }
+            if ["model.", "data."].iter().any(|s| key.starts_with(s)) =>
+        {
+            (
+                format!("{} was started with {key} = {value}", shown(folder)),
+                "resume with that value, or choose another --out for a new run".into(),
+            )
+        }
         TrainError::OtherConfig { folder, key, value } => {
             let newest = run.latest().map_or("CHECKPOINT".into(), |path| path.display().to_string());
             (
@@ -168,6 +181,8 @@ struct Watcher<'a> {
     spoken: Option<Instant>,
     /// When the last pictures were drawn.
     drawn: Instant,
+    /// The last row, for people.
+    last: String,
     /// A row could not be printed, and that was said.
     unprinted: bool,
 }
@@ -180,8 +195,21 @@ impl<'a> Watcher<'a> {
         let terminal = std::io::stderr().is_terminal() && !json;
         let bar = ProgressBar::hidden();
         let (started, drawn) = (Instant::now(), Instant::now());
-        let unprinted = false;
-        Watcher { gpu, run, json, bar, terminal, first: 0, steps: 0, started, spoken: None, drawn, unprinted }
+        let (last, unprinted) = (String::new(), false);
+        Watcher {
+            gpu,
+            run,
+            json,
+            bar,
+            terminal,
+            first: 0,
+            steps: 0,
+            started,
+            spoken: None,
+            drawn,
+            last,
+            unprinted,
+        }
     }
 
     fn see(&mut self, event: Event<'_>) -> Result<(), TrainError> {
@@ -189,6 +217,7 @@ impl<'a> Watcher<'a> {
             Event::SetAside { path, what } => {
                 note(format!("a checkpoint was left out: {what}; it is now {}", path.display()));
             }
+            Event::Rows { path, what } => note(format!("{}: {what}", path.display())),
             Event::Anew => note("the run was stopped before its first checkpoint; it begins again at step 0"),
             Event::Skipped(skipped) => {
                 let (some, more) =
@@ -228,6 +257,7 @@ impl<'a> Watcher<'a> {
 
     fn row(&mut self, row: Metrics) {
         let shown = shown(row.loss, row.images_per_second);
+        self.last = format!("step {}, loss {:.4}", row.step, row.loss);
         self.bar.set_message(shown.clone());
         if self.json {
             let memory = Bytes(row.device_bytes).0;

@@ -15,7 +15,7 @@ pub struct AnimationArgs {
     /// Also write the reverse process as a strip: a row for each sample, at most eight of the first batch, and a column for each time
     #[arg(long, value_name = "F.png")]
     trajectory: Option<PathBuf>,
-    /// Show the state, the denoised data that the model predicts from it, or both side by side [default: state]
+    /// Show the state, the denoised data that the model predicts from it, or both [default: state]
     #[arg(long, value_enum)]
     show: Option<Show>,
 }
@@ -27,7 +27,7 @@ enum Show {
     State,
     /// The mean of the data given the state.
     Denoised,
-    /// Both side by side.
+    /// Both: side by side in an animation, one below the other in a strip.
     Both,
 }
 

@@ -1,6 +1,7 @@
 //! Pictures and arrays in files.
 
 use super::{Batch, paths::ends_in, paths::written};
+use crate::cli::{count, note};
 use crate::config::Range;
 use crate::gpu::Bytes;
 use crate::tensor::Shape;
@@ -172,11 +173,21 @@ impl Images {
 
     fn write_folder(&self, folder: &Path, first: u32) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        for i in 0..self.shape.n() {
-            let path = folder.join(format!("{:05}.png", first as usize + i));
+        let name = |i: usize| folder.join(format!("{:05}.png", first as usize + i));
+        let own: Vec<PathBuf> = (0..self.shape.n()).map(name).collect();
+        let there = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let others = there.filter(|path| ends_in(path, "png") && !own.contains(path)).count();
+        if others > 0 {
+            note(format!(
+                "{}: {} of before stay beside the new ones",
+                folder.display(),
+                count(others, "picture")
+            ));
+        }
+        for (i, path) in own.iter().enumerate() {
             let (h, w) = (self.shape.h() as u32, self.shape.w() as u32);
             let picture = RgbaImage::from_fn(w, h, |x, y| self.pixel(i, x, y));
-            written(&path, &png(&self.picture(picture))?)?;
+            written(path, &png(&self.picture(picture))?)?;
         }
         Ok(())
     }

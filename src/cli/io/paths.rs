@@ -58,7 +58,8 @@ fn covers(output: &Path, file: &Path) -> bool {
 fn is_part(file: &Path, folder: &Path) -> bool {
     let model =
         ["config.toml", "config.json", "model_index.json"].iter().any(|name| folder.join(name).exists());
-    let drawn = ["png", "npz", "gif"].iter().any(|ending| ends_in(file, ending));
+    let plot = file == folder.join("loss.png");
+    let drawn = !plot && ["png", "npz", "gif"].iter().any(|ending| ends_in(file, ending));
     let read = if model { file.starts_with(folder) && !drawn } else { covers(folder, file) };
     read && file.is_file()
 }

@@ -33,7 +33,11 @@ impl Pictures {
         let ending = path.extension().and_then(|e| e.to_str()).map(str::to_lowercase);
         let unit = |batch: Batch| Ok(Pictures { batch, ranged: false });
         match ending.as_deref() {
-            Some("safetensors") => Ok(Pictures { batch: Tensors::read(path)?.images("x")?, ranged: true }),
+            Some("safetensors") => {
+                let file = Tensors::read(path)?;
+                file.only(&["x"]);
+                Ok(Pictures { batch: file.images("x")?, ranged: true })
+            }
             Some("npz" | "npy") => array(path).and_then(unit),
             _ if path.is_dir() => folder(path).and_then(unit),
             _ if is_picture(path) => picture(path).and_then(unit),

@@ -3,6 +3,8 @@
 use super::{images::png, paths::written};
 use anyhow::Context;
 use image::RgbImage;
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 use std::ops::Range;
@@ -36,15 +38,34 @@ pub fn plotted(text: &str) -> anyhow::Result<Option<RgbImage>> {
 fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {
     register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT)
         .map_err(|_| "no font")?;
-    let failed = |e: &dyn std::fmt::Display| e.to_string();
     let area = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
+    let span = span(points);
+    // A logarithmic axis has ticks at powers of ten, and a short one none.
+    match span.end < 10.0 * span.start {
+        true => draw_on(&area, span, points)?,
+        false => draw_on(&area, span.log_scale(), points)?,
+    }
+    area.present().map_err(|e| e.to_string())
+}
+
+/// Draws with this axis of losses.
+fn draw_on<Y>(
+    area: &DrawingArea<BitMapBackend<'_>, Shift>,
+    losses: Y,
+    points: &[(f64, f64)],
+) -> Result<(), String>
+where
+    Y: AsRangedCoord<Value = f64>,
+    Y::CoordDescType: ValueFormatter<f64>,
+{
+    let failed = |e: &dyn std::fmt::Display| e.to_string();
     area.fill(&WHITE).map_err(|e| failed(&e))?;
     let last = points.iter().map(|(step, _)| *step).fold(1.0, f64::max);
-    let mut chart = ChartBuilder::on(&area)
+    let mut chart = ChartBuilder::on(area)
         .margin(20)
         .x_label_area_size(45)
         .y_label_area_size(70)
-        .build_cartesian_2d(0.0..last, span(points).log_scale())
+        .build_cartesian_2d(0.0..last, losses)
         .map_err(|e| failed(&e))?;
     chart
         .configure_mesh()
@@ -57,8 +78,7 @@ fn draw(pixels: &mut [u8], points: &[(f64, f64)]) -> Result<(), String> {
         .draw()
         .map_err(|e| failed(&e))?;
     let line = LineSeries::new(points.iter().copied(), BLUE.stroke_width(2));
-    chart.draw_series(line).map_err(|e| failed(&e))?;
-    area.present().map_err(|e| failed(&e))
+    chart.draw_series(line).map(|_| ()).map_err(|e| failed(&e))
 }
 
 /// The range of the losses, with a margin.

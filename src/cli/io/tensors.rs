@@ -1,6 +1,7 @@
 //! Tensors in safetensors files, in the layout of other programs: images are `[n, c, h, w]`.
 
 use super::{Batch, paths::written};
+use crate::cli::note;
 use crate::files::repeated_name;
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
@@ -22,6 +23,16 @@ impl Tensors {
             bail!("{} holds two tensors called `{name}`; write it again with one", path.display());
         }
         Ok(Tensors { path: path.to_path_buf(), bytes })
+    }
+
+    /// Names the tensors other than those that are read.
+    pub fn only(&self, read: &[&str]) {
+        let names = SafeTensors::deserialize(&self.bytes).map(|file| {
+            file.names().into_iter().filter(|name| !read.contains(name)).map(String::from).collect::<Vec<_>>()
+        });
+        if let Some(names) = names.ok().filter(|names| !names.is_empty()) {
+            note(format!("{}: not read here: {}", self.path.display(), names.join(", ")));
+        }
     }
 
     /// A tensor's shape and values.

@@ -1,7 +1,7 @@
 //! Requested classes: by classifier guidance, or by a class-conditional model.
 
 use crate::cli::open_model;
-use crate::config::Config;
+use crate::config::{Config, SdeName};
 use crate::gpu::Gpu;
 use crate::nn::{Classifier, Scorer};
 use crate::sample::{ClassConditional, ClassifierGuided, Differentiable, Toward};
@@ -144,10 +144,27 @@ fn fits(guide: &Path, of: &Config, path: &Path, config: &Config) -> anyhow::Resu
         theirs == ours,
         "{guide} takes {theirs}, and {model} makes {ours}; train a classifier of such images"
     );
-    let (theirs, ours) = (format!("{:?}", of.process()), format!("{:?}", config.process()));
+    let (theirs, ours) = (process_of(of), process_of(config));
     ensure!(
         theirs == ours,
         "{guide} was trained on {theirs}, and {model} on {ours}; train a classifier with the same process"
     );
     Ok(())
+}
+
+/// A configuration's process, by its keys.
+fn process_of(config: &Config) -> String {
+    let (sde, model) = (config.training.sde, &config.model);
+    match sde {
+        SdeName::Vesde => {
+            format!(
+                "{sde} with model.sigma_min = {:?} and model.sigma_max = {:?}",
+                model.sigma_min, model.sigma_max
+            )
+        }
+        _ => format!(
+            "{sde} with model.beta_min = {:?}, model.beta_max = {:?} and model.beta_schedule = {}",
+            model.beta_min, model.beta_max, model.beta_schedule
+        ),
+    }
 }

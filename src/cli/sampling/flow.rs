@@ -5,7 +5,7 @@ use crate::cli::arguments::Evaluation;
 use crate::cli::io::{Batch, Images, Named, tensors};
 use crate::cli::stop::Stop;
 use crate::cli::unfinished::{self, Unfinished};
-use crate::cli::{Common, batches, count, ends_in, open_score_model, print, progress};
+use crate::cli::{Common, batches, count, ends_in, open_score_model, print, progress, report};
 use crate::config::{Config, Method, Range};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
@@ -74,7 +74,7 @@ impl Followed {
             return print(serde_json::json!({ "n": n, "nfev": evaluations, "written": written }));
         }
         let (things, files) = (count(n, what), written.join(", "));
-        print(format!("{things}, {evaluations:.1} score evaluations each: {files}"))
+        print(format!("{things}, {} each: {files}", report::evaluations(evaluations)))
     }
 }
 

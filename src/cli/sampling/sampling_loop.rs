@@ -148,11 +148,11 @@ impl Model<'_> {
         let Samples { n, evaluations, acceptance, seconds, .. } = samples;
         let written: Vec<String> = self.args.paths().map(|path| path.display().to_string()).collect();
         if !common.json {
-            let evaluations = (10.0 * evaluations).round() / 10.0;
+            let evaluations = report::evaluations(evaluations);
             let accepted =
                 acceptance.map(|share| format!(", {:.1} % accepted", 100.0 * share)).unwrap_or_default();
             return report::print(format!(
-                "{}, {evaluations} score evaluations each{accepted}, {seconds:.1} s: {}",
+                "{}, {evaluations} each{accepted}, {seconds:.1} s: {}",
                 what,
                 written.join(", ")
             ));

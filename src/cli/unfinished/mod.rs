@@ -66,7 +66,7 @@ impl Unfinished {
                 }
                 // A result that is printed needs no file.
                 Err(error) if options.output.is_none() => {
-                    note(format!("finished parts are not kept: {}", chain(&error)));
+                    note(format!("finished batches are not kept: {}", chain(&error)));
                 }
                 Err(error) => return Err(error),
             }
@@ -74,8 +74,8 @@ impl Unfinished {
         let finished = kept.len();
         if resume {
             say(match finished {
-                0 => "--resume: no part of this command was finished and kept; it begins".into(),
-                _ => format!("going on after {finished} of {}", count(parts, "part")),
+                0 => "--resume: no batch of this command was finished and kept; all are computed".into(),
+                _ => format!("going on after {finished} of {}", count(parts, "batch")),
             });
         }
         Ok(Unfinished { stop, file, parts, kept, finished })
@@ -145,11 +145,11 @@ impl Unfinished {
     /// The sentence of a record that this program did not write.
     fn foreign(&self) -> String {
         let shown = self.file.as_ref().map_or(String::new(), |(path, _)| path.display().to_string());
-        format!("{shown} holds a part that does not belong to this command; remove the file to begin again")
+        format!("{shown} holds a batch that does not belong to this command; remove the file to begin again")
     }
 
     fn stopped(&self) -> anyhow::Error {
-        let parts = count(self.parts, "part");
+        let parts = count(self.parts, "batch");
         self.stop.stopped(match &self.file {
             Some((path, _)) if self.finished > 0 => format!(
                 "after {} of {parts}, kept in {}; the same command goes on with --resume",
@@ -228,7 +228,7 @@ fn begin(
     let empty = line.is_empty();
     ensure!(
         found.is_some() || empty,
-        "{shown} does not begin as a file of finished parts does; move it away, or choose another output"
+        "{shown} does not begin as a file of finished batches does; move it away, or choose another output"
     );
     let (mut records, mut end) = (VecDeque::new(), line.len() as u64);
     while let Some(record) = Record::read(&mut reader).filter(|_| records.len() < options.parts) {
@@ -236,7 +236,7 @@ fn begin(
         end = reader.stream_position()?;
     }
     let left = file.metadata()?.len() - end;
-    let (kept, remove) = (count(records.len(), "finished part"), "remove the file to begin again");
+    let (kept, remove) = (count(records.len(), "finished batch"), "remove the file to begin again");
     match found {
         Some(found) if found == *command && options.resume => {
             if left > 0 {
@@ -253,10 +253,10 @@ fn begin(
             match found == *command {
                 true => bail!("{shown} holds {kept} of this command; go on with --resume, or {remove}"),
                 false if found.arguments == command.arguments => {
-                    bail!("{shown} holds {kept} of another model or other images; {remove}")
+                    bail!("{shown} holds {kept} of another model, other images or another problem; {remove}")
                 }
                 false => bail!(
-                    "{shown} holds {kept} of `tweedie {theirs}`; go on with that and --resume, or {remove}"
+                    "{shown} holds {kept} of `tweedie {theirs}`; go on with that and --resume, choose another output, or {remove}"
                 ),
             }
         }

@@ -93,7 +93,7 @@ options! {
     /// Run the predictor on the probability flow instead of the reverse-time SDE.
     probability_flow: bool = false,
         None, Values::Switch, |s| s.method == Method::Pc;
-    /// Steps; unset, as many as the method needs, `model.num_scales` for `pc` and `ald`.
+    /// The number of steps; unset, the method's own, or that of the process's chain, `model.num_scales`.
     steps: usize = 0,
         Some("steps"), Values::CountOrUnset(1, MAX_STEPS), |s| !s.method.is_adaptive();
     /// Whether the norms in the Langevin step are each sample's own or, as in the reference, means over the batch.

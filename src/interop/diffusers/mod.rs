@@ -93,13 +93,45 @@ fn scheduler(folder: &Path) -> Result<Scheduler, InteropError> {
         Some(path) => Scheduler::parse(&text(path)?)?,
         None => Scheduler::default(),
     };
-    let index = folder.join("model_index.json");
-    if !index.exists() {
-        return Ok(scheduler);
+    let class = pipeline(folder)?;
+    Ok(scheduler.of_class(class))
+}
+
+/// The class of the scheduler in `model_index.json`, if there is one.
+///
+/// # Errors
+/// If the pipeline has other parts than a network and a scheduler, or another network.
+fn pipeline(folder: &Path) -> Result<Option<String>, InteropError> {
+    let path = folder.join("model_index.json");
+    if !path.exists() {
+        return Ok(None);
     }
-    let index = python::read("model_index.json", &text(&index)?)?;
-    let class = index.get("scheduler").and_then(|pair| pair.get(1)).and_then(|class| class.as_str());
-    Ok(scheduler.or_class(class.map(String::from)))
+    let index = python::read("model_index.json", &text(&path)?)?;
+    let refuse = |what: String| Err(InteropError::Unknown(format!("model_index.json: {what}")));
+    let class_of = |part: &serde_json::Value| part.get(1).and_then(|class| class.as_str()).map(String::from);
+    let mut scheduler = None;
+    for (key, value) in index.as_object().into_iter().flatten().filter(|(key, _)| !key.starts_with('_')) {
+        // A part is [library, class], [null, null] if the pipeline lacks it; other keys are settings.
+        let Some(class) = class_of(value) else { continue };
+        match &key[..] {
+            "scheduler" => scheduler = Some(class),
+            _ if FOLDERS.contains(&&key[..]) && class == "UNet2DModel" => {}
+            _ if FOLDERS.contains(&&key[..]) => {
+                return refuse(format!("its network is a {class}; only UNet2DModel can be imported"));
+            }
+            _ => {
+                let parts =
+                    "only pipelines of a network and a scheduler, whose samples are pixels, can be imported";
+                return refuse(format!("the pipeline has a part `{key}`, a {class}; {parts}"));
+            }
+        }
+    }
+    match index.get("_class_name").and_then(|class| class.as_str()) {
+        Some(class) if class.contains("LDM") || class.contains("Latent") => refuse(format!(
+            "it is a {class}, whose samples are latents; only pipelines of pixels can be imported"
+        )),
+        _ => Ok(scheduler),
+    }
 }
 
 /// The size of the images that the last assignment gives.

@@ -1,5 +1,6 @@
 //! JSON as Python writes it: with `NaN`, `Infinity` and `-Infinity`, which no standard has.
 
+use crate::files;
 use crate::interop::InteropError;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -10,7 +11,14 @@ const NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 /// Reads a file's text; `name` is the file's. A number that JSON does not have becomes a text, which no key takes
 /// for a number.
 pub(super) fn read(name: &str, text: &str) -> Result<Value, InteropError> {
-    serde_json::from_str(&quoted(text)).map_err(|e| InteropError::Unknown(format!("{name}: {e}")))
+    // Some editors begin a file with a mark of its byte order.
+    let text = quoted(text.trim_start_matches('\u{feff}'));
+    let wrong = |what: String| InteropError::Unknown(format!("{name}: {what}"));
+    let value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    match files::repeated_key(&text) {
+        Some(key) => Err(wrong(format!("it holds {key} twice"))),
+        None => Ok(value),
+    }
 }
 
 /// A file's object as a type; an error names the key.

@@ -143,10 +143,9 @@ impl Scheduler {
         python::typed(name, value)
     }
 
-    /// The same with this class, unless it names its own.
-    pub fn or_class(mut self, class: Option<String>) -> Scheduler {
-        self.class_name = self.class_name.or(class);
-        self
+    /// The same with the class of the pipeline's index, which diffusers takes, whatever class the file has.
+    pub fn of_class(self, class: Option<String>) -> Scheduler {
+        Scheduler { class_name: class.or(self.class_name), ..self }
     }
 
     /// The counterpart of its class; without one, the usual one of a network with a Fourier embedding (`fourier`) or another.
@@ -363,9 +362,7 @@ impl Scheduler {
         let ancestral = ours == Ours::Ancestral;
         let clips = ["DDPM", "DDIM"].iter().any(|name| class.starts_with(name));
         let known = ["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"];
-        if let Some(variance) =
-            self.variance_type.as_deref().filter(|kind| ancestral && !known.contains(kind))
-        {
+        if let Some(variance) = self.variance_type.as_deref().filter(|kind| !known.contains(kind)) {
             left.push(format!("variance_type = {variance}"));
         }
         if !ancestral && self.clips(clips) {
@@ -393,6 +390,11 @@ impl Scheduler {
         }
         if let Some(offset) = self.steps_offset.filter(|offset| *offset != 0) {
             left.push(format!("steps_offset = {offset}"));
+        }
+        for key in ["lower_order_final", "predict_x0"] {
+            if self.rest.get(key) == Some(&Value::Bool(false)) {
+                left.push(format!("{key} = false"));
+            }
         }
         if self.use_beta_sigmas == Some(true) {
             left.push("use_beta_sigmas = true".into());
