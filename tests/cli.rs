@@ -449,7 +449,7 @@ fn an_invalid_configuration_is_refused_before_anything_is_written() {
         ),
         ("data.image_size=4", "the images of digits are 8x8"),
         ("data.num_channels=3", "the configuration says data.image_size = 8 and data.num_channels = 3"),
-        ("data.dataset=lsun", "data.dataset = lsun is not built in"),
+        ("data.dataset=lsun", "data.dataset = lsun needs data.path"),
         ("model.sigma_max=0.001", "model.sigma_max = 0.001: it must be a number above model.sigma_min"),
         ("model.dropout=1.0", "model.dropout = 1.0"),
         ("model.nonlinearity=tanh", "model.nonlinearity = tanh: it must be swish, elu, "),
@@ -543,13 +543,16 @@ fn idx_files_that_are_missing_cut_or_do_not_match_are_refused() {
         refuse(&mut train(&out, &set))
     };
     let message = idx(Path::new("no-such-file"), None);
-    assert!(message.contains("no-such-file: ") && message.contains("name an IDX file"), "{message}");
+    assert!(
+        message.contains("no-such-file: ") && message.contains("name a path that can be read"),
+        "{message}"
+    );
     let message = idx(&cut, None);
     assert!(message.contains("cut.gz: it is truncated"), "{message}");
     let message = idx(&images, Some(&labels));
     assert!(message.contains("labels of shape [360] do not match the 1437 images"), "{message}");
     let message = idx(folder.path(), None);
-    assert!(message.contains("it is a folder; name an IDX file"), "{message}");
+    assert!(message.contains("is a folder; data.images and data.labels take IDX files"), "{message}");
     // A header with an impossible count.
     let huge = folder.path().join("huge");
     std::fs::write(&huge, [&[0, 0, 8, 3][..], &[0, 255, 255, 255].repeat(3)].concat()).expect("a file");
@@ -896,7 +899,7 @@ fn help_teaches_every_subcommand() {
         "bound",
         "score",
     ];
-    let others = ["devices", "train", "evaluate", "noise-scales", "convert", "bench"];
+    let others = ["devices", "configs", "train", "evaluate", "noise-scales", "convert", "bench"];
     for subcommand in of_models.into_iter().chain(others) {
         let text = succeed(tweedie().args([subcommand, "--help"]));
         assert!(text.contains("Usage: tweedie"), "{text}");
@@ -905,7 +908,7 @@ fn help_teaches_every_subcommand() {
         assert!(told || others.contains(&subcommand), "{text}");
     }
     let message = succeed(tweedie().arg("--help"));
-    assert!(message.contains("tweedie train configs/digits_ve.toml --out runs/digits"), "{message}");
+    assert!(message.contains("tweedie train digits_ve --out runs/digits"), "{message}");
 }
 
 /// The keys of every line of JSON.

@@ -261,6 +261,48 @@ fn a_run_is_resumed_with_its_data_wherever_they_are() {
     succeed(resume(&run).args(["--steps", "5"]));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_in_the_place_of_a_lock_is_refused_and_its_target_stays() {
+    let folder = folder();
+    let (run, other) = (folder.path().join("run"), folder.path().join("other"));
+    std::fs::create_dir(&run).expect("a folder");
+    std::fs::write(&other, "text").expect("a file");
+    std::os::unix::fs::symlink(&other, run.join("lock")).expect("a link");
+    let message = refuse(small(&run, &[]).args(["--steps", "1"]));
+    assert!(message.contains("lock is no plain file"), "{message}");
+    assert_eq!(std::fs::read_to_string(&other).expect("a file"), "text");
+}
+
+#[test]
+fn a_checkpoint_under_the_name_of_another_step_is_left_out_and_lost_rows_are_named() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    succeed(small(&run, &["training.snapshot_freq=2", "training.log_freq=1"]).args(["--steps", "4"]));
+    std::fs::copy(checkpoint(&run, 2), checkpoint(&run, 99)).expect("a copy");
+    std::fs::write(run.join("checkpoints/latest"), "step-00000099.safetensors").expect("a file");
+    let metrics = run.join("metrics.csv");
+    let rows = std::fs::read_to_string(&metrics).expect("rows");
+    std::fs::write(&metrics, format!("{rows}abc,def\n")).expect("rows");
+    let said = stderr(resume(&run).args(["--steps", "5"]));
+    assert!(said.contains("it holds step 2, not that of its name"), "{said}");
+    assert!(said.contains("training from step 4 to step 5"), "{said}");
+    assert!(said.contains("damaged rows were removed, 1 of them"), "{said}");
+    assert!(!checkpoint(&run, 99).exists() && checkpoint(&run, 4).exists());
+}
+
+#[test]
+fn test_images_that_do_not_exist_are_refused_before_training() {
+    let folder = folder();
+    let run = folder.path().join("run");
+    let images = folder.path().join("a.idx");
+    let header = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0, 8];
+    std::fs::write(&images, [&header[..], &[7; 64]].concat()).expect("a file");
+    let set = format!("data.images={}", images.display());
+    let message = refuse(&mut small(&run, &["data.dataset=idx", &set, "data.test_images=/nowhere/b.idx"]));
+    assert!(message.contains("/nowhere/b.idx") && !run.exists(), "{message}");
+}
+
 #[test]
 fn numbers_that_are_not_finite_are_never_written() {
     let folder = folder();

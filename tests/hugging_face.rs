@@ -96,6 +96,38 @@ fn json_as_python_writes_it_is_read() {
 }
 
 #[test]
+fn a_key_that_occurs_twice_is_refused() {
+    let model = Model::new(&[]);
+    let text = std::fs::read_to_string(model.at(SCHEDULER)).expect("a file");
+    model.write(SCHEDULER, &text.replacen('{', "{ \"beta_end\": 0.5,", 1));
+    let message = model.read(&[]).expect_err("two of a key");
+    assert!(message.contains("scheduler_config.json: it holds beta_end twice"), "{message}");
+    // Some editors begin a file with a byte order mark.
+    model.write(SCHEDULER, &format!("\u{feff}{text}"));
+    model.read(&[]).expect("a model");
+}
+
+#[test]
+fn the_pipelines_index_names_the_scheduler_and_every_part() {
+    let model = Model::new(&[]);
+    let index = "model_index.json";
+    let scheduler = |class: &str| model.change(index, "scheduler", json!(["diffusers", class]));
+    scheduler("DDIMScheduler");
+    assert_eq!(model.read(&[]).expect("a model").0.sampling.method, Method::Ddim);
+    scheduler("FlowMatchEulerDiscreteScheduler");
+    assert!(model.read(&[]).expect_err("another process").contains("FlowMatchEulerDiscrete"));
+    scheduler("DDPMScheduler");
+    model.change(index, "unet", json!(["diffusers", "UNet2DConditionModel"]));
+    assert!(model.read(&[]).expect_err("another network").contains("UNet2DConditionModel"));
+    model.change(index, "unet", json!(["diffusers", "UNet2DModel"]));
+    model.change(index, "safety_checker", json!([null, null]));
+    model.read(&[]).expect("a model");
+    model.change(index, "vqvae", json!(["diffusers", "VQModel"]));
+    let message = model.read(&[]).expect_err("latents");
+    assert!(message.contains("a part `vqvae`, a VQModel"), "{message}");
+}
+
+#[test]
 fn every_class_of_schedulers_is_a_sampler_or_refused_by_name() {
     let model = Model::new(&[]);
     let unet = model.json(UNET).to_string();
@@ -168,6 +200,8 @@ fn every_class_of_schedulers_is_a_sampler_or_refused_by_name() {
 #[test]
 fn what_a_scheduler_says_is_followed_or_named_in_one_line() {
     let model = Model::new(&[]);
+    // Its class would come before that of the scheduler's file.
+    std::fs::remove_file(model.at("model_index.json")).expect("a file");
     let left = |changes: &[(&str, Value)]| {
         let mut scheduler =
             json!({ "_class_name": "DDPMScheduler", "clip_sample": false, "variance_type": "fixed_large" });

@@ -304,6 +304,13 @@ mod tests {
     }
 
     #[test]
+    fn an_assignment_is_one_line() {
+        let digits = include_str!("../../configs/digits_ve.toml");
+        let error = Config::from_toml(digits, &["model.nf=8\ntraining.sde=vpsde".into()]).unwrap_err();
+        assert!(error.to_string().contains("several lines"), "{error}");
+    }
+
+    #[test]
     fn one_step_is_enough_for_a_grid_and_not_for_a_chain() {
         for method in ["pc", "ald"] {
             let sampling =

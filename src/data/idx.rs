@@ -14,6 +14,11 @@ pub(super) struct Idx {
 /// Reads a file.
 pub(super) fn read_file(path: &Path) -> Result<Idx, DataError> {
     let name = path.display().to_string();
+    if path.is_dir() {
+        let what =
+            format!("{name} is a folder; data.images and data.labels take IDX files, data.path also folders");
+        return Err(DataError::Mismatch(what));
+    }
     let unreadable = |reason: String| DataError::Read { path: name.clone(), reason };
     let file = crate::files::open(path).map_err(|e| unreadable(e.to_string()))?;
     read(std::io::BufReader::new(file), &name)

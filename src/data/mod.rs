@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// A file cannot be read.
-    #[error("{path}: {reason}; name a file or a folder of images")]
+    #[error("{path}: {reason}; name a path that can be read")]
     Read {
         /// The file.
         path: String,

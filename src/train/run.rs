@@ -398,7 +398,9 @@ impl Run {
         checkpoint: &Checkpoint,
     ) -> Result<(), TrainError> {
         let folder = self.folder.clone();
-        if let Some((key, value)) = difference(config, checkpoint.config()) {
+        // Images are known by their contents, whatever they are called; only older checkpoints do not record them.
+        let named = checkpoint.data().is_none();
+        if let Some((key, value)) = difference(config, checkpoint.config(), named) {
             return Err(TrainError::OtherConfig { folder, key, value });
         }
         match checkpoint.data() {
@@ -462,8 +464,8 @@ fn is_due(training: &Training, step: u64, saved: Instant) -> bool {
 }
 
 /// The first key in which `a` differs from `b` and that the trained weights depend on, with its value in `b`
-/// as TOML.
-fn difference(a: &Config, b: &Config) -> Option<(String, String)> {
+/// as TOML. The names of the data sets are compared if they are all that is known of the images.
+fn difference(a: &Config, b: &Config, named: bool) -> Option<(String, String)> {
     let table = |config: &Config| {
         let mut config = config.clone();
         // The weights after a step do not depend on these.
@@ -472,8 +474,8 @@ fn difference(a: &Config, b: &Config) -> Option<(String, String)> {
         (training.snapshot_minutes, training.keep_last, training.keep_every) = (0.0, 0, 0);
         training.snapshot_sampling = false;
         config.sampling = Default::default();
-        // The images are known by their contents, wherever their files are.
-        config.data = Data { dataset: config.data.dataset.clone(), ..config.data.given() };
+        let dataset = named.then(|| config.data.dataset.clone());
+        config.data = Data { dataset: dataset.unwrap_or_default(), ..config.data.given() };
         toml::Table::try_from(&config).unwrap_or_default()
     };
     let (a, b) = (table(a), table(b));

@@ -31,7 +31,7 @@ const PARTS: &str = "
   outside the cache, and the login is sent to nobody.
 * **Hostile inputs**: files cut, continued, with a flipped bit or other changes, from a fixed seed. A *misreading* is a
   file with a checksum that is read as another one, or a cut or continued file that is accepted; only what follows the
-  end of a PNG is ignored.
+  end of a picture is ignored.
 * **Soak**: a long run; its resident memory, handles and threads from the first tenth to the end.
 
 *Resumed* counts the runs that were resumed after a fault and compared with an uninterrupted run: to the same bits. The
