@@ -121,8 +121,8 @@ impl Node {
     fn expect(self, right: impl Fn(&Value) -> bool, expected: &str) -> Result<Node, Problem> {
         match &self.0 {
             value if right(value) => Ok(self),
-            // In quotes where it would look like the number that it must be.
-            Value::String(text) if text.parse::<f64>().is_ok() => Err(Problem::kind(&self.0, expected)),
+            // In quotes where it would look like the value that it must be.
+            Value::String(text) if text.parse::<Value>().is_ok() => Err(Problem::kind(&self.0, expected)),
             Value::String(text) => Err(Problem::kind(text, expected)),
             Value::Table(_) => Err(Problem::kind("a section", expected)),
             value => Err(Problem::kind(value, expected)),

@@ -105,50 +105,30 @@ fn classed(names: Vec<String>) -> Vec<Entry> {
     names.into_iter().map(|name| Entry { label: label(&name), name }).collect()
 }
 
-/// Decodes all pictures, on all cores.
+/// The levels of an image, or the fault of its picture.
+type Image = Result<Vec<u8>, String>;
+
+/// The images of all pictures, with those left out that cannot be read if `wanted` says so.
 fn gather(place: &Place, entries: Vec<Entry>, wanted: &Wanted) -> Result<Dataset, DataError> {
     let wrong = |what: String| DataError::Format { path: place.path().display().to_string(), what };
     let Some(first) = entries.first() else {
         return Err(wrong(format!("it holds no picture (.{})", picture::ENDINGS.join(", ."))));
     };
-    let shape = match wanted.shape {
+    let [h, w, c] = match wanted.shape {
         Some(shape) => shape,
-        None => {
-            let decoded =
-                place.reader()?.picture(first).map_err(|what| wrong(format!("{}: {what}", first.name)))?;
-            let channels = if decoded.color().has_color() { 3 } else { 1 };
-            [decoded.height() as usize, decoded.width() as usize, channels]
-        }
+        None => shape_of(place, first).map_err(|what| wrong(format!("{}: {what}", first.name)))?,
     };
-    let one = |reader: &mut Reader, entry: &Entry| {
-        let decoded = picture::middle(reader.picture(entry)?, wanted.crop);
-        let size = [decoded.height() as usize, decoded.width() as usize];
-        if wanted.shape.is_none() && size != shape[..2] {
-            return Err(format!(
-                "it is {}x{}, and {} is {}x{}",
-                size[1], size[0], first.name, shape[1], shape[0]
-            ));
+    let image = |reader: &mut Reader, entry: &Entry| {
+        let picture = picture::middle(reader.picture(entry)?, wanted.crop);
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        if wanted.shape.is_none() && (width, height) != (w, h) {
+            return Err(format!("it is {width}x{height}, and {} is {w}x{h}", first.name));
         }
-        Ok(picture::levels(decoded, shape, wanted.fit))
+        Ok(picture::levels(picture, [h, w, c], wanted.fit))
     };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let parts: Vec<Result<Vec<Result<Vec<u8>, String>>, DataError>> = std::thread::scope(|scope| {
-        let work = |entries: &[Entry]| {
-            let mut reader = place.reader()?;
-            Ok(entries.iter().map(|entry| one(&mut reader, entry)).collect())
-        };
-        let begun: Vec<_> = entries
-            .chunks(entries.len().div_ceil(workers))
-            .map(|entries| scope.spawn(move || work(entries)))
-            .collect();
-        let ended = |worker: std::thread::ScopedJoinHandle<'_, _>| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        begun.into_iter().map(ended).collect()
-    });
-    let parts: Vec<Vec<_>> = parts.into_iter().collect::<Result<_, _>>()?;
+    let images = on_all_cores(place, &entries, image).map_err(&wrong)?;
     let (mut pixels, mut labels, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-    for (entry, image) in entries.iter().zip(parts.into_iter().flatten()) {
+    for (entry, image) in entries.iter().zip(images) {
         match image {
             Ok(image) => {
                 pixels.extend(image);
@@ -161,11 +141,43 @@ fn gather(place: &Place, entries: Vec<Entry>, wanted: &Wanted) -> Result<Dataset
         let (count, all) = (skipped.len(), entries.len());
         return Err(wrong(format!("{count} of its {all} pictures cannot be used, the first is {bad}")));
     }
-    let labels: Option<Vec<u8>> =
-        labels.iter().map(|label| label.and_then(|label| u8::try_from(label).ok())).collect();
-    let set =
-        Dataset::from_levels(pixels, [entries.len() - skipped.len(), shape[0], shape[1], shape[2]], labels)?;
-    Ok(Dataset { skipped, ..set })
+    let (n, label) = (labels.len(), |label: usize| {
+        u8::try_from(label)
+            .map_err(|_| wrong(format!("it has a class {label}; labels are bytes, from 0 to 255")))
+    });
+    let labels: Option<Vec<usize>> = labels.into_iter().collect();
+    let labels = labels.map(|labels| labels.into_iter().map(label).collect()).transpose()?;
+    Ok(Dataset { skipped, ..Dataset::from_levels(pixels, [n, h, w, c], labels)? })
+}
+
+/// Height, width and channels of a picture.
+fn shape_of(place: &Place, entry: &Entry) -> Result<[usize; 3], String> {
+    let picture = place.reader().and_then(|mut reader| reader.picture(entry))?;
+    let channels = if picture.color().has_color() { 3 } else { 1 };
+    Ok([picture.height() as usize, picture.width() as usize, channels])
+}
+
+/// Calls `image` for every picture, in order; each core has a reader and a part of the pictures.
+fn on_all_cores(
+    place: &Place,
+    entries: &[Entry],
+    image: impl Fn(&mut Reader, &Entry) -> Image + Sync,
+) -> Result<Vec<Image>, String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = |entries: &[Entry]| -> Result<Vec<Image>, String> {
+        let mut reader = place.reader()?;
+        Ok(entries.iter().map(|entry| image(&mut reader, entry)).collect())
+    };
+    let parts: Result<Vec<Vec<Image>>, String> = std::thread::scope(|scope| {
+        let work = &work;
+        let parts = entries.chunks(entries.len().div_ceil(cores));
+        let begun: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
+        let ended = |worker: std::thread::ScopedJoinHandle<'_, _>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        begun.into_iter().map(ended).collect()
+    });
+    Ok(parts?.concat())
 }
 
 impl Place {
@@ -175,10 +187,10 @@ impl Place {
     }
 
     /// A reader for one thread.
-    fn reader(&self) -> Result<Reader, DataError> {
+    fn reader(&self) -> Result<Reader, String> {
         Ok(match self {
             Place::Folder(path) => Reader::Folder(path.clone()),
-            Place::Archive(path) => Reader::Archive(Box::new(archive(path)?)),
+            Place::Archive(path) => Reader::Archive(Box::new(archive(path).map_err(|e| e.to_string())?)),
         })
     }
 }

@@ -398,8 +398,10 @@ impl Run {
         checkpoint: &Checkpoint,
     ) -> Result<(), TrainError> {
         let folder = self.folder.clone();
-        // Images are known by their contents, whatever they are called; only older checkpoints do not record them.
-        let named = checkpoint.data().is_none();
+        // Images are known by their contents, whatever their files are called. Older checkpoints do not record them, and those that
+        // a program gives are the program's.
+        let given = |config: &Config| config.data.dataset == Data::GIVEN;
+        let named = checkpoint.data().is_none() || given(config) || given(checkpoint.config());
         if let Some((key, value)) = difference(config, checkpoint.config(), named) {
             return Err(TrainError::OtherConfig { folder, key, value });
         }
