@@ -86,7 +86,7 @@ fn acknowledge(mut signals: Signals) {
         if signals.forever().next().is_some() {
             std::thread::sleep(SOON);
             say(
-                "stopping, with the finished work saved; a second signal ends the command at once, without that",
+                "stopping and saving the finished work; a second signal ends the command at once and saves nothing",
             );
         }
     });

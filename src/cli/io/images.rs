@@ -178,11 +178,7 @@ impl Images {
         let there = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
         let others = there.filter(|path| ends_in(path, "png") && !own.contains(path)).count();
         if others > 0 {
-            note(format!(
-                "{}: {} of before stay beside the new ones",
-                folder.display(),
-                count(others, "picture")
-            ));
+            note(format!("{} also holds {} from before", folder.display(), count(others, "picture")));
         }
         for (i, path) in own.iter().enumerate() {
             let (h, w) = (self.shape.h() as u32, self.shape.w() as u32);

@@ -13,6 +13,9 @@ pub fn ends_in(path: &Path, ending: &str) -> bool {
 /// `files`, and a folder if it has none.
 pub fn check(path: &Path, files: &[&str]) -> anyhow::Result<()> {
     let shown = path.display();
+    // `a.png/` where `a.png` is a file.
+    let bare: PathBuf = path.components().collect();
+    ensure!(path.exists() || !bare.is_file(), "{shown} is not a folder; choose one, or {}", bare.display());
     let folder = path.is_dir() || path.to_string_lossy().ends_with(std::path::MAIN_SEPARATOR);
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     match ending.as_deref() {

@@ -160,18 +160,32 @@ mod tests {
 
     /// An archive in PyTorch's format with [[1, 2, 3], [4, 5, 6]] transposed.
     fn archive(data: &[u8], method: zip::CompressionMethod) -> Vec<u8> {
+        archive_of(&[("x/data.pkl", PICKLE), ("x/data/0", data)], method)
+    }
+
+    const PICKLE: &[u8] =
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n\
+          X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06tQK\x00K\x03K\x02\x86K\x01K\x03\x86\x89}tR.";
+
+    fn archive_of(entries: &[(&str, &[u8])], method: zip::CompressionMethod) -> Vec<u8> {
         let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
         let options = zip::write::SimpleFileOptions::default().compression_method(method);
-        writer.start_file("x/data.pkl", options).unwrap();
-        writer
-            .write_all(
-                b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n\
-                  X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x06tQK\x00K\x03K\x02\x86K\x01K\x03\x86\x89}tR.",
-            )
-            .unwrap();
-        writer.start_file("x/data/0", options).unwrap();
-        writer.write_all(data).unwrap();
+        for (name, bytes) in entries {
+            writer.start_file(*name, options).unwrap();
+            writer.write_all(bytes).unwrap();
+        }
         writer.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn an_archive_holds_one_pickle_and_nothing_after_it() {
+        let (numbers, stored) = (floats(), zip::CompressionMethod::Stored);
+        let longer = [PICKLE, b"more"].concat();
+        let refused = |entries: &[(&str, &[u8])]| read(&archive_of(entries, stored)).unwrap_err().to_string();
+        let text = refused(&[("x/data.pkl", &longer), ("x/data/0", &numbers)]);
+        assert!(text.contains("continues after its pickle by 4 bytes"), "{text}");
+        let text = refused(&[("x/data.pkl", PICKLE), ("x/data/0", &numbers), ("other/data.pkl", PICKLE)]);
+        assert!(text.contains("two pickles"), "{text}");
     }
 
     fn floats() -> Vec<u8> {

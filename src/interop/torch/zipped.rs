@@ -26,19 +26,28 @@ pub(super) fn read(mut source: impl Source + 'static) -> Result<(Pickle, Zipped)
     source.rewind()?;
     let mut archive = archive::open(source)?;
     let names = archive.names();
-    let pickles = names.iter().filter(|name| *name == "data.pkl" || name.ends_with("/data.pkl"));
-    let Some(name) = pickles.min_by_key(|name| name.len()) else {
-        return Err(InteropError::Foreign(foreign::archive(&names)));
+    let pickles: Vec<&String> =
+        names.iter().filter(|name| *name == "data.pkl" || name.ends_with("/data.pkl")).collect();
+    let name = match pickles[..] {
+        [] => return Err(InteropError::Foreign(foreign::archive(&names))),
+        [only] => only,
+        [first, second, ..] => return Err(damaged(format!("it holds two pickles, {first} and {second}"))),
     };
     let folder = name.trim_end_matches("data.pkl").to_string();
     if names.iter().any(|entry| entry.strip_prefix(&folder[..]) == Some("constants.pkl")) {
         return Err(InteropError::Foreign(foreign::Foreign::Module));
     }
-    let pickle = whole(&mut *archive, name, LARGEST_PICKLE, len)?;
+    let bytes = whole(&mut *archive, name, LARGEST_PICKLE, len)?;
     if whole(&mut *archive, &format!("{folder}byteorder"), 16, len).is_ok_and(|order| order == b"big") {
         return Err(InteropError::Unknown("it was written on a big-endian machine".into()));
     }
-    let pickle = Pickle::read(&pickle)?;
+    let pickle = Pickle::read(&bytes)?;
+    if pickle.len() < bytes.len() {
+        return Err(damaged(format!(
+            "{name} continues after its pickle by {} bytes",
+            bytes.len() - pickle.len()
+        )));
+    }
     Ok((pickle, Zipped { archive, folder, len }))
 }
 
