@@ -29,17 +29,18 @@ enum Place {
 /// If a folder cannot be read, holds no picture, or one that cannot be read.
 pub(super) fn read_folder(folder: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
     let shown = folder.display().to_string();
-    let mut names = Vec::new();
+    let (mut names, mut others) = (Vec::new(), Vec::new());
     for entry in walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name() {
         let entry = entry.map_err(|e| DataError::Read { path: shown.clone(), reason: e.to_string() })?;
         // Macs leave a `._1.png` beside `1.png`.
         let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if entry.file_type().is_file() && !hidden && picture::is_picture(entry.path()) {
-            let within = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-            names.push(within.to_string_lossy().into_owned());
+        if entry.file_type().is_dir() || hidden {
+            continue;
         }
+        let within = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
+        if picture::is_picture(entry.path()) { names.push(within) } else { others.push(within) }
     }
-    gather(&Place::Folder(folder.into()), classed(names), wanted)
+    gather(&Place::Folder(folder.into()), classed(names), others, wanted)
 }
 
 /// The pictures of an archive, with the classes of `dataset.json` (EDM's `labels`), else of its folders.
@@ -49,7 +50,7 @@ pub(super) fn read_folder(folder: &Path, wanted: &Wanted) -> Result<Dataset, Dat
 pub(super) fn read_archive(path: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
     let wrong = |what: String| DataError::Format { path: path.display().to_string(), what };
     let mut archive = archive(path)?;
-    let mut names = pictures_of(&archive);
+    let (mut names, others) = sorted(&archive);
     names.sort();
     let mut entries = classed(names);
     if let Ok(mut file) = archive.by_name("dataset.json") {
@@ -70,27 +71,36 @@ pub(super) fn read_archive(path: &Path, wanted: &Wanted) -> Result<Dataset, Data
             return Err(wrong(format!("its dataset.json has no label for {}", entry.name)));
         }
     }
-    gather(&Place::Archive(path.into()), entries, wanted)
+    let others = others.into_iter().filter(|name| name != "dataset.json").collect();
+    gather(&Place::Archive(path.into()), entries, others, wanted)
 }
 
 /// Whether an archive holds a picture.
 pub(super) fn is_archive_of_pictures(path: &Path) -> Result<bool, DataError> {
-    Ok(!pictures_of(&archive(path)?).is_empty())
+    Ok(!sorted(&archive(path)?).0.is_empty())
 }
 
-fn pictures_of(archive: &Archive) -> Vec<String> {
+/// The pictures and the other files of an archive.
+fn sorted(archive: &Archive) -> (Vec<String>, Vec<String>) {
     let names = archive.file_names().filter_map(|name| Some(name.ok()?.into_owned()));
-    names.filter(|name| picture::is_picture(Path::new(name))).collect()
+    let files = names.filter(|name| !name.ends_with('/'));
+    files.partition(|name| picture::is_picture(Path::new(name)))
 }
 
 type Archive = zip::ZipArchive<BufReader<File>>;
 
 fn archive(path: &Path) -> Result<Archive, DataError> {
     let name = path.display().to_string();
-    let file =
-        files::open(path).map_err(|e| DataError::Read { path: name.clone(), reason: e.to_string() })?;
-    zip::ZipArchive::new(BufReader::new(file))
-        .map_err(|e| DataError::Format { path: name, what: format!("its archive is damaged ({e})") })
+    let unreadable = |e: std::io::Error| DataError::Read { path: name.clone(), reason: e.to_string() };
+    let mut file = files::open(path).map_err(unreadable)?;
+    let wrong = |what: String| DataError::Format { path: name.clone(), what: format!("its archive {what}") };
+    let damaged = |e: zip::result::ZipError| wrong(format!("is damaged ({e})"));
+    let found = zip::ZipArchive::new(BufReader::new(&mut file)).map_err(damaged)?;
+    let (begins, comment, entries) = (found.offset(), found.comment().len(), found.len());
+    match files::archive_fault(&mut file, begins, comment, entries).map_err(unreadable)? {
+        Some(fault) => Err(wrong(format!("is damaged ({fault})"))),
+        None => zip::ZipArchive::new(BufReader::new(file)).map_err(damaged),
+    }
 }
 
 /// The pictures with these paths, each with the number of its folder at the top, if all have one.
@@ -108,8 +118,13 @@ fn classed(names: Vec<String>) -> Vec<Entry> {
 /// The levels of an image, or the fault of its picture.
 type Image = Result<Vec<u8>, String>;
 
-/// The images of all pictures, with those left out that cannot be read if `wanted` says so.
-fn gather(place: &Place, entries: Vec<Entry>, wanted: &Wanted) -> Result<Dataset, DataError> {
+/// The images of all pictures, with those left out that cannot be read if `wanted` says so. `others` are files of other kinds.
+fn gather(
+    place: &Place,
+    entries: Vec<Entry>,
+    others: Vec<String>,
+    wanted: &Wanted,
+) -> Result<Dataset, DataError> {
     let wrong = |what: String| DataError::Format { path: place.path().display().to_string(), what };
     let Some(first) = entries.first() else {
         return Err(wrong(format!("it holds no picture (.{})", picture::ENDINGS.join(", ."))));
@@ -147,6 +162,7 @@ fn gather(place: &Place, entries: Vec<Entry>, wanted: &Wanted) -> Result<Dataset
     });
     let labels: Option<Vec<usize>> = labels.into_iter().collect();
     let labels = labels.map(|labels| labels.into_iter().map(label).collect()).transpose()?;
+    skipped.extend(others.iter().map(|name| format!("{name} (no picture)")));
     Ok(Dataset { skipped, ..Dataset::from_levels(pixels, [n, h, w, c], labels)? })
 }
 

@@ -93,7 +93,7 @@ pub struct Dataset {
     pub size: usize,
     /// Channels.
     pub channels: usize,
-    /// Pictures that could not be read and were left out, as `name (fault)`.
+    /// Pictures that could not be read, and arrays without images: what was left out, as `name (reason)`.
     pub skipped: Vec<String>,
 }
 

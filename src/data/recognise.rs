@@ -135,7 +135,7 @@ use super::collection::is_archive_of_pictures;
 #[cfg(feature = "images")]
 fn array(path: &Path) -> Result<Dataset, DataError> {
     let wrong = |what: String| DataError::Format { path: path.display().to_string(), what };
-    let super::Array { shape, numbers, .. } = super::Array::read(path)?;
+    let super::Array { shape, numbers, left_out } = super::Array::read(path)?;
     let shape = match shape[..] {
         [n, h, w, c] => [n, h, w, c],
         [n, h, w] => [n, h, w, 1],
@@ -153,7 +153,8 @@ fn array(path: &Path) -> Result<Dataset, DataError> {
             values.iter().map(|value| (255.0 * value).round() as u8).collect()
         }
     };
-    Dataset::from_levels(levels, shape, None)
+    let skipped = left_out.into_iter().map(|name| format!("{name} (an array without images)")).collect();
+    Ok(Dataset { skipped, ..Dataset::from_levels(levels, shape, None)? })
 }
 
 #[cfg(not(feature = "images"))]
@@ -239,6 +240,7 @@ mod tests {
         let set = Dataset::at(folder.path(), Split::Train, &WANTED).unwrap();
         assert_eq!((set.len(), set.size, set.channels), (3, 4, 3));
         assert_eq!(set.labels, Some(vec![0, 1, 1]));
+        assert_eq!(set.skipped, ["cat/notes.txt (no picture)"]);
         for image in 0..3 {
             let [left, right] = [0, 3].map(|x| pixel(&set, image, x, 2));
             assert!(left[0].abs_diff(200) < 8 && right[2].abs_diff(100) < 8, "{image}: {left:?} {right:?}");
@@ -276,6 +278,10 @@ mod tests {
             assert_eq!(Kind::of(&path).unwrap(), Kind::Archive);
             assert_eq!(Dataset::at(&path, Split::Train, &WANTED).unwrap().labels, Some(labels));
         }
+        let around = folder_of(&[("a.zip", &[&zip_of(&both)[..], b"more"].concat())]);
+        let message =
+            Dataset::at(&around.path().join("a.zip"), Split::Train, &WANTED).unwrap_err().to_string();
+        assert!(message.contains("other bytes stand before or after it"), "{message}");
         let partial =
             folder_of(&[("a.zip", &zip_of(&[both[0], both[1], ("dataset.json", br#"{"labels": []}"#)]))]);
         let message =

@@ -84,7 +84,7 @@ pub enum Event<'a, A = BuiltIn> {
     },
     /// The run was stopped before its first checkpoint and begins again at step 0.
     Anew,
-    /// Pictures were left out, as `data.skip_bad` asks: their names and faults.
+    /// Parts of the data were left out ([`Dataset::skipped`]): their names and the reasons.
     Skipped(&'a [String]),
     /// The loop begins.
     Start {

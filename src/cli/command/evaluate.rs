@@ -69,7 +69,9 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     ensure!(!built_in || args.train.is_none(), "--train: {name} has its own training images; leave it out");
     let train = match built_in {
         true => Some(data::named(name, Split::Train)?),
-        false => args.train.as_ref().map(|path| data::at(path, Split::Train, None)).transpose()?,
+        false => {
+            args.train.as_ref().map(|path| data::named(&path.to_string_lossy(), Split::Train)).transpose()?
+        }
     };
     for set in [Some(&test), train.as_ref()].into_iter().flatten() {
         let expected = [set.size, set.size, set.channels];

@@ -2,7 +2,7 @@
 
 use crate::cli::io::{Images, configuration, plot};
 use crate::cli::progress::{QUIET, style};
-use crate::cli::report::{chain, count, say};
+use crate::cli::report::{chain, say};
 use crate::cli::stop::Stop;
 use crate::cli::{Common, note, paths, print};
 use crate::config::Config;
@@ -223,7 +223,7 @@ impl<'a> Watcher<'a> {
                 let (some, more) =
                     (skipped[..skipped.len().min(3)].join(", "), skipped.len().saturating_sub(3));
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                note(format!("left out, {}: {some}{more}", count(skipped.len(), "picture")));
+                note(format!("left out of the data: {some}{more}"));
             }
             Event::Start { step, steps, parameters, images } => {
                 self.start(step, steps, &format!("{parameters} parameters on {images} images"));

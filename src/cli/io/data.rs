@@ -1,7 +1,7 @@
 //! Data sets by their names on the command line.
 
 use crate::choice::Choice;
-use crate::cli::count;
+use crate::cli::{count, note};
 use crate::config::{BuiltIn, Config};
 use crate::data::{DataError, Dataset, Split, Wanted};
 use anyhow::ensure;
@@ -12,20 +12,19 @@ pub const DATA: &str = "digits|digits_color|PATH";
 
 /// A built-in data set, or the images of a path in their own shape.
 pub fn named(spec: &str, split: Split) -> anyhow::Result<Dataset> {
-    shaped(spec, split, None)
+    wanted(spec, split, &Wanted::default())
 }
 
-/// A built-in data set, or the images of a path, made of pictures in a shape.
-fn shaped(spec: &str, split: Split, shape: Option<[usize; 3]>) -> anyhow::Result<Dataset> {
-    Ok(match BuiltIn::named(spec) {
-        Some(name) => Dataset::built_in(name, split)?,
-        None => at(Path::new(spec), split, shape)?,
-    })
-}
-
-/// The images of a path.
-pub fn at(path: &Path, split: Split, shape: Option<[usize; 3]>) -> anyhow::Result<Dataset> {
-    Ok(Dataset::at(path, split, &Wanted { shape, ..Wanted::default() })?)
+/// A built-in data set, or the images of a path.
+fn wanted(spec: &str, split: Split, wanted: &Wanted) -> anyhow::Result<Dataset> {
+    if let Some(name) = BuiltIn::named(spec) {
+        return Ok(Dataset::built_in(name, split)?);
+    }
+    let set = Dataset::at(Path::new(spec), split, wanted)?;
+    if !set.skipped.is_empty() {
+        note(format!("{spec}: left out: {}", set.skipped.join(", ")));
+    }
+    Ok(set)
 }
 
 /// The number of images to use from the start of a set: `requested`, else `usual`, or all if there are fewer.
@@ -46,7 +45,7 @@ pub fn of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> 
         });
     };
     let (size, channels) = (config.data.image_size, config.data.num_channels);
-    let set = shaped(spec, Split::Test, Some([size, size, channels]))?;
+    let set = wanted(spec, Split::Test, &Wanted::of(&config.data))?;
     ensure!(
         (set.size, set.channels) == (size, channels),
         "the images of {spec} are {0}x{0}x{1}, and the model's {size}x{size}x{channels}; choose data \
