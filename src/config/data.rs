@@ -1,6 +1,6 @@
 //! `data`: the images.
 
-use super::{ConfigError, MAX_CHANNELS, count};
+use super::{ConfigError, MAX_CHANNELS, count, refuse};
 use crate::choice::choices;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -121,6 +121,9 @@ impl Data {
             dataset: Data::GIVEN.into(),
             path: None,
             test_path: None,
+            crop: 0,
+            fit: Fit::default(),
+            skip_bad: false,
             images: None,
             labels: None,
             test_images: None,
@@ -141,6 +144,13 @@ impl Data {
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         count("data.image_size", self.image_size as u64, 1 << 16)?;
-        count("data.num_channels", self.num_channels as u64, MAX_CHANNELS)
+        count("data.num_channels", self.num_channels as u64, MAX_CHANNELS)?;
+        // A configuration is written as TOML, which is Unicode.
+        let files =
+            [&self.path, &self.test_path, &self.images, &self.labels, &self.test_images, &self.test_labels];
+        match files.into_iter().flatten().find(|path| path.to_str().is_none()) {
+            Some(path) => Err(refuse("data", path, "a configuration can only name paths that are UTF-8")),
+            None => Ok(()),
+        }
     }
 }

@@ -79,14 +79,16 @@ impl Config {
 
     /// The same from a table.
     pub(crate) fn from_table(mut table: toml::Table, assignments: &[String]) -> Result<Config, ConfigError> {
-        let alone = Self::checked(&table).map(|alone| unread::keys(&alone)).unwrap_or_default();
+        let alone = Self::checked(&table).map(|alone| unread::keys(&alone));
         for assignment in assignments {
             assign(&mut table, assignment)?;
         }
         let config = Self::checked(&table)?;
         let unread = unread::keys(&config);
-        let own =
-            |key: &unread::Key| assignments.is_empty() || alone.iter().any(|other| other.key == key.key);
+        // A table that needs the assignments to be complete is not known alone: its unread keys count as its own.
+        let own = |key: &unread::Key| {
+            alone.as_ref().map_or(true, |alone| alone.iter().any(|other| other.key == key.key))
+        };
         let faulty = |key: &unread::Key| sets(assignments, key.key) || own(key) && !key.is_of_model();
         match unread.iter().find(|key| faulty(key)) {
             Some(key) => Err(key.refuse(&config)),
@@ -98,8 +100,9 @@ impl Config {
     /// This configuration with `section.key=value` assignments on top, checked.
     ///
     /// # Errors
-    /// Those of [`Config::from_toml`].
+    /// The errors of [`Config::from_toml`].
     pub fn with(&self, assignments: &[String]) -> Result<Config, ConfigError> {
+        self.check()?;
         Self::from_table(self.to_table(), assignments)
     }
 
@@ -125,6 +128,7 @@ impl Config {
         toml::to_string(self).expect("a configuration is made of what TOML can say")
     }
 
+    /// The same as a table; every checked configuration has one.
     fn to_table(&self) -> toml::Table {
         toml::Table::try_from(self).expect("a configuration is made of what TOML can say")
     }
@@ -159,6 +163,9 @@ impl Config {
 
     /// Checks every value that another module relies on.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.seed > i64::MAX as u64 {
+            return Err(refuse("seed", self.seed, format!("it must be at most {}", i64::MAX)));
+        }
         self.training.check()?;
         self.optim.check()?;
         self.sampling.check()?;
@@ -216,9 +223,11 @@ fn within(key: &'static str, value: f64, range: std::ops::Range<f64>, what: &str
     }
 }
 
-/// Whether one of the assignments sets a key.
+/// Returns true if one of the assignments sets a key, or a section that holds it.
 fn sets(assignments: &[String], key: &str) -> bool {
-    assignments.iter().any(|assignment| assignment.split('=').next().map(str::trim) == Some(key))
+    let holds =
+        |set: &str| key.strip_prefix(set).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    assignments.iter().any(|assignment| assignment.split('=').next().map(str::trim).is_some_and(holds))
 }
 
 /// Applies `section.key=value` to a table.
@@ -301,6 +310,26 @@ mod tests {
         let text = digits.replace("vesde", "vpsde").replace("scale_by_sigma = true", "");
         let own = Config::from_toml(&text, &[]).unwrap();
         assert_eq!((config.unread().count(), own.unread().collect::<Vec<_>>()), (0, vec!["model.sigma_max"]));
+    }
+
+    #[test]
+    fn unread_keys_of_an_incomplete_text_and_of_an_assigned_section_are_refused() {
+        let digits = include_str!("../../configs/digits_ve.toml");
+        let incomplete = digits.replace("nf = 16\n", "").replace("[data]", "[data]\nimages = \"x\"");
+        let error = Config::from_toml(&incomplete, &["model.nf=16".into()]).unwrap_err();
+        assert_eq!(error.key(), Some("data.images"), "{error}");
+        let data = "data={dataset='digits', image_size=8, num_channels=1, centered=false, images='x'}";
+        let error = Config::from_toml(digits, &[data.into()]).unwrap_err();
+        assert_eq!(error.key(), Some("data.images"), "{error}");
+    }
+
+    /// The keys of pictures in files are not those of a program's images.
+    #[test]
+    fn images_that_a_program_gives_have_no_unread_keys() {
+        let faces = Config::preset("ve/celeba_ncsnpp").unwrap();
+        assert_eq!(faces.data.crop, 140);
+        let given = Config { data: faces.data.given(), ..faces };
+        assert_eq!(Config::from_toml(&given.to_toml(), &[]).unwrap(), given);
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Config {
     /// The text of a shipped configuration, with its comments.
     ///
     /// # Errors
-    /// Those of [`Config::preset`].
+    /// The error of [`Config::preset`].
     pub fn preset_text(name: &str) -> Result<&'static str, ConfigError> {
         let found = PRESETS.iter().find(|(own, _)| *own == name);
         found.map(|(_, text)| *text).ok_or_else(|| {

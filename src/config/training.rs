@@ -114,6 +114,10 @@ impl Training {
         within("training.p_std", self.p_std, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("training.p_mean", self.p_mean, f64::MIN..f64::INFINITY, "a number")?;
         within("training.snapshot_minutes", self.snapshot_minutes, 0.0..1e9, "a number from 0 up")?;
+        if self.keep_every > 0 && self.keep_last == 0 {
+            let why = "nothing reads it without training.keep_last; set that, or leave it out";
+            return Err(refuse("training.keep_every", self.keep_every, why));
+        }
         if !self.continuous && self.sde == SdeName::Subvpsde {
             let why = "it must be true: sub-VP has no discrete chain";
             return Err(refuse("training.continuous", false, why));

@@ -43,7 +43,6 @@ const KEYS: &[Key] = keys! {
     "training.fd_eps": "training.objective = fd_ssm", |c| c.training.objective == FdSsm;
     "training.posterior_variance": "training.objective = vlb", |c| c.training.objective == Vlb;
     "training.p_mean", "training.p_std": "training.objective = edm", |c| c.training.objective == Edm;
-    "training.keep_every": "training.keep_last", |c| c.training.keep_last > 0;
 
     // The reference divides the noise prediction of its other processes by these levels as well.
     "model.sigma_min", "model.sigma_max": "training.sde = vesde",
@@ -78,7 +77,7 @@ const KEYS: &[Key] = keys! {
         |c| named(c, &[WideResNet]);
 };
 
-/// Whether the network has one of these names; a network that the program gives may read every key.
+/// Returns true if the network has one of these names; a network that the program gives may read every key.
 fn named(config: &Config, names: &[ModelName]) -> bool {
     config.model.name == ModelName::Given || names.contains(&config.model.name)
 }
@@ -93,7 +92,7 @@ impl Key {
         table.get(section)?.get(name)
     }
 
-    /// Whether it is a key of `[model]`.
+    /// Returns true if it is a key of `[model]`.
     pub fn is_of_model(&self) -> bool {
         self.section_and_name().0 == "model"
     }

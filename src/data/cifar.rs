@@ -9,9 +9,14 @@ const SIZE: usize = 32;
 /// Bytes of an image.
 const IMAGE: usize = 3 * SIZE * SIZE;
 
-/// Whether a folder holds a batch of CIFAR-10.
+/// Returns true if a folder holds a batch of CIFAR-10.
 pub(super) fn is_folder(folder: &Path) -> bool {
     !batches(folder, Split::Train).is_empty() || !batches(folder, Split::Test).is_empty()
+}
+
+/// Returns true if a folder holds the Python version of CIFAR-10, whose files are pickles.
+pub(super) fn is_python(folder: &Path) -> bool {
+    ["data_batch_1", "test_batch"].iter().any(|name| folder.join(name).is_file())
 }
 
 /// The files of a split that are there.

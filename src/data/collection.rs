@@ -16,7 +16,7 @@ struct Entry {
     label: Option<usize>,
 }
 
-/// Where the pictures are.
+/// The place of the pictures.
 enum Place {
     Folder(PathBuf),
     Archive(PathBuf),
@@ -30,11 +30,14 @@ enum Place {
 pub(super) fn read_folder(folder: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
     let shown = folder.display().to_string();
     let (mut names, mut others) = (Vec::new(), Vec::new());
-    for entry in walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name() {
+    // Macs leave a `._1.png` beside `1.png`, and other programs folders of previews.
+    let shown_in = |entry: &walkdir::DirEntry| {
+        entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
+    };
+    let entries = walkdir::WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter();
+    for entry in entries.filter_entry(shown_in) {
         let entry = entry.map_err(|e| DataError::Read { path: shown.clone(), reason: e.to_string() })?;
-        // Macs leave a `._1.png` beside `1.png`.
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if entry.file_type().is_dir() || hidden {
+        if entry.file_type().is_dir() {
             continue;
         }
         let within = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_string_lossy().into_owned();
@@ -75,7 +78,7 @@ pub(super) fn read_archive(path: &Path, wanted: &Wanted) -> Result<Dataset, Data
     gather(&Place::Archive(path.into()), entries, others, wanted)
 }
 
-/// Whether an archive holds a picture.
+/// Returns true if an archive holds a picture.
 pub(super) fn is_archive_of_pictures(path: &Path) -> Result<bool, DataError> {
     Ok(!sorted(&archive(path)?).0.is_empty())
 }

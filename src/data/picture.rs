@@ -15,7 +15,7 @@ pub const ENDINGS: [&str; 8] = ["png", "jpg", "jpeg", "bmp", "gif", "webp", "tif
 /// The pixels of the largest picture, 8,192 x 8,192.
 const MOST_PIXELS: u64 = 1 << 26;
 
-/// Whether a file's ending is that of a picture.
+/// Returns true if a file's ending is that of a picture.
 pub fn is_picture(path: &Path) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str());
     ending.is_some_and(|ending| ENDINGS.iter().any(|own| own.eq_ignore_ascii_case(ending)))
@@ -47,7 +47,7 @@ pub fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     Ok(picture)
 }
 
-/// Whether a JPEG reaches its end marker (ITU-T T.81, B.1.1): the decoder fills what is missing with grey.
+/// Returns true if a JPEG reaches its end marker (ITU-T T.81, B.1.1): the decoder fills what is missing with grey.
 fn is_whole_jpeg(bytes: &[u8]) -> bool {
     const START_OF_SCAN: u8 = 0xda;
     let mut at = 2;

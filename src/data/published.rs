@@ -1,4 +1,4 @@
-//! Where published data sets come from.
+//! The sources of published data sets.
 
 /// The beginning of a data set's name, and the place that publishes it.
 pub(super) const SOURCES: &[(&str, &str)] = &[

@@ -16,7 +16,7 @@ pub struct Wanted {
     pub crop: usize,
     /// The way in which pictures of other shapes become images.
     pub fit: Fit,
-    /// Whether pictures that cannot be read are left out.
+    /// Leave out pictures that cannot be read.
     pub skip_bad: bool,
 }
 
@@ -57,6 +57,10 @@ impl Kind {
         if path.is_dir() {
             return Ok(match () {
                 () if cifar::is_folder(path) => Kind::Cifar10,
+                () if cifar::is_python(path) => {
+                    let what = "it is the Python version of CIFAR-10; take the binary version".into();
+                    return Err(DataError::Format { path: path.display().to_string(), what });
+                }
                 () if mnist(path, Split::Train).is_some() => Kind::Mnist,
                 () => Kind::Folder,
             });
@@ -71,7 +75,7 @@ impl Kind {
         })
     }
 
-    /// Whether a path of this kind holds training and test images.
+    /// Returns true if a path of this kind holds training and test images.
     pub(super) fn has_splits(self) -> bool {
         matches!(self, Kind::Mnist | Kind::Cifar10)
     }
@@ -235,6 +239,7 @@ mod tests {
             ("ant/deep/c.png", &tall),
             ("cat/notes.txt", b"x"),
             ("cat/._a.png", b"x"),
+            (".previews/a.png", b"x"),
         ]);
         assert_eq!(Kind::of(folder.path()).unwrap(), Kind::Folder);
         let set = Dataset::at(folder.path(), Split::Train, &WANTED).unwrap();
@@ -301,6 +306,8 @@ mod tests {
             assert_eq!((set.len(), set.size, set.labels.clone()), (n, 32, Some(vec![9; n])));
             assert_eq!(pixel(&set, 0, 5, 5), [1, 2, 3]);
         }
+        let python = folder_of(&[("data_batch_1", b"x")]);
+        assert!(Kind::of(python.path()).unwrap_err().to_string().contains("binary version"));
         let broken = folder_of(&[("data_batch_1.bin", &record[..3000])]);
         assert!(Dataset::at(broken.path(), Split::Train, &WANTED).unwrap_err().to_string().contains("3073"));
 

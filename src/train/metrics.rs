@@ -81,7 +81,7 @@ impl Metrics {
     }
 }
 
-/// Whether a line is a whole row: a full disk may have cut one off.
+/// Returns true if a line is a whole row: a full disk may have cut one off.
 fn is_row(line: &str) -> bool {
     line.split(',').count() == Metrics::HEADER.split(',').count() && step_of(line).is_some()
 }

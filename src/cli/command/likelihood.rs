@@ -103,7 +103,7 @@ fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
         draws.push(samples);
     }
     unfinished.finish();
-    tell(common, flow, &draws, &evaluations, serde_json::json!({}))
+    print_bits(common, flow, &draws, &evaluations, serde_json::json!({}))
 }
 
 /// The likelihood of points in a file.
@@ -151,7 +151,7 @@ fn of_points(common: &Common, flow: &Flow, path: &Path, args: &Args) -> anyhow::
     }
     let written: Vec<String> = args.out.iter().map(|out| out.display().to_string()).collect();
     let more = serde_json::json!({ "bpd": bpd, "delta_logp": changes, "written": written });
-    tell(common, flow, &[samples], &evaluations, more)
+    print_bits(common, flow, &[samples], &evaluations, more)
 }
 
 /// log p of `x` along the model's flow.
@@ -189,7 +189,7 @@ impl Args {
 }
 
 /// Prints the mean over images and its standard error; `more` is for machines.
-fn tell(
+fn print_bits(
     common: &Common,
     flow: &Flow,
     draws: &[Vec<LogLikelihood>],

@@ -144,9 +144,10 @@ fn fits(guide: &Path, of: &Config, path: &Path, config: &Config) -> anyhow::Resu
         theirs == ours,
         "{guide} takes {theirs}, and {model} makes {ours}; train a classifier of such images"
     );
+    let same = format!("{:?}", of.process()) == format!("{:?}", config.process());
     let (theirs, ours) = (process_of(of), process_of(config));
     ensure!(
-        theirs == ours,
+        same,
         "{guide} was trained on {theirs}, and {model} on {ours}; train a classifier with the same process"
     );
     Ok(())
@@ -163,8 +164,8 @@ fn process_of(config: &Config) -> String {
             )
         }
         _ => format!(
-            "{sde} with model.beta_min = {:?}, model.beta_max = {:?} and model.beta_schedule = {}",
-            model.beta_min, model.beta_max, model.beta_schedule
+            "{sde} with model.beta_min = {:?}, model.beta_max = {:?}, model.beta_schedule = {} and model.num_scales = {}",
+            model.beta_min, model.beta_max, model.beta_schedule, model.num_scales
         ),
     }
 }
