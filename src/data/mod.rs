@@ -9,8 +9,10 @@ mod collection;
 mod fingerprint;
 mod idx;
 mod loader;
+mod mixture;
 #[cfg(feature = "images")]
 pub mod picture;
+mod points;
 mod published;
 mod recognise;
 mod region;
@@ -20,6 +22,8 @@ mod source;
 pub use array::{Array, Numbers};
 pub use fingerprint::Fingerprint;
 pub use loader::{Batch, Loader};
+pub use mixture::{Mixture, Part, Spread};
+pub use points::read_points;
 pub use recognise::{Kind, Wanted};
 pub use region::Region;
 pub use source::{FloatDataset, Pixels, Source, check_labels};
@@ -82,6 +86,31 @@ pub enum Split {
     Test,
 }
 
+/// The data set that a configuration names, of images or of points.
+///
+/// # Errors
+/// If its name is unknown or `given`, if its files cannot be read, or if its samples do not have the configured shape.
+pub fn load(config: &Data, split: Split) -> Result<Box<dyn Source>, DataError> {
+    let set = match (config.distribution, split_path(config, split)?) {
+        (Some(toy), _) if config.dataset == Data::TOY => mixture::points(toy, split)?,
+        (_, Some((path, Kind::Points))) => points::read_points(path)?,
+        _ => return Ok(Box::new(Dataset::load(config, split)?)),
+    };
+    source::check_shape(&set, &config.dataset, config)?;
+    Ok(Box::new(set))
+}
+
+/// The path that holds a split of a configuration's data, and its kind, if there is one.
+fn split_path(config: &Data, split: Split) -> Result<Option<(&Path, Kind)>, DataError> {
+    let own = match split {
+        Split::Train => &config.path,
+        Split::Test => &config.test_path,
+    };
+    let both = |path: &&PathBuf| Kind::of(path).is_ok_and(Kind::has_splits);
+    let path = own.as_ref().or(config.path.as_ref().filter(both));
+    path.map(|path| Ok((path.as_path(), Kind::of(path)?))).transpose()
+}
+
 /// Square images of one size in memory, levels `[n, size, size, c]`, and their labels if there are any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
@@ -124,20 +153,21 @@ impl Dataset {
                 let images = images.as_ref().ok_or_else(|| wanting("idx", key))?;
                 Dataset::from_idx(images, labels.as_deref())?
             }
+            (None, Data::TOY) => {
+                let what = "data.dataset = toy: its points are no images; choose a model of images";
+                return Err(DataError::Mismatch(what.into()));
+            }
             (None, Data::GIVEN) => {
                 let what = "data.dataset = given: the program that trained this model gave its images \
                             (Run::train_on); resume it from there, or name a data set";
                 return Err(DataError::Mismatch(what.into()));
             }
             (None, name) => {
-                let (path, key) = match split {
-                    Split::Train => (&config.path, "data.path"),
-                    Split::Test => (&config.test_path, "data.test_path"),
+                let key = match split {
+                    Split::Train => "data.path",
+                    Split::Test => "data.test_path",
                 };
-                let both = |path: &&PathBuf| Kind::of(path).is_ok_and(Kind::has_splits);
-                let path =
-                    path.as_ref().or(config.path.as_ref().filter(both)).ok_or_else(|| wanting(name, key))?;
-                let kind = Kind::of(path)?;
+                let (path, kind) = split_path(config, split)?.ok_or_else(|| wanting(name, key))?;
                 if let Some(named) = Kind::named(name).filter(|named| *named != kind) {
                     let what =
                         format!("data.dataset = {named}: {} is of the kind {kind}; set that", path.display());
@@ -307,6 +337,10 @@ impl Source for Dataset {
 
     fn label(&self, index: usize) -> Option<usize> {
         self.labels.as_ref().map(|labels| usize::from(labels[index]))
+    }
+
+    fn skipped(&self) -> &[String] {
+        &self.skipped
     }
 }
 

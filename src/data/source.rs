@@ -28,6 +28,11 @@ pub trait Source {
         let _ = index;
         None
     }
+
+    /// What was left out of the data, as `name (reason)`.
+    fn skipped(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// One image's pixels, `[h, w, c]`.
@@ -71,6 +76,10 @@ impl<S: Source + ?Sized> Source for &S {
     fn label(&self, index: usize) -> Option<usize> {
         S::label(self, index)
     }
+
+    fn skipped(&self) -> &[String] {
+        S::skipped(self)
+    }
 }
 
 /// Images in memory as 32-bit floats in the model's range, with optional labels.
@@ -98,6 +107,11 @@ impl FloatDataset {
         }
         let [_, h, w, c] = shape;
         Ok(FloatDataset { values, shape: [h, w, c], labels })
+    }
+
+    /// The values, `[n, h, w, c]`.
+    pub fn values(&self) -> &[f32] {
+        &self.values
     }
 }
 

@@ -14,7 +14,7 @@ use super::folder::Lock;
 use super::metrics::Metrics;
 use super::trainer::{StepReport, Trainer};
 use crate::config::{Config, Data, Training};
-use crate::data::{DataError, Dataset, Fingerprint, Loader, Source, Split, check_labels};
+use crate::data::{self, DataError, Fingerprint, Loader, Source, Split, check_labels};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
 use std::path::{Path, PathBuf};
@@ -200,12 +200,12 @@ impl Run {
         watch: &mut Watch<'_>,
     ) -> Result<End, TrainError> {
         self.check(options)?;
-        let set = Dataset::load(&config.data, Split::Train)?;
+        let set = data::load(&config.data, Split::Train)?;
         check_files(&config.data)?;
-        if !set.skipped.is_empty() {
-            watch(Event::Skipped(&set.skipped))?;
+        if !set.skipped().is_empty() {
+            watch(Event::Skipped(set.skipped()))?;
         }
-        self.run(gpu, config, ScoreModel::build(config)?, &set, options, watch)
+        self.run(gpu, config, ScoreModel::build(config)?, &*set, options, watch)
     }
 
     /// Trains the model of a configuration on images that the program gives. The run's configuration then has

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod devices;
 pub mod encode;
 pub mod evaluate;
+pub mod field;
 pub mod inpaint;
 pub mod interpolate;
 pub mod likelihood;
@@ -53,6 +54,7 @@ commands! {
     Interpolate: interpolate,
     Evaluate: evaluate,
     Bound: bound,
+    Field: field,
     NoiseScales: noise_scales,
     Score: score,
     Convert: convert,

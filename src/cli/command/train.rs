@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long = "config", value_name = "CONFIG", conflicts_with = "config")]
     config_file: Option<PathBuf>,
     /// The training images instead of the configuration's: an IDX file, MNIST's or CIFAR-10's folder, F.npy, F.npz, or pictures in
-    /// a folder or F.zip
+    /// a folder or F.zip; of a model of points F.csv, or an array [n, 2]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// The run folder
@@ -302,13 +302,15 @@ fn shown(loss: f64, images_per_second: f64) -> String {
 
 /// The number of samples drawn with every checkpoint, always the same ones.
 const SNAPSHOT: usize = 16;
+const SNAPSHOT_POINTS: usize = 2000;
 
 fn snapshot(trainer: &Trainer, path: &Path, budget: Duration) -> anyhow::Result<()> {
     let started = Instant::now();
     let config = &trainer.config;
     let scorer = trainer.averaged();
     let sampler = sampler(&config.sampling, config.sampling_steps())?;
-    let shape = trainer.batch_shape().with_n(SNAPSHOT);
+    let n = if config.data.is_points() { SNAPSHOT_POINTS } else { SNAPSHOT };
+    let shape = trainer.batch_shape().with_n(n);
     let draw = Draw::new(config.seed);
     let mut watch = |_: Progress<'_>| match started.elapsed() > budget {
         true => Err(SampleError::Refused(format!("the sampler takes longer than {} s", budget.as_secs()))),
@@ -316,5 +318,5 @@ fn snapshot(trainer: &Trainer, path: &Path, budget: Duration) -> anyhow::Result<
     };
     let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut watch)?;
     let images = Images::new(shape, sampled.x.read()?, config.data.range());
-    images.write_grid(path)
+    images.write(path, 0)
 }

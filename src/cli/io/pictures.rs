@@ -1,6 +1,6 @@
 //! Images from pictures, arrays, tensors and data sets.
 
-use super::{Batch, Tensors};
+use super::{Batch, Tensors, paths::ends_in, points};
 use crate::choice::Choice;
 use crate::cli::{count, note};
 use crate::config::{BuiltIn, Data, Range};
@@ -109,6 +109,9 @@ impl Pictures {
 
 /// Images of a model's size in its range.
 pub fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
+    if data.is_points() && !ends_in(path, "safetensors") {
+        return points::read(path);
+    }
     let name = path.to_string_lossy();
     Ok(Pictures::read(&name)?.fit(&name, data)?.in_range(data.range()))
 }
