@@ -123,6 +123,6 @@ fn what_points_are_not_is_refused_by_name() {
     let mut digits = tweedie();
     digits.args(["train", "digits_ve", "--out"]).arg(at("new")).arg("--data").arg(at("points.csv"));
     assert!(refuse(&mut digits).contains("1x1x2"));
-    let said = stderr(&mut train(&at("classes")).args(["--set", "model.num_classes=2"]));
+    let said = stderr(train(&at("classes")).args(["--set", "model.num_classes=2"]));
     assert!(said.contains("trained"), "{said}");
 }

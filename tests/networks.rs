@@ -215,7 +215,12 @@ fn an_mlp_runs_with_every_option() {
         "data.image_size=1",
         "data.num_channels=2",
     ];
-    let vp = ["training.sde=vpsde", "model.scale_by_sigma=false", "model.embedding_type=positional"];
+    let vp = [
+        "training.sde=vpsde",
+        "model.scale_by_sigma=false",
+        "model.embedding_type=positional",
+        "model.nf=16",
+    ];
     let edm = ["training.objective=edm", "model.scale_by_sigma=false"];
     for options in [
         &[][..],

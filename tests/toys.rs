@@ -90,10 +90,10 @@ fn every_process_and_objective_trains_an_mlp() {
     }
 }
 
-/// What is learned in the steps of the test is within a fifth of the exact score where the modes meet, and nearer beyond.
+/// A model of half the steps is 1.8, 7.4 and 17 % off here; other devices round otherwise, and so train another one.
 #[test]
 fn the_score_of_gaussians_is_learned() {
-    for (sigma, most) in [(1.0, 0.05), (0.3, 0.1), (0.1, 0.2)] {
+    for (sigma, most) in [(1.0, 0.03), (0.3, 0.11), (0.1, 0.25)] {
         let t = gaussians().model.process.time_of_sigma(sigma);
         let error = score_error(gaussians(), &mixture(), t, 2000, Draw::new(5)).expect("an error");
         println!("σ = {sigma}: {error:.4}");
@@ -138,8 +138,8 @@ fn the_likelihood_of_points_is_that_of_their_distribution() {
     assert!((-4.0 * error..0.1 + 4.0 * error).contains(&mean), "{mean} ± {error}");
 }
 
-/// 2,000 samples know a moment to 0.015: the coordinates have a standard deviation of 0.57, and their squares one of 0.25.
-/// The rest of the tolerance is the model's.
+/// 2,000 samples know a moment to 0.013: the coordinates have a standard deviation of 0.57, and their squares one of 0.25. The
+/// tolerance is four of these errors and 0.01 of the model's.
 #[test]
 fn every_sampler_gives_the_moments_of_the_distribution() {
     let (model, n) = (gaussians(), 2000);
@@ -156,7 +156,7 @@ fn every_sampler_gives_the_moments_of_the_distribution() {
         let sampled = sampler(&config, steps).and_then(|s| s.run(model, start, draw, &mut |_| Ok(())));
         let points = sampled.unwrap_or_else(|e| panic!("{method}: {e}")).x.read().expect("a download");
         println!("{method}: {:?}", moments(&points));
-        assert_moments(method.name(), &points, &mixture(), 0.08);
+        assert_moments(method.name(), &points, &mixture(), 0.06);
     }
 }
 

@@ -132,8 +132,8 @@ impl Panel {
                 }
                 Layer::Points(points, colour) => {
                     let (radius, opacity) = match points.len() {
-                        ..=300 => (3, 0.7),
-                        ..=3000 => (2, 0.5),
+                        0..=300 => (3, 0.7),
+                        301..=3000 => (2, 0.5),
                         _ => (1, 0.35),
                     };
                     let dot = |p: &Point| Circle::new(at(*p), radius, colour.mix(opacity).filled());
