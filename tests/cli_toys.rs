@@ -122,7 +122,7 @@ fn what_points_are_not_is_refused_by_name() {
     assert!(message.contains("model of images"), "{message}");
     let mut digits = tweedie();
     digits.args(["train", "digits_ve", "--out"]).arg(at("new")).arg("--data").arg(at("points.csv"));
-    assert!(refuse(&mut digits).contains("1x1x2"));
+    assert!(refuse(&mut digits).contains("a model of points"));
     let said = stderr(train(&at("classes")).args(["--set", "model.num_classes=2"]));
     assert!(said.contains("trained"), "{said}");
 }

@@ -4,7 +4,7 @@ use crate::support::gpu;
 use std::sync::OnceLock;
 use tweedie::choice::Choice;
 use tweedie::config::{Config, Method, Sampling, SdeName, Toy};
-use tweedie::data::{Loader, Mixture, Split, load};
+use tweedie::data::{Loader, Mixture, Split, load_points};
 use tweedie::eval::{Exact, ExactScore, score_error};
 use tweedie::nn::Scorer;
 use tweedie::sample::likelihood::{EPS, Probing, log_likelihood};
@@ -22,9 +22,9 @@ fn gaussians() -> &'static Scorer {
 }
 
 fn trained(config: &Config, steps: u32) -> Scorer {
-    let data = load(&config.data, Split::Train).expect("points");
+    let data = load_points(&config.data, Split::Train).expect("points");
     let mut loader =
-        Loader::new(&*data, &config.data, config.training.batch_size, config.seed).expect("a loader");
+        Loader::new(&data, &config.data, config.training.batch_size, config.seed).expect("a loader");
     let mut trainer = Trainer::new(gpu(), config).expect("a trainer");
     for step in 0..steps {
         trainer.step(&loader.batch(step).expect("a batch")).expect("a step");
@@ -76,8 +76,8 @@ fn every_process_and_objective_trains_an_mlp() {
         let text = Config::preset_text("toy_gaussians").expect("a text");
         let set: Vec<String> = small.iter().chain(set).map(|s| s.to_string()).collect();
         let config = Config::from_toml(text, &set).unwrap_or_else(|e| panic!("{set:?}: {e}"));
-        let data = load(&config.data, Split::Train).expect("points");
-        let mut loader = Loader::new(&*data, &config.data, 64, 1).expect("a loader");
+        let data = load_points(&config.data, Split::Train).expect("points");
+        let mut loader = Loader::new(&data, &config.data, 64, 1).expect("a loader");
         let mut trainer = Trainer::new(gpu(), &config).expect("a trainer");
         let mut losses = [0.0; 2];
         for loss in &mut losses {
@@ -114,15 +114,10 @@ fn the_error_of_the_exact_score_is_that_of_rounding() {
 /// The mean of log p − log p̂ is a Kullback–Leibler divergence: it is at least 0, but for the error of a mean over 400 points.
 #[test]
 fn the_likelihood_of_points_is_that_of_their_distribution() {
-    let data =
-        load(&Config::preset("toy_gaussians").expect("a configuration").data, Split::Test).expect("points");
+    let data = load_points(&Config::preset("toy_gaussians").expect("a configuration").data, Split::Test)
+        .expect("points");
     let n = 400;
-    let values: Vec<f32> = (0..n)
-        .flat_map(|i| match data.image(i).expect("a point") {
-            tweedie::data::Pixels::Values(point) => point.to_vec(),
-            tweedie::data::Pixels::Levels(_) => panic!("points are floats"),
-        })
-        .collect();
+    let values = data.values()[..2 * n].to_vec();
     let x = Tensor::from_slice(gpu(), Shape::new(n, 1, 1, 2), &values).expect("an upload");
     let ode =
         Ode { noise_removal: false, ..Ode::new(&Sampling { method: Method::Ode, ..Sampling::default() }) };

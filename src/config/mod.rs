@@ -13,7 +13,7 @@ pub mod sampling;
 mod training;
 mod unread;
 
-pub use data::{BuiltIn, Data, Fit, Range, Toy};
+pub use data::{BuiltIn, Data, Fit, ImageSize, Range, Toy};
 pub use error::ConfigError;
 pub(crate) use error::refuse;
 pub use model::{
@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// All randomness derives from it: 0 to 2⁶³ − 1.

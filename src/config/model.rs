@@ -1,5 +1,6 @@
 //! `model`: the network and the process's parameters.
 
+use super::ImageSize;
 use crate::sde::BetaSchedule;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,7 @@ pub(crate) const MAX_TAPS: usize = 12;
 
 /// `model`: the network and the process's parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// The architecture.
@@ -152,6 +154,7 @@ pub struct Model {
 
 /// The architectures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ModelName {
     /// NCSN++ and DDPM++.
@@ -180,9 +183,9 @@ pub enum ModelName {
 }
 
 impl ModelName {
-    /// The network for images of a size, if the name leaves its own size open.
-    pub fn for_images(self, image_size: usize) -> ModelName {
-        match (self, image_size) {
+    /// The network for images of a size, of which the larger extent counts, if the name leaves its own size open.
+    pub fn for_images(self, size: ImageSize) -> ModelName {
+        match (self, size.longest()) {
             (ModelName::Ncsnv2, ..96) => ModelName::Ncsnv2Size64,
             (ModelName::Ncsnv2, 96..=128) => ModelName::Ncsnv2Size128,
             (ModelName::Ncsnv2, _) => ModelName::Ncsnv2Size256,
@@ -217,6 +220,7 @@ pub(super) const MAX_CLASSES: usize = 256;
 
 /// The prediction of a network, with x = m x₀ + s z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Prediction {
     /// ∇ log p(x).
@@ -233,6 +237,7 @@ pub enum Prediction {
 
 /// The nonlinearities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Nonlinearity {
     /// x σ(x)
@@ -247,6 +252,7 @@ pub enum Nonlinearity {
 
 /// The residual blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ResblockType {
     /// DDPM's, with resampling between the blocks.
@@ -257,6 +263,7 @@ pub enum ResblockType {
 
 /// The output's pyramids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Progressive {
     /// None.
@@ -269,6 +276,7 @@ pub enum Progressive {
 
 /// The input's pyramids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProgressiveInput {
     /// None.
@@ -281,6 +289,7 @@ pub enum ProgressiveInput {
 
 /// The ways in which a level merges the input's pyramid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Combine {
     /// As more channels.
@@ -291,6 +300,7 @@ pub enum Combine {
 
 /// The time embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum EmbeddingType {
     /// Gaussian Fourier features of log σ.

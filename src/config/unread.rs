@@ -38,7 +38,7 @@ const KEYS: &[Key] = keys! {
 
     "data.distribution": "data.dataset = toy", |c| c.data.dataset == Data::TOY;
     "data.path", "data.test_path": "a data.dataset of files", |c| of_files(&c.data);
-    "data.crop", "data.fit", "data.skip_bad": "a data.dataset of pictures in files",
+    "data.crop", "data.fit", "data.skip_bad", "data.cache": "a data.dataset of pictures in files",
         |c| of_files(&c.data) && !c.data.is_points();
 
     "training.projection": "training.objective = ssm or fd_ssm", |c| [Ssm, FdSsm].contains(&c.training.objective);

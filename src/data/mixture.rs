@@ -8,9 +8,9 @@ use crate::config::Toy;
 use crate::random::{Key, Purpose};
 use std::f64::consts::{PI, TAU};
 
-/// A part of a distribution in the plane.
+/// A component of a distribution in the plane.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Part {
+pub struct Component {
     /// Its share of the points, above 0.
     pub weight: f64,
     /// Its centre.
@@ -43,7 +43,7 @@ impl Spread {
 /// A distribution in the plane.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mixture {
-    parts: Vec<Part>,
+    parts: Vec<Component>,
 }
 
 /// Points of a toy distribution to train on, and to test with.
@@ -96,7 +96,7 @@ impl Mixture {
     }
 
     /// Its parts, whose weights add up to 1.
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[Component] {
         &self.parts
     }
 
@@ -107,7 +107,7 @@ impl Mixture {
 
     /// The mean, and the covariance [xx, xy, yy].
     pub fn moments(&self) -> ([f64; 2], [f64; 3]) {
-        let mean = |f: &dyn Fn(&Part) -> f64| self.parts.iter().map(|p| p.weight * f(p)).sum::<f64>();
+        let mean = |f: &dyn Fn(&Component) -> f64| self.parts.iter().map(|p| p.weight * f(p)).sum::<f64>();
         let [x, y] = [0, 1].map(|k| mean(&|part| part.centre[k]));
         let of = |i: usize, j: usize| {
             mean(&|part| {
@@ -154,8 +154,8 @@ pub(super) fn points(toy: Toy, split: Split) -> Result<FloatDataset, DataError> 
     FloatDataset::new(points.concat(), [points.len(), 1, 1, 2], labels)
 }
 
-fn part(weight: f64, centre: [f64; 2], spread: Spread, class: usize) -> Part {
-    Part { weight, centre, spread, class }
+fn part(weight: f64, centre: [f64; 2], spread: Spread, class: usize) -> Component {
+    Component { weight, centre, spread, class }
 }
 
 /// The point of a circle after so many turns.
@@ -165,7 +165,7 @@ fn circle(radius: f64, turns: f64) -> [f64; 2] {
 }
 
 /// Gaussians along a curve of u in [0, 1], of this weight together.
-fn curve(weight: f64, std: f64, class: usize, at: impl Fn(f64) -> [f64; 2]) -> Vec<Part> {
+fn curve(weight: f64, std: f64, class: usize, at: impl Fn(f64) -> [f64; 2]) -> Vec<Component> {
     let node = |i: usize| at((i as f64 + 0.5) / NODES as f64);
     (0..NODES).map(|i| part(weight / NODES as f64, node(i), Spread::Normal(std), class)).collect()
 }

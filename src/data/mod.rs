@@ -17,19 +17,23 @@ mod published;
 mod recognise;
 mod region;
 mod source;
+#[cfg(feature = "images")]
+mod survey;
 
 #[cfg(feature = "images")]
 pub use array::{Array, Numbers};
 pub use fingerprint::Fingerprint;
-pub use loader::{Batch, Loader};
-pub use mixture::{Mixture, Part, Spread};
+pub use loader::{Ahead, Batch, Loader};
+pub use mixture::{Component, Mixture, Spread};
 pub use points::read_points;
 pub use recognise::{Kind, Wanted};
 pub use region::Region;
 pub use source::{FloatDataset, Pixels, Source, check_labels};
+#[cfg(feature = "images")]
+pub use survey::Survey;
 
 use crate::choice::Choice;
-use crate::config::{BuiltIn, Data};
+use crate::config::{BuiltIn, Data, ImageSize};
 use crate::random::{Key, Purpose};
 use rand::Rng;
 use std::borrow::Cow;
@@ -86,42 +90,41 @@ pub enum Split {
     Test,
 }
 
-/// The data set that a configuration names, of images or of points.
+/// The points of a configuration, of a toy distribution or in a file.
 ///
 /// # Errors
-/// If its name is unknown or `given`, if its files cannot be read, or if its samples do not have the configured shape.
-pub fn load(config: &Data, split: Split) -> Result<Box<dyn Source>, DataError> {
-    let set = match (config.distribution, split_path(config, split)?) {
-        (Some(toy), _) if config.dataset == Data::TOY => mixture::points(toy, split)?,
-        (_, Some((path, Kind::Points))) => points::read_points(path)?,
-        _ => return Ok(Box::new(Dataset::load(config, split)?)),
+/// If it names no points, if they cannot be read, or if it is of another shape.
+pub fn load_points(config: &Data, split: Split) -> Result<FloatDataset, DataError> {
+    let set = match config.distribution.filter(|_| config.dataset == Data::TOY) {
+        Some(toy) => mixture::points(toy, split)?,
+        None => match located(config, split)? {
+            (path, Kind::Points) => points::read_points(path)?,
+            (path, kind) => {
+                let what = format!(
+                    "{}: it is of the kind {kind}, and a model of points takes points",
+                    path.display()
+                );
+                return Err(DataError::Mismatch(what));
+            }
+        },
     };
     source::check_shape(&set, &config.dataset, config)?;
-    Ok(Box::new(set))
+    Ok(set)
 }
 
-/// The path that holds a split of a configuration's data, and its kind, if there is one.
-fn split_path(config: &Data, split: Split) -> Result<Option<(&Path, Kind)>, DataError> {
-    let own = match split {
-        Split::Train => &config.path,
-        Split::Test => &config.test_path,
-    };
-    let both = |path: &&PathBuf| Kind::of(path).is_ok_and(Kind::has_splits);
-    let path = own.as_ref().or(config.path.as_ref().filter(both));
-    path.map(|path| Ok((path.as_path(), Kind::of(path)?))).transpose()
-}
-
-/// Square images of one size in memory, levels `[n, size, size, c]`, and their labels if there are any.
+/// Images of one size in memory, levels `[n, h, w, c]`, and their labels if there are any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// Grey or colour levels, 0..=255.
     pub pixels: Vec<u8>,
     /// The class of each image.
-    pub labels: Option<Vec<u8>>,
+    pub labels: Option<Vec<u32>>,
     /// Height and width.
-    pub size: usize,
+    pub size: ImageSize,
     /// Channels.
     pub channels: usize,
+    /// The names of the classes, if their folders give them; else empty.
+    pub class_names: Vec<String>,
     /// Pictures that could not be read, and arrays without images: what was left out, as `name (reason)`.
     pub skipped: Vec<String>,
 }
@@ -162,19 +165,7 @@ impl Dataset {
                             (Run::train_on); resume it from there, or name a data set";
                 return Err(DataError::Mismatch(what.into()));
             }
-            (None, name) => {
-                let key = match split {
-                    Split::Train => "data.path",
-                    Split::Test => "data.test_path",
-                };
-                let (path, kind) = split_path(config, split)?.ok_or_else(|| wanting(name, key))?;
-                if let Some(named) = Kind::named(name).filter(|named| *named != kind) {
-                    let what =
-                        format!("data.dataset = {named}: {} is of the kind {kind}; set that", path.display());
-                    return Err(DataError::Mismatch(what));
-                }
-                Dataset::at(path, split, &Wanted::of(config))?
-            }
+            (None, _) => Dataset::at(located(config, split)?.0, split, &Wanted::of(config))?,
         };
         source::check_shape(&set, &config.dataset, config)?;
         Ok(set)
@@ -232,25 +223,29 @@ impl Dataset {
         Ok(Dataset { pixels: pixels.collect(), channels: 3, ..grey.clone() })
     }
 
-    /// Levels `[n, size, size, c]` in memory, with the class of each image if there are any.
+    /// Levels `[n, h, w, c]` in memory, with the class of each image if there are any.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] if the lengths do not agree, or the images are not square.
+    /// [`DataError::Mismatch`] if the lengths do not agree.
     pub fn from_levels(
         levels: Vec<u8>,
         shape: [usize; 4],
-        labels: Option<Vec<u8>>,
+        labels: Option<Vec<u32>>,
     ) -> Result<Dataset, DataError> {
         source::check_array(levels.len(), shape, labels.as_ref().map(Vec::len))?;
         let [_, h, w, channels] = shape;
-        if h != w {
-            return Err(DataError::Mismatch(format!("images of {h}x{w} are not square")));
-        }
-        Ok(Dataset { pixels: levels, labels, size: h, channels, skipped: Vec::new() })
+        Ok(Dataset {
+            pixels: levels,
+            labels,
+            size: ImageSize::new(h, w),
+            channels,
+            class_names: Vec::new(),
+            skipped: Vec::new(),
+        })
     }
 
-    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, size, size]` or
-    /// `[n, size, size, c]` bytes, and `[n]`.
+    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, h, w]` or
+    /// `[n, h, w, c]` bytes, and `[n]`.
     ///
     /// # Errors
     /// If a file cannot be read, or the numbers of images and labels differ.
@@ -264,7 +259,7 @@ impl Dataset {
     /// Images from the bytes of an IDX file.
     ///
     /// # Errors
-    /// [`DataError::Format`] if they are not an IDX file of square images.
+    /// [`DataError::Format`] if they are not an IDX file of images.
     pub fn from_idx_bytes(bytes: &[u8]) -> Result<Dataset, DataError> {
         Dataset::from_arrays(idx::read(bytes, "the file")?, "the file", None)
     }
@@ -279,12 +274,17 @@ impl Dataset {
         self.pixels.is_empty()
     }
 
-    /// Bytes of one image.
-    pub fn image_len(&self) -> usize {
-        self.size * self.size * self.channels
+    /// The shape of an image, `[h, w, c]`.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.size.height, self.size.width, self.channels]
     }
 
-    /// One image's levels, `[size, size, c]`.
+    /// Bytes of one image.
+    pub fn image_len(&self) -> usize {
+        self.size.pixels() * self.channels
+    }
+
+    /// One image's levels, `[h, w, c]`.
     pub fn image(&self, index: usize) -> &[u8] {
         &self.pixels[index * self.image_len()..][..self.image_len()]
     }
@@ -296,16 +296,14 @@ impl Dataset {
     ) -> Result<Dataset, DataError> {
         let wrong = |what: String| DataError::Format { path: name.to_string(), what };
         let (n, size, channels) = match images.shape[..] {
-            [n, h, w] if h == w => (n, h, 1),
-            [n, h, w, c] if h == w => (n, h, c),
+            [n, h, w] => (n, ImageSize::new(h, w), 1),
+            [n, h, w, c] => (n, ImageSize::new(h, w), c),
             _ => {
-                return Err(wrong(format!(
-                    "its shape {:?} is not [n, size, size] or [n, size, size, c]",
-                    images.shape
-                )));
+                let shape = &images.shape;
+                return Err(wrong(format!("its shape {shape:?} is not [n, h, w] or [n, h, w, c]")));
             }
         };
-        if n == 0 || size == 0 || channels == 0 {
+        if n == 0 || size.pixels() == 0 || channels == 0 {
             return Err(wrong("it holds no image".into()));
         }
         if let Some((labels, labels_name)) = &labels
@@ -317,8 +315,15 @@ impl Dataset {
                 labels.shape
             )));
         }
-        let labels = labels.map(|(labels, _)| labels.bytes);
-        Ok(Dataset { pixels: images.bytes, labels, size, channels, skipped: Vec::new() })
+        let labels = labels.map(|(labels, _)| labels.bytes.into_iter().map(u32::from).collect());
+        Ok(Dataset {
+            pixels: images.bytes,
+            labels,
+            size,
+            channels,
+            class_names: Vec::new(),
+            skipped: Vec::new(),
+        })
     }
 }
 
@@ -328,7 +333,7 @@ impl Source for Dataset {
     }
 
     fn shape(&self) -> [usize; 3] {
-        [self.size, self.size, self.channels]
+        self.shape()
     }
 
     fn image(&self, index: usize) -> Result<Pixels<'_>, DataError> {
@@ -336,11 +341,53 @@ impl Source for Dataset {
     }
 
     fn label(&self, index: usize) -> Option<usize> {
-        self.labels.as_ref().map(|labels| usize::from(labels[index]))
+        self.labels.as_ref().map(|labels| labels[index] as usize)
     }
 
-    fn skipped(&self) -> &[String] {
-        &self.skipped
+    fn skipped(&self) -> Vec<String> {
+        self.skipped.clone()
+    }
+}
+
+/// The images or points to train on: in memory or, for pictures in a folder or an archive that would take more than a quarter of the free
+/// memory or with `data.cache` unset, decoded whenever they are used.
+///
+/// # Errors
+/// As [`Dataset::load`].
+pub fn open(config: &Data) -> Result<Box<dyn Source>, DataError> {
+    if config.is_points() && config.dataset != Data::GIVEN {
+        return Ok(Box::new(load_points(config, Split::Train)?));
+    }
+    #[cfg(feature = "images")]
+    if BuiltIn::named(&config.dataset).is_none() && config.dataset != Data::GIVEN && config.path.is_some() {
+        let (path, kind) = located(config, Split::Train)?;
+        if matches!(kind, Kind::Folder | Kind::Archive) {
+            let collection = collection::open(path)?;
+            let bytes = collection.len() as u64 * config.shape().iter().product::<usize>() as u64;
+            if !config.cache || !crate::memory::fits(4 * bytes) {
+                return Ok(Box::new(collection.stream(Wanted::of(config))?));
+            }
+        }
+    }
+    Ok(Box::new(Dataset::load(config, Split::Train)?))
+}
+
+/// The path of the images of a split, and its kind.
+fn located(config: &Data, split: Split) -> Result<(&Path, Kind), DataError> {
+    let (path, key) = match split {
+        Split::Train => (&config.path, "data.path"),
+        Split::Test => (&config.test_path, "data.test_path"),
+    };
+    let name = &config.dataset;
+    let both = |path: &&PathBuf| Kind::of(path).is_ok_and(Kind::has_splits);
+    let path = path.as_ref().or(config.path.as_ref().filter(both)).ok_or_else(|| wanting(name, key))?;
+    let kind = Kind::of(path)?;
+    match Kind::named(name).filter(|named| *named != kind) {
+        Some(named) => {
+            let what = format!("data.dataset = {named}: {} is of the kind {kind}; set that", path.display());
+            Err(DataError::Mismatch(what))
+        }
+        None => Ok((path, kind)),
     }
 }
 
@@ -379,7 +426,7 @@ mod tests {
     fn the_digits_are_1437_and_360_images_of_ten_classes() {
         for (split, count) in [(Split::Train, 1437), (Split::Test, 360)] {
             let set = Dataset::digits(split).unwrap();
-            assert_eq!((set.len(), set.size, set.channels), (count, 8, 1));
+            assert_eq!((set.len(), set.shape()), (count, [8, 8, 1]));
             let labels = set.labels.unwrap();
             assert_eq!(labels.len(), count);
             assert!((0..10).all(|class| labels.contains(&class)) && labels.iter().all(|class| *class < 10));
@@ -414,7 +461,7 @@ mod tests {
                 .to_string()
         };
         assert!(refused(&[3, 2, 2], &[4]).contains("labels: labels of shape [4] do not match the 3 images"));
-        assert!(refused(&[3, 2, 4], &[3]).contains("[n, size, size]"));
+        assert!(refused(&[3, 4], &[3]).contains("not [n, h, w]"));
         assert!(refused(&[0, 2, 2], &[0]).contains("no image"));
     }
 

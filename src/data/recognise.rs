@@ -23,8 +23,7 @@ pub struct Wanted {
 impl Wanted {
     /// The images that a configuration describes.
     pub fn of(config: &Data) -> Wanted {
-        let shape = Some([config.image_size, config.image_size, config.num_channels]);
-        Wanted { shape, crop: config.crop, fit: config.fit, skip_bad: config.skip_bad }
+        Wanted { shape: Some(config.shape()), crop: config.crop, fit: config.fit, skip_bad: config.skip_bad }
     }
 }
 
@@ -133,12 +132,12 @@ fn labels_beside(images: &Path) -> Option<PathBuf> {
 
 #[cfg(feature = "images")]
 fn pictures_in(folder: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
-    super::collection::read_folder(folder, wanted)
+    super::collection::open(folder)?.load(wanted)
 }
 
 #[cfg(feature = "images")]
 fn archive(path: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
-    super::collection::read_archive(path, wanted)
+    super::collection::open(path)?.load(wanted)
 }
 
 #[cfg(feature = "images")]
@@ -154,7 +153,7 @@ fn is_array_of_points(path: &Path) -> bool {
 #[cfg(feature = "images")]
 fn array(path: &Path) -> Result<Dataset, DataError> {
     let wrong = |what: String| DataError::Format { path: path.display().to_string(), what };
-    let super::Array { shape, numbers, left_out } = super::Array::read(path)?;
+    let super::Array { shape, numbers, labels, left_out } = super::Array::read(path)?;
     let shape = match shape[..] {
         [n, h, w, c] => [n, h, w, c],
         [n, h, w] => [n, h, w, 1],
@@ -173,7 +172,8 @@ fn array(path: &Path) -> Result<Dataset, DataError> {
         }
     };
     let skipped = left_out.into_iter().map(|name| format!("{name} (an array without images)")).collect();
-    Ok(Dataset { skipped, ..Dataset::from_levels(levels, shape, None)? })
+    let labels = labels.map(|(_, labels)| labels);
+    Ok(Dataset { skipped, ..Dataset::from_levels(levels, shape, labels)? })
 }
 
 #[cfg(not(feature = "images"))]
@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn pixel(set: &Dataset, image: usize, x: usize, y: usize) -> [u8; 3] {
-        let at = 3 * (y * set.size + x);
+        let at = 3 * (y * set.size.width + x);
         set.image(image)[at..at + 3].try_into().unwrap()
     }
 
@@ -262,7 +262,7 @@ mod tests {
         ]);
         assert_eq!(Kind::of(folder.path()).unwrap(), Kind::Folder);
         let set = Dataset::at(folder.path(), Split::Train, &WANTED).unwrap();
-        assert_eq!((set.len(), set.size, set.channels), (3, 4, 3));
+        assert_eq!((set.len(), set.shape()), (3, [4, 4, 3]));
         assert_eq!(set.labels, Some(vec![0, 1, 1]));
         assert_eq!(set.skipped, ["cat/notes.txt (no picture)"]);
         for image in 0..3 {
@@ -289,6 +289,42 @@ mod tests {
         let empty = folder_of(&[("a.txt", b"x")]);
         let message = Dataset::at(empty.path(), Split::Train, &WANTED).unwrap_err().to_string();
         assert!(message.contains("it holds no picture"), "{message}");
+    }
+
+    #[test]
+    fn pictures_that_are_not_kept_in_memory_give_the_same_images() {
+        let pictures = [halves(4, 4), halves(16, 8), halves(8, 32)];
+        let mut damaged = halves(9, 9);
+        let end = damaged.len() - 20;
+        damaged[end] ^= 1;
+        let folder = folder_of(&[
+            ("ant/c.png", &pictures[0]),
+            ("bee/a.png", &pictures[1]),
+            ("bee/b.png", &damaged),
+            ("bee/c.png", &pictures[2]),
+            ("bee/d.txt", b"x"),
+        ]);
+        let config = |cache, skip_bad| Data {
+            dataset: "folder".into(),
+            path: Some(folder.path().into()),
+            image_size: 4.into(),
+            num_channels: 3,
+            cache,
+            skip_bad,
+            ..Data::default()
+        };
+        let [kept, stream] = [true, false].map(|cache| crate::data::open(&config(cache, true)).unwrap());
+        assert_eq!((kept.len(), stream.len()), (3, 4));
+        // A picture whose header is whole is known to be damaged when it is used; the next takes its place.
+        assert_eq!(stream.skipped(), ["bee/d.txt (no picture)"]);
+        for (own, other) in [(0, 0), (1, 1), (2, 2), (3, 2)] {
+            assert_eq!(stream.image(own).unwrap(), kept.image(other).unwrap());
+        }
+        assert_eq!([0, 1, 2, 3].map(|i| stream.label(i)), [0, 1, 1, 1].map(Some));
+        assert!(stream.skipped()[1].starts_with("bee/b.png ("), "{:?}", stream.skipped());
+        assert!(crate::data::open(&config(true, false)).is_err());
+        let strict = crate::data::open(&config(false, false)).unwrap();
+        assert!(strict.image(1).is_ok() && strict.image(2).unwrap_err().to_string().contains("bee/b.png"));
     }
 
     #[test]
@@ -322,7 +358,7 @@ mod tests {
         assert_eq!(Kind::of(cifar.path()).unwrap(), Kind::Cifar10);
         for (split, n) in [(Split::Train, 2), (Split::Test, 1)] {
             let set = Dataset::at(cifar.path(), split, &WANTED).unwrap();
-            assert_eq!((set.len(), set.size, set.labels.clone()), (n, 32, Some(vec![9; n])));
+            assert_eq!((set.len(), set.size.width, set.labels.clone()), (n, 32, Some(vec![9; n])));
             assert_eq!(pixel(&set, 0, 5, 5), [1, 2, 3]);
         }
         let python = folder_of(&[("data_batch_1", b"x")]);

@@ -4,8 +4,8 @@ use super::DataError;
 use crate::config::Data;
 use std::borrow::Cow;
 
-/// Training images of one shape, in memory or elsewhere.
-pub trait Source {
+/// Training images of one shape, in memory or elsewhere. Several threads read them at once.
+pub trait Source: Sync {
     /// Number of images.
     fn len(&self) -> usize;
 
@@ -29,9 +29,9 @@ pub trait Source {
         None
     }
 
-    /// What was left out of the data, as `name (reason)`.
-    fn skipped(&self) -> &[String] {
-        &[]
+    /// What has been left out until now, as `name (reason)`.
+    fn skipped(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -77,7 +77,7 @@ impl<S: Source + ?Sized> Source for &S {
         S::label(self, index)
     }
 
-    fn skipped(&self) -> &[String] {
+    fn skipped(&self) -> Vec<String> {
         S::skipped(self)
     }
 }
@@ -154,7 +154,7 @@ pub(super) fn check_array(len: usize, shape: [usize; 4], labels: Option<usize>) 
 pub(super) fn check_shape(source: &dyn Source, name: &str, config: &Data) -> Result<(), DataError> {
     let (size, channels) = (config.image_size, config.num_channels);
     let [h, w, c] = source.shape();
-    if [h, w, c] == [size, size, channels] {
+    if [h, w, c] == config.shape() {
         return Ok(());
     }
     Err(DataError::Mismatch(format!(

@@ -1,6 +1,6 @@
 //! The exact density and score of a mixture in the plane, perturbed by a process: a mixture stays a mixture.
 
-use crate::data::{Mixture, Part, Spread};
+use crate::data::{Component, Mixture, Spread};
 use crate::gpu::Gpu;
 use crate::kernels::combine::Form;
 use crate::random::{Draw, Key, Purpose};
@@ -40,7 +40,7 @@ impl Exact {
     }
 
     /// The same of one part, its weight included.
-    fn of_part(part: &Part, Marginal { mean: m, std: s }: Marginal, x: [f64; 2]) -> Exact {
+    fn of_part(part: &Component, Marginal { mean: m, std: s }: Marginal, x: [f64; 2]) -> Exact {
         let d = [0, 1].map(|k| x[k] - m * part.centre[k]);
         match part.spread {
             Spread::Normal(std) => {

@@ -14,11 +14,12 @@ use super::folder::Lock;
 use super::metrics::Metrics;
 use super::trainer::{StepReport, Trainer};
 use crate::config::{Config, Data, Training};
-use crate::data::{self, DataError, Fingerprint, Loader, Source, Split, check_labels};
+use crate::data::{self, Ahead, DataError, Fingerprint, Loader, Source, check_labels};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Scope;
 use std::time::Instant;
 
 /// A run folder.
@@ -84,7 +85,7 @@ pub enum Event<'a, A = BuiltIn> {
     },
     /// The run was stopped before its first checkpoint and begins again at step 0.
     Anew,
-    /// Parts of the data were left out ([`Dataset::skipped`]): their names and the reasons.
+    /// Parts of the data were left out ([`Source::skipped`]): their names and the reasons.
     Skipped(&'a [String]),
     /// The loop begins.
     Start {
@@ -200,12 +201,9 @@ impl Run {
         watch: &mut Watch<'_>,
     ) -> Result<End, TrainError> {
         self.check(options)?;
-        let set = data::load(&config.data, Split::Train)?;
+        let source = data::open(&config.data)?;
         check_files(&config.data)?;
-        if !set.skipped().is_empty() {
-            watch(Event::Skipped(set.skipped()))?;
-        }
-        self.run(gpu, config, ScoreModel::build(config)?, &*set, options, watch)
+        self.run(gpu, config, ScoreModel::build(config)?, &*source, options, watch)
     }
 
     /// Trains the model of a configuration on images that the program gives. The run's configuration then has
@@ -257,6 +255,21 @@ impl Run {
         options: RunOptions<'_>,
         watch: &mut Watch<'_, A>,
     ) -> Result<End, TrainError> {
+        std::thread::scope(|scope| self.run_with_loader(scope, gpu, config, model, source, options, watch))
+    }
+
+    /// Trains while a thread of `scope` makes the batches.
+    #[expect(clippy::too_many_arguments, reason = "they are those of `run`, and the scope of its thread")]
+    fn run_with_loader<'scope, A: Architecture>(
+        &self,
+        scope: &'scope Scope<'scope, '_>,
+        gpu: &Gpu,
+        config: &Config,
+        model: ScoreModel<A>,
+        source: &'scope dyn Source,
+        options: RunOptions<'_>,
+        watch: &mut Watch<'_, A>,
+    ) -> Result<End, TrainError> {
         self.check(options)?;
         let remembered = if options.resume { self.remembered(config)? } else { None };
         let steps = options.steps.or(remembered).unwrap_or(config.training.n_iters);
@@ -266,7 +279,9 @@ impl Run {
             check_labels(source, config.model.num_classes)?;
         }
         let data = Fingerprint::of(source)?;
-        let mut loader = Loader::new(source, &config.data, config.training.batch_size, config.seed)?;
+        let loader = Loader::new(source, &config.data, config.training.batch_size, config.seed)?;
+        let mut skipped = Skipped::default();
+        skipped.tell(source, watch)?;
         let (mut trainer, mut lock) = match options.resume {
             true => self.reopen(gpu, config, model, &data, watch)?,
             false => (Trainer::fresh(gpu, config, model)?, None),
@@ -288,12 +303,14 @@ impl Run {
         let mut since = (Instant::now(), trainer.step);
         let mut saved = Instant::now();
         let first = trainer.step;
+        let step_of = |step: u64| u32::try_from(step).unwrap_or(u32::MAX);
+        let ahead = Ahead::spawn(scope, loader, step_of(first)..step_of(steps));
         let stopped = || options.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
         while trainer.step < steps {
             if trainer.step == 0 && stopped() {
                 return Ok(End::Stopped(0));
             }
-            let batch = loader.batch(trainer.draw()?.step)?;
+            let batch = ahead.batch(trainer.draw()?.step)?;
             trainer.step(&batch)?;
             if lock.is_none() {
                 // A configuration that cannot run has failed by now, and left no folder behind.
@@ -321,6 +338,7 @@ impl Run {
                 let row = self.log(gpu, &trainer, report, since)?;
                 since = (Instant::now(), trainer.step);
                 watch(Event::Row(row))?;
+                skipped.tell(source, watch)?;
             }
             if save {
                 let path = self.save(&trainer).map_err(|error| self.with_good(error))?;
@@ -444,6 +462,20 @@ impl Run {
         };
         row.append(&self.metrics())?;
         Ok(row)
+    }
+}
+
+/// The number of things left out that have been told.
+#[derive(Default)]
+struct Skipped(usize);
+
+impl Skipped {
+    /// Tells what the source has left out since.
+    fn tell<A>(&mut self, source: &dyn Source, watch: &mut Watch<'_, A>) -> Result<(), TrainError> {
+        let all = source.skipped();
+        let new = all.get(self.0..).filter(|new| !new.is_empty());
+        self.0 = all.len();
+        new.map_or(Ok(()), |new| watch(Event::Skipped(new)))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cli::io::{images, paths::ends_in, paths::written, plane, plane::tiled
 use crate::cli::report::count;
 use crate::cli::{Common, MODEL, choice, note, open_score_model, paths, print, progress};
 use crate::config::Data;
-use crate::data::{Mixture, Pixels, Split};
+use crate::data::{Mixture, Split, load_points};
 use crate::eval::score_error;
 use crate::nn::Scorer;
 use crate::sample::Draw;
@@ -180,19 +180,12 @@ impl Distribution {
             data.dataset != Data::GIVEN,
             "the program that trained this model gave its points, so that their density is not known here"
         );
-        let set = crate::data::load(data, Split::Train)?;
-        let every = set.len().div_ceil(STAND_IN).max(1);
-        let mut values = Vec::new();
-        for i in (0..set.len()).step_by(every) {
-            if let Pixels::Values(point) = set.image(i)? {
-                values.extend_from_slice(&point);
-            }
-        }
-        let chosen = plane::points(&values);
+        let all = plane::points(load_points(data, Split::Train)?.values());
+        let chosen: Vec<_> = all.iter().copied().step_by(all.len().div_ceil(STAND_IN).max(1)).collect();
         note(format!(
             "the density and the score beside the model's are those of {} of the {} training points",
             chosen.len(),
-            set.len()
+            all.len()
         ));
         Ok(Distribution::Points(Mixture::of_points(&chosen)))
     }

@@ -2,7 +2,7 @@
 
 use crate::cli::io::{Images, configuration, plot};
 use crate::cli::progress::{QUIET, style};
-use crate::cli::report::{chain, say};
+use crate::cli::report::{chain, is_quiet, say};
 use crate::cli::stop::Stop;
 use crate::cli::{Common, note, paths, print};
 use crate::config::Config;
@@ -192,7 +192,7 @@ const SHORTEST_BUDGET: Duration = Duration::from_secs(60);
 
 impl<'a> Watcher<'a> {
     fn new(json: bool, gpu: &'a Gpu, run: &'a Run) -> Self {
-        let terminal = std::io::stderr().is_terminal() && !json;
+        let terminal = std::io::stderr().is_terminal() && !is_quiet();
         let bar = ProgressBar::hidden();
         let (started, drawn) = (Instant::now(), Instant::now());
         let (last, unprinted) = (String::new(), false);
@@ -276,7 +276,7 @@ impl<'a> Watcher<'a> {
             self.spoken = Some(Instant::now());
             let made = row.step.saturating_sub(self.first).max(1);
             let left = self.started.elapsed().as_secs_f64() / made as f64 * (self.steps - row.step) as f64;
-            note(format!("step {}/{} {shown} ETA {left:.0}s", row.step, self.steps));
+            say(format!("step {}/{} {shown} ETA {left:.0}s", row.step, self.steps));
         }
     }
 

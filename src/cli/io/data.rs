@@ -4,7 +4,7 @@ use super::{Batch, points};
 use crate::choice::Choice;
 use crate::cli::{count, note};
 use crate::config::{BuiltIn, Config};
-use crate::data::{DataError, Dataset, Pixels, Split, Wanted};
+use crate::data::{DataError, Dataset, Split, Wanted, load_points};
 use crate::tensor::Shape;
 use anyhow::ensure;
 use std::path::Path;
@@ -39,14 +39,8 @@ pub fn first(set: &Dataset, requested: Option<usize>, usual: usize) -> anyhow::R
 /// The test points of a model of points, by default its own, `[n, 1, 1, 2]`.
 pub fn points_of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Batch> {
     let Some(spec) = spec else {
-        let set = crate::data::load(&config.data, Split::Test).map_err(unnamed)?;
-        let mut values = Vec::new();
-        for i in 0..set.len() {
-            if let Pixels::Values(point) = set.image(i)? {
-                values.extend_from_slice(&point);
-            }
-        }
-        return Ok(Batch { shape: Shape::new(set.len(), 1, 1, 2), values });
+        let values = load_points(&config.data, Split::Test).map_err(unnamed)?.values().to_vec();
+        return Ok(Batch { shape: Shape::new(values.len() / 2, 1, 1, 2), values });
     };
     points::read(Path::new(spec))
 }
@@ -67,14 +61,12 @@ pub fn of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> 
     let Some(spec) = spec else {
         return Dataset::load(&config.data, Split::Test).map_err(unnamed);
     };
-    let (size, channels) = (config.data.image_size, config.data.num_channels);
     let set = wanted(spec, Split::Test, &Wanted::of(&config.data))?;
+    let ([h, w, c], [height, width, channels]) = (set.shape(), config.data.shape());
     ensure!(
-        (set.size, set.channels) == (size, channels),
-        "the images of {spec} are {0}x{0}x{1}, and the model's {size}x{size}x{channels}; choose data \
-         like those it was trained on",
-        set.size,
-        set.channels
+        set.shape() == config.data.shape(),
+        "the images of {spec} are {h}x{w}x{c}, and the model's {height}x{width}x{channels}; choose data like those it \
+         was trained on"
     );
     Ok(set)
 }
