@@ -45,4 +45,5 @@ mod score_command;
 mod score_sde;
 mod solvers_pc;
 mod training;
+mod watching;
 mod weights;

@@ -7,7 +7,9 @@ mod progress;
 mod report;
 mod sampling;
 mod stop;
+mod training;
 mod unfinished;
+mod watching;
 
 use crate::gpu::{Gpu, GpuError, Options, choose, is_guarded};
 use arguments::{MANY, choice, choice_among};

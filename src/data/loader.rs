@@ -59,10 +59,17 @@ impl<S: Source> Loader<S> {
     /// images with `data.uniform_dequantization`.
     pub fn batch(&mut self, step: u32) -> Result<Batch, DataError> {
         let indices = self.indices(step);
-        let draw = Draw::new(self.seed).at(step);
-        let mut images = Vec::with_capacity(self.batch * self.source.shape().iter().product::<usize>());
+        self.gather(&indices, Draw::new(self.seed).at(step))
+    }
+
+    /// The images of these numbers, flipped and dequantised with random numbers of `draw`.
+    ///
+    /// # Errors
+    /// The errors of [`Loader::batch`].
+    pub fn gather(&self, indices: &[usize], draw: Draw) -> Result<Batch, DataError> {
+        let mut images = Vec::with_capacity(indices.len() * self.source.shape().iter().product::<usize>());
         for (sample, index) in indices.iter().enumerate() {
-            self.append(&mut images, draw.from(sample as u32), *index)?;
+            self.append(&mut images, draw.from(draw.first + sample as u32), *index)?;
         }
         Ok(Batch { images, labels: indices.iter().map(|index| self.source.label(*index)).collect() })
     }

@@ -17,6 +17,7 @@ pub mod restore;
 pub mod sample;
 pub mod score;
 pub mod train;
+pub mod watch;
 
 use super::Common;
 
@@ -43,6 +44,7 @@ commands! {
     Devices: devices,
     Configs: configs,
     Train: train,
+    Watch: watch,
     Sample: sample,
     Inpaint: inpaint,
     Colorize: colorize,
