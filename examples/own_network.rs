@@ -67,7 +67,7 @@ impl Architecture for ResNet {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
         training: Training { batch_size: 32, n_iters: 60, log_freq: 10, ..Training::default() },
-        data: Data { image_size: 8, num_channels: 1, centered: true, ..Data::default() },
+        data: Data { image_size: 8.into(), num_channels: 1, centered: true, ..Data::default() },
         // The network is ours; the other keys of the model are those of the process and the moving average.
         model: Model { sigma_max: 10.0, scale_by_sigma: true, ema_rate: 0.9, ..Model::default() },
         optim: Optim { lr: 2e-3, warmup: 10, ..Optim::default() },

@@ -22,8 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Sample 7 of a seed is the same, whether it is drawn alone or among others.
     let draw = Draw::new(42);
-    let size = config.data.image_size;
-    let start = prior(&score, Shape::new(8, size, size, config.data.num_channels), draw)?;
+    let start = prior(&score, Shape::of_images(8, config.data.shape()), draw)?;
     let sampler = sampler(&config.sampling, 12)?;
     let mut watch = |progress: Progress<'_>| {
         println!("  step {:2}, t = {:.3}", progress.step, progress.t);

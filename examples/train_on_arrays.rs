@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             log_freq: 10,
             ..Training::default()
         },
-        data: Data { image_size: SIZE, num_channels: 1, ..Data::default() },
+        data: Data { image_size: SIZE.into(), num_channels: 1, ..Data::default() },
         model: Model {
             nf: 16,
             ch_mult: vec![1, 2],

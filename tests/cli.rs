@@ -731,7 +731,7 @@ fn write_samples(path: &Path, set: &tweedie::data::Dataset, count: usize) {
     let levels = (0..count).flat_map(|i| set.image(i));
     let mut archive = zip::ZipWriter::new(std::fs::File::create(path).expect("a file"));
     archive.start_file("samples.npy", zip::write::SimpleFileOptions::default()).expect("an entry");
-    let shape = [count, set.size, set.size, set.channels].map(|extent| extent as u64);
+    let shape = [count, set.size.height, set.size.width, set.channels].map(|extent| extent as u64);
     let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
     let mut array = options.writer(&mut archive).begin_nd().expect("a header");
     array.extend(levels.map(|level| f32::from(*level) / 255.0)).expect("values");

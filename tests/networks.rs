@@ -7,7 +7,7 @@ use tweedie::autodiff::{Dual, Eager, Tape};
 use tweedie::config::Config;
 use tweedie::kernels::layout;
 use tweedie::kernels::random::{Distribution, fill};
-use tweedie::nn::{Arena, Parameters, ScoreModel, Scorer};
+use tweedie::nn::{Arena, Layout, Parameters, ScoreModel, Scorer};
 use tweedie::random::{Key, Purpose};
 use tweedie::tensor::{Shape, Tensor};
 
@@ -84,6 +84,11 @@ fn every_shipped_configuration_describes_a_network_and_survives_a_round_trip() {
 
 /// A model with noise for weights, so that a skipped path changes the output.
 fn noisy(config: &Config) -> Scorer {
+    with_noise(config, |_, values| values)
+}
+
+/// The model of [`noisy`] with its weights mapped by `change`, in the order of files.
+fn with_noise(config: &Config, change: impl Fn(Layout, Vec<f32>) -> Vec<f32>) -> Scorer {
     let model = ScoreModel::build(config).expect("a model");
     let specs = model.registry.trainable.clone();
     let values = Arena::with(gpu(), &model.registry, |i| {
@@ -93,11 +98,8 @@ fn noisy(config: &Config) -> Scorer {
         // Weights of one sign would make the values of a network without norms exceed f32.
         let shift = if shape.len() == 1 { 0.05 } else { 0.0 };
         let key = Key::new(9, Purpose::Other(i as u16));
-        (0..len.div_ceil(4) as u32)
-            .flat_map(|b| key.normal(0, b))
-            .map(|v| scale * v + shift)
-            .take(len)
-            .collect()
+        let noise = (0..len.div_ceil(4) as u32).flat_map(|b| key.normal(0, b));
+        change(specs[i].layout, noise.map(|v| scale * v + shift).take(len).collect())
     });
     let fourier = model.registry.frozen.first().map(|spec| spec.initial(1, 0));
     let frequencies = model.network.frequencies(gpu(), fourier.as_deref()).expect("memory");
@@ -145,8 +147,7 @@ fn assert_runs_alike(options: &[&str]) -> Vec<f32> {
     let small = ["model.nf=8", "model.num_res_blocks=1", "data.image_size=8"];
     let config = load("digits_ve", &[&small, options].concat());
     let scorer = noisy(&config);
-    let size = config.data.image_size;
-    let shape = Shape::new(2, size, size, config.data.num_channels);
+    let shape = Shape::of_images(2, config.data.shape());
     let (x, v, u) = (random(shape, 1), random(shape, 2), random(shape, 3));
     let conditioning = scorer.condition(&[0.3, 0.7]).expect("an upload");
     let eager = scorer.network(&mut Eager, &x, &conditioning, None).expect("an output");
@@ -228,6 +229,41 @@ fn ncsnv2_runs_in_every_size_with_discrete_and_with_continuous_times() {
         &[&["model.name=ncsnv2_64", "data.num_channels=3", "model.nf=5", REFINENET[0]][..], &discrete]
             .concat(),
     );
+}
+
+/// Image by image and channel by channel, rows become columns.
+fn transposed(values: &[f32], [n, h, w, c]: [usize; 4]) -> Vec<f32> {
+    let at = |i: usize| (i / (h * w * c), i / (h * c) % w, i / c % h, i % c);
+    (0..n * h * w * c).map(at).map(|(n, x, y, c_at)| values[((n * h + y) * w + x) * c + c_at]).collect()
+}
+
+#[test]
+fn a_network_with_transposed_weights_maps_transposed_images_to_the_transposed_output() {
+    let small = ["model.nf=8", "model.num_res_blocks=1", "model.attn_resolutions=[]"];
+    let ncsnv2 = ["model.name=ncsnv2_64", "model.nonlinearity=elu", "model.num_res_blocks=0"];
+    let ddpm = ["model.name=ddpm", "model.nf=32", "model.fir=false", "model.downsample_padding=1"];
+    let convolution = |layout: Layout, values: Vec<f32>| match layout {
+        Layout::Conv { k, c_in, c_out } => transposed(&values, [c_out * c_in, k, k, 1]),
+        _ => values,
+    };
+    for options in [&small[..], &[&small[..], &ncsnv2].concat(), &[&small[..], &ddpm].concat()] {
+        let [wide, tall] = ["data.image_size=[8,24]", "data.image_size=[24,8]"]
+            .map(|size| load("digits_ve", &[options, &[size]].concat()));
+        let shape = Shape::of_images(2, wide.data.shape());
+        let x = random(shape, 1);
+        let turned = transposed(&x.read().expect("a download"), shape.0);
+        let turned =
+            Tensor::from_slice(gpu(), Shape::of_images(2, tall.data.shape()), &turned).expect("memory");
+        let output = |scorer: &Scorer, x: &Tensor| {
+            let conditioning = scorer.condition(&[0.3, 0.7]).expect("an upload");
+            scorer.network(&mut Eager, x, &conditioning, None).expect("an output").read().expect("a download")
+        };
+        let expected = transposed(&output(&noisy(&wide), &x), shape.0);
+        let found = output(&with_noise(&tall, convolution), &turned);
+        let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let apart = expected.iter().zip(&found).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(largest > 1e-3 && apart < 1e-5 * largest, "{options:?}: {apart} of {largest}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn config() -> Config {
             log_freq: 2,
             ..Training::default()
         },
-        data: Data { dataset: "digits".into(), image_size: 8, num_channels: 1, ..Data::default() },
+        data: Data { dataset: "digits".into(), image_size: 8.into(), num_channels: 1, ..Data::default() },
         model: Model {
             nf: 8,
             ch_mult: vec![1, 2],
@@ -86,7 +86,7 @@ fn a_run_folder_says_which_state_it_is_in() {
     assert!(
         matches!(train(&other, RESUME), Err(TrainError::OtherConfig { key, value, .. }) if key == "optim.lr" && value == "0.0002")
     );
-    let larger = Config { data: Data { image_size: 16, ..config.data.clone() }, ..config.clone() };
+    let larger = Config { data: Data { image_size: 16.into(), ..config.data.clone() }, ..config.clone() };
     assert!(matches!(train(&larger, RESUME), Err(TrainError::Data(DataError::Mismatch(_)))));
     let checkpoint = Checkpoint::read(&run.latest().expect("a checkpoint")).expect("a checkpoint");
     assert!(checkpoint.scorer(gpu(), Weights::Ema).is_ok());

@@ -27,6 +27,102 @@ choices! {
     }
 }
 
+/// Height and width of images, in pixels. In a configuration it is one number for squares, or `[height, width]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ImageSize {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl ImageSize {
+    /// Height and width.
+    pub fn new(height: usize, width: usize) -> ImageSize {
+        ImageSize { height, width }
+    }
+
+    /// The size after it has been halved `times` times, rounded down.
+    pub fn halved(self, times: usize) -> ImageSize {
+        ImageSize { height: self.height >> times, width: self.width >> times }
+    }
+
+    /// Returns true if both extents are divisible by 2 to the power `times`.
+    pub fn can_be_halved(self, times: usize) -> bool {
+        times < usize::BITS as usize
+            && [self.height, self.width].iter().all(|extent| extent.is_multiple_of(1 << times))
+    }
+
+    /// The larger extent.
+    pub fn longest(self) -> usize {
+        self.height.max(self.width)
+    }
+
+    /// Number of pixels.
+    pub fn pixels(self) -> usize {
+        self.height * self.width
+    }
+}
+
+/// A square.
+impl From<usize> for ImageSize {
+    fn from(size: usize) -> ImageSize {
+        ImageSize::new(size, size)
+    }
+}
+
+/// As in a configuration: `32`, or `[32, 48]`.
+impl std::fmt::Display for ImageSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.height, self.width) {
+            (height, width) if height == width => write!(f, "{height}"),
+            (height, width) => write!(f, "[{height}, {width}]"),
+        }
+    }
+}
+
+impl Serialize for ImageSize {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self.height, self.width) {
+            (height, width) if height == width => height.serialize(serializer),
+            both => both.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ImageSize {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ImageSize, D::Error> {
+        struct Extents;
+        impl<'de> serde::de::Visitor<'de> for Extents {
+            type Value = ImageSize;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number of pixels, or [height, width]")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, size: u64) -> Result<ImageSize, E> {
+                usize::try_from(size).map(ImageSize::from).map_err(E::custom)
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, size: i64) -> Result<ImageSize, E> {
+                let wrong = || E::invalid_value(serde::de::Unexpected::Signed(size), &self);
+                usize::try_from(size).map(ImageSize::from).map_err(|_| wrong())
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<ImageSize, A::Error> {
+                let missing = |at: usize| serde::de::Error::invalid_length(at, &self);
+                let height = seq.next_element()?.ok_or_else(|| missing(0))?;
+                let width = seq.next_element()?.ok_or_else(|| missing(1))?;
+                match seq.next_element::<serde::de::IgnoredAny>()? {
+                    None => Ok(ImageSize { height, width }),
+                    Some(_) => Err(missing(3)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Extents)
+    }
+}
+
 /// The range of a model's data: [−1, 1] if centred, else [0, 1].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
@@ -69,8 +165,8 @@ pub struct Data {
     /// A built-in data set, `digits` or `digits_color`; `idx` for IDX files; `given` for images that the
     /// training program passes; any other name stands for the images of `path`.
     pub dataset: String,
-    /// Height and width.
-    pub image_size: usize,
+    /// Height and width: one number for squares, or `[height, width]`.
+    pub image_size: ImageSize,
     /// Channels.
     pub num_channels: usize,
     /// Whether images are scaled to [−1, 1] instead of [0, 1].
@@ -135,6 +231,11 @@ impl Data {
         }
     }
 
+    /// The shape of an image, `[h, w, c]`.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.image_size.height, self.image_size.width, self.num_channels]
+    }
+
     /// The range of the model's data.
     pub fn range(&self) -> Range {
         Range { centered: self.centered }
@@ -146,7 +247,9 @@ impl Data {
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        count("data.image_size", self.image_size as u64, 1 << 16)?;
+        for extent in [self.image_size.height, self.image_size.width] {
+            count("data.image_size", extent as u64, 1 << 16)?;
+        }
         count("data.num_channels", self.num_channels as u64, MAX_CHANNELS)?;
         // A configuration is written as TOML, which is Unicode.
         let files =

@@ -1,5 +1,6 @@
 //! `model`: the network and the process's parameters.
 
+use super::ImageSize;
 use crate::sde::BetaSchedule;
 use serde::{Deserialize, Serialize};
 
@@ -178,9 +179,9 @@ pub enum ModelName {
 }
 
 impl ModelName {
-    /// The network for images of a size, if the name leaves its own size open.
-    pub fn for_images(self, image_size: usize) -> ModelName {
-        match (self, image_size) {
+    /// The network for images of a size, of which the larger extent counts, if the name leaves its own size open.
+    pub fn for_images(self, size: ImageSize) -> ModelName {
+        match (self, size.longest()) {
             (ModelName::Ncsnv2, ..96) => ModelName::Ncsnv2Size64,
             (ModelName::Ncsnv2, 96..=128) => ModelName::Ncsnv2Size128,
             (ModelName::Ncsnv2, _) => ModelName::Ncsnv2Size256,

@@ -113,9 +113,9 @@ impl Model {
             let why = "wideresnet is conditioned on the noise level by fourier features, with model.conditional = true";
             return Err(refuse("model.embedding_type", "positional", why));
         }
-        if !data.image_size.is_multiple_of(1 << (GROUPS - 1)) {
+        if !data.image_size.can_be_halved(GROUPS - 1) {
             let why = format!(
-                "wideresnet halves the image {} times, so its size must be divisible by {}",
+                "wideresnet halves the image {} times, so its height and width must be divisible by {}",
                 GROUPS - 1,
                 1 << (GROUPS - 1)
             );
@@ -142,21 +142,21 @@ impl Model {
             self.ch_mult.iter().max().map_or(1, |mult| (*mult as u64).saturating_mul(self.nf as u64));
         count("model.nf times model.ch_mult", widest, MAX_CHANNELS)?;
         let halvings = self.ch_mult.len() - 1;
-        if halvings >= usize::BITS as usize || !data.image_size.is_multiple_of(1 << halvings) {
+        if !data.image_size.can_be_halved(halvings) {
             let why = format!(
-                "model.ch_mult has {} levels, so the size must divide by 2 to the power {halvings}; \
+                "model.ch_mult has {} levels, so height and width must be divisible by 2 to the power {halvings}; \
                  change it or the number of levels",
                 self.ch_mult.len()
             );
             return Err(refuse("data.image_size", data.image_size, why));
         }
-        let sizes: Vec<usize> = (0..=halvings).map(|level| data.image_size >> level).collect();
+        let heights: Vec<usize> = (0..=halvings).map(|level| data.image_size.halved(level).height).collect();
         let up = self.attn_resolutions_up.as_deref().unwrap_or(&[]);
         for (key, asked) in
             [("model.attn_resolutions", &self.attn_resolutions[..]), ("model.attn_resolutions_up", up)]
         {
-            if let Some(size) = asked.iter().find(|size| !sizes.contains(size)) {
-                let why = format!("no level has images of that size; the levels have {sizes:?}");
+            if let Some(size) = asked.iter().find(|size| !heights.contains(size)) {
+                let why = format!("no level has images of that height; the levels have {heights:?}");
                 return Err(refuse(key, size, why));
             }
         }
@@ -204,7 +204,7 @@ impl Model {
         }
         let up = self.attn_resolutions_up.as_deref().unwrap_or(&self.attn_resolutions);
         for (level, mult) in self.ch_mult.iter().enumerate() {
-            let size = data.image_size >> level;
+            let size = data.image_size.halved(level).height;
             let attends = self.attn_resolutions.contains(&size) || up.contains(&size) || level + 1 == levels;
             let Some(dim) = dims.get(level).or(dims.first()).filter(|_| attends) else { continue };
             let channels = self.nf * mult;
@@ -220,15 +220,17 @@ impl Model {
         if self.nf < 2 {
             return Err(refuse("model.nf", self.nf, "InstanceNorm++ compares channels and needs at least 2"));
         }
-        if self.name == ModelName::Ncsnv2 && data.image_size > 256 {
+        if self.name == ModelName::Ncsnv2 && data.image_size.longest() > 256 {
             let why =
                 "there is no ncsnv2 for images beyond 256 pixels; set model.name = ncsnv2_256 to try that";
             return Err(refuse("data.image_size", data.image_size, why));
         }
         let halvings = self.name.for_images(data.image_size).halvings();
-        if !data.image_size.is_multiple_of(1 << halvings) {
-            let why =
-                format!("this network halves images, so their size must be divisible by {}", 1 << halvings);
+        if !data.image_size.can_be_halved(halvings) {
+            let why = format!(
+                "this network halves images, so their height and width must be divisible by {}",
+                1 << halvings
+            );
             return Err(refuse("data.image_size", data.image_size, why));
         }
         if self.num_classes > 0 {

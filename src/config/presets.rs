@@ -116,13 +116,13 @@ impl Config {
     ///
     /// let config = Config {
     ///     training: Training { sde: SdeName::Vpsde, batch_size: 64, n_iters: 1000, ..Training::default() },
-    ///     data: Data { image_size: 8, num_channels: 1, ..Data::default() },
+    ///     data: Data { image_size: 8.into(), num_channels: 1, ..Data::default() },
     ///     model: Model { nf: 32, ch_mult: vec![1, 2], attn_resolutions: vec![4], ..Model::default() },
     ///     ..Config::default()
     /// };
     /// let config = config.validated()?;
     /// assert!(Config { seed: 7, ..Config::preset("digits_ve")? }.validated().is_ok());
-    /// assert!(Config { data: Data { image_size: 9, ..config.data.clone() }, ..config }.validated().is_err());
+    /// assert!(Config { data: Data { image_size: 9.into(), ..config.data.clone() }, ..config }.validated().is_err());
     /// # Ok::<(), tweedie::config::ConfigError>(())
     /// ```
     ///

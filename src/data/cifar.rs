@@ -60,7 +60,7 @@ pub(super) fn read(folder: &Path, split: Split) -> Result<Dataset, DataError> {
             if record[0] > 9 {
                 return Err(wrong("it holds a label above 9; is it CIFAR-10's binary version?"));
             }
-            labels.push(record[0]);
+            labels.push(u32::from(record[0]));
             let plane = SIZE * SIZE;
             pixels.extend((0..IMAGE).map(|i| record[1 + i % 3 * plane + i / 3]));
         }

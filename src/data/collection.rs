@@ -13,7 +13,7 @@ struct Entry {
     /// Its path within the collection.
     name: String,
     /// Its class.
-    label: Option<usize>,
+    label: Option<u32>,
 }
 
 /// The place of the pictures.
@@ -59,14 +59,14 @@ pub(super) fn read_archive(path: &Path, wanted: &Wanted) -> Result<Dataset, Data
     if let Ok(mut file) = archive.by_name("dataset.json") {
         #[derive(serde::Deserialize)]
         struct Labels {
-            labels: Option<Vec<(String, usize)>>,
+            labels: Option<Vec<(String, u32)>>,
         }
         let mut text = String::new();
         file.read_to_string(&mut text)
             .map_err(|e| wrong(format!("its dataset.json cannot be read ({e})")))?;
         let read: Labels = serde_json::from_str(&text)
             .map_err(|e| wrong(format!("its dataset.json holds no labels ({e})")))?;
-        let labels: Option<BTreeMap<String, usize>> = read.labels.map(|labels| labels.into_iter().collect());
+        let labels: Option<BTreeMap<String, u32>> = read.labels.map(|labels| labels.into_iter().collect());
         for entry in &mut entries {
             entry.label = labels.as_ref().and_then(|labels| labels.get(&entry.name).copied());
         }
@@ -110,7 +110,7 @@ fn archive(path: &Path) -> Result<Archive, DataError> {
 fn classed(names: Vec<String>) -> Vec<Entry> {
     let top = |name: &str| name.split_once(['/', std::path::MAIN_SEPARATOR]).map(|(top, _)| top.to_string());
     let tops: Option<Vec<String>> = names.iter().map(|name| top(name)).collect();
-    let numbers: Option<BTreeMap<String, usize>> = tops.as_ref().map(|tops| {
+    let numbers: Option<BTreeMap<String, u32>> = tops.as_ref().map(|tops| {
         let distinct: BTreeSet<&String> = tops.iter().collect();
         distinct.into_iter().cloned().zip(0..).collect()
     });
@@ -159,12 +159,8 @@ fn gather(
         let (count, all) = (skipped.len(), entries.len());
         return Err(wrong(format!("{count} of its {all} pictures cannot be used, the first is {bad}")));
     }
-    let (n, label) = (labels.len(), |label: usize| {
-        u8::try_from(label)
-            .map_err(|_| wrong(format!("it has a class {label}; labels are bytes, from 0 to 255")))
-    });
-    let labels: Option<Vec<usize>> = labels.into_iter().collect();
-    let labels = labels.map(|labels| labels.into_iter().map(label).collect()).transpose()?;
+    let n = labels.len();
+    let labels = labels.into_iter().collect();
     skipped.extend(others.iter().map(|name| format!("{name} (no picture)")));
     Ok(Dataset { skipped, ..Dataset::from_levels(pixels, [n, h, w, c], labels)? })
 }

@@ -134,7 +134,7 @@ mod tests {
     fn config(flip: bool, dequantize: bool) -> Data {
         Data {
             dataset: "digits".into(),
-            image_size: 2,
+            image_size: 2.into(),
             num_channels: 1,
             random_flip: flip,
             uniform_dequantization: dequantize,
@@ -145,7 +145,7 @@ mod tests {
     /// Ten images of 2 × 2 whose left column is the image's number and whose right column is 100.
     fn loader(flip: bool, dequantize: bool) -> Loader<Dataset> {
         let pixels = (0..10).flat_map(|i| [i, 100, i, 100]).collect();
-        let set = Dataset { pixels, labels: None, size: 2, channels: 1, skipped: Vec::new() };
+        let set = Dataset { pixels, labels: None, size: 2.into(), channels: 1, skipped: Vec::new() };
         Loader::new(set, &config(flip, dequantize), 4, 1).expect("a loader")
     }
 
@@ -219,7 +219,7 @@ mod tests {
         }
         let mut loader = Loader::new(Short, &config(false, false), 1, 1).unwrap();
         assert!(matches!(loader.batch(0), Err(DataError::Source { .. })));
-        let larger = Data { image_size: 4, ..config(false, false) };
+        let larger = Data { image_size: 4.into(), ..config(false, false) };
         assert!(matches!(Loader::new(Short, &larger, 1, 1), Err(DataError::Mismatch(_))));
     }
 }

@@ -28,7 +28,7 @@ pub use region::Region;
 pub use source::{FloatDataset, Pixels, Source, check_labels};
 
 use crate::choice::Choice;
-use crate::config::{BuiltIn, Data};
+use crate::config::{BuiltIn, Data, ImageSize};
 use crate::random::{Key, Purpose};
 use rand::Rng;
 use std::borrow::Cow;
@@ -85,15 +85,15 @@ pub enum Split {
     Test,
 }
 
-/// Square images of one size in memory, levels `[n, size, size, c]`, and their labels if there are any.
+/// Images of one size in memory, levels `[n, h, w, c]`, and their labels if there are any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     /// Grey or colour levels, 0..=255.
     pub pixels: Vec<u8>,
     /// The class of each image.
-    pub labels: Option<Vec<u8>>,
+    pub labels: Option<Vec<u32>>,
     /// Height and width.
-    pub size: usize,
+    pub size: ImageSize,
     /// Channels.
     pub channels: usize,
     /// Pictures that could not be read, and arrays without images: what was left out, as `name (reason)`.
@@ -205,25 +205,22 @@ impl Dataset {
         Ok(Dataset { pixels: pixels.collect(), channels: 3, ..grey.clone() })
     }
 
-    /// Levels `[n, size, size, c]` in memory, with the class of each image if there are any.
+    /// Levels `[n, h, w, c]` in memory, with the class of each image if there are any.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] if the lengths do not agree, or the images are not square.
+    /// [`DataError::Mismatch`] if the lengths do not agree.
     pub fn from_levels(
         levels: Vec<u8>,
         shape: [usize; 4],
-        labels: Option<Vec<u8>>,
+        labels: Option<Vec<u32>>,
     ) -> Result<Dataset, DataError> {
         source::check_array(levels.len(), shape, labels.as_ref().map(Vec::len))?;
         let [_, h, w, channels] = shape;
-        if h != w {
-            return Err(DataError::Mismatch(format!("images of {h}x{w} are not square")));
-        }
-        Ok(Dataset { pixels: levels, labels, size: h, channels, skipped: Vec::new() })
+        Ok(Dataset { pixels: levels, labels, size: ImageSize::new(h, w), channels, skipped: Vec::new() })
     }
 
-    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, size, size]` or
-    /// `[n, size, size, c]` bytes, and `[n]`.
+    /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, h, w]` or
+    /// `[n, h, w, c]` bytes, and `[n]`.
     ///
     /// # Errors
     /// If a file cannot be read, or the numbers of images and labels differ.
@@ -237,7 +234,7 @@ impl Dataset {
     /// Images from the bytes of an IDX file.
     ///
     /// # Errors
-    /// [`DataError::Format`] if they are not an IDX file of square images.
+    /// [`DataError::Format`] if they are not an IDX file of images.
     pub fn from_idx_bytes(bytes: &[u8]) -> Result<Dataset, DataError> {
         Dataset::from_arrays(idx::read(bytes, "the file")?, "the file", None)
     }
@@ -252,12 +249,17 @@ impl Dataset {
         self.pixels.is_empty()
     }
 
-    /// Bytes of one image.
-    pub fn image_len(&self) -> usize {
-        self.size * self.size * self.channels
+    /// The shape of an image, `[h, w, c]`.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.size.height, self.size.width, self.channels]
     }
 
-    /// One image's levels, `[size, size, c]`.
+    /// Bytes of one image.
+    pub fn image_len(&self) -> usize {
+        self.size.pixels() * self.channels
+    }
+
+    /// One image's levels, `[h, w, c]`.
     pub fn image(&self, index: usize) -> &[u8] {
         &self.pixels[index * self.image_len()..][..self.image_len()]
     }
@@ -269,16 +271,14 @@ impl Dataset {
     ) -> Result<Dataset, DataError> {
         let wrong = |what: String| DataError::Format { path: name.to_string(), what };
         let (n, size, channels) = match images.shape[..] {
-            [n, h, w] if h == w => (n, h, 1),
-            [n, h, w, c] if h == w => (n, h, c),
+            [n, h, w] => (n, ImageSize::new(h, w), 1),
+            [n, h, w, c] => (n, ImageSize::new(h, w), c),
             _ => {
-                return Err(wrong(format!(
-                    "its shape {:?} is not [n, size, size] or [n, size, size, c]",
-                    images.shape
-                )));
+                let shape = &images.shape;
+                return Err(wrong(format!("its shape {shape:?} is not [n, h, w] or [n, h, w, c]")));
             }
         };
-        if n == 0 || size == 0 || channels == 0 {
+        if n == 0 || size.pixels() == 0 || channels == 0 {
             return Err(wrong("it holds no image".into()));
         }
         if let Some((labels, labels_name)) = &labels
@@ -290,7 +290,7 @@ impl Dataset {
                 labels.shape
             )));
         }
-        let labels = labels.map(|(labels, _)| labels.bytes);
+        let labels = labels.map(|(labels, _)| labels.bytes.into_iter().map(u32::from).collect());
         Ok(Dataset { pixels: images.bytes, labels, size, channels, skipped: Vec::new() })
     }
 }
@@ -301,7 +301,7 @@ impl Source for Dataset {
     }
 
     fn shape(&self) -> [usize; 3] {
-        [self.size, self.size, self.channels]
+        self.shape()
     }
 
     fn image(&self, index: usize) -> Result<Pixels<'_>, DataError> {
@@ -309,7 +309,7 @@ impl Source for Dataset {
     }
 
     fn label(&self, index: usize) -> Option<usize> {
-        self.labels.as_ref().map(|labels| usize::from(labels[index]))
+        self.labels.as_ref().map(|labels| labels[index] as usize)
     }
 }
 
@@ -348,7 +348,7 @@ mod tests {
     fn the_digits_are_1437_and_360_images_of_ten_classes() {
         for (split, count) in [(Split::Train, 1437), (Split::Test, 360)] {
             let set = Dataset::digits(split).unwrap();
-            assert_eq!((set.len(), set.size, set.channels), (count, 8, 1));
+            assert_eq!((set.len(), set.shape()), (count, [8, 8, 1]));
             let labels = set.labels.unwrap();
             assert_eq!(labels.len(), count);
             assert!((0..10).all(|class| labels.contains(&class)) && labels.iter().all(|class| *class < 10));

@@ -23,8 +23,7 @@ pub struct Wanted {
 impl Wanted {
     /// The images that a configuration describes.
     pub fn of(config: &Data) -> Wanted {
-        let shape = Some([config.image_size, config.image_size, config.num_channels]);
-        Wanted { shape, crop: config.crop, fit: config.fit, skip_bad: config.skip_bad }
+        Wanted { shape: Some(config.shape()), crop: config.crop, fit: config.fit, skip_bad: config.skip_bad }
     }
 }
 
@@ -226,7 +225,7 @@ mod tests {
     }
 
     fn pixel(set: &Dataset, image: usize, x: usize, y: usize) -> [u8; 3] {
-        let at = 3 * (y * set.size + x);
+        let at = 3 * (y * set.size.width + x);
         set.image(image)[at..at + 3].try_into().unwrap()
     }
 
@@ -243,7 +242,7 @@ mod tests {
         ]);
         assert_eq!(Kind::of(folder.path()).unwrap(), Kind::Folder);
         let set = Dataset::at(folder.path(), Split::Train, &WANTED).unwrap();
-        assert_eq!((set.len(), set.size, set.channels), (3, 4, 3));
+        assert_eq!((set.len(), set.shape()), (3, [4, 4, 3]));
         assert_eq!(set.labels, Some(vec![0, 1, 1]));
         assert_eq!(set.skipped, ["cat/notes.txt (no picture)"]);
         for image in 0..3 {
@@ -303,7 +302,7 @@ mod tests {
         assert_eq!(Kind::of(cifar.path()).unwrap(), Kind::Cifar10);
         for (split, n) in [(Split::Train, 2), (Split::Test, 1)] {
             let set = Dataset::at(cifar.path(), split, &WANTED).unwrap();
-            assert_eq!((set.len(), set.size, set.labels.clone()), (n, 32, Some(vec![9; n])));
+            assert_eq!((set.len(), set.size.width, set.labels.clone()), (n, 32, Some(vec![9; n])));
             assert_eq!(pixel(&set, 0, 5, 5), [1, 2, 3]);
         }
         let python = folder_of(&[("data_batch_1", b"x")]);

@@ -140,7 +140,7 @@ pub(super) fn check_array(len: usize, shape: [usize; 4], labels: Option<usize>) 
 pub(super) fn check_shape(source: &dyn Source, name: &str, config: &Data) -> Result<(), DataError> {
     let (size, channels) = (config.image_size, config.num_channels);
     let [h, w, c] = source.shape();
-    if [h, w, c] == [size, size, channels] {
+    if [h, w, c] == config.shape() {
         return Ok(());
     }
     Err(DataError::Mismatch(format!(

@@ -40,22 +40,22 @@ pub fn accuracy_at(
     centered: bool,
     seed: u64,
 ) -> Result<Accuracy> {
-    let known = |label: &u8| usize::from(*label) < classifier.classes();
+    let known = |label: &u32| (*label as usize) < classifier.classes();
     let labels = set.labels.as_ref().filter(|labels| labels.iter().all(known));
     let labels = labels.ok_or_else(|| KernelError::Mismatch {
         kernel: "accuracy",
         what: format!("the images have no labels, or some of more than {} classes", classifier.classes()),
     })?;
     let images: Vec<f32> = set.pixels.iter().map(|level| scale(f64::from(*level), centered) as f32).collect();
-    let shape = Shape::new(set.len(), set.size, set.size, set.channels);
+    let shape = Shape::of_images(set.len(), set.shape());
     let t = match i {
         0 => classifier.process().sampling_eps(),
         _ => i as f64 / (NOISE_LEVELS - 1) as f64,
     };
     let key = Key::new(seed, Purpose::Evaluation).at(i as u32);
     let probabilities = log_probabilities(classifier, &images, shape, t, Some(key))?;
-    let right = probabilities.iter().zip(labels).filter(|(row, label)| largest(row) == usize::from(**label));
-    let nats: f64 = probabilities.iter().zip(labels).map(|(row, label)| -row[usize::from(*label)]).sum();
+    let right = probabilities.iter().zip(labels).filter(|(row, label)| largest(row) == **label as usize);
+    let nats: f64 = probabilities.iter().zip(labels).map(|(row, label)| -row[*label as usize]).sum();
     let (accuracy, cross_entropy) = (right.count() as f64 / set.len() as f64, nats / set.len() as f64);
     Ok(Accuracy { t, marginal: classifier.process().marginal_prob(t), accuracy, cross_entropy })
 }

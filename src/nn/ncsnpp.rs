@@ -129,9 +129,9 @@ impl Builder<'_> {
         Ok(attention.with_heads(self.config.model.heads(level)))
     }
 
-    /// Attention in a level whose images have one of these sizes.
+    /// Attention in a level whose images have one of these heights.
     fn attention_at(&mut self, level: usize, sizes: &[usize], channels: usize) -> Built<Option<Attention>> {
-        let wanted = sizes.contains(&(self.config.data.image_size >> level));
+        let wanted = sizes.contains(&(self.config.data.image_size.halved(level).height));
         wanted.then(|| self.attention(level, channels, self.config.model.attn_num_groups)).transpose()
     }
 
@@ -228,7 +228,7 @@ impl Builder<'_> {
         for (level, mult) in model.ch_mult.iter().enumerate().rev() {
             let mut blocks = Vec::new();
             let sizes = model.attn_resolutions_up.as_ref().unwrap_or(&model.attn_resolutions);
-            let attending = sizes.contains(&(self.config.data.image_size >> level));
+            let attending = sizes.contains(&(self.config.data.image_size.halved(level).height));
             let groups = model.attn_num_groups.filter(|_| attending);
             for i in 0..=model.num_res_blocks {
                 let skip = skips.pop().unwrap_or_default();

@@ -9,7 +9,7 @@ use super::preconditioning::Label;
 use super::refinenet::RefineNet;
 use super::wideresnet::WideResNet;
 use crate::autodiff::Engine;
-use crate::config::{Config, ConfigError, Data, ModelName, refuse};
+use crate::config::{Config, ConfigError, Data, ImageSize, ModelName, refuse};
 use crate::gpu::Gpu;
 use crate::kernels::{Result, check};
 use crate::tensor::{Shape, Tensor};
@@ -62,7 +62,7 @@ pub trait Architecture: Clone + 'static {
 #[derive(Debug, Clone)]
 pub struct Network<A = BuiltIn> {
     architecture: A,
-    size: usize,
+    size: ImageSize,
     channels: usize,
     centered: bool,
     scale_by_sigma: bool,
@@ -113,8 +113,8 @@ impl<A: Architecture> Network<A> {
     /// An architecture for images as `data` describes them, whose output is divided by σ if `scale_by_sigma`
     /// is set.
     pub fn new(architecture: A, data: &Data, scale_by_sigma: bool) -> Network<A> {
-        let Data { image_size, num_channels, centered, .. } = *data;
-        Network { architecture, size: image_size, channels: num_channels, centered, scale_by_sigma }
+        let Data { image_size: size, num_channels: channels, centered, .. } = *data;
+        Network { architecture, size, channels, centered, scale_by_sigma }
     }
 
     /// The architecture.
@@ -180,8 +180,8 @@ impl<A: Architecture> Network<A> {
         x: &E::Value,
         conditioning: &Conditioning,
     ) -> Result<E::Value> {
-        let (shape, size) = (pass.engine.shape(x), self.size);
-        let own = Shape::new(shape.n(), size, size, self.channels);
+        let shape = pass.engine.shape(x);
+        let own = Shape::new(shape.n(), self.size.height, self.size.width, self.channels);
         check("network", shape == own, || format!("images {shape}, and the network takes {own}"))?;
         let x = match &conditioning.input {
             Some(factors) => pass.engine.scale_samples(x, factors)?,

@@ -17,6 +17,11 @@ impl Shape {
         Shape([n, h, w, c])
     }
 
+    /// `n` images of shape `[h, w, c]`.
+    pub fn of_images(n: usize, [h, w, c]: [usize; 3]) -> Self {
+        Shape([n, h, w, c])
+    }
+
     /// `[1, 1, 1, len]`.
     pub fn vector(len: usize) -> Self {
         Shape([1, 1, 1, len])

@@ -357,8 +357,7 @@ impl<A: Architecture> Trainer<A> {
 }
 
 fn batch_shape(config: &Config) -> Shape {
-    let data = &config.data;
-    Shape::new(config.training.batch_size, data.image_size, data.image_size, data.num_channels)
+    Shape::of_images(config.training.batch_size, config.data.shape())
 }
 
 /// Checks that the objective and the number of classes are those of the network.

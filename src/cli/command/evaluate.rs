@@ -74,17 +74,15 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         }
     };
     for set in [Some(&test), train.as_ref()].into_iter().flatten() {
-        let expected = [set.size, set.size, set.channels];
+        let [height, width, channels] = set.shape();
         ensure!(
-            shape.0[1..] == expected,
-            "the images of {} are {}x{}x{}, the data's {4}x{4}x{5}; choose single images (F.npz or a folder, no grid), or --data \
+            shape.0[1..] == set.shape(),
+            "the images of {} are {}x{}x{}, the data's {height}x{width}x{channels}; choose single images (F.npz or a folder, no grid), or --data \
              like them",
             args.samples.display(),
-            shape.w(),
             shape.h(),
-            shape.c(),
-            set.size,
-            set.channels
+            shape.w(),
+            shape.c()
         );
     }
     let unit = |set: &Dataset| set.pixels.iter().map(|level| f64::from(*level) / 255.0).collect::<Vec<f64>>();

@@ -92,7 +92,7 @@ fn of_data(common: &Common, flow: &Flow, args: &Args) -> anyhow::Result<()> {
         for (first, count) in batches(n, flow.batch) {
             let one = |i| dequantised(&set, i, key, flow.config.data.centered);
             let values = (first..first + count).flat_map(one).collect();
-            let x = Batch { shape: Shape::new(count, set.size, set.size, set.channels), values };
+            let x = Batch { shape: Shape::of_images(count, set.shape()), values };
             let (own, calls): (Vec<_>, Vec<_>) = unfinished.figures(|| {
                 let likelihood = follow(flow, &x, &stop, || args.drawn(seed, first, draw))?;
                 Ok((likelihood.samples, likelihood.evaluations))
@@ -197,7 +197,7 @@ fn print_bits(
     more: serde_json::Value,
 ) -> anyhow::Result<()> {
     let (n, data) = (draws.first().map_or(0, Vec::len), &flow.config.data);
-    let dimensions = data.image_size * data.image_size * data.num_channels;
+    let dimensions = data.shape().iter().product();
     let Bits { mean, error, of_probes, of_draws } = bits(draws, dimensions, data.centered);
     let nfev = evaluations.iter().sum::<usize>() as f64 / evaluations.len() as f64;
     if common.json {

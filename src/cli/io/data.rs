@@ -44,14 +44,12 @@ pub fn of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> 
             other => other.into(),
         });
     };
-    let (size, channels) = (config.data.image_size, config.data.num_channels);
     let set = wanted(spec, Split::Test, &Wanted::of(&config.data))?;
+    let ([h, w, c], [height, width, channels]) = (set.shape(), config.data.shape());
     ensure!(
-        (set.size, set.channels) == (size, channels),
-        "the images of {spec} are {0}x{0}x{1}, and the model's {size}x{size}x{channels}; choose data \
-         like those it was trained on",
-        set.size,
-        set.channels
+        set.shape() == config.data.shape(),
+        "the images of {spec} are {h}x{w}x{c}, and the model's {height}x{width}x{channels}; choose data like those it \
+         was trained on"
     );
     Ok(set)
 }

@@ -66,12 +66,15 @@ impl Pictures {
 
     /// Checks the size of the images against `data`'s, and converts between one channel and three equal ones.
     pub fn fit(self, name: &str, data: &Data) -> anyhow::Result<Pictures> {
-        let (size, channels) = (data.image_size, data.num_channels);
+        let [height, width, channels] = data.shape();
         let pictures = self.of_channels(channels);
         let ranged = pictures.ranged;
         let batch = promoted(pictures.batch, channels);
         let Shape([_, h, w, c]) = batch.shape;
-        ensure!((h, w) == (size, size), "{name} is {w}x{h}, the model's images are {size}x{size}; resize it");
+        ensure!(
+            (h, w) == (height, width),
+            "{name} is {w}x{h}, the model's images are {width}x{height}; resize it"
+        );
         match (c, channels) {
             _ if c == channels => {}
             (4, 1 | 3) if !ranged => {
@@ -117,10 +120,10 @@ pub fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
 pub fn tensor(file: &Tensors, name: &str, path: &Path, data: &Data) -> anyhow::Result<Batch> {
     let batch = file.images(name)?;
     let Shape([_, h, w, c]) = batch.shape;
-    let (size, channels) = (data.image_size, data.num_channels);
+    let [height, width, channels] = data.shape();
     ensure!(
-        (h, w, c) == (size, size, channels),
-        "the images of {} are {w}x{h}x{c}, the model's are {size}x{size}x{channels}",
+        [h, w, c] == data.shape(),
+        "the images of {} are {h}x{w}x{c}, the model's are {height}x{width}x{channels}",
         path.display()
     );
     Ok(batch)
@@ -133,7 +136,7 @@ pub fn members(set: &Dataset, numbers: &[usize], range: Range) -> anyhow::Result
     }
     let levels = numbers.iter().flat_map(|number| set.image(*number));
     let values = levels.map(|level| scale(f64::from(*level), range.centered) as f32).collect();
-    Ok(Batch { shape: Shape::new(numbers.len(), set.size, set.size, set.channels), values })
+    Ok(Batch { shape: Shape::of_images(numbers.len(), set.shape()), values })
 }
 
 /// Images of an array, `[n, h, w, c]`; levels are scaled to [0, 1].

@@ -137,7 +137,8 @@ fn fits(guide: &Path, of: &Config, path: &Path, config: &Config) -> anyhow::Resu
     let (guide, model) = (guide.display(), path.display());
     let images = |config: &Config| {
         let data = &config.data;
-        format!("{0}x{0}x{1} images in {2}", data.image_size, data.num_channels, data.range())
+        let [h, w, c] = data.shape();
+        format!("{h}x{w}x{c} images in {}", data.range())
     };
     let (theirs, ours) = (images(of), images(config));
     ensure!(

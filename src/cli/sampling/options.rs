@@ -131,6 +131,5 @@ impl Model<'_> {
 
 /// The shape of `n` images of a model.
 pub fn shape(config: &Config, n: usize) -> Shape {
-    let size = config.data.image_size;
-    Shape::new(n, size, size, config.data.num_channels)
+    Shape::of_images(n, config.data.shape())
 }

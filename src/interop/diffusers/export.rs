@@ -31,7 +31,8 @@ pub(super) fn unet_of(config: &Config) -> Result<Unet, InteropError> {
     }
     let levels = model.ch_mult.len();
     let sizes_up = model.attn_resolutions_up.as_ref().unwrap_or(&model.attn_resolutions);
-    let attends = |sizes: &[usize], level: usize| sizes.contains(&(config.data.image_size >> level));
+    let attends =
+        |sizes: &[usize], level: usize| sizes.contains(&(config.data.image_size.halved(level).height));
     if model.nonlinearity != Nonlinearity::Swish || !model.conditional {
         return Err(refuse("a nonlinearity other than swish, or a network without conditioning"));
     }

@@ -12,7 +12,7 @@ mod scheduler;
 mod unet;
 
 use super::{Imported, InteropError, Note};
-use crate::config::Config;
+use crate::config::{Config, ImageSize};
 use crate::files::atomically;
 use crate::nn::{ScoreModel, State};
 use ::safetensors::{Dtype, tensor::TensorView};
@@ -135,10 +135,10 @@ fn pipeline(folder: &Path) -> Result<Option<String>, InteropError> {
 }
 
 /// The size of the images that the last assignment gives.
-fn assigned_size(assignments: &[String]) -> Option<usize> {
+fn assigned_size(assignments: &[String]) -> Option<ImageSize> {
     let mut sizes = assignments.iter().rev().filter_map(|assignment| assignment.split_once('='));
     let (_, size) = sizes.find(|(key, _)| key.trim() == "data.image_size")?;
-    size.trim().parse().ok()
+    serde_json::from_str(size.trim()).ok()
 }
 
 fn text(path: &Path) -> Result<String, InteropError> {

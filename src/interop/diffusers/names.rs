@@ -113,7 +113,7 @@ fn modules(config: &Config) -> Vec<String> {
     let model = &config.model;
     let skip = model.name == ModelName::Ncsnpp;
     let levels = model.ch_mult.len();
-    let size = |level: usize| config.data.image_size >> level;
+    let size = |level: usize| config.data.image_size.halved(level).height;
     let mut all: Vec<String> = Vec::new();
     if skip {
         all.push("time_proj".into());

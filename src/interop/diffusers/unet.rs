@@ -2,7 +2,7 @@
 
 use super::python::settings;
 use super::scheduler::{Described, Scheduler};
-use crate::config::Config;
+use crate::config::{Config, ImageSize};
 use crate::interop::{InteropError, Note};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -303,29 +303,26 @@ impl Unet {
     }
 
     /// The size of its images.
-    fn size(&self) -> Result<usize, InteropError> {
+    fn size(&self) -> Result<ImageSize, InteropError> {
         use serde_json::Value;
-        let size = match &self.sample_size {
-            Value::Null => {
-                return Err(InteropError::Unknown(
-                    "its sample_size is null: it does not say how large images are; give --set data.image_size=N"
-                        .into(),
-                ));
-            }
-            Value::Array(both) if both.len() == 2 && both[0] == both[1] => both[0].as_u64(),
-            Value::Array(both) if both.len() == 2 => {
-                let text = format!("sample_size {}: images that are not square", self.sample_size);
-                return Err(InteropError::Unknown(format!("{text} cannot be expressed")));
-            }
-            value => value.as_u64(),
-        };
-        let wrong = || InteropError::Unknown(format!("sample_size {} cannot be expressed", self.sample_size));
-        size.map(|size| size as usize).ok_or_else(wrong)
+        match &self.sample_size {
+            Value::Null => Err(InteropError::Unknown(
+                "its sample_size is null: it does not say how large images are; give --set data.image_size=N"
+                    .into(),
+            )),
+            // A number, or [height, width].
+            size => serde_json::from_value(size.clone())
+                .map_err(|e| InteropError::Unknown(format!("sample_size {size} cannot be expressed ({e})"))),
+        }
     }
 
-    /// The image sizes of the blocks with attention on one path (encoder or decoder).
-    fn resolutions(&self, size: usize, attending: impl Iterator<Item = bool>) -> Vec<usize> {
-        attending.enumerate().filter(|(_, attends)| *attends).map(|(level, _)| size >> level).collect()
+    /// The image heights of the blocks with attention on one path (encoder or decoder).
+    fn resolutions(&self, size: ImageSize, attending: impl Iterator<Item = bool>) -> Vec<usize> {
+        attending
+            .enumerate()
+            .filter(|(_, attends)| *attends)
+            .map(|(level, _)| size.halved(level).height)
+            .collect()
     }
 }
 
@@ -334,7 +331,7 @@ impl Unet {
 pub(super) fn configuration(
     unet: &Unet,
     scheduler: &Scheduler,
-    asked: Option<usize>,
+    asked: Option<ImageSize>,
 ) -> Result<(Config, Vec<Note>), InteropError> {
     let form = unet.form()?;
     unet.check(form)?;

@@ -61,7 +61,7 @@ impl Objective {
             }
             config::ObjectiveName::Classifier => Loss::Classifier,
         };
-        let dimensions = (config.data.image_size.pow(2) * config.data.num_channels) as f64;
+        let dimensions = config.data.shape().iter().product::<usize>() as f64;
         // The bound is a number of nats, whole or of each dimension.
         let whole = if training.objective == config::ObjectiveName::Vlb { 1.0 } else { 0.5 };
         let reduction = if training.reduce_mean { 1.0 / dimensions } else { whole };

@@ -81,12 +81,11 @@ pub fn requested(
     let wanted = classes::parse(class, classifier.classes())?;
     let Batch { shape, values: samples } = samples.of_channels(data.num_channels).batch;
     let Shape([n, h, w, c]) = shape;
+    let [height, width, channels] = data.shape();
     ensure!(
-        [h, w, c] == [data.image_size, data.image_size, data.num_channels],
-        "{} takes {1}x{1}x{2} images, and the samples are {h}x{w}x{c}; choose a classifier of such images",
-        path.display(),
-        data.image_size,
-        data.num_channels
+        [h, w, c] == data.shape(),
+        "{} takes {height}x{width}x{channels} images, and the samples are {h}x{w}x{c}; choose a classifier of such images",
+        path.display()
     );
     ensure!(
         n.is_multiple_of(wanted.len()),
