@@ -46,4 +46,5 @@ mod score_command;
 mod score_sde;
 mod solvers_pc;
 mod training;
+mod watching;
 mod weights;

@@ -202,6 +202,9 @@ pub struct Data {
     /// The test images, if `path` does not hold them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_path: Option<PathBuf>,
+    /// Training images that are held out, spread over the set, for `training.eval_freq`; with 0 these are the test images.
+    #[serde(default)]
+    pub hold_out: usize,
     /// The middle square of this many pixels is cut out of every picture first; 0 for the whole picture.
     #[serde(default)]
     pub crop: usize,

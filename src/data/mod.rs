@@ -9,6 +9,7 @@ mod collection;
 mod fingerprint;
 mod idx;
 mod loader;
+mod part;
 #[cfg(feature = "images")]
 pub mod picture;
 mod published;
@@ -22,6 +23,8 @@ mod survey;
 pub use array::{Array, Numbers};
 pub use fingerprint::Fingerprint;
 pub use loader::{Ahead, Batch, Loader};
+pub use part::Part;
+pub(crate) use part::spread;
 pub use recognise::{Kind, Wanted};
 pub use region::Region;
 pub use source::{FloatDataset, Pixels, Source, check_labels};
