@@ -38,6 +38,7 @@ mod objectives;
 mod ode;
 mod ops;
 mod portability;
+mod published;
 mod refinenets;
 #[cfg(target_os = "linux")]
 mod reliability;

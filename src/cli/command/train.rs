@@ -1,5 +1,7 @@
 //! `tweedie train`.
 
+mod dry_run;
+
 use crate::cli::io::configuration;
 use crate::cli::report::say;
 use crate::cli::stop::Stop;
@@ -12,7 +14,8 @@ use crate::kernels::KernelError;
 use crate::train::{End, Run, RunOptions, TrainError};
 use anyhow::{Context, anyhow, ensure};
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// Train a model: writes a run folder with the configuration, metrics and checkpoints.
 ///
@@ -24,6 +27,7 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie train digits_ve --out runs/digits\n  \
+    tweedie train digits_ve --dry-run --set model.nf=64\n  \
     tweedie train digits_ve --out runs/wide --set model.nf=64 --set optim.lr=1e-4\n  \
     tweedie train --out runs/digits --resume --steps 5000\n  \
     tweedie train digits_ve --out runs/tuned --init-from runs/digits --set optim.schedule=cosine")]
@@ -37,12 +41,15 @@ pub struct Args {
     /// a folder or F.zip
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// The run folder
+    /// The run folder [default: runs/NUMBER-NAME, with the next number and the configuration's name]
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// Continue from the run's newest checkpoint that is whole
-    #[arg(long)]
+    #[arg(long, requires = "out")]
     resume: bool,
+    /// Print the number of parameters, the memory and the time of the run after a few steps, and keep nothing
+    #[arg(long, conflicts_with_all = ["resume", "overwrite", "init_from"])]
+    dry_run: bool,
     /// Replace a run in the folder, once the first step of the new one has run
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
@@ -62,12 +69,15 @@ pub struct Args {
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let config = configured(args)?;
-    let out = &args.out;
+    if args.dry_run {
+        return dry_run::run(common, &config, args.steps.unwrap_or(config.training.n_iters));
+    }
+    let out = &args.out.clone().map_or_else(|| numbered(args), Ok)?;
     ensure!(out.is_dir() || !out.exists(), "{} is a file; choose another --out", out.display());
     paths::writable(&out.join("config.toml"))?;
     let initial = args.init_from.as_deref().map(open_model).transpose()?;
     let gpu = common.open()?;
-    let run = Run::at(&args.out);
+    let run = Run::at(out);
     let mut watcher =
         Watcher::new(common.json, &gpu, &run, config.optim.schedule_end(config.training.n_iters));
     let stop = Stop::on_signals()?;
@@ -88,6 +98,25 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+impl Args {
+    /// The configuration, if it is named.
+    fn given(&self) -> Option<&PathBuf> {
+        self.config.as_ref().or(self.config_file.as_ref())
+    }
+}
+
+/// The folder of a run that is not named: the next number in `runs`, and the configuration's name.
+fn numbered(args: &Args) -> anyhow::Result<PathBuf> {
+    let runs = Path::new("runs");
+    let names = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let number = |name: &OsString| name.to_str()?.split_once('-')?.0.parse::<u32>().ok();
+    let next = names.filter_map(|name| number(&name)).max().map_or(1, |last| last.saturating_add(1));
+    let name = args.given().and_then(|path| path.file_stem()?.to_str()).unwrap_or("run");
+    let out = runs.join(format!("{next:05}-{name}"));
+    say(format!("the run folder is {}", out.display()));
+    Ok(out)
 }
 
 /// An error of a run, with the option that mends it.
@@ -133,11 +162,12 @@ fn with_flags(error: TrainError, run: &Run) -> anyhow::Error {
 }
 
 fn configured(args: &Args) -> anyhow::Result<Config> {
-    let path = match (args.config.as_ref().or(args.config_file.as_ref()), args.resume) {
+    let resumed = args.out.as_ref().filter(|_| args.resume);
+    let path = match (args.given(), resumed) {
         (Some(path), _) => path.clone(),
-        (None, true) if args.out.join("config.toml").exists() => args.out.join("config.toml"),
-        (None, true) => return recorded(args),
-        (None, false) => anyhow::bail!(
+        (None, Some(run)) if run.join("config.toml").exists() => run.join("config.toml"),
+        (None, Some(run)) => return recorded(args, run),
+        (None, None) => anyhow::bail!(
             "give a configuration, for example digits_ve (`tweedie configs` lists those in the program)"
         ),
     };
@@ -158,8 +188,8 @@ fn assignments(args: &Args) -> anyhow::Result<Vec<String>> {
 }
 
 /// The configuration of a run whose config.toml is missing.
-fn recorded(args: &Args) -> anyhow::Result<Config> {
-    let config = Run::at(&args.out).recorded().map_err(|error| match error {
+fn recorded(args: &Args, run: &Path) -> anyhow::Result<Config> {
+    let config = Run::at(run).recorded().map_err(|error| match error {
         TrainError::NoCheckpoint { folder } => anyhow!(
             "{} holds neither config.toml nor a checkpoint, so there is no run to resume; to start one, give a \
              configuration instead of --resume",
