@@ -28,8 +28,7 @@ pub(super) fn labels(config: &Config, batch: &Batch, draw: Draw) -> Result<Vec<O
 /// The class label of each sample in the batch; all `None` for unconditional models.
 pub(super) fn known(config: &Config, batch: &Batch) -> Result<Vec<Option<usize>>, TrainError> {
     if config.model.num_classes == 0 {
-        let shape = [config.data.image_size, config.data.image_size, config.data.num_channels];
-        return Ok(vec![None; batch.images.len() / shape.iter().product::<usize>()]);
+        return Ok(vec![None; batch.images.len() / config.data.shape().iter().product::<usize>()]);
     }
     let none = || DataError::Mismatch("the data have no labels to train with".into());
     Ok(batch.labels.as_ref().ok_or_else(none)?.iter().copied().map(Some).collect())
