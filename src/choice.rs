@@ -28,6 +28,7 @@ macro_rules! choices {
     ) => {
         $(#[doc = $about])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
         pub enum $Enum {
             $( $(#[doc = $help])+ #[serde(rename = $name)] $Variant, )+
         }

@@ -336,7 +336,7 @@ fn samples_are_written_as_a_grid_a_folder_and_an_animation() {
     assert_eq!(report["evaluations"].as_f64(), Some(10.0));
     let grid = image::open(at("grid.png")).expect("a picture");
     // Three columns and two rows of 8 × 8, enlarged four times, with gaps of two.
-    assert_eq!((grid.width(), grid.height()), (3 * 34 + 2, 2 * 34 + 2));
+    assert_eq!((grid.width(), grid.height()), (3 * 66 + 2, 2 * 66 + 2));
     for number in 3..9 {
         let picture = image::open(at("pictures").join(format!("{number:05}.png"))).expect("a picture");
         assert_eq!((picture.width(), picture.height()), (8, 8));

@@ -140,7 +140,7 @@ fn a_row_of_the_grid_is_a_class_and_a_class_is_the_same_alone() {
         assert_eq!(all[third..2 * third], zero, "{model} {how:?}");
         assert_ne!(all[..third], zero, "{model} {how:?}: the class changes nothing");
         let grid = image::open(at("all.png")).expect("a picture");
-        assert_eq!((grid.width(), grid.height()), (3 * 34 + 2, 3 * 34 + 2));
+        assert_eq!((grid.width(), grid.height()), (3 * 66 + 2, 3 * 66 + 2));
 
         let mut judge = tweedie();
         judge.arg("evaluate").arg(at("all.npz")).arg("--classifier").arg(&classifier);

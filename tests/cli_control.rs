@@ -159,12 +159,12 @@ fn colours_are_drawn_and_the_grey_is_kept() {
     let several = ["--in", "data:digits_color:0-1", "-n", "3", "--show-grey"];
     succeed(&mut command("colorize", &models[0], &several, &rows));
     let picture = image::open(&rows).expect("a picture").into_rgb8();
-    assert_eq!(picture.dimensions(), (4 * 34 + 2, 2 * 34 + 2));
+    assert_eq!(picture.dimensions(), (4 * 66 + 2, 2 * 66 + 2));
     let set = Dataset::digits_color(Split::Test).expect("digits");
     for (x, y) in (0..8).flat_map(|x| (0..8).map(move |y| (x, y))) {
         let pixel = &set.image(1)[3 * (8 * y + x)..][..3];
         let mean = pixel.iter().map(|v| f32::from(*v)).sum::<f32>() / 3.0;
-        let shown = picture.get_pixel(4 * x as u32 + 2, 36 + 4 * y as u32).0;
+        let shown = picture.get_pixel(8 * x as u32 + 2, 68 + 8 * y as u32).0;
         assert!(shown.iter().all(|v| *v == shown[0] && (f32::from(*v) - mean).abs() <= 0.51), "{shown:?}");
     }
     let message = refuse(&mut command("colorize", &models[0], &["--in", grey, "--show-grey"], &out));
@@ -253,14 +253,14 @@ fn a_strip_has_a_row_for_each_sample_and_shows_the_state_the_denoised_or_both() 
         image::open(path).expect("a picture").into_luma8()
     };
     let (state, denoised, both) = (strip("state"), strip("denoised"), strip("both"));
-    // Five steps and the prior; 8 × 8 enlarged four times, with gaps of two.
-    assert_eq!(state.dimensions(), (6 * 34 + 2, 3 * 34 + 2));
-    assert_eq!(both.dimensions(), (6 * 34 + 2, 6 * 34 + 2));
+    // Five steps and the prior; 8 × 8 enlarged eight times, with gaps of two.
+    assert_eq!(state.dimensions(), (6 * 66 + 2, 3 * 66 + 2));
+    assert_eq!(both.dimensions(), (6 * 66 + 2, 6 * 66 + 2));
     assert!(state != denoised);
     for row in 0..6 {
         let alone = if row % 2 == 0 { &state } else { &denoised };
-        for (x, y) in (0..6 * 34 + 2).flat_map(|x| (0..34).map(move |y| (x, y))) {
-            assert_eq!(both.get_pixel(x, row * 34 + y), alone.get_pixel(x, row / 2 * 34 + y));
+        for (x, y) in (0..6 * 66 + 2).flat_map(|x| (0..66).map(move |y| (x, y))) {
+            assert_eq!(both.get_pixel(x, row * 66 + y), alone.get_pixel(x, row / 2 * 66 + y));
         }
     }
 }
@@ -274,9 +274,9 @@ fn solvers_end_with_the_prediction_at_the_last_level() {
     succeed(command("sample", &vp, &args, &at("x.png")).arg("--trajectory").arg(at("strip.png")));
     let [sample, strip] =
         ["x.png", "strip.png"].map(|name| image::open(at(name)).expect("a picture").into_luma8());
-    assert_eq!((sample.width(), strip.width()), (34 + 2, 4 * 34 + 2));
+    assert_eq!((sample.width(), strip.width()), (66 + 2, 4 * 66 + 2));
     for (x, y, level) in sample.enumerate_pixels() {
-        assert_eq!(strip.get_pixel(3 * 34 + x, y), level, "{x} {y}");
+        assert_eq!(strip.get_pixel(3 * 66 + x, y), level, "{x} {y}");
     }
 }
 
@@ -461,4 +461,28 @@ fn invalid_problems_are_refused_and_nothing_is_written() {
         refuse(&mut command("restore", trained(), &["--problem", "none.toml", "--in", "y.npz"], &out));
     assert!(message.contains("none.toml cannot be read"), "{message}");
     assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn a_picture_of_another_size_is_scaled_if_asked_and_rows_begin_with_what_is_known() {
+    let folder = folder();
+    let (photo, grid) = (folder.path().join("photo.png"), folder.path().join("grid.png"));
+    GrayImage::from_fn(40, 20, |x, _| Luma([if x < 20 { 200 } else { 50 }])).save(&photo).expect("a picture");
+    let photo = photo.to_string_lossy().into_owned();
+    let args = ["--in", &photo, "--mask", "left", "-n", "2", "--show-input"];
+    assert!(refuse(&mut command("inpaint", trained(), &args, &grid)).contains("--fit crop"));
+    succeed(command("inpaint", trained(), &args, &grid).args(["--fit", "stretch"]));
+    let picture = image::open(&grid).expect("a picture").into_luma8();
+    assert_eq!(picture.dimensions(), (3 * 66 + 2, 66 + 2));
+    // Pixels of 8 x 8: the left half of the input is known, the right half grey; completions keep the left half.
+    let pixel = |column: u32, x: u32| picture.get_pixel(column * 66 + 8 * x + 2, 30)[0];
+    assert_eq!((pixel(0, 1), pixel(0, 6)), (200, 128));
+    assert_eq!((pixel(1, 1), pixel(2, 1)), (200, 200));
+    let problem = ["--problem", "configs/problems/super_resolution_4x.toml", "--in", &photo, "--fit", "crop"];
+    let message = refuse(&mut command("restore", trained(), &problem, &grid));
+    assert!(message.contains("--simulate"), "{message}");
+    let shown = [&problem[..], &["--simulate", "--show-input", "-n", "1"]].concat();
+    succeed(&mut command("restore", trained(), &shown, &grid));
+    let picture = image::open(&grid).expect("a picture").into_luma8();
+    assert_eq!(picture.dimensions(), (2 * 66 + 2, 66 + 2));
 }

@@ -140,7 +140,7 @@ fn interpolation_goes_from_one_image_to_the_other() {
     };
     interpolate(&["--data", "digits", "--indices", "3", "10"], "strip.png");
     let strip = image::open(at("strip.png")).expect("a picture");
-    assert_eq!((strip.width(), strip.height()), (4 * 34 + 2, 34 + 2));
+    assert_eq!((strip.width(), strip.height()), (4 * 66 + 2, 66 + 2));
     interpolate(&["--seeds", "1", "2"], "seeds.safetensors");
     let samples = &read_safetensors(&at("seeds.safetensors"))["x"];
     assert_eq!(samples.shape, [4, 1, 8, 8]);

@@ -12,6 +12,7 @@ mod classes;
 mod cli;
 mod cli_classes;
 mod cli_control;
+mod cli_data;
 mod cli_images;
 mod cli_ode;
 #[cfg(unix)]

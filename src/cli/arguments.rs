@@ -1,6 +1,7 @@
 //! Parsers of arguments, and usage errors in one sentence.
 
 use crate::choice::Choice;
+use crate::config::ImageSize;
 use crate::train::Weights;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -33,6 +34,29 @@ impl Evaluation {
     pub fn batch(&self) -> usize {
         self.batch.get() as usize
     }
+}
+
+/// The other names of options, as programs of this kind have them: an option, its short name, and its long ones.
+const ALIASES: &[(&str, Option<char>, &[&str])] = &[
+    ("out", Some('o'), &["output"]),
+    ("n", None, &["num-samples"]),
+    ("batch", None, &["batch-size"]),
+    ("adapter", None, &["device", "gpu"]),
+];
+
+/// Gives options their other names.
+pub fn with_aliases(command: Command) -> Command {
+    let named = |arg: Arg| match ALIASES.iter().find(|(id, ..)| arg.get_id() == *id && !arg.is_positional()) {
+        Some((_, short, long)) => {
+            let short = short.or(arg.get_short());
+            let first = &long[..usize::from(arg.get_long().is_none())];
+            let arg = first.iter().fold(arg, |arg, name| arg.long(*name));
+            let arg = short.into_iter().fold(arg, Arg::short);
+            arg.visible_aliases(long[first.len()..].iter().copied())
+        }
+        None => arg,
+    };
+    command.mut_args(named).mut_subcommands(|command| command.mut_args(named))
 }
 
 /// Sets parsers that explain why a number is refused, and lets numbers be negative rather than look like options.
@@ -77,6 +101,16 @@ fn whole<T: TryFrom<i64> + Clone + Send + Sync + 'static>(
 /// Parses a whole number from 1.
 fn positive(text: &str) -> Result<NonZeroU32, String> {
     text.parse().map_err(|_| format!("it must be a whole number from 1 to {}", u32::MAX))
+}
+
+/// Parses the size of images: a number for squares, or HEIGHTxWIDTH.
+pub fn image_size(text: &str) -> Result<ImageSize, String> {
+    let extent = |text: &str| text.parse::<usize>().ok().filter(|extent| (1..=1 << 16).contains(extent));
+    let size = match text.split_once('x') {
+        Some((height, width)) => extent(height).zip(extent(width)).map(|(h, w)| ImageSize::new(h, w)),
+        None => extent(text).map(ImageSize::from),
+    };
+    size.ok_or_else(|| format!("it must be a number of pixels from 1 to {}, or HEIGHTxWIDTH", 1 << 16))
 }
 
 /// Parses a value by its name; help lists the names with their descriptions.

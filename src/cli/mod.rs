@@ -9,6 +9,7 @@ mod sampling;
 mod stop;
 mod training;
 mod unfinished;
+mod version;
 mod watching;
 
 use crate::gpu::{Gpu, GpuError, Options, choose, is_guarded};
@@ -28,12 +29,13 @@ use std::process::ExitCode;
 #[command(
     name = "tweedie",
     version,
+    long_version = version::long(),
     after_help = "A first run, with nothing to download:\n  \
         tweedie train digits_ve --out runs/digits\n  \
         tweedie sample runs/digits -n 64 --out samples.png"
 )]
 struct Cli {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Global options")]
     common: Common,
     #[command(subcommand)]
     command: Command,
@@ -48,6 +50,12 @@ struct Common {
     /// Print JSON, for machines
     #[arg(long, global = true)]
     json: bool,
+    /// Print results and errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Print what the graphics library logs: once for warnings, twice for more; RUST_LOG chooses exactly
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
     /// Check every index of the shaders while they run: slower, with the same results
     #[arg(long, global = true)]
     checked: bool,
@@ -80,7 +88,7 @@ pub fn main() -> ExitCode {
         }
         note(format!("error: this should not have happened; please report it: {panic}"));
     }));
-    let parsed = arguments::with_numbers(Cli::command())
+    let parsed = whole_command()
         .try_get_matches_from(std::env::args_os().map(arguments::without_exponent))
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
@@ -95,9 +103,10 @@ pub fn main() -> ExitCode {
             return if answer.use_stderr() || !shown { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    if cli.common.json {
-        report::for_machines();
+    if cli.common.json || cli.common.quiet {
+        report::quiet();
     }
+    log_to_stderr(cli.common.verbose);
     match std::panic::catch_unwind(|| cli.command.run(&cli.common)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
@@ -114,6 +123,26 @@ pub fn main() -> ExitCode {
         }
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// The command line with all that is added to the derived one.
+fn whole_command() -> clap::Command {
+    let command = arguments::with_numbers(arguments::with_aliases(Cli::command()));
+    // The reference is long, and only this help has it.
+    let asked = std::env::args_os().any(|argument| argument == "config");
+    match asked {
+        true => {
+            command.mut_subcommand("config", |config| config.after_long_help(command::config::reference()))
+        }
+        false => command,
+    }
+}
+
+/// Writes the log of libraries to standard error, above all that of wgpu.
+fn log_to_stderr(verbose: u8) {
+    let level = ["off", "warn", "info", "debug"][usize::from(verbose.min(3))];
+    let environment = env_logger::Env::default().default_filter_or(level);
+    env_logger::Builder::from_env(environment).format_timestamp(None).init();
 }
 
 /// Without a command, help is shown.

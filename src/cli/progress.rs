@@ -1,6 +1,6 @@
 //! The progress of long work on standard error: a bar on a terminal, a line now and then elsewhere, nothing with --json.
 
-use crate::cli::report::say;
+use crate::cli::report::{is_quiet, say};
 use crate::gpu::Gpu;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::Cell;
@@ -23,6 +23,7 @@ pub struct Steps {
 /// `n` steps with the remaining time; a count if their number is unknown.
 pub fn steps(n: Option<usize>) -> Steps {
     let bar = match n {
+        _ if is_quiet() => ProgressBar::hidden(),
         Some(n) => ProgressBar::new(n as u64).with_style(style("{bar:30} {pos}/{len} steps, ETA {eta}")),
         None => ProgressBar::new_spinner().with_style(style("{spinner} {pos} steps{msg}, {elapsed}")),
     };
@@ -74,5 +75,6 @@ pub fn style(template: &str) -> ProgressStyle {
 
 /// A bar of bytes with a file's name.
 pub fn bytes() -> ProgressBar {
-    ProgressBar::new(0).with_style(style("{msg} {bar:30} {bytes}/{total_bytes}, ETA {eta}"))
+    let bar = if is_quiet() { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    bar.with_style(style("{msg} {bar:30} {bytes}/{total_bytes}, ETA {eta}"))
 }

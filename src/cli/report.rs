@@ -19,16 +19,21 @@ pub fn note(line: impl Display) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-static JSON: AtomicBool = AtomicBool::new(false);
+static QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Leaves out the lines for people from now on: --json is set.
-pub fn for_machines() {
-    JSON.store(true, Ordering::Relaxed);
+/// Leaves out lines and bars about the progress from now on: --json or --quiet is set.
+pub fn quiet() {
+    QUIET.store(true, Ordering::Relaxed);
 }
 
-/// Writes a line for people to standard error; none with --json.
+/// Returns true if lines and bars about the progress are left out.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Writes a line about the progress to standard error; none with --json or --quiet.
 pub fn say(line: impl Display) {
-    if !JSON.load(Ordering::Relaxed) {
+    if !is_quiet() {
         note(line);
     }
 }

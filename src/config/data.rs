@@ -123,6 +123,23 @@ impl<'de> Deserialize<'de> for ImageSize {
     }
 }
 
+#[cfg(feature = "cli")]
+impl schemars::JsonSchema for ImageSize {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ImageSize".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let extent = serde_json::json!({ "type": "integer", "minimum": 1 });
+        let both = serde_json::json!({ "type": "array", "items": extent, "minItems": 2, "maxItems": 2 });
+        schemars::json_schema!({ "anyOf": [extent, both] })
+    }
+}
+
 /// The range of a model's data: [−1, 1] if centred, else [0, 1].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
@@ -160,6 +177,7 @@ impl std::fmt::Display for Range {
 
 /// `data`: the images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Data {
     /// A built-in data set, `digits` or `digits_color`; `idx` for IDX files; `given` for images that the
@@ -196,6 +214,9 @@ pub struct Data {
     /// Leave out pictures that cannot be read.
     #[serde(default)]
     pub skip_bad: bool,
+    /// Keep decoded pictures in memory if they take at most a quarter of what is free; else each is decoded whenever it is used.
+    #[serde(default = "super::yes")]
+    pub cache: bool,
     /// `idx`: the training images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<PathBuf>,
@@ -223,6 +244,7 @@ impl Data {
             crop: 0,
             fit: Fit::default(),
             skip_bad: false,
+            cache: true,
             images: None,
             labels: None,
             test_images: None,

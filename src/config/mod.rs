@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// All randomness derives from it: 0 to 2⁶³ − 1.

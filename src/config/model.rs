@@ -9,6 +9,7 @@ pub(crate) const MAX_TAPS: usize = 12;
 
 /// `model`: the network and the process's parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// The architecture.
@@ -153,6 +154,7 @@ pub struct Model {
 
 /// The architectures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ModelName {
     /// NCSN++ and DDPM++.
@@ -215,6 +217,7 @@ pub(super) const MAX_CLASSES: usize = 256;
 
 /// The prediction of a network, with x = m x₀ + s z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Prediction {
     /// ∇ log p(x).
@@ -231,6 +234,7 @@ pub enum Prediction {
 
 /// The nonlinearities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Nonlinearity {
     /// x σ(x)
@@ -245,6 +249,7 @@ pub enum Nonlinearity {
 
 /// The residual blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ResblockType {
     /// DDPM's, with resampling between the blocks.
@@ -255,6 +260,7 @@ pub enum ResblockType {
 
 /// The output's pyramids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Progressive {
     /// None.
@@ -267,6 +273,7 @@ pub enum Progressive {
 
 /// The input's pyramids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProgressiveInput {
     /// None.
@@ -279,6 +286,7 @@ pub enum ProgressiveInput {
 
 /// The ways in which a level merges the input's pyramid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Combine {
     /// As more channels.
@@ -289,6 +297,7 @@ pub enum Combine {
 
 /// The time embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum EmbeddingType {
     /// Gaussian Fourier features of log σ.

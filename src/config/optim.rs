@@ -18,6 +18,7 @@ choices! {
 
 /// `optim`: Adam.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Optim {
     /// The optimiser; only `Adam` is supported.

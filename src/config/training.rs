@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 /// `training`: the objective and the loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Training {
     /// The forward process.

@@ -36,7 +36,7 @@ const KEYS: &[Key] = keys! {
     "data.test_labels": "data.dataset = idx and data.test_images",
         |c| c.data.dataset == "idx" && c.data.test_images.is_some();
 
-    "data.path", "data.test_path", "data.crop", "data.fit", "data.skip_bad": "a data.dataset of files",
+    "data.path", "data.test_path", "data.crop", "data.fit", "data.skip_bad", "data.cache": "a data.dataset of files",
         |c| BuiltIn::named(&c.data.dataset).is_none() && c.data.dataset != Data::GIVEN;
 
     "training.projection": "training.objective = ssm or fd_ssm", |c| [Ssm, FdSsm].contains(&c.training.objective);

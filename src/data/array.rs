@@ -14,9 +14,14 @@ pub struct Array {
     pub shape: Vec<usize>,
     /// The numbers, in order.
     pub numbers: Numbers,
+    /// The labels beside it in its archive, `[n]` whole numbers, and their name.
+    pub labels: Option<(String, Vec<u32>)>,
     /// The other arrays of its archive, which are no images: their names.
     pub left_out: Vec<String>,
 }
+
+/// The names under which archives hold labels.
+const LABELS: [&str; 4] = ["labels", "label", "y", "arr_1"];
 
 /// The numbers of an array, by their type in the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +71,8 @@ impl Numbers {
 }
 
 impl Array {
-    /// Reads `.npy`, or of `.npz` the array `samples`, `arr_0` or the only one.
+    /// Reads `.npy`, or of `.npz` the array `samples`, `arr_0` or the only one of at least three axes, and its labels: `[n]` whole
+    /// numbers called `labels`, `label`, `y` or `arr_1`.
     ///
     /// # Errors
     /// If the file is no array of numbers, is damaged, holds a second array of images, or anything after an array.
@@ -125,16 +131,17 @@ fn archive<R: Read + Seek>(mut file: R) -> Result<Array, String> {
         .collect::<Result<_, _>>()?;
     let arrays: Vec<&str> = all.iter().filter_map(|name| name.strip_suffix(".npy")).collect();
     let named = ["samples", "arr_0"].into_iter().find(|name| arrays.contains(name));
-    let chosen = match (named, &arrays[..]) {
-        (Some(name), _) => name,
-        (None, [only]) => only,
+    let others: Vec<&str> = arrays.iter().copied().filter(|name| !LABELS.contains(name)).collect();
+    let chosen = match (named, &arrays[..], &others[..]) {
+        (Some(name), ..) => name,
+        (None, [only], _) | (None, _, [only]) => only,
         _ => {
             let others = if all.is_empty() { "nothing".into() } else { all.join(", ") };
             return Err(format!("it holds no array `samples` or `arr_0`, nor a single one, but {others}"));
         }
     };
     let mut array = None;
-    let mut left_out = Vec::new();
+    let (mut left_out, mut labels) = (Vec::new(), Vec::new());
     for entry in &all {
         let bytes = whole(archive.by_name(entry).map_err(damaged)?, &format!("its entry {entry}"))?;
         let name = entry.strip_suffix(".npy").unwrap_or(entry);
@@ -144,12 +151,20 @@ fn archive<R: Read + Seek>(mut file: R) -> Result<Array, String> {
             return Err(format!(
                 "besides `{chosen}` it holds images in `{name}`, which nothing would read; save one array a file"
             ));
+        } else if let (true, Some(numbers)) = (LABELS.contains(&name), whole_numbers(&bytes, entry)) {
+            labels.push((name.to_string(), numbers));
         } else {
             left_out.push(name.to_string());
         }
     }
     let array = array.ok_or("its array is missing")?;
-    Ok(Array { left_out, ..array })
+    let n = array.shape.first().copied();
+    let (labels, others): (Vec<_>, Vec<_>) =
+        labels.into_iter().partition(|(_, found)| Some(found.len()) == n);
+    let mut labels = labels.into_iter();
+    let taken = labels.next();
+    left_out.extend(others.into_iter().chain(labels).map(|(name, _)| name));
+    Ok(Array { left_out, labels: taken, ..array })
 }
 
 /// The bytes of the longest header, as for numpy.
@@ -177,6 +192,32 @@ fn header(bytes: &mut &[u8], name: &str) -> Result<NpyHeader, String> {
         // The parser draws a picture of several lines.
         format!("{name} is no array of numpy ({})", e.to_string().lines().next().unwrap_or_default())
     })
+}
+
+/// Whole numbers from 0 in the bytes of a `.npy` file of one axis; none if it holds others.
+fn whole_numbers(bytes: &[u8], name: &str) -> Option<Vec<u32>> {
+    let mut rest = bytes;
+    let header = header(&mut rest, name).ok()?;
+    let kind = header.dtype().descr();
+    let (signed, size) = match kind.trim_matches('\'') {
+        "|u1" => (false, 1),
+        "<u2" => (false, 2),
+        "<u4" => (false, 4),
+        "<u8" => (false, 8),
+        "|i1" => (true, 1),
+        "<i2" => (true, 2),
+        "<i4" => (true, 4),
+        "<i8" => (true, 8),
+        _ => return None,
+    };
+    let number = |bytes: &[u8]| {
+        let number = bytes.iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+        // A negative number has its highest bit set, and is beyond 32 bits or refused here.
+        let negative = signed && bytes.last().is_some_and(|byte| *byte > 127);
+        u32::try_from(number).ok().filter(|_| !negative)
+    };
+    let whole = header.shape().len() == 1 && Some(rest.len() as u64) == header.shape()[0].checked_mul(size);
+    whole.then(|| rest.chunks_exact(size as usize).map(number).collect()).flatten()
 }
 
 /// The array in the bytes of a `.npy` file.
@@ -226,7 +267,7 @@ fn numbers(bytes: &[u8], name: &str) -> Result<Array, String> {
         Some(_) if !numbers.finite() => Err(format!("{name} holds numbers that are not finite")),
         Some(_) => {
             let shape = shape.into_iter().map(|extent| extent as usize).collect();
-            Ok(Array { shape, numbers, left_out: Vec::new() })
+            Ok(Array { shape, numbers, labels: None, left_out: Vec::new() })
         }
     }
 }
@@ -287,7 +328,7 @@ mod tests {
         let images = npy("|u1", "(2, 1, 1, 1)", &[1, 2]);
         let labels = npy("<i8", "(2,)", &[0; 16]);
         let read = Array::from_bytes(&npz(&[("arr_0.npy", &images), ("arr_1.npy", &labels)])).unwrap();
-        assert_eq!(read.left_out, ["arr_1"]);
+        assert_eq!((&read.left_out[..], read.labels), (&[][..], Some(("arr_1".into(), vec![0, 0]))));
         assert!(refused(&npz(&[("arr_0.npy", &images), ("arr_1.npy", &images)])).contains("`arr_1`"));
         assert!(refused(&npz(&[("a.npy", &images), ("b.npy", &images)])).contains("a.npy, b.npy"));
         let mut twice = npz(&[("arr_0.npy", &images), ("arr_1.npy", &labels)]);
@@ -303,6 +344,29 @@ mod tests {
         let whole = npz(&[("samples.npy", &images)]);
         for bytes in [[whole.clone(), vec![0]].concat(), [vec![0], whole.clone()].concat()] {
             assert!(Array::from_bytes(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn labels_are_whole_numbers_for_each_image() {
+        let images = npy("|u1", "(2, 1, 1, 1)", &[1, 2]);
+        let read = |name: &str, labels: Vec<u8>| {
+            Array::from_bytes(&npz(&[("x.npy", &images), (name, &labels)])).unwrap()
+        };
+        let wide = [300u64, 7].map(u64::to_le_bytes).concat();
+        assert_eq!(read("y.npy", npy("<i8", "(2,)", &wide)).labels, Some(("y".into(), vec![300, 7])));
+        assert_eq!(
+            read("label.npy", npy("|u1", "(2,)", &[200, 0])).labels,
+            Some(("label".into(), vec![200, 0]))
+        );
+        for labels in [
+            npy("<i4", "(2,)", &[1, 0, 0, 0, 255, 255, 255, 255]),
+            npy("<f4", "(2,)", &[0; 8]),
+            npy("|u1", "(3,)", &[0; 3]),
+            npy("|u1", "(1, 2)", &[0; 2]),
+        ] {
+            let read = read("labels.npy", labels);
+            assert_eq!((read.labels, &read.left_out[..]), (None, &["labels".to_string()][..]));
         }
     }
 

@@ -6,6 +6,9 @@ use super::{DataError, Pixels, Source, scale};
 use crate::config::Data;
 use crate::random::{Draw, Purpose};
 use rand::{Rng, RngCore};
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::Scope;
 
 /// Batches of a source, by step. Every epoch contains every image once, in an order of its own; a batch may
 /// begin in one epoch and end in the next.
@@ -18,6 +21,54 @@ pub struct Loader<S> {
     dequantize: bool,
     /// The epoch used last, and its order.
     epoch: Option<(u32, Vec<u32>)>,
+}
+
+/// The fewest values of a batch that several threads make.
+const MANY: usize = 1 << 15;
+
+/// The number of batches that are made ahead of their use.
+const DEPTH: usize = 2;
+
+/// Batches of a [`Loader`] for steps in a row, made by a thread while the device computes.
+pub struct Ahead {
+    batches: Receiver<(u32, Result<Batch, DataError>)>,
+}
+
+impl Ahead {
+    /// Begins to make the batches of `steps`. The thread ends after the last one, after an error, or when the value is dropped.
+    pub fn spawn<'scope, S: Source + Send + 'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        mut loader: Loader<S>,
+        steps: Range<u32>,
+    ) -> Ahead {
+        let (made, batches) = sync_channel(DEPTH);
+        scope.spawn(move || {
+            for step in steps {
+                let batch = loader.batch(step);
+                let failed = batch.is_err();
+                if made.send((step, batch)).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Ahead { batches }
+    }
+
+    /// The batch of a step, the next of those it was begun with.
+    ///
+    /// # Errors
+    /// Those of [`Loader::batch`]; [`DataError::Mismatch`] for any other step.
+    pub fn batch(&self, step: u32) -> Result<Batch, DataError> {
+        match self.batches.recv() {
+            Ok((made, batch)) if made == step => batch,
+            _ => Err(DataError::Mismatch(format!("no batch was made for step {step}"))),
+        }
+    }
+}
+
+/// The result of a thread; its panic is this one's.
+fn ended<T>(worker: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The images of one training step.
@@ -67,11 +118,33 @@ impl<S: Source> Loader<S> {
     /// # Errors
     /// The errors of [`Loader::batch`].
     pub fn gather(&self, indices: &[usize], draw: Draw) -> Result<Batch, DataError> {
-        let mut images = Vec::with_capacity(indices.len() * self.source.shape().iter().product::<usize>());
-        for (sample, index) in indices.iter().enumerate() {
-            self.append(&mut images, draw.from(draw.first + sample as u32), *index)?;
-        }
+        let images = self.images(draw, indices)?;
         Ok(Batch { images, labels: indices.iter().map(|index| self.source.label(*index)).collect() })
+    }
+
+    /// The images of these numbers, made on all cores if they are many.
+    fn images(&self, draw: Draw, indices: &[usize]) -> Result<Vec<f32>, DataError> {
+        let image_len = self.source.shape().iter().product::<usize>();
+        let part = |first: usize, indices: &[usize]| -> Result<Vec<f32>, DataError> {
+            let mut images = Vec::with_capacity(indices.len() * image_len);
+            for (sample, index) in indices.iter().enumerate() {
+                self.append(&mut images, draw.from(draw.first + (first + sample) as u32), *index)?;
+            }
+            Ok(images)
+        };
+        if indices.len() * image_len < MANY {
+            return part(0, indices);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let each = indices.len().div_ceil(cores);
+        let parts: Result<Vec<Vec<f32>>, DataError> = std::thread::scope(|scope| {
+            let part = &part;
+            let parts = indices.chunks(each).enumerate();
+            let begun: Vec<_> =
+                parts.map(|(i, indices)| scope.spawn(move || part(i * each, indices))).collect();
+            begun.into_iter().map(ended).collect()
+        });
+        Ok(parts?.concat())
     }
 
     /// The numbers of a step's images.
@@ -145,7 +218,14 @@ mod tests {
     /// Ten images of 2 × 2 whose left column is the image's number and whose right column is 100.
     fn loader(flip: bool, dequantize: bool) -> Loader<Dataset> {
         let pixels = (0..10).flat_map(|i| [i, 100, i, 100]).collect();
-        let set = Dataset { pixels, labels: None, size: 2.into(), channels: 1, skipped: Vec::new() };
+        let set = Dataset {
+            pixels,
+            labels: None,
+            size: 2.into(),
+            channels: 1,
+            class_names: Vec::new(),
+            skipped: Vec::new(),
+        };
         Loader::new(set, &config(flip, dequantize), 4, 1).expect("a loader")
     }
 
@@ -172,6 +252,28 @@ mod tests {
         let Batch { images, labels } = loader.batch(2).unwrap();
         let shown: Vec<usize> = images.chunks(4).map(|image| (image[0] * 255.0).round() as usize).collect();
         assert_eq!(labels, Some(shown));
+    }
+
+    #[test]
+    fn batches_made_ahead_or_on_several_threads_are_the_same() {
+        let pixels: Vec<u8> = (0..64 * 32 * 32u64).map(|i| (i * i % 251) as u8).collect();
+        let set = Dataset::from_levels(pixels, [64, 32, 32, 1], Some((0..64).collect())).expect("a set");
+        let config = Data { image_size: 32.into(), ..config(true, true) };
+        let loader = || Loader::new(&set, &config, 48, 3).expect("a loader");
+        assert!(48 * 32 * 32 >= MANY && 1024 < MANY);
+        std::thread::scope(|scope| {
+            let ahead = Ahead::spawn(scope, loader(), 5..8);
+            for step in 5..8 {
+                let batch = ahead.batch(step).unwrap();
+                assert_eq!(batch, loader().batch(step).unwrap());
+                // Alone, the last image is made without threads.
+                let index = loader().indices(step)[47];
+                let mut alone = Vec::new();
+                loader().append(&mut alone, Draw::new(3).at(step).from(47), index).unwrap();
+                assert_eq!(alone, batch.images[47 * 1024..]);
+            }
+            assert!(matches!(ahead.batch(8), Err(DataError::Mismatch(_))));
+        });
     }
 
     #[test]

@@ -16,16 +16,20 @@ mod published;
 mod recognise;
 mod region;
 mod source;
+#[cfg(feature = "images")]
+mod survey;
 
 #[cfg(feature = "images")]
 pub use array::{Array, Numbers};
 pub use fingerprint::Fingerprint;
-pub use loader::{Batch, Loader};
+pub use loader::{Ahead, Batch, Loader};
 pub use part::Part;
 pub(crate) use part::spread;
 pub use recognise::{Kind, Wanted};
 pub use region::Region;
 pub use source::{FloatDataset, Pixels, Source, check_labels};
+#[cfg(feature = "images")]
+pub use survey::Survey;
 
 use crate::choice::Choice;
 use crate::config::{BuiltIn, Data, ImageSize};
@@ -96,6 +100,8 @@ pub struct Dataset {
     pub size: ImageSize,
     /// Channels.
     pub channels: usize,
+    /// The names of the classes, if their folders give them; else empty.
+    pub class_names: Vec<String>,
     /// Pictures that could not be read, and arrays without images: what was left out, as `name (reason)`.
     pub skipped: Vec<String>,
 }
@@ -132,22 +138,7 @@ impl Dataset {
                             (Run::train_on); resume it from there, or name a data set";
                 return Err(DataError::Mismatch(what.into()));
             }
-            (None, name) => {
-                let (path, key) = match split {
-                    Split::Train => (&config.path, "data.path"),
-                    Split::Test => (&config.test_path, "data.test_path"),
-                };
-                let both = |path: &&PathBuf| Kind::of(path).is_ok_and(Kind::has_splits);
-                let path =
-                    path.as_ref().or(config.path.as_ref().filter(both)).ok_or_else(|| wanting(name, key))?;
-                let kind = Kind::of(path)?;
-                if let Some(named) = Kind::named(name).filter(|named| *named != kind) {
-                    let what =
-                        format!("data.dataset = {named}: {} is of the kind {kind}; set that", path.display());
-                    return Err(DataError::Mismatch(what));
-                }
-                Dataset::at(path, split, &Wanted::of(config))?
-            }
+            (None, _) => Dataset::at(located(config, split)?.0, split, &Wanted::of(config))?,
         };
         source::check_shape(&set, &config.dataset, config)?;
         Ok(set)
@@ -216,7 +207,14 @@ impl Dataset {
     ) -> Result<Dataset, DataError> {
         source::check_array(levels.len(), shape, labels.as_ref().map(Vec::len))?;
         let [_, h, w, channels] = shape;
-        Ok(Dataset { pixels: levels, labels, size: ImageSize::new(h, w), channels, skipped: Vec::new() })
+        Ok(Dataset {
+            pixels: levels,
+            labels,
+            size: ImageSize::new(h, w),
+            channels,
+            class_names: Vec::new(),
+            skipped: Vec::new(),
+        })
     }
 
     /// Images, and labels if there are any, from IDX files, plain or gzip: `[n, h, w]` or
@@ -291,7 +289,14 @@ impl Dataset {
             )));
         }
         let labels = labels.map(|(labels, _)| labels.bytes.into_iter().map(u32::from).collect());
-        Ok(Dataset { pixels: images.bytes, labels, size, channels, skipped: Vec::new() })
+        Ok(Dataset {
+            pixels: images.bytes,
+            labels,
+            size,
+            channels,
+            class_names: Vec::new(),
+            skipped: Vec::new(),
+        })
     }
 }
 
@@ -310,6 +315,49 @@ impl Source for Dataset {
 
     fn label(&self, index: usize) -> Option<usize> {
         self.labels.as_ref().map(|labels| labels[index] as usize)
+    }
+
+    fn skipped(&self) -> Vec<String> {
+        self.skipped.clone()
+    }
+}
+
+/// The images to train on: in memory or, for pictures in a folder or an archive that would take more than a quarter of the free
+/// memory or with `data.cache` unset, decoded whenever they are used.
+///
+/// # Errors
+/// As [`Dataset::load`].
+pub fn open(config: &Data) -> Result<Box<dyn Source>, DataError> {
+    #[cfg(feature = "images")]
+    if BuiltIn::named(&config.dataset).is_none() && config.dataset != Data::GIVEN && config.path.is_some() {
+        let (path, kind) = located(config, Split::Train)?;
+        if matches!(kind, Kind::Folder | Kind::Archive) {
+            let collection = collection::open(path)?;
+            let bytes = collection.len() as u64 * config.shape().iter().product::<usize>() as u64;
+            if !config.cache || !crate::memory::fits(4 * bytes) {
+                return Ok(Box::new(collection.stream(Wanted::of(config))?));
+            }
+        }
+    }
+    Ok(Box::new(Dataset::load(config, Split::Train)?))
+}
+
+/// The path of the images of a split, and its kind.
+fn located(config: &Data, split: Split) -> Result<(&Path, Kind), DataError> {
+    let (path, key) = match split {
+        Split::Train => (&config.path, "data.path"),
+        Split::Test => (&config.test_path, "data.test_path"),
+    };
+    let name = &config.dataset;
+    let both = |path: &&PathBuf| Kind::of(path).is_ok_and(Kind::has_splits);
+    let path = path.as_ref().or(config.path.as_ref().filter(both)).ok_or_else(|| wanting(name, key))?;
+    let kind = Kind::of(path)?;
+    match Kind::named(name).filter(|named| *named != kind) {
+        Some(named) => {
+            let what = format!("data.dataset = {named}: {} is of the kind {kind}; set that", path.display());
+            Err(DataError::Mismatch(what))
+        }
+        None => Ok((path, kind)),
     }
 }
 
@@ -383,7 +431,7 @@ mod tests {
                 .to_string()
         };
         assert!(refused(&[3, 2, 2], &[4]).contains("labels: labels of shape [4] do not match the 3 images"));
-        assert!(refused(&[3, 2, 4], &[3]).contains("[n, size, size]"));
+        assert!(refused(&[3, 4], &[3]).contains("not [n, h, w]"));
         assert!(refused(&[0, 2, 2], &[0]).contains("no image"));
     }
 

@@ -1,8 +1,9 @@
 //! Pictures: decoding, and images of a size and number of channels from them.
 
-use crate::config::Fit;
+use crate::config::{Fit, ImageSize};
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::imageops::FilterType;
+use image::metadata::Orientation;
 use image::{
     AnimationDecoder, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgba, RgbaImage,
 };
@@ -45,6 +46,27 @@ pub fn decode(bytes: &[u8]) -> Result<DynamicImage, String> {
     let mut picture = DynamicImage::from_decoder(decoder).map_err(cause)?;
     picture.apply_orientation(orientation);
     Ok(picture)
+}
+
+/// Height, width and channels of the picture in the bytes of a file, by its header and its EXIF orientation.
+///
+/// # Errors
+/// The fault, if the bytes are no picture.
+pub fn header(bytes: &[u8]) -> Result<[usize; 3], String> {
+    let format = image::guess_format(bytes).map_err(cause)?;
+    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(cause)?;
+    let ((w, h), turned) = (decoder.dimensions(), decoder.orientation().map_err(cause)?);
+    let color = decoder.color_type();
+    let channels = if color.has_color() { 3 } else { 1 } + usize::from(color.has_alpha());
+    let sideways = matches!(
+        turned,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    );
+    let (h, w) = if sideways { (w, h) } else { (h, w) };
+    Ok([h as usize, w as usize, channels])
 }
 
 /// Returns true if a JPEG reaches its end marker (ITU-T T.81, B.1.1): the decoder fills what is missing with grey.
@@ -103,17 +125,22 @@ fn is_animation(bytes: &[u8], format: ImageFormat) -> image::ImageResult<bool> {
 /// channels; grey images have the luma of colours (ITU-R BT.709).
 pub fn levels(picture: DynamicImage, [h, w, c]: [usize; 3], fit: Fit) -> Vec<u8> {
     let picture = if c < 4 && picture.color().has_alpha() { on_white(&picture) } else { picture };
-    let (width, height) = (w as u32, h as u32);
-    let picture = match fit {
-        _ if (picture.width(), picture.height()) == (width, height) => picture,
-        Fit::Crop => picture.resize_to_fill(width, height, FilterType::Lanczos3),
-        Fit::Stretch => picture.resize_exact(width, height, FilterType::Lanczos3),
-        Fit::Pad => padded(&picture.resize(width, height, FilterType::Lanczos3), width, height),
-    };
+    let picture = fitted(picture, ImageSize::new(h, w), fit);
     match c {
         1 => picture.into_luma8().into_raw(),
         3 => picture.into_rgb8().into_raw(),
         _ => picture.into_rgba8().into_raw(),
+    }
+}
+
+/// A picture of another shape as an image of a size.
+pub fn fitted(picture: DynamicImage, size: ImageSize, fit: Fit) -> DynamicImage {
+    let (width, height) = (size.width as u32, size.height as u32);
+    match fit {
+        _ if (picture.width(), picture.height()) == (width, height) => picture,
+        Fit::Crop => picture.resize_to_fill(width, height, FilterType::Lanczos3),
+        Fit::Stretch => picture.resize_exact(width, height, FilterType::Lanczos3),
+        Fit::Pad => padded(&picture.resize(width, height, FilterType::Lanczos3), width, height),
     }
 }
 

@@ -123,12 +123,12 @@ fn labels_beside(images: &Path) -> Option<PathBuf> {
 
 #[cfg(feature = "images")]
 fn pictures_in(folder: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
-    super::collection::read_folder(folder, wanted)
+    super::collection::open(folder)?.load(wanted)
 }
 
 #[cfg(feature = "images")]
 fn archive(path: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
-    super::collection::read_archive(path, wanted)
+    super::collection::open(path)?.load(wanted)
 }
 
 #[cfg(feature = "images")]
@@ -138,7 +138,7 @@ use super::collection::is_archive_of_pictures;
 #[cfg(feature = "images")]
 fn array(path: &Path) -> Result<Dataset, DataError> {
     let wrong = |what: String| DataError::Format { path: path.display().to_string(), what };
-    let super::Array { shape, numbers, left_out } = super::Array::read(path)?;
+    let super::Array { shape, numbers, labels, left_out } = super::Array::read(path)?;
     let shape = match shape[..] {
         [n, h, w, c] => [n, h, w, c],
         [n, h, w] => [n, h, w, 1],
@@ -157,7 +157,8 @@ fn array(path: &Path) -> Result<Dataset, DataError> {
         }
     };
     let skipped = left_out.into_iter().map(|name| format!("{name} (an array without images)")).collect();
-    Ok(Dataset { skipped, ..Dataset::from_levels(levels, shape, None)? })
+    let labels = labels.map(|(_, labels)| labels);
+    Ok(Dataset { skipped, ..Dataset::from_levels(levels, shape, labels)? })
 }
 
 #[cfg(not(feature = "images"))]
@@ -269,6 +270,42 @@ mod tests {
         let empty = folder_of(&[("a.txt", b"x")]);
         let message = Dataset::at(empty.path(), Split::Train, &WANTED).unwrap_err().to_string();
         assert!(message.contains("it holds no picture"), "{message}");
+    }
+
+    #[test]
+    fn pictures_that_are_not_kept_in_memory_give_the_same_images() {
+        let pictures = [halves(4, 4), halves(16, 8), halves(8, 32)];
+        let mut damaged = halves(9, 9);
+        let end = damaged.len() - 20;
+        damaged[end] ^= 1;
+        let folder = folder_of(&[
+            ("ant/c.png", &pictures[0]),
+            ("bee/a.png", &pictures[1]),
+            ("bee/b.png", &damaged),
+            ("bee/c.png", &pictures[2]),
+            ("bee/d.txt", b"x"),
+        ]);
+        let config = |cache, skip_bad| Data {
+            dataset: "folder".into(),
+            path: Some(folder.path().into()),
+            image_size: 4.into(),
+            num_channels: 3,
+            cache,
+            skip_bad,
+            ..Data::default()
+        };
+        let [kept, stream] = [true, false].map(|cache| crate::data::open(&config(cache, true)).unwrap());
+        assert_eq!((kept.len(), stream.len()), (3, 4));
+        // A picture whose header is whole is known to be damaged when it is used; the next takes its place.
+        assert_eq!(stream.skipped(), ["bee/d.txt (no picture)"]);
+        for (own, other) in [(0, 0), (1, 1), (2, 2), (3, 2)] {
+            assert_eq!(stream.image(own).unwrap(), kept.image(other).unwrap());
+        }
+        assert_eq!([0, 1, 2, 3].map(|i| stream.label(i)), [0, 1, 1, 1].map(Some));
+        assert!(stream.skipped()[1].starts_with("bee/b.png ("), "{:?}", stream.skipped());
+        assert!(crate::data::open(&config(true, false)).is_err());
+        let strict = crate::data::open(&config(false, false)).unwrap();
+        assert!(strict.image(1).is_ok() && strict.image(2).unwrap_err().to_string().contains("bee/b.png"));
     }
 
     #[test]

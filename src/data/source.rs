@@ -4,8 +4,8 @@ use super::DataError;
 use crate::config::Data;
 use std::borrow::Cow;
 
-/// Training images of one shape, in memory or elsewhere.
-pub trait Source {
+/// Training images of one shape, in memory or elsewhere. Several threads read them at once.
+pub trait Source: Sync {
     /// Number of images.
     fn len(&self) -> usize;
 
@@ -27,6 +27,11 @@ pub trait Source {
     fn label(&self, index: usize) -> Option<usize> {
         let _ = index;
         None
+    }
+
+    /// What has been left out until now, as `name (reason)`.
+    fn skipped(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -70,6 +75,10 @@ impl<S: Source + ?Sized> Source for &S {
 
     fn label(&self, index: usize) -> Option<usize> {
         S::label(self, index)
+    }
+
+    fn skipped(&self) -> Vec<String> {
+        S::skipped(self)
     }
 }
 

@@ -17,11 +17,12 @@ use super::images::{Images, check_files, test_images};
 use super::metrics::Metrics;
 use super::trainer::{StepReport, Trainer};
 use crate::config::{Config, Data, Training};
-use crate::data::{Dataset, Fingerprint, Loader, Part, Source, Split, check_labels};
+use crate::data::{self, Ahead, Fingerprint, Loader, Part, Source, check_labels};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Scope;
 use std::time::Instant;
 
 /// A run folder.
@@ -219,13 +220,10 @@ impl Run {
         watch: &mut Watch<'_>,
     ) -> Result<End, TrainError> {
         self.check(options)?;
-        let set = Dataset::load(&config.data, Split::Train)?;
+        let source = data::open(&config.data)?;
         check_files(&config.data)?;
         let test = test_images(config)?;
-        if !set.skipped.is_empty() {
-            watch(Event::Skipped(&set.skipped))?;
-        }
-        let images = Images { training: &set, test: test.as_ref().map(|set| set as &dyn Source) };
+        let images = Images { training: &*source, test: test.as_ref().map(|set| set as &dyn Source) };
         self.run(gpu, config, ScoreModel::build(config)?, images, options, watch)
     }
 
@@ -281,18 +279,39 @@ impl Run {
         watch: &mut Watch<'_, A>,
     ) -> Result<End, TrainError> {
         self.check(options)?;
+        let [left, held] = Part::split(images.training, config.data.hold_out)?;
+        let source = if config.data.hold_out > 0 { &left } else { images.training };
+        let held_out = images.held_out(config, &held)?;
+        let held_out = held_out.as_ref();
+        std::thread::scope(|scope| {
+            self.run_with_loader(scope, gpu, config, model, source, held_out, options, watch)
+        })
+    }
+
+    /// Trains while a thread of `scope` makes the batches.
+    #[expect(clippy::too_many_arguments, reason = "they are those of `run`, and the scope of its thread")]
+    fn run_with_loader<'scope, A: Architecture>(
+        &self,
+        scope: &'scope Scope<'scope, '_>,
+        gpu: &Gpu,
+        config: &Config,
+        model: ScoreModel<A>,
+        source: &'scope dyn Source,
+        held_out: Option<&HeldOut<'_>>,
+        options: RunOptions<'_>,
+        watch: &mut Watch<'_, A>,
+    ) -> Result<End, TrainError> {
         let remembered = if options.resume { self.remembered(config)? } else { None };
         let steps = options.steps.or(remembered).unwrap_or(config.training.n_iters);
         let training = Training { n_iters: steps, ..config.training.clone() };
         Config { training: training.clone(), ..config.clone() }.check()?;
         if config.model.num_classes > 0 {
-            check_labels(images.training, config.model.num_classes)?;
+            check_labels(source, config.model.num_classes)?;
         }
-        let data = Fingerprint::of(images.training)?;
-        let [left, held] = Part::split(images.training, config.data.hold_out)?;
-        let source: &dyn Source = if config.data.hold_out > 0 { &left } else { images.training };
-        let held_out = images.held_out(config, &held)?;
-        let mut loader = Loader::new(source, &config.data, config.training.batch_size, config.seed)?;
+        let data = Fingerprint::of(source)?;
+        let loader = Loader::new(source, &config.data, config.training.batch_size, config.seed)?;
+        let mut skipped = Skipped::default();
+        skipped.tell(source, watch)?;
         let (mut trainer, mut lock) = match options.resume {
             true => self.reopen(gpu, config, model, &data, watch)?,
             false => (Trainer::fresh(gpu, config, model)?, None),
@@ -321,18 +340,20 @@ impl Run {
             steps,
             parameters,
             images: source.len(),
-            held_out: held_out.as_ref().map_or(0, HeldOut::len),
+            held_out: held_out.map_or(0, HeldOut::len),
             noise_levels: trainer.noise_levels(),
         })?;
         let mut since = (Instant::now(), trainer.step);
         let mut saved = Instant::now();
         let first = trainer.step;
+        let step_of = |step: u64| u32::try_from(step).unwrap_or(u32::MAX);
+        let ahead = Ahead::spawn(scope, loader, step_of(first)..step_of(steps));
         let stopped = || options.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
         while trainer.step < steps {
             if trainer.step == 0 && stopped() {
                 return Ok(End::Stopped(0));
             }
-            let batch = loader.batch(trainer.draw()?.step)?;
+            let batch = ahead.batch(trainer.draw()?.step)?;
             if let Some(parts) = trainer.step_within_memory(&batch)? {
                 watch(Event::Divided(parts))?;
             }
@@ -359,13 +380,14 @@ impl Run {
             watch(Event::Step(trainer.step))?;
             let stop = stopped();
             let save = stop || is_due(&training, trainer.step, saved);
-            let evaluate = held_out.as_ref().filter(|_| trainer.step.is_multiple_of(training.eval_freq));
+            let evaluate = held_out.filter(|_| trainer.step.is_multiple_of(training.eval_freq));
             if (save || evaluate.is_some() || trainer.step.is_multiple_of(config.training.log_freq))
                 && let Some(report) = trainer.report().map_err(|error| self.with_good(error))?
             {
                 let row = self.log(gpu, &trainer, report, since, evaluate)?;
                 since = (Instant::now(), trainer.step);
                 watch(Event::Row(row))?;
+                skipped.tell(source, watch)?;
             }
             if save {
                 let path = self.save(&trainer).map_err(|error| self.with_good(error))?;
@@ -497,6 +519,20 @@ impl Run {
         };
         row.append(&self.metrics())?;
         Ok(row)
+    }
+}
+
+/// The number of things left out that have been told.
+#[derive(Default)]
+struct Skipped(usize);
+
+impl Skipped {
+    /// Tells what the source has left out since.
+    fn tell<A>(&mut self, source: &dyn Source, watch: &mut Watch<'_, A>) -> Result<(), TrainError> {
+        let all = source.skipped();
+        let new = all.get(self.0..).filter(|new| !new.is_empty());
+        self.0 = all.len();
+        new.map_or(Ok(()), |new| watch(Event::Skipped(new)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::io::Batch;
 use crate::cli::sampling::{ConditionalArgs, Drawn, constrained};
-use crate::cli::{Common, MODEL, count, ends_in};
+use crate::cli::{Common, MODEL, count};
 use crate::sample::Impute;
 use anyhow::ensure;
 use bytemuck::cast_slice;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 #[command(
     mut_args(constrained),
     after_help = "Examples:\n  \
-    tweedie colorize runs/color --in data:digits_color:0-5 -n 9 --show-grey --out coloured.png\n  \
+    tweedie colorize runs/color --in data:digits_color:0-5 -n 9 --show-input --out coloured.png\n  \
     tweedie colorize runs/cifar --in grey.png -n 16 --out coloured.png"
 )]
 pub struct Args {
@@ -27,17 +27,10 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     given: ConditionalArgs,
-    /// Start each row of a grid with the grey image that it colours
-    #[arg(long)]
-    show_grey: bool,
 }
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     args.given.check(&[&args.model])?;
-    ensure!(
-        !args.show_grey || args.given.sampling.out.iter().any(|path| ends_in(path, "png")),
-        "--show-grey: no grid is written; leave it out, or add --out F.png"
-    );
     let model = args.given.sampling.open(common, &args.model, true)?;
     let channels = model.config.data.num_channels;
     ensure!(
@@ -57,10 +50,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     })?;
     // Clipping colours to [0, 1] has changed their grey.
     samples.images.keep_grey(|sample| observed.of(sample));
-    samples.images = match args.show_grey {
-        true => samples.images.rows_beside(grey(&observed.batch), args.given.n.unwrap_or(1) as usize),
-        false => samples.images.in_columns(observed.columns()),
-    };
+    samples.images = args.given.rows(samples.images, &observed, || grey(&observed.batch));
     let what = count(samples.n, "colouring");
     model.finish(common, samples, &what, serde_json::Value::Null)
 }

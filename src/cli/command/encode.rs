@@ -1,9 +1,10 @@
 //! `tweedie encode`.
 
+use crate::cli::arguments::choice;
 use crate::cli::io::{pictures, tensors};
 use crate::cli::sampling::{Flow, Tolerances, flow};
 use crate::cli::{Common, MODEL, paths};
-use crate::config::Method;
+use crate::config::{Fit, Method};
 use bytemuck::cast_slice;
 use std::path::PathBuf;
 
@@ -19,6 +20,9 @@ pub struct Args {
     /// in the model's range, or data:digits:I, I-J for several
     #[arg(long = "in", value_name = "F")]
     input: PathBuf,
+    /// Scale pictures of another size to the model's
+    #[arg(long, value_parser = choice::<Fit>())]
+    fit: Option<Fit>,
     /// Output: the latents `z` [n, c, h, w], and the mean number `nfev` of score evaluations per latent
     #[arg(long, value_name = "Z.safetensors")]
     out: PathBuf,
@@ -30,7 +34,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     paths::check_tensors(&args.out)?;
     paths::apart(&[&args.model, &args.input], [&args.out])?;
     let flow = Flow::open(common, &args.model, Method::Ode, &args.flow)?;
-    let data = pictures::images(&args.input, &flow.config.data)?;
+    let data = pictures::images(&args.input, &flow.config.data, args.fit)?;
     let mut unfinished = flow.unfinished(Some(&args.out), &[data.shape.n()], cast_slice(&data.values))?;
     let followed = flow.encode(&data, &mut unfinished)?;
     tensors::write(&args.out, &[tensors::images("z", &followed.batch), followed.nfev()])?;

@@ -1,6 +1,6 @@
 //! `tweedie inpaint`.
 
-use crate::cli::io::{mask_file, read_mask};
+use crate::cli::io::{Batch, mask_file, read_mask};
 use crate::cli::sampling::{ConditionalArgs, Drawn, constrained};
 use crate::cli::{Common, MODEL, count};
 use crate::sample::Impute;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 #[command(
     mut_args(constrained),
     after_help = "Examples:\n  \
-    tweedie inpaint runs/digits --in data:digits:3 --mask left -n 20 --out completions.png\n  \
+    tweedie inpaint runs/digits --in data:digits:3 --mask left -n 20 --show-input --out completions.png\n  \
     tweedie inpaint runs/digits --in digit.png --mask mask.png --out completed/"
 )]
 pub struct Args {
@@ -48,7 +48,13 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     })?;
     // The model's range may round the observed pixels: they are copied from the images.
     samples.images.keep(|sample| observed.of(sample), &mask);
-    samples.images = samples.images.in_columns(observed.columns());
+    samples.images = args.given.rows(samples.images, &observed, || known(&observed.batch, &mask));
     let what = count(samples.n, "completion");
     model.finish(common, samples, &what, serde_json::Value::Null)
+}
+
+/// Images whose unknown pixels are grey.
+fn known(Batch { shape, values }: &Batch, mask: &[f32]) -> Batch {
+    let masked = values.iter().zip(mask.iter().cycle());
+    Batch { shape: *shape, values: masked.map(|(v, mask)| if *mask == 1.0 { *v } else { 0.5 }).collect() }
 }

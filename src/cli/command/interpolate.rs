@@ -1,9 +1,10 @@
 //! `tweedie interpolate`.
 
+use crate::cli::arguments::choice;
 use crate::cli::io::{Batch, DATA, Images, data, pictures};
 use crate::cli::sampling::{Flow, Tolerances, flow, shape};
 use crate::cli::{Common, MANY, MODEL, paths};
-use crate::config::Method;
+use crate::config::{Fit, Method};
 use crate::sample::{self, Draw, great_circle};
 use anyhow::ensure;
 use bytemuck::cast_slice;
@@ -20,6 +21,9 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     ends: Ends,
+    /// Scale pictures of another size to the model's
+    #[arg(long, value_parser = choice::<Fit>(), requires = "input")]
+    fit: Option<Fit>,
     /// The data of --indices: `digits`, `digits_color`, or a file or folder of images [default: the model's test data]
     #[arg(long, value_name = DATA, requires = "indices")]
     data: Option<String>,
@@ -95,7 +99,7 @@ fn ends(flow: &Flow, args: &Args) -> anyhow::Result<Batch> {
         return Ok(ends);
     }
     for path in &args.ends.input {
-        let Batch { shape, values } = pictures::images(path, data)?;
+        let Batch { shape, values } = pictures::images(path, data, args.fit)?;
         ensure!(shape.n() == 1, "--in {}: it holds {} images, and an end is one", path.display(), shape.n());
         ends.values.extend(values);
     }

@@ -3,15 +3,20 @@
 pub mod bench;
 pub mod bound;
 pub mod colorize;
+pub mod completions;
+pub mod config;
 pub mod configs;
 pub mod convert;
+pub mod data;
 pub mod decode;
 pub mod devices;
 pub mod encode;
 pub mod evaluate;
+pub mod init;
 pub mod inpaint;
 pub mod interpolate;
 pub mod likelihood;
+pub mod man;
 pub mod noise_scales;
 pub mod restore;
 pub mod sample;
@@ -42,7 +47,10 @@ macro_rules! commands {
 
 commands! {
     Devices: devices,
+    Config: config,
     Configs: configs,
+    Data: data,
+    Init: init,
     Train: train,
     Watch: watch,
     Sample: sample,
@@ -59,4 +67,6 @@ commands! {
     Score: score,
     Convert: convert,
     Bench: bench,
+    Completions: completions,
+    Man: man,
 }

@@ -1,7 +1,7 @@
 //! `tweedie restore`.
 
 use crate::cli::io::{
-    Images, Observed, mask_file, measurement_io, measurement_io::Residual, measurement_io::of_ones,
+    Batch, Images, Observed, mask_file, measurement_io, measurement_io::Residual, measurement_io::of_ones,
 };
 use crate::cli::report::say;
 use crate::cli::sampling::{ConditionalArgs, Drawn, Model, Samples};
@@ -12,7 +12,7 @@ use crate::sample::{
     Differentiable, Draw, Guidance, Guided, Measurement, Operator, Particles, PredictorCorrector, Sampled,
     Sampler, Watch, feasible, prior,
 };
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, bail, ensure};
 use std::path::PathBuf;
 
@@ -93,13 +93,24 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         let given = y.upload(&model.gpu, part.first, part.n, measurement_io::UNIT)?;
         restoring.draw(score, &given, part.x, part.draw, watch)
     })?;
-    samples.images = samples.images.in_columns(y.columns());
+    samples.images = args.given.rows(samples.images, &y, || enlarged(&y.batch, model.shape(1)));
     if let Some(path) = &args.measurement {
         Images::unclamped(y.batch.clone()).write(path, model.args.first)?;
     }
     let batch = model.args.evaluation.batch();
     let residual = measurement_io::residual(&model.gpu, operator, &samples.images, &y, batch)?;
     report(common, args, model, samples, &residual, noise_std)
+}
+
+/// Measurements that are images, enlarged to the model's.
+fn enlarged(Batch { shape, values }: &Batch, image: Shape) -> Batch {
+    let (h, w, c) = (image.h(), image.w(), image.c());
+    let pixel = |i: usize| {
+        let (n, y, x) = (i / (h * w), i / w % h * shape.h() / h, i % w * shape.w() / w);
+        &values[((n * shape.h() + y) * shape.w() + x) * c..][..c]
+    };
+    let enlarged = (0..shape.n() * h * w).flat_map(|i| pixel(i).iter().map(|v| v.clamp(0.0, 1.0)));
+    Batch { shape: image.with_n(shape.n()), values: enlarged.collect() }
 }
 
 /// The problem, after every check that needs no model.
@@ -116,6 +127,14 @@ fn problem(args: &Args) -> anyhow::Result<Problem> {
         paths::apart(mask_file(file).as_slice(), outputs())?;
     }
     let image = !matches!(problem.measure, Measure::RandomProjection { .. } | Measure::Matrix { .. });
+    ensure!(
+        image || !args.given.show_input,
+        "--show-input: these measurements are not an image; leave it out"
+    );
+    ensure!(
+        args.simulate || args.given.fit.is_none(),
+        "--fit: measurements are used as they are; leave it out, or add --simulate"
+    );
     if let Some(path) = &args.measurement {
         paths::check(path, &["png", "npz"])?;
         ensure!(
@@ -137,7 +156,7 @@ fn measurements(
     if !args.simulate {
         return measurement_io::read(&args.given.input, operator, &model.config.data);
     }
-    let images = Observed::read_like(&args.given.input, &model.config.data)?;
+    let images = Observed::read_like(&args.given.input, &model.config.data, args.given.fit)?;
     let noise = (noise_std, Key::new(model.config.seed, Purpose::Measurement));
     measurement_io::simulate(&model.gpu, operator, &images, noise, model.args.evaluation.batch())
 }

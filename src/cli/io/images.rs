@@ -26,7 +26,7 @@ pub struct Images {
 /// Pixels between the images of a grid.
 const GAP: u32 = 2;
 /// Smaller images are enlarged to at least this size.
-const SMALLEST: u32 = 32;
+const SMALLEST: u32 = 64;
 /// The colour of the gaps.
 const BACKGROUND: Rgba<u8> = Rgba([128, 128, 128, 255]);
 

@@ -3,7 +3,7 @@
 use super::{Batch, paths::ends_in, pictures::Pictures, pictures::picture};
 use crate::choice::Choice;
 use crate::cli::count;
-use crate::config::{Data, Range};
+use crate::config::{Data, Fit, Range};
 use crate::data::Region;
 use crate::gpu::Gpu;
 use crate::tensor::{Shape, Tensor};
@@ -30,9 +30,9 @@ impl Observed {
         Ok(Observed::new(pictures.unit(data.range())))
     }
 
-    /// Reads images of the model's size and number of channels.
-    pub fn read_like(name: &str, data: &Data) -> anyhow::Result<Observed> {
-        let input = Observed::new(Pictures::read(name)?.fit(name, data)?.unit(data.range()));
+    /// Reads images of the model's size and number of channels; `fit` scales pictures of another size.
+    pub fn read_like(name: &str, data: &Data, fit: Option<Fit>) -> anyhow::Result<Observed> {
+        let input = Observed::new(Pictures::of_model(name, data, fit)?.unit(data.range()));
         ensure!(
             input.batch.values.iter().all(|v| (0.0..=1.0).contains(v)),
             "{name}: some values are not in [0, 1]"
@@ -96,7 +96,7 @@ fn png_mask(name: &str, shape: Shape) -> anyhow::Result<Vec<f32>> {
             "{name} is not a mask: it must be left, right, top, bottom, center, border, or the path of a PNG"
         )
     })?;
-    let mask = picture(path).context("the mask")?;
+    let mask = picture(path, None).context("the mask")?;
     let (h, w) = (mask.shape.h(), mask.shape.w());
     ensure!(
         (h, w) == (shape.h(), shape.w()),

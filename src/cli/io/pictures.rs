@@ -3,8 +3,8 @@
 use super::{Batch, Tensors};
 use crate::choice::Choice;
 use crate::cli::{count, note};
-use crate::config::{BuiltIn, Data, Range};
-use crate::data::picture::{ENDINGS, decode, is_picture};
+use crate::config::{BuiltIn, Data, Fit, ImageSize, Range};
+use crate::data::picture::{ENDINGS, decode, fitted, is_picture};
 use crate::data::{Array, Dataset, Split, scale};
 use crate::files;
 use crate::tensor::Shape;
@@ -24,6 +24,11 @@ impl Pictures {
     /// Reads F.png, a folder of them, an array of F.npz or F.npy (`[n, h, w, c]` in [0, 1], or levels), `x` of F.safetensors
     /// (`[n, c, h, w]` in the model's range), or built-in test images by number, data:digits:I or data:digits:I-J.
     pub fn read(name: &str) -> anyhow::Result<Pictures> {
+        Pictures::scaled(name, None)
+    }
+
+    /// The same, with pictures scaled to a size.
+    fn scaled(name: &str, to: Option<(ImageSize, Fit)>) -> anyhow::Result<Pictures> {
         if let Some(which) = name.strip_prefix("data:") {
             let batch = built_in(which).with_context(|| format!("{name} is no image"))?;
             return Ok(Pictures { batch, ranged: false });
@@ -39,8 +44,8 @@ impl Pictures {
                 Ok(Pictures { batch: file.images("x")?, ranged: true })
             }
             Some("npz" | "npy") => array(path).and_then(unit),
-            _ if path.is_dir() => folder(path).and_then(unit),
-            _ if is_picture(path) => picture(path).and_then(unit),
+            _ if path.is_dir() => folder(path, to).and_then(unit),
+            _ if is_picture(path) => picture(path, to).and_then(unit),
             _ => bail!(
                 "{name}: images are read from .png, a folder of them, .npz (as of `tweedie sample --out F.npz`), .npy, \
                  .safetensors, or data:digits:I"
@@ -64,8 +69,13 @@ impl Pictures {
         Pictures { batch, ..self }
     }
 
+    /// Reads images of a model; `fit` scales pictures of another size.
+    pub fn of_model(name: &str, data: &Data, fit: Option<Fit>) -> anyhow::Result<Pictures> {
+        Pictures::scaled(name, fit.map(|fit| (data.image_size, fit)))?.checked(name, data)
+    }
+
     /// Checks the size of the images against `data`'s, and converts between one channel and three equal ones.
-    pub fn fit(self, name: &str, data: &Data) -> anyhow::Result<Pictures> {
+    fn checked(self, name: &str, data: &Data) -> anyhow::Result<Pictures> {
         let [height, width, channels] = data.shape();
         let pictures = self.of_channels(channels);
         let ranged = pictures.ranged;
@@ -73,7 +83,7 @@ impl Pictures {
         let Shape([_, h, w, c]) = batch.shape;
         ensure!(
             (h, w) == (height, width),
-            "{name} is {w}x{h}, the model's images are {width}x{height}; resize it"
+            "{name} is {w}x{h}, the model's images are {width}x{height}; --fit crop, pad or stretch scales pictures"
         );
         match (c, channels) {
             _ if c == channels => {}
@@ -111,9 +121,8 @@ impl Pictures {
 }
 
 /// Images of a model's size in its range.
-pub fn images(path: &Path, data: &Data) -> anyhow::Result<Batch> {
-    let name = path.to_string_lossy();
-    Ok(Pictures::read(&name)?.fit(&name, data)?.in_range(data.range()))
+pub fn images(path: &Path, data: &Data, fit: Option<Fit>) -> anyhow::Result<Batch> {
+    Ok(Pictures::of_model(&path.to_string_lossy(), data, fit)?.in_range(data.range()))
 }
 
 /// A tensor of images of a model's size, unscaled: `x` of data, `z` of latents.
@@ -141,7 +150,8 @@ pub fn members(set: &Dataset, numbers: &[usize], range: Range) -> anyhow::Result
 
 /// Images of an array, `[n, h, w, c]`; levels are scaled to [0, 1].
 fn array(path: &Path) -> anyhow::Result<Batch> {
-    let Array { shape, numbers, left_out } = Array::read(path)?;
+    let Array { shape, numbers, labels, mut left_out } = Array::read(path)?;
+    left_out.extend(labels.map(|(name, _)| name));
     let axes = <[usize; 4]>::try_from(shape);
     let shown = path.display();
     let shape = axes.map_err(|shape| {
@@ -169,7 +179,7 @@ fn built_in(which: &str) -> anyhow::Result<Batch> {
 }
 
 /// The pictures of a folder, by name.
-fn folder(path: &Path) -> anyhow::Result<Batch> {
+fn folder(path: &Path, to: Option<(ImageSize, Fit)>) -> anyhow::Result<Batch> {
     let entries = std::fs::read_dir(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     // Macs leave a `._1.png` beside `1.png`.
@@ -189,7 +199,7 @@ fn folder(path: &Path) -> anyhow::Result<Batch> {
     // Beyond 99,999 the names that are numbers grow longer.
     let number = |file: &PathBuf| file.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
     files.sort_by_key(|file| number(file).unwrap_or(u64::MAX));
-    let pictures = files.iter().map(|file| picture(file)).collect::<anyhow::Result<Vec<Batch>>>()?;
+    let pictures = files.iter().map(|file| picture(file, to)).collect::<anyhow::Result<Vec<Batch>>>()?;
     // Among coloured pictures some may be grey, and among transparent ones some opaque.
     let channels = pictures.iter().map(|picture| picture.shape.c()).max().unwrap_or(1);
     let pictures: Vec<Batch> = pictures.into_iter().map(|picture| promoted(picture, channels)).collect();
@@ -213,8 +223,8 @@ fn promoted(Batch { shape, values }: Batch, channels: usize) -> Batch {
     Batch { shape: shape.with_c(channels), values }
 }
 
-/// One picture, grey or in colour as the file says; of four channels if any pixel is transparent.
-pub fn picture(path: &Path) -> anyhow::Result<Batch> {
+/// One picture, grey or in colour as the file says; of four channels if any pixel is transparent. It may be scaled to a size.
+pub fn picture(path: &Path, to: Option<(ImageSize, Fit)>) -> anyhow::Result<Batch> {
     let bytes = files::read(path).map_err(|e| e.to_string());
     let picture = bytes.and_then(|bytes| decode(&bytes)).map_err(|fault| {
         anyhow::anyhow!(
@@ -223,7 +233,10 @@ pub fn picture(path: &Path) -> anyhow::Result<Batch> {
             ENDINGS.join(", .")
         )
     })?;
-    Ok(pixels(picture))
+    Ok(pixels(match to {
+        Some((size, fit)) => fitted(picture, size, fit),
+        None => picture,
+    }))
 }
 
 /// The values of a picture, grey or in colour; of four channels if any pixel is transparent.

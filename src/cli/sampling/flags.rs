@@ -62,6 +62,7 @@ fn argument((flag, option): (&'static str, &'static SamplingOption)) -> Arg {
     Arg::new(flag)
         .long(flag)
         .value_name(name)
+        .help_heading("Solver")
         .value_parser(parser)
         .allow_negative_numbers(numeric)
         .help(format!("{help} [default: the model's]"))

@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 pub struct Args<S: Selection> {
     #[command(flatten)]
     flags: SamplingFlags<S>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Evaluation of the model")]
     evaluation: Evaluation,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Classes")]
     classes: ClassArgs,
 }
 

@@ -1,14 +1,15 @@
 //! The options of the commands that draw samples, and the model that they open.
 
 use super::{All, ClassArgs, Classes, SamplingFlags};
-use crate::cli::arguments::Evaluation;
-use crate::cli::io::{AnimationArgs, Images, Observed};
-use crate::cli::{Common, open_score_model, paths};
-use crate::config::{Config, Method};
+use crate::cli::arguments::{Evaluation, choice};
+use crate::cli::io::{AnimationArgs, Batch, Images, Observed};
+use crate::cli::{Common, ends_in, open_score_model, paths};
+use crate::config::{Config, Fit, Method};
 use crate::gpu::Gpu;
 use crate::nn::Scorer;
 use crate::sample::{self, AnnealedLangevin, Constrained, PredictorCorrector, Sampler};
 use crate::tensor::Shape;
+use anyhow::ensure;
 use std::path::{Path, PathBuf};
 
 /// The sampler, the classes, and the output.
@@ -26,11 +27,11 @@ pub struct SamplingArgs {
     pub seed: Option<u64>,
     #[command(flatten)]
     pub flags: SamplingFlags<All>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Evaluation of the model")]
     pub evaluation: Evaluation,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Classes")]
     pub classes: ClassArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Pictures of the way")]
     pub animation: AnimationArgs,
 }
 
@@ -72,9 +73,15 @@ pub struct ConditionalArgs {
     /// The images: F.png, a folder of them, F.npz, F.safetensors, or data:digits:I for test digit I, I-J for several
     #[arg(long = "in", value_name = "IMAGE")]
     pub input: String,
+    /// Scale pictures of another size to the model's
+    #[arg(long, value_parser = choice::<Fit>())]
+    pub fit: Option<Fit>,
     /// Samples for each image [default: 1]
     #[arg(short, value_name = "N")]
     pub n: Option<u32>,
+    /// Start each row of a grid with what it is drawn from
+    #[arg(long, visible_alias = "show-grey")]
+    pub show_input: bool,
     #[command(flatten)]
     pub sampling: SamplingArgs,
 }
@@ -82,12 +89,24 @@ pub struct ConditionalArgs {
 impl ConditionalArgs {
     /// Checks the options that need no model, for the input files `read` besides the images.
     pub fn check(&self, read: &[&Path]) -> anyhow::Result<()> {
+        ensure!(
+            !self.show_input || self.sampling.out.iter().any(|path| ends_in(path, "png")),
+            "--show-input: no grid is written; leave it out, or add --out F.png"
+        );
         self.sampling.check(&[read, &[Path::new(&self.input)]].concat())
     }
 
     /// The images, of the model's size and number of channels.
     pub fn observed(&self, model: &Model<'_>) -> anyhow::Result<Observed> {
-        Observed::read_like(&self.input, &model.config.data)?.each(self.n)
+        Observed::read_like(&self.input, &model.config.data, self.fit)?.each(self.n)
+    }
+
+    /// The rows of a grid: one for each observed image, after `input` if that is to be shown.
+    pub fn rows(&self, images: Images, observed: &Observed, input: impl FnOnce() -> Batch) -> Images {
+        match self.show_input {
+            true => images.rows_beside(input(), self.n.unwrap_or(1) as usize),
+            false => images.in_columns(observed.columns()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::snapshot::{self, Cost, SAMPLES};
 use crate::choice::Choice;
 use crate::cli::io::plot;
 use crate::cli::progress::{QUIET, style};
-use crate::cli::report::{chain, count, evaluations, extend, say};
+use crate::cli::report::{chain, count, evaluations, extend, is_quiet, say};
 use crate::cli::{note, print};
 use crate::gpu::{Bytes, Gpu};
 use crate::train::{Event, LEVELS, Metrics, Run, TrainError, Trainer};
@@ -55,7 +55,7 @@ impl<'a> Watcher<'a> {
             run,
             json,
             bar: ProgressBar::hidden(),
-            terminal: std::io::stderr().is_terminal() && !json,
+            terminal: std::io::stderr().is_terminal() && !is_quiet(),
             first: 0,
             steps: 0,
             started: now,
@@ -167,7 +167,7 @@ impl<'a> Watcher<'a> {
             self.spoken = Some(Instant::now());
             let made = row.step.saturating_sub(self.first).max(1);
             let left = self.started.elapsed().as_secs_f64() / made as f64 * (self.steps - row.step) as f64;
-            note(format!("step {}/{} {shown} ETA {left:.0}s", row.step, self.steps));
+            say(format!("step {}/{} {shown} ETA {left:.0}s", row.step, self.steps));
         }
     }
 

@@ -27,6 +27,7 @@ macro_rules! options {
     )+) => {
         /// `sampling`: the defaults of `tweedie sample`.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields, default)]
         pub struct Sampling {
             $( $(#[doc = $help])+ pub $key: $type, )+
