@@ -66,6 +66,8 @@ pub enum Purpose {
     Resampling,
     /// The hues of the coloured digits.
     Hue,
+    /// The points of a toy distribution.
+    Points,
     /// Everything else: tests, benchmarks, programs that use the library.
     Other(u16),
 }
@@ -93,6 +95,7 @@ impl Purpose {
             Purpose::Resampling => (42, 0),
             Purpose::Hue => (43, 0),
             Purpose::Guidance => (44, 0),
+            Purpose::Points => (45, 0),
             Purpose::LabelDropout => (13, 0),
             Purpose::Evaluation => (14, 0),
             Purpose::Other(index) => (255, index),

@@ -147,7 +147,7 @@ fn the_configurations_are_in_the_program() {
         command
     };
     let listed = succeed(elsewhere().arg("configs"));
-    assert_eq!(listed.lines().count(), 47);
+    assert_eq!(listed.lines().count(), 52);
     assert!(listed.lines().any(|line| line.starts_with("ve/cifar10_ncsnpp_continuous ")), "{listed}");
     let text = std::fs::read_to_string("configs/digits_vp.toml").expect("a configuration");
     assert_eq!(succeed(elsewhere().args(["configs", "digits_vp"])), text);
@@ -685,7 +685,7 @@ fn an_option_that_the_sampler_does_not_read_is_refused() {
 fn usage_errors_are_one_line() {
     for (args, expected) in [
         (&["smaple"][..], "unknown command smaple; did you mean sample?"),
-        (&["sample"], "missing --out <F.png|F.npz|DIR>, <MODEL>"),
+        (&["sample"], "missing --out <F.png|F.npz|F.csv|DIR>, <MODEL>"),
         (
             &["sample", "runs/digits", "--out", "s.png", "--stepz", "4"],
             "unknown argument --stepz; did you mean --steps?",

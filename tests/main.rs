@@ -19,6 +19,7 @@ mod cli_ode;
 mod cli_resume;
 #[cfg(unix)]
 mod cli_runs;
+mod cli_toys;
 mod diffusers;
 mod distributions;
 mod engines;
@@ -46,6 +47,7 @@ mod sampling_options;
 mod score_command;
 mod score_sde;
 mod solvers_pc;
+mod toys;
 mod training;
 mod watching;
 mod weights;

@@ -206,6 +206,35 @@ fn ddpm_blocks_run_with_fir_and_convolutions_that_resample() {
     assert_runs_alike(&["model.resblock_type=ddpm", "model.fir=true", "model.resamp_with_conv=true"]);
 }
 
+#[test]
+fn an_mlp_runs_with_every_option() {
+    let points = [
+        "model.name=mlp",
+        "model.num_res_blocks=2",
+        "data.dataset=toy",
+        "data.distribution=moons",
+        "data.image_size=1",
+        "data.num_channels=2",
+    ];
+    let vp = [
+        "training.sde=vpsde",
+        "model.scale_by_sigma=false",
+        "model.embedding_type=positional",
+        "model.nf=16",
+    ];
+    let edm = ["training.objective=edm", "model.scale_by_sigma=false"];
+    for options in [
+        &[][..],
+        &vp,
+        &edm,
+        &["model.nf=16", "model.skip_rescale=false", "model.nonlinearity=elu"],
+        &["model.num_classes=2"],
+        &["model.conditional=false"],
+    ] {
+        assert_runs_alike(&[&points[..], options].concat());
+    }
+}
+
 /// The keys of NCSN and NCSNv2 in place of a U-Net's.
 const REFINENET: [&str; 2] = ["model.num_res_blocks=0", "model.nonlinearity=elu"];
 

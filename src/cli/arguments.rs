@@ -1,7 +1,7 @@
 //! Parsers of arguments, and usage errors in one sentence.
 
 use crate::choice::Choice;
-use crate::config::ImageSize;
+use crate::config::{Data, ImageSize};
 use crate::train::Weights;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -21,18 +21,19 @@ pub struct Evaluation {
     /// The weights
     #[arg(long, value_parser = choice::<Weights>(), default_value_t = Weights::Ema)]
     pub weights: Weights,
-    /// Samples in a batch: speed and memory depend on it, results only if a norm is taken over the batch
-    #[arg(long, value_name = "N", default_value = "100")]
-    batch: NonZeroU32,
+    /// Samples in a batch: speed and memory depend on it, results only if a norm is taken over the batch [default: 100; of
+    /// points 5000]
+    #[arg(long, value_name = "N")]
+    batch: Option<NonZeroU32>,
     /// Go on where the same command was stopped, after its last finished batch
     #[arg(long)]
     pub resume: bool,
 }
 
 impl Evaluation {
-    /// Samples in a batch.
-    pub fn batch(&self) -> usize {
-        self.batch.get() as usize
+    /// Samples of these data in a batch.
+    pub fn batch(&self, data: &Data) -> usize {
+        self.batch.map_or(if data.is_points() { 5000 } else { 100 }, |batch| batch.get() as usize)
     }
 }
 

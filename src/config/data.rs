@@ -1,7 +1,7 @@
 //! `data`: the images.
 
 use super::{ConfigError, MAX_CHANNELS, count, refuse};
-use crate::choice::choices;
+use crate::choice::{Choice, choices};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -24,6 +24,24 @@ choices! {
         Digits = "digits",
         /// The same digits in random colours.
         DigitsColor = "digits_color",
+    }
+}
+
+choices! {
+    /// Toy distributions in the plane.
+    pub enum Toy {
+        /// Eight Gaussians of equal weight on a circle.
+        Gaussians = "gaussians",
+        /// Two Gaussians of weights 1/5 and 4/5 (Song 2019, section 3.2).
+        TwoGaussians = "two_gaussians",
+        /// Two half circles that reach into each other.
+        Moons = "moons",
+        /// A spiral.
+        SwissRoll = "swiss_roll",
+        /// Every other square of a board of 4x4.
+        Checkerboard = "checkerboard",
+        /// Three circles around one centre.
+        Rings = "rings",
     }
 }
 
@@ -180,9 +198,12 @@ impl std::fmt::Display for Range {
 #[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// A built-in data set, `digits` or `digits_color`; `idx` for IDX files; `given` for images that the
-    /// training program passes; any other name stands for the images of `path`.
+    /// A built-in data set, `digits` or `digits_color`; `toy` for points of a distribution in the plane; `idx` for IDX files;
+    /// `given` for images that the training program passes; any other name stands for the images or points of `path`.
     pub dataset: String,
+    /// `toy`: the distribution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Toy>,
     /// Height and width: one number for squares, or `[height, width]`.
     pub image_size: ImageSize,
     /// Channels.
@@ -196,7 +217,7 @@ pub struct Data {
     #[serde(default)]
     pub uniform_dequantization: bool,
     /// The training images: an IDX file, a folder of MNIST's or CIFAR-10's files, an array of numpy, a folder of pictures, whose
-    /// folders are classes, or an archive (zip) of them.
+    /// folders are classes, or an archive (zip) of them; for a model of points a CSV file or an array [n, 2].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
     /// The test images, if `path` does not hold them.
@@ -234,11 +255,14 @@ pub struct Data {
 impl Data {
     /// The `dataset` of images that a program passes to [`Run::train_on`](crate::train::Run::train_on).
     pub const GIVEN: &str = "given";
+    /// The `dataset` of points that are drawn from `distribution`.
+    pub const TOY: &str = "toy";
 
     /// The same for images that the program gives: it names no data set and no files.
     pub(crate) fn given(&self) -> Data {
         Data {
             dataset: Data::GIVEN.into(),
+            distribution: None,
             path: None,
             test_path: None,
             crop: 0,
@@ -253,12 +277,17 @@ impl Data {
         }
     }
 
+    /// Whether the data are points of the plane: samples of 1 × 1 × 2.
+    pub fn is_points(&self) -> bool {
+        self.shape() == [1, 1, 2]
+    }
+
     /// The shape of an image, `[h, w, c]`.
     pub fn shape(&self) -> [usize; 3] {
         [self.image_size.height, self.image_size.width, self.num_channels]
     }
 
-    /// The range of the model's data.
+    /// The range of the model's data; points are used as they are, as if the range were [0, 1].
     pub fn range(&self) -> Range {
         Range { centered: self.centered }
     }
@@ -273,11 +302,37 @@ impl Data {
             count("data.image_size", extent as u64, 1 << 16)?;
         }
         count("data.num_channels", self.num_channels as u64, MAX_CHANNELS)?;
+        self.check_points()?;
         // A configuration is written as TOML, which is Unicode.
         let files =
             [&self.path, &self.test_path, &self.images, &self.labels, &self.test_images, &self.test_labels];
         match files.into_iter().flatten().find(|path| path.to_str().is_none()) {
             Some(path) => Err(refuse("data", path, "a configuration can only name paths that are UTF-8")),
+            None => Ok(()),
+        }
+    }
+
+    /// Points have no range, no mirror image and no levels.
+    fn check_points(&self) -> Result<(), ConfigError> {
+        let toy = self.dataset == Data::TOY;
+        if toy && self.distribution.is_none() {
+            let names: Vec<&str> = Toy::ALL.iter().map(|toy| toy.name()).collect();
+            let why = format!("it needs data.distribution, one of {}", names.join(", "));
+            return Err(refuse("data.dataset", &self.dataset, why));
+        }
+        if toy && !self.is_points() {
+            let why = "it holds points; set data.image_size = 1 and data.num_channels = 2";
+            return Err(refuse("data.dataset", &self.dataset, why));
+        }
+        let set = [
+            ("data.centered", self.centered),
+            ("data.random_flip", self.random_flip),
+            ("data.uniform_dequantization", self.uniform_dequantization),
+        ];
+        match set.into_iter().find(|(_, set)| self.is_points() && *set) {
+            Some((key, _)) => {
+                Err(refuse(key, true, "data of 1x1x2 are points, used as they are; set it to false"))
+            }
             None => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ pub mod sampling;
 mod training;
 mod unread;
 
-pub use data::{BuiltIn, Data, Fit, ImageSize, Range};
+pub use data::{BuiltIn, Data, Fit, ImageSize, Range, Toy};
 pub use error::ConfigError;
 pub(crate) use error::refuse;
 pub use model::{

@@ -36,18 +36,18 @@ pub struct Model {
     /// Dropout in the residual blocks.
     #[serde(default)]
     pub dropout: f64,
-    /// The normalisation: `InstanceNorm++` for `ncsn` and `ncsnv2`, `GroupNorm` for all others.
+    /// The normalisation: `InstanceNorm++` for `ncsn` and `ncsnv2`, `none` for `mlp`, `GroupNorm` for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalization: Option<String>,
     /// The nonlinearity.
     #[serde(default = "defaults::nonlinearity")]
     pub nonlinearity: Nonlinearity,
-    /// Channels of the first level.
+    /// Channels of the first level; `mlp`: the width of every layer.
     pub nf: usize,
     /// `ncsnpp`, `ddpm`: multiplies `nf`, level by level.
     #[serde(default)]
     pub ch_mult: Vec<usize>,
-    /// `ncsnpp`, `ddpm`: residual blocks in a level.
+    /// `ncsnpp`, `ddpm`: residual blocks in a level; `mlp`: residual blocks.
     #[serde(default)]
     pub num_res_blocks: usize,
     /// Image sizes with attention.
@@ -109,7 +109,7 @@ pub struct Model {
     /// Sinusoids have the frequencies 10000^(−i / (m − freq_shift)).
     #[serde(default = "defaults::freq_shift")]
     pub freq_shift: f64,
-    /// The time embedding of `ncsnpp`.
+    /// The time embedding of `ncsnpp` and `mlp`.
     #[serde(default = "defaults::embedding_type")]
     pub embedding_type: EmbeddingType,
     /// Standard deviation of the Fourier frequencies.
@@ -131,10 +131,10 @@ pub struct Model {
     /// Divide the output by σ; `ncsnv2` always does, `ncsn` never.
     #[serde(default)]
     pub scale_by_sigma: bool,
-    /// The number of classes, of the classifier `wideresnet` or of the class-conditional `ncsnpp`; 0 for none.
+    /// The number of classes, of the classifier `wideresnet` or of the class-conditional `ncsnpp` and `mlp`; 0 for none.
     #[serde(default)]
     pub num_classes: usize,
-    /// `ncsnpp` with classes: the probability that training withholds the class, so that the network also learns the unconditional
+    /// `ncsnpp` and `mlp` with classes: the probability that training withholds the class, so that the network also learns the unconditional
     /// score.
     #[serde(default = "defaults::label_dropout")]
     pub label_dropout: f64,
@@ -176,6 +176,8 @@ pub enum ModelName {
     Ncsnv2Size256,
     /// The noise-conditional wide residual network, a classifier.
     WideResNet,
+    /// Residual blocks of dense layers, for points.
+    Mlp,
     /// A network that the program gives, see [`Architecture`](crate::nn::Architecture).
     Given,
 }
@@ -195,6 +197,7 @@ impl ModelName {
     pub(super) fn normalization(self) -> Option<&'static str> {
         match self {
             ModelName::Ncsnpp | ModelName::Ddpm | ModelName::WideResNet => Some("GroupNorm"),
+            ModelName::Mlp => Some("none"),
             ModelName::Given => None,
             _ => Some("InstanceNorm++"),
         }
@@ -326,10 +329,12 @@ impl Model {
         (self.beta_schedule != BetaSchedule::Linear).then(|| self.beta_schedule.betas(n, first, last))
     }
 
-    /// The time embedding of the network: only `ncsnpp` has a choice.
+    /// The time embedding of the network: only `ncsnpp` and `mlp` have a choice.
     pub fn embedding(&self) -> EmbeddingType {
         match self.name {
-            ModelName::Ncsnpp | ModelName::WideResNet | ModelName::Given => self.embedding_type,
+            ModelName::Ncsnpp | ModelName::WideResNet | ModelName::Mlp | ModelName::Given => {
+                self.embedding_type
+            }
             _ => EmbeddingType::Positional,
         }
     }

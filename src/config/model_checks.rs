@@ -95,6 +95,7 @@ impl Model {
             ModelName::Given => Ok(()),
             ModelName::Ncsnpp | ModelName::Ddpm => self.check_unet(data),
             ModelName::WideResNet => self.check_classifier(data),
+            ModelName::Mlp => self.check_mlp(data),
             _ => self.check_refinenet(training, data),
         }
     }
@@ -124,13 +125,38 @@ impl Model {
         Ok(())
     }
 
-    fn check_unet(&self, data: &Data) -> Result<(), ConfigError> {
-        count("model.num_res_blocks", self.num_res_blocks as u64, 1000)?;
+    fn check_class_conditioning(&self) -> Result<(), ConfigError> {
         within("model.label_dropout", self.label_dropout, 0.0..1.0, "a number from 0 to below 1")?;
         if self.num_classes > 0 && !self.conditional {
             let why = "class conditioning needs the conditioning on time; set model.conditional = true, or 0 classes";
             return Err(refuse("model.num_classes", self.num_classes, why));
         }
+        Ok(())
+    }
+
+    fn check_mlp(&self, data: &Data) -> Result<(), ConfigError> {
+        count("model.num_res_blocks", self.num_res_blocks as u64, 1000)?;
+        self.check_class_conditioning()?;
+        if !self.nf.is_multiple_of(8) {
+            let why = "the time embedding of mlp has nf / 4 sinusoids in pairs; choose a multiple of 8";
+            return Err(refuse("model.nf", self.nf, why));
+        }
+        let sinusoids = 0.0..self.nf as f64 / 8.0;
+        if self.embedding() == EmbeddingType::Positional && !sinusoids.contains(&self.freq_shift) {
+            let why = "with model.embedding_type = positional it must be from 0 to below model.nf / 8";
+            return Err(refuse("model.freq_shift", self.freq_shift, why));
+        }
+        if data.image_size.pixels() != 1 {
+            let why =
+                "mlp takes points; set it to 1 for data of 1x1, or choose model.name = ncsnpp for images";
+            return Err(refuse("data.image_size", data.image_size, why));
+        }
+        Ok(())
+    }
+
+    fn check_unet(&self, data: &Data) -> Result<(), ConfigError> {
+        count("model.num_res_blocks", self.num_res_blocks as u64, 1000)?;
+        self.check_class_conditioning()?;
         if self.ch_mult.is_empty() || self.ch_mult.contains(&0) {
             return Err(refuse(
                 "model.ch_mult",

@@ -100,6 +100,9 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if objective == ObjectiveName::Vlb && config.data.uniform_dequantization {
         return wrong("it has a decoder for grey levels; set data.uniform_dequantization = false".into());
     }
+    if objective == ObjectiveName::Vlb && config.data.is_points() {
+        return wrong("it has a decoder for grey levels, and the data are points; choose another".into());
+    }
     // The reference also divides the noise prediction of VP and sub-VP, if this key is set.
     let divided = match training.sde {
         SdeName::Vesde => prediction == Prediction::Score,

@@ -3,7 +3,7 @@
 //! In `[data]` and `[training]` they are refused. Those of `[model]` are only named: the reference's configurations hold them.
 //! `[sampling]` has none: `tweedie sample --sampler` reads the options of samplers other than `sampling.method`, too.
 
-use super::ModelName::{Ddpm, Ncsn, Ncsnpp, WideResNet};
+use super::ModelName::{Ddpm, Mlp, Ncsn, Ncsnpp, WideResNet};
 use super::ObjectiveName::{Classifier, Edm, FdSsm, Ssm, Vlb};
 use super::{
     BuiltIn, Config, ConfigError, Data, EmbeddingType, LearningRate, ModelName, ProgressiveInput,
@@ -36,8 +36,10 @@ const KEYS: &[Key] = keys! {
     "data.test_labels": "data.dataset = idx and data.test_images",
         |c| c.data.dataset == "idx" && c.data.test_images.is_some();
 
-    "data.path", "data.test_path", "data.crop", "data.fit", "data.skip_bad", "data.cache": "a data.dataset of files",
-        |c| BuiltIn::named(&c.data.dataset).is_none() && c.data.dataset != Data::GIVEN;
+    "data.distribution": "data.dataset = toy", |c| c.data.dataset == Data::TOY;
+    "data.path", "data.test_path": "a data.dataset of files", |c| of_files(&c.data);
+    "data.crop", "data.fit", "data.skip_bad", "data.cache": "a data.dataset of pictures in files",
+        |c| of_files(&c.data) && !c.data.is_points();
 
     "training.projection": "training.objective = ssm or fd_ssm", |c| [Ssm, FdSsm].contains(&c.training.objective);
     "training.fd_eps": "training.objective = fd_ssm", |c| c.training.objective == FdSsm;
@@ -56,13 +58,15 @@ const KEYS: &[Key] = keys! {
         "training.sde = vpsde or subvpsde and a model.beta_schedule other than squaredcos_cap_v2",
         |c| c.training.sde != SdeName::Vesde && c.model.beta_schedule != BetaSchedule::Cosine;
 
-    "model.ch_mult", "model.num_res_blocks", "model.attn_resolutions", "model.attn_resolutions_up",
+    "model.num_res_blocks": "model.name = ncsnpp, ddpm or mlp", |c| named(c, &[Ncsnpp, Ddpm, Mlp]);
+    "model.ch_mult", "model.attn_resolutions", "model.attn_resolutions_up",
     "model.attn_up_each", "model.attn_num_groups", "model.attn_head_dim", "model.attention_type",
     "model.downsample_padding", "model.conv_size": "model.name = ncsnpp or ddpm", |c| named(c, &[Ncsnpp, Ddpm]);
-    "model.dropout", "model.num_groups", "model.norm_eps", "model.conditional":
+    "model.dropout", "model.num_groups", "model.norm_eps":
         "model.name = ncsnpp, ddpm or wideresnet", |c| named(c, &[Ncsnpp, Ddpm, WideResNet]);
-    "model.skip_rescale", "model.init_scale": "model.name = ncsnpp or wideresnet",
-        |c| named(c, &[Ncsnpp, WideResNet]);
+    "model.conditional": "model.name = ncsnpp, ddpm, wideresnet or mlp", |c| named(c, &[Ncsnpp, Ddpm, WideResNet, Mlp]);
+    "model.skip_rescale", "model.init_scale": "model.name = ncsnpp, wideresnet or mlp",
+        |c| named(c, &[Ncsnpp, WideResNet, Mlp]);
     "model.fir", "model.progressive", "model.progressive_input", "model.resblock_type": "model.name = ncsnpp",
         |c| named(c, &[Ncsnpp]);
     "model.fir_kernel": "model.name = ncsnpp and model.fir = true", |c| named(c, &[Ncsnpp]) && c.model.fir;
@@ -70,17 +74,22 @@ const KEYS: &[Key] = keys! {
         |c| named(c, &[Ncsnpp]) && c.model.progressive_input == ProgressiveInput::InputSkip;
     "model.resamp_with_conv": "model.name = ddpm, or ncsnpp with model.resblock_type = ddpm",
         |c| named(c, &[Ddpm]) || named(c, &[Ncsnpp]) && c.model.resblock_type == ResblockType::Ddpm;
-    "model.embedding_type": "model.name = ncsnpp or wideresnet", |c| named(c, &[Ncsnpp, WideResNet]);
-    "model.fourier_scale": "model.name = ncsnpp or wideresnet and model.embedding_type = fourier",
-        |c| named(c, &[Ncsnpp, WideResNet]) && c.model.embedding() == EmbeddingType::Fourier;
-    "model.freq_shift": "model.name = ncsnpp or ddpm and model.embedding_type = positional",
-        |c| named(c, &[Ncsnpp, Ddpm]) && c.model.embedding() == EmbeddingType::Positional;
+    "model.embedding_type": "model.name = ncsnpp, wideresnet or mlp", |c| named(c, &[Ncsnpp, WideResNet, Mlp]);
+    "model.fourier_scale": "model.name = ncsnpp, wideresnet or mlp and model.embedding_type = fourier",
+        |c| named(c, &[Ncsnpp, WideResNet, Mlp]) && c.model.embedding() == EmbeddingType::Fourier;
+    "model.freq_shift": "model.name = ncsnpp, ddpm or mlp and model.embedding_type = positional",
+        |c| named(c, &[Ncsnpp, Ddpm, Mlp]) && c.model.embedding() == EmbeddingType::Positional;
     "model.scale_by_sigma": "a model.name other than ncsn and wideresnet", |c| !named(c, &[Ncsn, WideResNet]);
     "model.label_dropout": "model.num_classes in a network with a score",
         |c| c.model.num_classes > 0 && c.training.objective != Classifier;
     "model.blocks_per_group", "model.channel_multiplier", "model.embedding_size": "model.name = wideresnet",
         |c| named(c, &[WideResNet]);
 };
+
+/// Returns true if the images or points are those of a path.
+fn of_files(data: &Data) -> bool {
+    BuiltIn::named(&data.dataset).is_none() && ![Data::GIVEN, Data::TOY].contains(&&*data.dataset)
+}
 
 /// Returns true if the network has one of these names; a network that the program gives may read every key.
 fn named(config: &Config, names: &[ModelName]) -> bool {

@@ -129,17 +129,10 @@ fn archive<R: Read + Seek>(mut file: R) -> Result<Array, String> {
             entry.name().map(|name| name.into_owned()).map_err(damaged)
         })
         .collect::<Result<_, _>>()?;
-    let arrays: Vec<&str> = all.iter().filter_map(|name| name.strip_suffix(".npy")).collect();
-    let named = ["samples", "arr_0"].into_iter().find(|name| arrays.contains(name));
-    let others: Vec<&str> = arrays.iter().copied().filter(|name| !LABELS.contains(name)).collect();
-    let chosen = match (named, &arrays[..], &others[..]) {
-        (Some(name), ..) => name,
-        (None, [only], _) | (None, _, [only]) => only,
-        _ => {
-            let others = if all.is_empty() { "nothing".into() } else { all.join(", ") };
-            return Err(format!("it holds no array `samples` or `arr_0`, nor a single one, but {others}"));
-        }
-    };
+    let chosen = chosen(&all).ok_or_else(|| {
+        let others = if all.is_empty() { "nothing".into() } else { all.join(", ") };
+        format!("it holds no array `samples` or `arr_0`, nor a single one, but {others}")
+    })?;
     let mut array = None;
     let (mut left_out, mut labels) = (Vec::new(), Vec::new());
     for entry in &all {
@@ -165,6 +158,38 @@ fn archive<R: Read + Seek>(mut file: R) -> Result<Array, String> {
     let taken = labels.next();
     left_out.extend(others.into_iter().chain(labels).map(|(name, _)| name));
     Ok(Array { left_out, labels: taken, ..array })
+}
+
+/// The name of the array that is read, among the entries of an archive.
+fn chosen(entries: &[String]) -> Option<&str> {
+    let arrays: Vec<&str> = entries.iter().filter_map(|name| name.strip_suffix(".npy")).collect();
+    let named =
+        ["samples", "arr_0"].into_iter().find_map(|name| arrays.iter().copied().find(|own| *own == name));
+    let others: Vec<&str> = arrays.iter().copied().filter(|name| !LABELS.contains(name)).collect();
+    match (named, &arrays[..], &others[..]) {
+        (Some(name), ..) => Some(name),
+        (None, [only], _) | (None, _, [only]) => Some(only),
+        _ => None,
+    }
+}
+
+/// The shape of the array that [`Array::read`] reads, by its header; none if there is no such header.
+pub(super) fn shape(path: &Path) -> Option<Vec<u64>> {
+    let begin = |source: &mut dyn Read| {
+        let mut start = Vec::new();
+        source.take(LONGEST_HEADER as u64 + 12).read_to_end(&mut start).ok()?;
+        Some(header(&mut &start[..], "it").ok()?.shape().to_vec())
+    };
+    let mut file = files::open(path).ok()?;
+    match zip::ZipArchive::new(BufReader::new(files::open(path).ok()?)) {
+        Ok(mut archive) => {
+            let entries: Vec<String> =
+                archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
+            let name = format!("{}.npy", chosen(&entries)?);
+            begin(&mut archive.by_name(&name).ok()?)
+        }
+        Err(_) => begin(&mut file),
+    }
 }
 
 /// The bytes of the longest header, as for numpy.

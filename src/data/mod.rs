@@ -9,9 +9,11 @@ mod collection;
 mod fingerprint;
 mod idx;
 mod loader;
+mod mixture;
 mod part;
 #[cfg(feature = "images")]
 pub mod picture;
+mod points;
 mod published;
 mod recognise;
 mod region;
@@ -23,8 +25,10 @@ mod survey;
 pub use array::{Array, Numbers};
 pub use fingerprint::Fingerprint;
 pub use loader::{Ahead, Batch, Loader};
+pub use mixture::{Component, Mixture, Spread};
 pub use part::Part;
 pub(crate) use part::spread;
+pub use points::read_points;
 pub use recognise::{Kind, Wanted};
 pub use region::Region;
 pub use source::{FloatDataset, Pixels, Source, check_labels};
@@ -89,6 +93,28 @@ pub enum Split {
     Test,
 }
 
+/// The points of a configuration, of a toy distribution or in a file.
+///
+/// # Errors
+/// If it names no points, if they cannot be read, or if it is of another shape.
+pub fn load_points(config: &Data, split: Split) -> Result<FloatDataset, DataError> {
+    let set = match config.distribution.filter(|_| config.dataset == Data::TOY) {
+        Some(toy) => mixture::points(toy, split)?,
+        None => match located(config, split)? {
+            (path, Kind::Points) => points::read_points(path)?,
+            (path, kind) => {
+                let what = format!(
+                    "{}: it is of the kind {kind}, and a model of points takes points",
+                    path.display()
+                );
+                return Err(DataError::Mismatch(what));
+            }
+        },
+    };
+    source::check_shape(&set, &config.dataset, config)?;
+    Ok(set)
+}
+
 /// Images of one size in memory, levels `[n, h, w, c]`, and their labels if there are any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
@@ -132,6 +158,10 @@ impl Dataset {
                 };
                 let images = images.as_ref().ok_or_else(|| wanting("idx", key))?;
                 Dataset::from_idx(images, labels.as_deref())?
+            }
+            (None, Data::TOY) => {
+                let what = "data.dataset = toy: its points are no images; choose a model of images";
+                return Err(DataError::Mismatch(what.into()));
             }
             (None, Data::GIVEN) => {
                 let what = "data.dataset = given: the program that trained this model gave its images \
@@ -322,15 +352,18 @@ impl Source for Dataset {
     }
 }
 
-/// The images to train on: in memory or, for pictures in a folder or an archive that would take more than a quarter of the free
+/// The images or points of a split: in memory or, for pictures in a folder or an archive that would take more than a quarter of the free
 /// memory or with `data.cache` unset, decoded whenever they are used.
 ///
 /// # Errors
 /// As [`Dataset::load`].
-pub fn open(config: &Data) -> Result<Box<dyn Source>, DataError> {
+pub fn open(config: &Data, split: Split) -> Result<Box<dyn Source>, DataError> {
+    if config.is_points() && config.dataset != Data::GIVEN {
+        return Ok(Box::new(load_points(config, split)?));
+    }
     #[cfg(feature = "images")]
-    if BuiltIn::named(&config.dataset).is_none() && config.dataset != Data::GIVEN && config.path.is_some() {
-        let (path, kind) = located(config, Split::Train)?;
+    if BuiltIn::named(&config.dataset).is_none() && config.dataset != Data::GIVEN && config.images.is_none() {
+        let (path, kind) = located(config, split)?;
         if matches!(kind, Kind::Folder | Kind::Archive) {
             let collection = collection::open(path)?;
             let bytes = collection.len() as u64 * config.shape().iter().product::<usize>() as u64;
@@ -339,7 +372,7 @@ pub fn open(config: &Data) -> Result<Box<dyn Source>, DataError> {
             }
         }
     }
-    Ok(Box::new(Dataset::load(config, Split::Train)?))
+    Ok(Box::new(Dataset::load(config, split)?))
 }
 
 /// The path of the images of a split, and its kind.

@@ -46,10 +46,6 @@ impl Source for Part<'_> {
         self.source.image(self.indices[index])
     }
 
-    fn skipped(&self) -> Vec<String> {
-        self.source.skipped()
-    }
-
     fn label(&self, index: usize) -> Option<usize> {
         self.source.label(self.indices[index])
     }

@@ -1,6 +1,6 @@
 //! Data by a path, whose contents say what they are.
 
-use super::{DataError, Dataset, Split, cifar};
+use super::{DataError, Dataset, Split, cifar, points};
 use crate::choice::choices;
 use crate::config::{Data, Fit};
 use crate::files;
@@ -42,6 +42,8 @@ choices! {
         Folder = "folder",
         /// Pictures in an archive.
         Archive = "zip",
+        /// Points of the plane, in a text or an array of numpy.
+        Points = "points",
     }
 }
 
@@ -67,9 +69,11 @@ impl Kind {
         let mut start = Vec::new();
         files::open(path).map_err(unreadable)?.take(6).read_to_end(&mut start).map_err(unreadable)?;
         Ok(match &start[..] {
-            b"\x93NUMPY" => Kind::Array,
             [b'P', b'K', ..] if is_archive_of_pictures(path)? => Kind::Archive,
-            [b'P', b'K', ..] => Kind::Array,
+            b"\x93NUMPY" | [b'P', b'K', ..] if is_array_of_points(path) => Kind::Points,
+            b"\x93NUMPY" | [b'P', b'K', ..] => Kind::Array,
+            b"GIF87a" | b"GIF89a" => Kind::Idx,
+            _ if points::is_text(path)? => Kind::Points,
             _ => Kind::Idx,
         })
     }
@@ -96,6 +100,11 @@ impl Dataset {
             Kind::Array => array(path),
             Kind::Folder => pictures_in(path, wanted),
             Kind::Archive => archive(path, wanted),
+            Kind::Points => {
+                let what =
+                    "it holds points of the plane, no images; only a model of points takes them".into();
+                Err(DataError::Format { path: path.display().to_string(), what })
+            }
         }
     }
 }
@@ -133,6 +142,12 @@ fn archive(path: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
 
 #[cfg(feature = "images")]
 use super::collection::is_archive_of_pictures;
+
+/// Whether an array of numpy holds points.
+#[cfg(feature = "images")]
+fn is_array_of_points(path: &Path) -> bool {
+    super::array::shape(path).is_some_and(|shape| matches!(shape[..], [_, 2] | [_, 1, 1, 2]))
+}
 
 /// Images in an array, [n, h, w, c]; values in [0, 1] become the nearest of 256 levels.
 #[cfg(feature = "images")]
@@ -185,9 +200,13 @@ mod without_images {
     pub(super) fn is_archive_of_pictures(_: &Path) -> Result<bool, DataError> {
         Ok(false)
     }
+
+    pub(super) fn is_array_of_points(_: &Path) -> bool {
+        false
+    }
 }
 #[cfg(not(feature = "images"))]
-use without_images::{archive, array, is_archive_of_pictures, pictures_in};
+use without_images::{archive, array, is_archive_of_pictures, is_array_of_points, pictures_in};
 
 #[cfg(all(test, feature = "images"))]
 mod tests {
@@ -294,7 +313,8 @@ mod tests {
             skip_bad,
             ..Data::default()
         };
-        let [kept, stream] = [true, false].map(|cache| crate::data::open(&config(cache, true)).unwrap());
+        let [kept, stream] =
+            [true, false].map(|cache| crate::data::open(&config(cache, true), Split::Train).unwrap());
         assert_eq!((kept.len(), stream.len()), (3, 4));
         // A picture whose header is whole is known to be damaged when it is used; the next takes its place.
         assert_eq!(stream.skipped(), ["bee/d.txt (no picture)"]);
@@ -303,8 +323,8 @@ mod tests {
         }
         assert_eq!([0, 1, 2, 3].map(|i| stream.label(i)), [0, 1, 1, 1].map(Some));
         assert!(stream.skipped()[1].starts_with("bee/b.png ("), "{:?}", stream.skipped());
-        assert!(crate::data::open(&config(true, false)).is_err());
-        let strict = crate::data::open(&config(false, false)).unwrap();
+        assert!(crate::data::open(&config(true, false), Split::Train).is_err());
+        let strict = crate::data::open(&config(false, false), Split::Train).unwrap();
         assert!(strict.image(1).is_ok() && strict.image(2).unwrap_err().to_string().contains("bee/b.png"));
     }
 

@@ -108,6 +108,11 @@ impl FloatDataset {
         let [_, h, w, c] = shape;
         Ok(FloatDataset { values, shape: [h, w, c], labels })
     }
+
+    /// The values, `[n, h, w, c]`.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
 }
 
 impl Source for FloatDataset {

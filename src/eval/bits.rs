@@ -1,14 +1,14 @@
-//! Bits per dimension of a set of images, with standard errors.
+//! Means of log-likelihoods with standard errors: bits per dimension of images, nats of points.
 
 use crate::sample::likelihood::LogLikelihood;
 use crate::sde::bits_per_dim;
 
-/// Bits per dimension of a set of images, with standard errors.
+/// A mean over a set of samples, with standard errors.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bits {
-    /// The mean over images, draws and probes.
+pub struct Estimate {
+    /// The mean over samples, draws and probes.
     pub mean: f64,
-    /// The standard error of `mean` over images, which includes those of draws and probes; for one image the
+    /// The standard error of `mean` over samples, which includes those of draws and probes; for one sample the
     /// error over draws, for one draw that over probes. `None` for a single value.
     pub error: Option<f64>,
     /// The part of `error` due to the probes, if there are several.
@@ -19,8 +19,22 @@ pub struct Bits {
 
 /// Bits per dimension of images (see [`LogLikelihood::bits_per_dim`]); `draws` holds the same images under
 /// each draw of dequantisation noise.
-pub fn bits(draws: &[Vec<LogLikelihood>], dimensions: usize, centered: bool) -> Bits {
+pub fn bits(draws: &[Vec<LogLikelihood>], dimensions: usize, centered: bool) -> Estimate {
     let of = |log: &LogLikelihood| log.bits_per_dim(dimensions, centered);
+    estimate(draws, of, |change| bits_per_dim(change, dimensions))
+}
+
+/// log p of points in nats.
+pub fn nats(samples: &[LogLikelihood]) -> Estimate {
+    estimate(&[samples.to_vec()], LogLikelihood::logp, |change| change)
+}
+
+/// The mean of a number of each log-likelihood, whose part due to a probe is that of its change.
+fn estimate(
+    draws: &[Vec<LogLikelihood>],
+    of: impl Fn(&LogLikelihood) -> f64,
+    of_change: impl Fn(f64) -> f64,
+) -> Estimate {
     let images: Vec<Vec<f64>> = (0..draws.first().map_or(0, Vec::len))
         .map(|i| draws.iter().map(|samples| of(&samples[i])).collect())
         .collect();
@@ -28,11 +42,11 @@ pub fn bits(draws: &[Vec<LogLikelihood>], dimensions: usize, centered: bool) -> 
     let probes: Vec<Vec<f64>> = draws
         .iter()
         .flatten()
-        .map(|log| log.changes.iter().map(|change| bits_per_dim(*change, dimensions)).collect())
+        .map(|log| log.changes.iter().map(|change| of_change(*change)).collect())
         .collect();
     let (of_probes, of_draws) = (error_of_mean(&probes), error_of_mean(&images));
     let over_images = error_of_mean(std::slice::from_ref(&means));
-    Bits { mean: mean(&means), error: over_images.or(of_draws).or(of_probes), of_probes, of_draws }
+    Estimate { mean: mean(&means), error: over_images.or(of_draws).or(of_probes), of_probes, of_draws }
 }
 
 fn mean(values: &[f64]) -> f64 {

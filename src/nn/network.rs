@@ -3,6 +3,7 @@
 
 use super::conditioning::{Conditioning, TimeEmbedding};
 use super::layers::Pass;
+use super::mlp::Mlp;
 use super::ncsnpp::Ncsnpp;
 use super::parameters::Registry;
 use super::preconditioning::Label;
@@ -77,6 +78,8 @@ pub enum BuiltIn {
     RefineNet(Box<RefineNet>),
     /// The noise-conditional classifier.
     WideResNet(Box<WideResNet>),
+    /// The network for points.
+    Mlp(Box<Mlp>),
 }
 
 impl Network {
@@ -94,6 +97,10 @@ impl Network {
                 let (network, registry) = WideResNet::build(config)?;
                 (BuiltIn::WideResNet(Box::new(network)), registry, false)
             }
+            ModelName::Mlp => {
+                let (network, registry) = Mlp::build(config);
+                (BuiltIn::Mlp(Box::new(network)), registry, config.model.scale_by_sigma)
+            }
             ModelName::Given => {
                 let why =
                     "only the program that trained this network can build it; it calls Checkpoint::scorer_of";
@@ -104,8 +111,10 @@ impl Network {
                 (BuiltIn::RefineNet(Box::new(network)), registry, name != ModelName::Ncsn)
             }
         };
-        let network = Network::new(architecture, &config.data, scale_by_sigma);
-        Ok((network, registry))
+        // Points are not shifted: they have no range.
+        let centered = config.data.centered || config.model.name == ModelName::Mlp;
+        let data = Data { centered, ..config.data.clone() };
+        Ok((Network::new(architecture, &data, scale_by_sigma), registry))
     }
 }
 
@@ -206,6 +215,7 @@ macro_rules! each {
             BuiltIn::Ncsnpp($network) => $call,
             BuiltIn::RefineNet($network) => $call,
             BuiltIn::WideResNet($network) => $call,
+            BuiltIn::Mlp($network) => $call,
         }
     };
 }

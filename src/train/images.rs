@@ -3,7 +3,7 @@
 use super::TrainError;
 use super::held_out::HeldOut;
 use crate::config::{Config, Data};
-use crate::data::{DataError, Dataset, Fingerprint, Part, Source, Split};
+use crate::data::{self, DataError, Fingerprint, Part, Source, Split};
 
 /// The images of a run, prepared.
 pub(super) struct Sets<'a> {
@@ -37,11 +37,11 @@ impl<'a> Images<'a> {
 }
 
 /// The test images, if the configuration evaluates them.
-pub(super) fn test_images(config: &Config) -> Result<Option<Dataset>, TrainError> {
+pub(super) fn test_images(config: &Config) -> Result<Option<Box<dyn Source>>, TrainError> {
     if config.training.eval_freq == 0 || config.data.hold_out > 0 {
         return Ok(None);
     }
-    let test = Dataset::load(&config.data, Split::Test);
+    let test = data::open(&config.data, Split::Test);
     test.map(Some).map_err(|error| TrainError::NothingHeldOut(Some(error)))
 }
 

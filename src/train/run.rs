@@ -17,7 +17,7 @@ use super::images::{Images, Sets, check_files, test_images};
 use super::metrics::Metrics;
 use super::trainer::{StepReport, Trainer};
 use crate::config::{Config, Data, Training};
-use crate::data::{self, Ahead, Fingerprint, Loader, Part, Source, check_labels};
+use crate::data::{self, Ahead, Fingerprint, Loader, Part, Source, Split, check_labels};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ pub enum Event<'a, A = BuiltIn> {
     },
     /// A batch did not fit into the device's memory, and is computed in this many parts (`training.fit_memory`).
     Divided(usize),
-    /// Parts of the data were left out ([`Dataset::skipped`]): their names and the reasons.
+    /// Parts of the data were left out ([`Source::skipped`]): their names and the reasons.
     Skipped(&'a [String]),
     /// The loop begins.
     Start {
@@ -220,10 +220,10 @@ impl Run {
         watch: &mut Watch<'_>,
     ) -> Result<End, TrainError> {
         self.check(options)?;
-        let source = data::open(&config.data)?;
+        let source = data::open(&config.data, Split::Train)?;
         check_files(&config.data)?;
         let test = test_images(config)?;
-        let images = Images { training: &*source, test: test.as_ref().map(|set| set as &dyn Source) };
+        let images = Images { training: &*source, test: test.as_deref() };
         self.run(gpu, config, ScoreModel::build(config)?, images, options, watch)
     }
 

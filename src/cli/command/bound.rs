@@ -71,10 +71,10 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let mut unfinished = Unfinished::open(unfinished::Options {
         resume: args.evaluation.resume,
         output: args.terms.as_deref(),
-        parts: batches(n, args.evaluation.batch()).len(),
+        parts: batches(n, args.evaluation.batch(&config.data)).len(),
         contents: &[&checkpoint.checksum().to_le_bytes(), &set.pixels],
     })?;
-    let images = (&set, n, args.evaluation.batch());
+    let images = (&set, n, args.evaluation.batch(&config.data));
     let bound = measure(&scorer, &chain, images, config.data.range(), key, &mut unfinished)?;
     let kinds = args.variance.map_or(PosteriorVariance::ALL.to_vec(), |kind| vec![kind]);
     let column = |kind| Column::new(&bound, kind, set.image_len());

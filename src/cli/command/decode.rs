@@ -44,11 +44,11 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         args.temperature
     );
     for out in &args.out {
-        paths::check(out, &["png", "npz", "safetensors"])?;
+        paths::check(out, &["png", "npz", "csv", "safetensors"])?;
     }
     paths::apart(&[&args.model, &args.input], &args.out)?;
     let flow = Flow::open(common, &args.model, args.sampler, &args.flow)?;
-    Images::check_channels(&args.out, flow.config.data.num_channels)?;
+    Images::check_outputs(&args.out, &flow.config.data)?;
     let file = Tensors::read(&args.input)?;
     file.only(&["z", "nfev"]);
     let mut latents = pictures::tensor(&file, "z", &args.input, &flow.config.data)?;

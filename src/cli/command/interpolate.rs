@@ -63,12 +63,12 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let pictures = args.ends.input.len();
     ensure!(pictures == 0 || pictures == 2, "--in: there must be two images, not {pictures}");
     for out in &args.out {
-        paths::check(out, &["png", "npz", "safetensors"])?;
+        paths::check(out, &["png", "npz", "csv", "safetensors"])?;
     }
     let read: Vec<&Path> = args.ends.input.iter().chain([&args.model]).map(PathBuf::as_path).collect();
     paths::apart(&read, &args.out)?;
     let flow = Flow::open(common, &args.model, Method::Ode, &args.flow)?;
-    Images::check_channels(&args.out, flow.config.data.num_channels)?;
+    Images::check_outputs(&args.out, &flow.config.data)?;
     Images::check_memory("--steps", args.steps as u32, shape(&flow.config, 1))?;
     let ends = ends(&flow, args)?;
     let out = args.out.first().map(PathBuf::as_path);

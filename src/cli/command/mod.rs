@@ -12,6 +12,7 @@ pub mod decode;
 pub mod devices;
 pub mod encode;
 pub mod evaluate;
+pub mod field;
 pub mod init;
 pub mod inpaint;
 pub mod interpolate;
@@ -63,6 +64,7 @@ commands! {
     Interpolate: interpolate,
     Evaluate: evaluate,
     Bound: bound,
+    Field: field,
     NoiseScales: noise_scales,
     Score: score,
     Convert: convert,

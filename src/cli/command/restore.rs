@@ -97,7 +97,7 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.measurement {
         Images::unclamped(y.batch.clone()).write(path, model.args.first)?;
     }
-    let batch = model.args.evaluation.batch();
+    let batch = model.args.evaluation.batch(&model.config.data);
     let residual = measurement_io::residual(&model.gpu, operator, &samples.images, &y, batch)?;
     report(common, args, model, samples, &residual, noise_std)
 }
@@ -158,7 +158,13 @@ fn measurements(
     }
     let images = Observed::read_like(&args.given.input, &model.config.data, args.given.fit)?;
     let noise = (noise_std, Key::new(model.config.seed, Purpose::Measurement));
-    measurement_io::simulate(&model.gpu, operator, &images, noise, model.args.evaluation.batch())
+    measurement_io::simulate(
+        &model.gpu,
+        operator,
+        &images,
+        noise,
+        model.args.evaluation.batch(&model.config.data),
+    )
 }
 
 /// A solver of the problem.

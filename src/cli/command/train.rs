@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long = "config", value_name = "CONFIG", conflicts_with = "config")]
     config_file: Option<PathBuf>,
     /// The training images instead of the configuration's: an IDX file, MNIST's or CIFAR-10's folder, F.npy, F.npz, or pictures in
-    /// a folder or F.zip
+    /// a folder or F.zip; of a model of points F.csv, or an array [n, 2]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
     /// The run folder [default: runs/NUMBER-NAME, with the next number and the configuration's name]

@@ -1,9 +1,10 @@
 //! Pictures of the reverse process: an animation, and a strip.
 
-use super::{Images, images, paths, paths::ends_in};
+use super::{Images, images, paths, paths::ends_in, points};
 use crate::config::Range;
 use crate::kernels::layout;
 use crate::sample::{self, Progress, Result, Score};
+use crate::tensor::Shape;
 use std::path::PathBuf;
 
 /// Pictures of the reverse process.
@@ -35,8 +36,14 @@ enum Show {
 const FRAMES: usize = 60;
 /// The largest number of columns of a strip.
 const COLUMNS: usize = 12;
-/// The largest number of samples in an animation and in a strip.
+/// The largest number of samples in an animation and in a strip, and of points in these.
 const SHOWN: [usize; 2] = [64, 8];
+const POINTS: [usize; 2] = [5000, 40];
+
+/// The largest number of samples of a shape in an animation and in a strip.
+fn shown(shape: Shape) -> [usize; 2] {
+    if points::are_points(shape) { POINTS } else { SHOWN }
+}
 
 impl AnimationArgs {
     /// Checks the paths.
@@ -85,7 +92,7 @@ impl Animation<'_> {
         if !progress.step.is_multiple_of(self.every) && Some(progress.step) != self.steps {
             return Ok(());
         }
-        let most = SHOWN[usize::from(self.args.animate.is_none())];
+        let most = shown(progress.state.shape())[usize::from(self.args.animate.is_none())];
         let state = layout::samples(progress.state, 0, progress.state.shape().n().min(most))?;
         let show = self.args.show.unwrap_or(Show::State);
         let mut parts = Vec::new();
@@ -118,6 +125,7 @@ impl Animation<'_> {
         // The first and the last frame, and others at equal distances between them.
         let chosen = |i: usize| &self.frames[(i * last + (columns - 1) / 2) / (columns - 1).max(1)];
         let chosen: Vec<&Images> = (0..columns).map(chosen).collect();
-        images::write_strip(path, &chosen, SHOWN[1] * self.pictures())
+        let most = self.frames.first().map_or(SHOWN, |frame| shown(frame.shape()))[1];
+        images::write_strip(path, &chosen, most * self.pictures())
     }
 }

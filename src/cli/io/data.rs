@@ -1,9 +1,11 @@
 //! Data sets by their names on the command line.
 
+use super::{Batch, points};
 use crate::choice::Choice;
 use crate::cli::{count, note};
 use crate::config::{BuiltIn, Config};
-use crate::data::{DataError, Dataset, Split, Wanted};
+use crate::data::{DataError, Dataset, Split, Wanted, load_points};
+use crate::tensor::Shape;
 use anyhow::ensure;
 use std::path::Path;
 
@@ -34,15 +36,30 @@ pub fn first(set: &Dataset, requested: Option<usize>, usual: usize) -> anyhow::R
     Ok(n)
 }
 
+/// The test points of a model of points, by default its own, `[n, 1, 1, 2]`.
+pub fn points_of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Batch> {
+    let Some(spec) = spec else {
+        let values = load_points(&config.data, Split::Test).map_err(unnamed)?.values().to_vec();
+        return Ok(Batch { shape: Shape::new(values.len() / 2, 1, 1, 2), values });
+    };
+    points::read(Path::new(spec))
+}
+
+/// The error of test data that cannot be loaded.
+fn unnamed(error: DataError) -> anyhow::Error {
+    match error {
+        DataError::NoPath { .. } => {
+            anyhow::anyhow!("the model's run names no test images; name them with --data PATH")
+        }
+        other => other.into(),
+    }
+}
+
 /// The test images of a data set, by default the model's own. They must have the model's size.
 pub fn of_model(spec: Option<&str>, config: &Config) -> anyhow::Result<Dataset> {
+    points::refuse(&config.data)?;
     let Some(spec) = spec else {
-        return Dataset::load(&config.data, Split::Test).map_err(|error| match error {
-            DataError::NoPath { .. } => {
-                anyhow::anyhow!("the model's run names no test images; name them with --data PATH")
-            }
-            other => other.into(),
-        });
+        return Dataset::load(&config.data, Split::Test).map_err(unnamed);
     };
     let set = wanted(spec, Split::Test, &Wanted::of(&config.data))?;
     let ([h, w, c], [height, width, channels]) = (set.shape(), config.data.shape());

@@ -1,8 +1,8 @@
 //! Pictures and arrays in files.
 
-use super::{Batch, paths::ends_in, paths::written};
+use super::{Batch, paths::ends_in, paths::written, plane, points};
 use crate::cli::{count, note};
-use crate::config::Range;
+use crate::config::{Data, Range};
 use crate::gpu::Bytes;
 use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
@@ -31,8 +31,11 @@ const SMALLEST: u32 = 64;
 const BACKGROUND: Rgba<u8> = Rgba([128, 128, 128, 255]);
 
 impl Images {
-    /// Images from values in a model's range, scaled and clipped to [0, 1].
+    /// Images from values in a model's range, scaled and clipped to [0, 1]; points stay as they are.
     pub fn new(shape: Shape, values: Vec<f32>, range: Range) -> Images {
+        if points::are_points(shape) {
+            return Images { shape, values, columns: None, given: None };
+        }
         let values = values.into_iter().map(|v| range.to_unit(v).clamp(0.0, 1.0)).collect();
         Images { shape, values, columns: None, given: None }
     }
@@ -105,26 +108,48 @@ impl Images {
         Images { shape, values, columns: Some(each + usize::from(self.given.is_some())), given: None }
     }
 
+    /// Their shape, `[n, h, w, c]`.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
     /// The values in [0, 1].
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// Writes a grid, an array or a folder of pictures, depending on the path's ending. Pictures in a folder are numbered from
-    /// `first`.
+    /// Writes a grid, an array or a folder of pictures, depending on the path's ending; of points a picture, an array or a CSV
+    /// file. Pictures in a folder are numbered from `first`.
     pub fn write(&self, path: &Path, first: u32) -> anyhow::Result<()> {
-        Images::check_channels([&path.to_path_buf()], self.shape.c())?;
+        if !points::are_points(self.shape) {
+            Images::check_channels([&path.to_path_buf()], self.shape.c())?;
+        }
         match () {
-            () if ends_in(path, "png") => self.write_grid(path),
             () if ends_in(path, "npz") => self.write_npz(path),
+            () if points::are_points(self.shape) => points::write(path, &plane::points(&self.values)),
+            () if ends_in(path, "png") => self.write_grid(path),
             () => self.write_folder(path, first),
         }
     }
 
     /// Writes a grid of all images.
     pub fn write_grid(&self, path: &Path) -> anyhow::Result<()> {
-        let grid = if self.given.is_some() { self.shown().grid(1) } else { self.grid(1) };
+        let grid = if self.given.is_some() { self.shown().grid(1)? } else { self.grid(1)? };
         written(path, &png(&grid)?)
+    }
+
+    /// Checks that output files can hold a model's samples.
+    pub fn check_outputs<'a>(
+        paths: impl IntoIterator<Item = &'a PathBuf> + Clone,
+        data: &Data,
+    ) -> anyhow::Result<()> {
+        if data.is_points() {
+            return points::check_outputs(paths);
+        }
+        if let Some(path) = paths.clone().into_iter().find(|path| ends_in(path, "csv")) {
+            bail!("{}: CSV is for models of points; choose F.png, F.npz or a folder", path.display());
+        }
+        Images::check_channels(paths, data.num_channels)
     }
 
     /// Checks that output files can hold images of so many channels: a picture is grey, in colour, or in colour with
@@ -163,7 +188,10 @@ impl Images {
             .last_modified_time(zip::DateTime::default())
             .large_file(4 * self.values.len() as u64 >= u64::from(u32::MAX) / 2);
         archive.start_file("samples.npy", options)?;
-        let shape = self.shape.0.map(|extent| extent as u64);
+        let mut shape = self.shape.0.map(|extent| extent as u64).to_vec();
+        if points::are_points(self.shape) {
+            shape = vec![shape[0], 2];
+        }
         let mut array =
             npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
         array.extend(self.values.iter().copied())?;
@@ -195,7 +223,10 @@ impl Images {
         self.columns.unwrap_or(square).max(1) as u32
     }
 
-    fn grid(&self, each: usize) -> DynamicImage {
+    fn grid(&self, each: usize) -> anyhow::Result<DynamicImage> {
+        if points::are_points(self.shape) {
+            return points::scatter(&plane::points(&self.values), each);
+        }
         let columns = self.columns(each);
         let (n, h, w) = (self.shape.n() as u32, self.shape.h() as u32, self.shape.w() as u32);
         let zoom = SMALLEST.div_ceil(w.min(h)).max(1);
@@ -210,7 +241,7 @@ impl Images {
                 }
             }
         }
-        self.picture(grid)
+        Ok(self.picture(grid))
     }
 
     /// A picture with transparency for four channels, else without.
@@ -235,29 +266,38 @@ impl Images {
 /// Writes a strip: a column for each of `columns`, with at most `most` images.
 pub fn write_strip(path: &Path, columns: &[&Images], most: usize) -> anyhow::Result<()> {
     let Some(first) = columns.first() else { return Ok(()) };
+    if points::are_points(first.shape) {
+        let columns: Vec<_> = columns.iter().map(|column| plane::points(&column.values)).collect();
+        return written(path, &png(&points::paths(&columns, most)?)?);
+    }
     let (rows, sample) = (first.shape.n().min(most), first.shape.with_n(1).len());
     let at = |row: usize| row * sample..(row + 1) * sample;
     let values =
         (0..rows).flat_map(|row| columns.iter().flat_map(move |c| c.values[at(row)].iter().copied()));
     let shape = first.shape.with_n(rows * columns.len());
     let strip = Images { shape, values: values.collect(), columns: Some(columns.len()), given: None };
-    written(path, &png(&strip.grid(1))?)
+    written(path, &png(&strip.grid(1)?)?)
 }
 
 /// Writes grids as an animation that repeats, with the last one shown longer; a sample has `each` images.
 pub fn write_gif(path: &Path, frames: &[Images], each: usize) -> anyhow::Result<()> {
+    let frames = frames.iter().map(|images| Ok(images.grid(each)?.into_rgba8()));
+    written(path, &gif(frames.collect::<anyhow::Result<Vec<RgbaImage>>>()?)?)
+}
+
+/// An animation that repeats, with the last frame shown longer.
+pub fn gif(frames: Vec<RgbaImage>) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, 10);
     encoder.set_repeat(Repeat::Infinite)?;
-    for (i, images) in frames.iter().enumerate() {
-        let last = i + 1 == frames.len();
-        let shown = Duration::from_millis(if last { 1500 } else { 60 });
-        let picture = images.grid(each).into_rgba8();
+    let last = frames.len().saturating_sub(1);
+    for (i, picture) in frames.into_iter().enumerate() {
+        let shown = Duration::from_millis(if i == last { 1500 } else { 60 });
         let delay = Delay::from_saturating_duration(shown);
         encoder.encode_frame(Frame::from_parts(picture, 0, 0, delay))?;
     }
     drop(encoder);
-    written(path, &bytes)
+    Ok(bytes)
 }
 
 /// A PNG in memory: a full disk then shows when it is written, not when it is closed.

@@ -10,7 +10,9 @@ pub mod model;
 pub mod observed;
 pub mod paths;
 pub mod pictures;
+pub mod plane;
 pub mod plot;
+pub mod points;
 pub mod tensors;
 
 pub use animation::{Animation, AnimationArgs};

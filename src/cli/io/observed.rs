@@ -1,6 +1,6 @@
 //! Observed images, from each of which one or several samples are drawn, and masks.
 
-use super::{Batch, paths::ends_in, pictures::Pictures, pictures::picture};
+use super::{Batch, paths::ends_in, pictures::Pictures, pictures::picture, points};
 use crate::choice::Choice;
 use crate::cli::count;
 use crate::config::{Data, Fit, Range};
@@ -26,12 +26,14 @@ impl Observed {
 
     /// Reads images of any size (see [`Pictures::read`]); three equal channels count as one where `channels` is 1.
     pub fn read(name: &str, channels: usize, data: &Data) -> anyhow::Result<Observed> {
+        points::refuse(data)?;
         let pictures = Pictures::read(name)?.of_channels(channels);
         Ok(Observed::new(pictures.unit(data.range())))
     }
 
     /// Reads images of the model's size and number of channels; `fit` scales pictures of another size.
     pub fn read_like(name: &str, data: &Data, fit: Option<Fit>) -> anyhow::Result<Observed> {
+        points::refuse(data)?;
         let input = Observed::new(Pictures::of_model(name, data, fit)?.unit(data.range()));
         ensure!(
             input.batch.values.iter().all(|v| (0.0..=1.0).contains(v)),

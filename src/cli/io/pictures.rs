@@ -1,6 +1,6 @@
 //! Images from pictures, arrays, tensors and data sets.
 
-use super::{Batch, Tensors};
+use super::{Batch, Tensors, paths::ends_in, points};
 use crate::choice::Choice;
 use crate::cli::{count, note};
 use crate::config::{BuiltIn, Data, Fit, ImageSize, Range};
@@ -122,6 +122,10 @@ impl Pictures {
 
 /// Images of a model's size in its range.
 pub fn images(path: &Path, data: &Data, fit: Option<Fit>) -> anyhow::Result<Batch> {
+    if data.is_points() && !ends_in(path, "safetensors") {
+        anyhow::ensure!(fit.is_none(), "--fit: points are used as they are; leave it out");
+        return points::read(path);
+    }
     Ok(Pictures::of_model(&path.to_string_lossy(), data, fit)?.in_range(data.range()))
 }
 

@@ -98,10 +98,10 @@ impl Flow {
         let checksums = classes.checksums(&checkpoint);
         Ok(Flow {
             gpu,
+            batch: args.evaluation.batch(&config.data),
             config,
             scorer,
             ode,
-            batch: args.evaluation.batch(),
             classes,
             progress: progress::steps(None),
             resume: args.evaluation.resume,

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 /// The sampler, the classes, and the output.
 #[derive(clap::Args)]
 pub struct SamplingArgs {
-    /// Output: F.png (a grid, enlarged for viewing), F.npz (`samples`, float32 [n, h, w, c] in [0, 1]) or a folder; may be
-    /// repeated
-    #[arg(long, value_name = "F.png|F.npz|DIR", required = true)]
+    /// Output: F.png (a grid, enlarged for viewing), F.npz (`samples`, float32 [n, h, w, c] in [0, 1]) or a folder; of points
+    /// F.png (a picture of all), F.npz (`samples`, float32 [n, 2]) or F.csv; may be repeated
+    #[arg(long, value_name = "F.png|F.npz|F.csv|DIR", required = true)]
     pub out: Vec<PathBuf>,
     /// The number of the first sample
     #[arg(long, value_name = "I", default_value_t = 0)]
@@ -39,7 +39,7 @@ impl SamplingArgs {
     /// Checks the options that need no model, for the input files `read`.
     pub fn check(&self, read: &[&Path]) -> anyhow::Result<()> {
         self.animation.check()?;
-        self.out.iter().try_for_each(|path| paths::check(path, &["png", "npz"]))?;
+        self.out.iter().try_for_each(|path| paths::check(path, &["png", "npz", "csv"]))?;
         paths::apart(read, self.paths())
     }
 
@@ -57,7 +57,7 @@ impl SamplingArgs {
             config.sampling.set_method(Method::Pc);
         }
         self.flags.configure(&mut config)?;
-        Images::check_channels(self.paths(), config.data.num_channels)?;
+        Images::check_outputs(&self.paths().cloned().collect::<Vec<_>>(), &config.data)?;
         config.seed = self.seed.unwrap_or(config.seed);
         let gpu = common.open()?;
         let scorer = checkpoint.scorer(&gpu, self.evaluation.weights)?;

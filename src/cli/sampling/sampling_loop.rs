@@ -65,7 +65,7 @@ impl Model<'_> {
         let steps_of = steps.map_or(String::new(), |steps| format!(" of {}", count(steps, "step")));
         let classes = self.classes.classes.len().max(1);
         let what = format!("drawing {} by {method}{steps_of}", count(classes * n as usize, "sample"));
-        let batches = batches(n as usize, self.args.evaluation.batch()).len();
+        let batches = batches(n as usize, self.args.evaluation.batch(&self.config.data)).len();
         let mut unfinished = Unfinished::open(unfinished::Options {
             resume: self.args.evaluation.resume,
             output: self.args.out.first().map(PathBuf::as_path),
@@ -87,7 +87,7 @@ impl Model<'_> {
         unfinished: &mut Unfinished,
     ) -> anyhow::Result<Samples<'_>> {
         let (started, range) = (Instant::now(), self.config.data.range());
-        let batches = batches(n as usize, self.args.evaluation.batch());
+        let batches = batches(n as usize, self.args.evaluation.batch(&self.config.data));
         let progress = progress::steps(steps.map(|steps| steps * unfinished.left(batches.len())));
         let stop = unfinished.stop().clone();
         let mut animation = self.args.animation.start(steps, range);

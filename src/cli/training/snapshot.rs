@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// The number of samples drawn with every checkpoint, always the same ones.
 pub const SAMPLES: usize = 16;
+/// Points drawn with every checkpoint of a model of points.
+const POINTS: usize = 2000;
 /// Samples whose reverse process is shown, a row each.
 pub const ROWS: usize = 4;
 /// The largest number of its columns.
@@ -31,7 +33,8 @@ fn sampling(config: &Config) -> Sampling {
 /// checkpoint, so that the pictures can be compared.
 pub fn draw(run: &Run, trainer: &Trainer, budget: Duration) -> anyhow::Result<Cost> {
     let started = Instant::now();
-    let (config, shape) = (&trainer.config, trainer.batch_shape().with_n(SAMPLES));
+    let (config, points) = (&trainer.config, trainer.config.data.is_points());
+    let shape = trainer.batch_shape().with_n(if points { POINTS } else { SAMPLES });
     let (scorer, sampling) = (trainer.averaged(), sampling(config));
     let sampler = sampler(&sampling, sampling.steps)?;
     let (draw, range) = (Draw::new(config.seed), config.data.range());
@@ -44,7 +47,7 @@ pub fn draw(run: &Run, trainer: &Trainer, budget: Duration) -> anyhow::Result<Co
                 budget.as_secs()
             )));
         }
-        if progress.step.is_multiple_of(every) && states.len() < COLUMNS - 1 {
+        if !points && progress.step.is_multiple_of(every) && states.len() < COLUMNS - 1 {
             let state = layout::samples(progress.state, 0, ROWS)?;
             states.push(Images::new(state.shape(), state.read()?, range));
         }
@@ -52,6 +55,10 @@ pub fn draw(run: &Run, trainer: &Trainer, budget: Duration) -> anyhow::Result<Co
     };
     let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut watch)?;
     let values = sampled.x.read()?;
+    if points {
+        Images::new(shape, values, range).write(&run.samples(trainer.step), 0)?;
+        return Ok(Cost { evaluations: sampled.evaluations, time: started.elapsed() });
+    }
     let rows = values[..ROWS * shape.with_n(1).len()].to_vec();
     states.push(Images::new(shape.with_n(ROWS), rows, range));
     Images::new(shape, values, range).write_grid(&run.samples(trainer.step))?;

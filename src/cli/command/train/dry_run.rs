@@ -3,7 +3,7 @@
 use crate::cli::report::{count, say};
 use crate::cli::{Common, print};
 use crate::config::Config;
-use crate::data::{Loader, check_labels, open};
+use crate::data::{Loader, Split, check_labels, open};
 use crate::gpu::Bytes;
 use crate::nn::ScoreModel;
 use crate::train::Trainer;
@@ -15,7 +15,7 @@ const TIMED: u32 = 3;
 
 /// Makes a few steps, keeps nothing, and prints parameters, memory and time.
 pub fn run(common: &Common, config: &Config, steps: u64) -> anyhow::Result<()> {
-    let source = open(&config.data)?;
+    let source = open(&config.data, Split::Train)?;
     if config.model.num_classes > 0 {
         check_labels(&*source, config.model.num_classes)?;
     }
