@@ -46,7 +46,7 @@ choices! {
 }
 
 /// Height and width of images, in pixels. In a configuration it is one number for squares, or `[height, width]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct ImageSize {
     /// Rows.
     pub height: usize,
@@ -96,6 +96,12 @@ impl std::fmt::Display for ImageSize {
             (height, width) if height == width => write!(f, "{height}"),
             (height, width) => write!(f, "[{height}, {width}]"),
         }
+    }
+}
+
+impl std::fmt::Debug for ImageSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }
 
