@@ -40,7 +40,7 @@ choices! {
         SwissRoll = "swiss_roll",
         /// Every other square of a board of 4x4.
         Checkerboard = "checkerboard",
-        /// Three circles around one centre.
+        /// Two circles around one centre.
         Rings = "rings",
     }
 }

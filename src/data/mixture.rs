@@ -81,8 +81,8 @@ impl Mixture {
                 squares.map(|k| part(1.0 / 8.0, centre(k), Spread::Square(0.25), 0)).collect()
             }
             Toy::Rings => {
-                let ring = |k: usize| curve(1.0 / 3.0, 0.025, k, move |u| circle(0.3 * (k + 1) as f64, u));
-                (0..3).flat_map(ring).collect()
+                let ring = |(k, radius)| curve(0.5, 0.03, k, move |u| circle(radius, u));
+                [0.4, 0.9].into_iter().enumerate().flat_map(ring).collect()
             }
         };
         Mixture { parts }
