@@ -14,7 +14,10 @@ pub fn gpus() -> &'static [Gpu] {
         let plain = open(Options::default());
         let mut ways = plain.adapter().sharings();
         ways.sort_by_key(|sharing| *sharing != plain.sharing());
-        let each = |sharing| [false, true].map(|checked| open(Options { sharing: Some(sharing), checked }));
+        let each = |sharing| {
+            [false, true]
+                .map(|checked| open(Options { sharing: Some(sharing), checked, ..Options::default() }))
+        };
         ways.into_iter().flat_map(each).collect()
     })
 }

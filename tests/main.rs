@@ -39,6 +39,7 @@ mod objectives;
 mod ode;
 mod ops;
 mod portability;
+mod published;
 mod refinenets;
 #[cfg(target_os = "linux")]
 mod reliability;
@@ -48,4 +49,5 @@ mod score_sde;
 mod solvers_pc;
 mod toys;
 mod training;
+mod watching;
 mod weights;

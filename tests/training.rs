@@ -3,10 +3,11 @@
 use crate::support::gpu;
 use tweedie::autodiff::Engine;
 use tweedie::config::{Config, Data, Model, Optim, Training};
-use tweedie::data::{DataError, Dataset, FloatDataset, Split};
+use tweedie::data::{DataError, Dataset, FloatDataset, Loader, Split};
+use tweedie::gpu::{Gpu, Options, choose};
 use tweedie::kernels::elementwise::Activation;
 use tweedie::nn::{Architecture, Conditioning, Conv, Norm, Pass, Registry, ScoreModel, Style, TimeEmbedding};
-use tweedie::train::{Checkpoint, Event, Run, RunOptions, TrainError, Trainer, Weights};
+use tweedie::train::{Checkpoint, Event, Metrics, Run, RunOptions, TrainError, Trainer, Weights};
 
 /// A network small enough to train in a test.
 fn config() -> Config {
@@ -35,7 +36,8 @@ fn steps(steps: u64) -> RunOptions<'static> {
     RunOptions { steps: Some(steps), ..RunOptions::default() }
 }
 
-const RESUME: RunOptions<'static> = RunOptions { resume: true, overwrite: false, steps: None, stop: None };
+const RESUME: RunOptions<'static> =
+    RunOptions { resume: true, overwrite: false, steps: None, stop: None, init_from: None };
 
 #[test]
 fn images_that_the_program_gives_train_the_same_weights_and_resume_only_with_the_program() {
@@ -88,6 +90,149 @@ fn a_run_folder_says_which_state_it_is_in() {
     assert!(matches!(train(&larger, RESUME), Err(TrainError::Data(DataError::Mismatch(_)))));
     let checkpoint = Checkpoint::read(&run.latest().expect("a checkpoint")).expect("a checkpoint");
     assert!(checkpoint.scorer(gpu(), Weights::Ema).is_ok());
+}
+
+#[test]
+fn held_out_losses_change_no_weight_and_are_the_same_after_a_resume() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |name: &str| Run::at(folder.path().join(name));
+    let watch = &mut |_: Event<'_>| Ok(());
+    let config = config();
+    let evaluated =
+        Config { training: Training { eval_freq: 1, ..config.training.clone() }, ..config.clone() };
+    run("plain").train(gpu(), &config, RunOptions::default(), watch).expect("trained");
+    run("whole").train(gpu(), &evaluated, RunOptions::default(), watch).expect("trained");
+    run("broken").train(gpu(), &evaluated, steps(2), watch).expect("begun");
+    let four = RunOptions { steps: Some(4), ..RESUME };
+    run("broken").train(gpu(), &evaluated, four, watch).expect("resumed");
+    let state = |name: &str| {
+        Checkpoint::read(&run(name).latest().expect("a checkpoint"))
+            .expect("a checkpoint")
+            .state()
+            .expect("a state")
+    };
+    let rows = |name: &str| {
+        let rows = Metrics::read(&run(name).metrics()).expect("rows");
+        rows.iter().map(|row| (row.step, row.held_out_loss, row.held_out_levels)).collect::<Vec<_>>()
+    };
+    assert!(state("plain") == state("whole") && state("whole") == state("broken"));
+    assert_eq!(rows("plain"), [(2, None, [None; 4]), (4, None, [None; 4])]);
+    assert_eq!(rows("whole"), rows("broken"));
+    assert!(
+        rows("whole").iter().all(|(_, loss, levels)| loss.is_some() && levels.iter().all(Option::is_some))
+    );
+}
+
+#[test]
+fn a_batch_in_parts_makes_the_same_step_to_rounding() {
+    let digits = Dataset::digits(Split::Train).expect("digits");
+    let config = config();
+    let model = Model { dropout: 0.1, ..config.model.clone() };
+    let trained = |accumulate: usize| {
+        let training = Training { accumulate, ..config.training.clone() };
+        let config = Config { training, model: model.clone(), ..config.clone() };
+        let mut trainer = Trainer::new(gpu(), &config).expect("a trainer");
+        let mut loader =
+            Loader::new(&digits, &config.data, config.training.batch_size, 42).expect("a loader");
+        (0..3).for_each(|step| trainer.step(&loader.batch(step).expect("a batch")).expect("a step"));
+        let report = trainer.report().expect("a report").expect("steps");
+        (report, trainer.moments[0].flat().read().expect("moments"))
+    };
+    let (whole, moments) = trained(1);
+    // Three parts of eight samples are not equally large.
+    for parts in [2, 3, 8] {
+        let (report, other) = trained(parts);
+        assert!((report.loss / whole.loss - 1.0).abs() < 1e-5, "{} {}", report.loss, whole.loss);
+        let square = |sum: f64, v: f64| sum + v * v;
+        let norm = moments.iter().map(|v| f64::from(*v)).fold(0.0, square);
+        let error = moments.iter().zip(&other).map(|(a, b)| f64::from(a - b)).fold(0.0, square);
+        assert!(error > 0.0 && error < 1e-8 * norm, "{parts}: {error} of {norm}");
+    }
+}
+
+#[test]
+fn a_batch_without_room_is_divided_if_the_configuration_says_so() {
+    let digits = Dataset::digits(Split::Train).expect("digits");
+    let limited = Options { memory: Some(24 << 20), ..Options::default() };
+    let gpu = Gpu::with(choose(None).expect("an adapter"), limited).expect("a device");
+    let folder = tempfile::tempdir().expect("a folder");
+    let train = |fit_memory: bool| {
+        let training = Training { batch_size: 256, fit_memory, ..config().training };
+        let config = Config { training, ..config() };
+        let mut parts = None;
+        let mut watch = |event: Event<'_>| {
+            if let Event::Divided(number) = event {
+                parts = Some(number);
+            }
+            Ok(())
+        };
+        let run = Run::at(folder.path().join(fit_memory.to_string()));
+        (run.train_on(&gpu, &config, &digits, steps(1), &mut watch), parts)
+    };
+    let (refused, none) = train(false);
+    assert!(matches!(refused, Err(TrainError::Kernel(_))) && none.is_none(), "{refused:?}");
+    let (made, parts) = train(true);
+    assert!(made.is_ok() && parts.is_some_and(|parts| parts > 1), "{made:?} {parts:?}");
+}
+
+#[test]
+fn a_run_begins_with_the_weights_of_another_model_and_names_what_differs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |name: &str| Run::at(folder.path().join(name));
+    run("first").train(gpu(), &config(), RunOptions::default(), &mut |_| Ok(())).expect("trained");
+    let source = Checkpoint::read(&run("first").latest().expect("a checkpoint")).expect("a checkpoint");
+    let options = RunOptions { steps: Some(2), init_from: Some(&source), ..RunOptions::default() };
+    let begin = |name: &str, config: &Config| {
+        let (mut taken, mut named) = (0, Vec::new());
+        let mut watch = |event: Event<'_>| {
+            if let Event::Initialised { taken: number, others } = event {
+                (taken, named) = (number, others.to_vec());
+            }
+            Ok(())
+        };
+        let result = run(name).train(gpu(), config, options, &mut watch);
+        (result, taken, named)
+    };
+    let (result, _, named) = begin("same", &config());
+    assert!(result.is_ok() && named.is_empty(), "{result:?} {named:?}");
+    let first = folder.path().join("same/checkpoints/step-00000000.safetensors");
+    let state = Checkpoint::read(&first).expect("a checkpoint").state().expect("a state");
+    let theirs = source.state().expect("a state");
+    assert!(state.raw == theirs.ema && state.ema == theirs.ema && state.frozen == theirs.frozen);
+    assert_eq!((state.step, state.moments), (0, theirs.moments.map(|two| two.map(|one| {
+        one.into_iter().map(|values| vec![0.0; values.len()]).collect()
+    }))));
+    // Another number of channels of the images changes the first and the last convolution.
+    let data = Data { dataset: "digits_color".into(), num_channels: 3, ..config().data };
+    let (result, taken, named) = begin("colour", &Config { data, ..config() });
+    assert!(result.is_ok() && taken > 10, "{result:?}");
+    assert!((2..=3).contains(&named.len()) && named.iter().all(|name| name.contains(" here")), "{named:?}");
+}
+
+#[test]
+fn held_out_images_are_not_trained_on_and_must_exist() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |name: &str| Run::at(folder.path().join(name));
+    let digits = Dataset::digits(Split::Train).expect("digits");
+    let training = Training { eval_freq: 2, ..config().training };
+    let config = Config { training, ..config() };
+    let result = run("none").train_on(gpu(), &config, &digits, steps(2), &mut |_| Ok(()));
+    assert!(matches!(result, Err(TrainError::NothingHeldOut(None))));
+    let held = Config { data: Data { hold_out: 37, ..config.data.clone() }, ..config.clone() };
+    let mut numbers = None;
+    let mut watch = |event: Event<'_>| {
+        if let Event::Start { images, held_out, .. } = event {
+            numbers = Some((images, held_out));
+        }
+        Ok(())
+    };
+    run("held").train_on(gpu(), &held, &digits, steps(2), &mut watch).expect("trained");
+    assert_eq!(numbers, Some((1400, 37)));
+    // Another part of the images is another set to train on.
+    let other = Config { data: Data { hold_out: 36, ..config.data.clone() }, ..config.clone() };
+    let four = RunOptions { steps: Some(4), ..RESUME };
+    let result = run("held").train_on(gpu(), &other, &digits, four, &mut |_| Ok(()));
+    assert!(matches!(result, Err(TrainError::OtherConfig { key, .. }) if key == "data.hold_out"));
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Tape {
     adjoints: Vec<Option<Adjoint>>,
     gradients: Gradients,
     parameters: HashMap<usize, usize>,
+    /// The gradients of parameters are added to what their destinations hold.
+    adding: bool,
 }
 
 /// The gradient of a node.
@@ -106,6 +108,11 @@ impl Tape {
         Tape::default()
     }
 
+    /// An empty tape that adds the gradients of parameters to what their destinations hold.
+    pub fn adding() -> Self {
+        Tape { adding: true, ..Tape::default() }
+    }
+
     /// An input whose gradient is available from [`Gradients::take`].
     pub fn variable(&mut self, tensor: &Tensor) -> TapeValue {
         let node = self.node(None, Slot::Empty);
@@ -156,7 +163,7 @@ impl Engine for Tape {
         let node = parameter.gradient.as_ref().map(|gradient| match self.parameters.get(&parameter.id) {
             Some(node) => *node,
             None => {
-                let node = self.node(None, Slot::Sink { tensor: gradient.clone(), written: false });
+                let node = self.node(None, Slot::Sink { tensor: gradient.clone(), written: self.adding });
                 self.parameters.insert(parameter.id, node);
                 node
             }

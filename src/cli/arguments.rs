@@ -49,11 +49,8 @@ const ALIASES: &[(&str, Option<char>, &[&str])] = &[
 pub fn with_aliases(command: Command) -> Command {
     let named = |arg: Arg| match ALIASES.iter().find(|(id, ..)| arg.get_id() == *id && !arg.is_positional()) {
         Some((_, short, long)) => {
-            let short = short.or(arg.get_short());
-            let first = &long[..usize::from(arg.get_long().is_none())];
-            let arg = first.iter().fold(arg, |arg, name| arg.long(*name));
             let arg = short.into_iter().fold(arg, Arg::short);
-            arg.visible_aliases(long[first.len()..].iter().copied())
+            arg.visible_aliases(long.iter().copied())
         }
         None => arg,
     };

@@ -7,8 +7,10 @@ mod progress;
 mod report;
 mod sampling;
 mod stop;
+mod training;
 mod unfinished;
 mod version;
+mod watching;
 
 use crate::gpu::{Gpu, GpuError, Options, choose, is_guarded};
 use arguments::{MANY, choice, choice_among};

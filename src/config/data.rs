@@ -46,7 +46,7 @@ choices! {
 }
 
 /// Height and width of images, in pixels. In a configuration it is one number for squares, or `[height, width]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct ImageSize {
     /// Rows.
     pub height: usize,
@@ -96,6 +96,12 @@ impl std::fmt::Display for ImageSize {
             (height, width) if height == width => write!(f, "{height}"),
             (height, width) => write!(f, "[{height}, {width}]"),
         }
+    }
+}
+
+impl std::fmt::Debug for ImageSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
     }
 }
 
@@ -223,6 +229,9 @@ pub struct Data {
     /// The test images, if `path` does not hold them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_path: Option<PathBuf>,
+    /// Training images that are held out, spread over the set, for `training.eval_freq`; with 0 these are the test images.
+    #[serde(default)]
+    pub hold_out: usize,
     /// The middle square of this many pixels is cut out of every picture first; 0 for the whole picture.
     #[serde(default)]
     pub crop: usize,

@@ -22,7 +22,7 @@ pub use model::{
 };
 pub(crate) use model::{GROUPS, MAX_TAPS};
 pub use objective::{ObjectiveName, Projection};
-pub use optim::Optim;
+pub use optim::{LearningRate, Optim};
 pub use problem::{Measure, Problem};
 pub use sampling::{CorrectorName, MAX_ETA, Method, Over, PredictorName, Sampling, Schedule};
 pub use training::{SdeName, Training};

@@ -1,6 +1,6 @@
 //! `training`: the objective and the loop.
 
-use super::{ConfigError, MAX_STEPS, Model, ObjectiveName, Projection, count, refuse, within};
+use super::{ConfigError, MAX_STEPS, Method, Model, ObjectiveName, Projection, count, refuse, within};
 use crate::choice::choices;
 use crate::sde::{Betas, PosteriorVariance, Process, SubVp, Ve, Vp};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,12 @@ pub struct Training {
     pub continuous: bool,
     /// Images per step.
     pub batch_size: usize,
+    /// Parts of a batch that the device computes one after another, for memory: the step is the same to rounding.
+    #[serde(default = "defaults::accumulate")]
+    pub accumulate: usize,
+    /// Divide a batch that does not fit into the device's memory into more parts.
+    #[serde(default)]
+    pub fit_memory: bool,
     /// The number of steps.
     pub n_iters: u64,
     /// Average the squared error over pixels, instead of half its sum.
@@ -64,9 +70,18 @@ pub struct Training {
     /// Steps between rows of `metrics.csv`.
     #[serde(default = "defaults::log_freq")]
     pub log_freq: u64,
-    /// Draw samples at every checkpoint.
+    /// Steps between evaluations of the loss on held-out data; 0 for none.
     #[serde(default)]
+    pub eval_freq: u64,
+    /// Draw samples at every checkpoint.
+    #[serde(default = "super::yes")]
     pub snapshot_sampling: bool,
+    /// The sampler of these samples, with the options of `[sampling]` but for its steps.
+    #[serde(default = "defaults::snapshot_sampler")]
+    pub snapshot_sampler: Method,
+    /// Its steps.
+    #[serde(default = "defaults::snapshot_steps")]
+    pub snapshot_steps: usize,
 }
 
 /// Declares the processes that a configuration names, a line each: documentation, name, and the process of a `[model]`.
@@ -108,9 +123,11 @@ processes! {
 impl Training {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         count("training.batch_size", self.batch_size as u64, MAX_STEPS)?;
+        count("training.accumulate", self.accumulate as u64, self.batch_size as u64)?;
         count("training.n_iters", self.n_iters, MAX_STEPS)?;
         count("training.snapshot_freq", self.snapshot_freq, u64::MAX)?;
         count("training.log_freq", self.log_freq, u64::MAX)?;
+        count("training.snapshot_steps", self.snapshot_steps as u64, MAX_STEPS)?;
         within("training.fd_eps", self.fd_eps, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("training.p_std", self.p_std, f64::MIN_POSITIVE..f64::INFINITY, "a number above 0")?;
         within("training.p_mean", self.p_mean, f64::MIN..f64::INFINITY, "a number")?;
@@ -129,6 +146,11 @@ impl Training {
 
 /// The reference's defaults (`configs/default_*_configs.py`), and EDM's (Karras 2022, table 1).
 mod defaults {
+    use super::Method;
+
+    pub fn accumulate() -> usize {
+        1
+    }
     pub fn fd_eps() -> f64 {
         0.05
     }
@@ -143,5 +165,11 @@ mod defaults {
     }
     pub fn log_freq() -> u64 {
         50
+    }
+    pub fn snapshot_sampler() -> Method {
+        Method::Dpmpp2m
+    }
+    pub fn snapshot_steps() -> usize {
+        16
     }
 }

@@ -6,8 +6,8 @@
 use super::ModelName::{Ddpm, Mlp, Ncsn, Ncsnpp, WideResNet};
 use super::ObjectiveName::{Classifier, Edm, FdSsm, Ssm, Vlb};
 use super::{
-    BuiltIn, Config, ConfigError, Data, EmbeddingType, ModelName, ProgressiveInput, ResblockType, SdeName,
-    refuse,
+    BuiltIn, Config, ConfigError, Data, EmbeddingType, LearningRate, ModelName, ProgressiveInput,
+    ResblockType, SdeName, refuse,
 };
 use crate::choice::Choice;
 use crate::sde::BetaSchedule;
@@ -45,6 +45,11 @@ const KEYS: &[Key] = keys! {
     "training.fd_eps": "training.objective = fd_ssm", |c| c.training.objective == FdSsm;
     "training.posterior_variance": "training.objective = vlb", |c| c.training.objective == Vlb;
     "training.p_mean", "training.p_std": "training.objective = edm", |c| c.training.objective == Edm;
+
+    "training.snapshot_sampler", "training.snapshot_steps": "training.snapshot_sampling = true",
+        |c| c.training.snapshot_sampling;
+
+    "optim.schedule_steps": "optim.schedule = linear or cosine", |c| c.optim.schedule != LearningRate::Constant;
 
     // The reference divides the noise prediction of its other processes by these levels as well.
     "model.sigma_min", "model.sigma_max": "training.sde = vesde",

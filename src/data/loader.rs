@@ -110,18 +110,25 @@ impl<S: Source> Loader<S> {
     /// images with `data.uniform_dequantization`.
     pub fn batch(&mut self, step: u32) -> Result<Batch, DataError> {
         let indices = self.indices(step);
-        let images = self.images(step, &indices)?;
+        self.gather(&indices, Draw::new(self.seed).at(step))
+    }
+
+    /// The images of these numbers, flipped and dequantised with random numbers of `draw`.
+    ///
+    /// # Errors
+    /// The errors of [`Loader::batch`].
+    pub fn gather(&self, indices: &[usize], draw: Draw) -> Result<Batch, DataError> {
+        let images = self.images(indices, draw)?;
         Ok(Batch { images, labels: indices.iter().map(|index| self.source.label(*index)).collect() })
     }
 
-    /// The images of a step, made on all cores if they are many.
-    fn images(&self, step: u32, indices: &[usize]) -> Result<Vec<f32>, DataError> {
-        let draw = Draw::new(self.seed).at(step);
+    /// Images by number, made on all cores if they are many.
+    fn images(&self, indices: &[usize], draw: Draw) -> Result<Vec<f32>, DataError> {
         let image_len = self.source.shape().iter().product::<usize>();
         let part = |first: usize, indices: &[usize]| -> Result<Vec<f32>, DataError> {
             let mut images = Vec::with_capacity(indices.len() * image_len);
             for (sample, index) in indices.iter().enumerate() {
-                self.append(&mut images, draw.from((first + sample) as u32), *index)?;
+                self.append(&mut images, draw.from(draw.first + (first + sample) as u32), *index)?;
             }
             Ok(images)
         };

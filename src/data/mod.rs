@@ -10,6 +10,7 @@ mod fingerprint;
 mod idx;
 mod loader;
 mod mixture;
+mod part;
 #[cfg(feature = "images")]
 pub mod picture;
 mod points;
@@ -25,6 +26,8 @@ pub use array::{Array, Numbers};
 pub use fingerprint::Fingerprint;
 pub use loader::{Ahead, Batch, Loader};
 pub use mixture::{Component, Mixture, Spread};
+pub use part::Part;
+pub(crate) use part::spread;
 pub use points::read_points;
 pub use recognise::{Kind, Wanted};
 pub use region::Region;
@@ -349,18 +352,18 @@ impl Source for Dataset {
     }
 }
 
-/// The images or points to train on: in memory or, for pictures in a folder or an archive that would take more than a quarter of the free
+/// The images or points of a split: in memory or, for pictures in a folder or an archive that would take more than a quarter of the free
 /// memory or with `data.cache` unset, decoded whenever they are used.
 ///
 /// # Errors
 /// As [`Dataset::load`].
-pub fn open(config: &Data) -> Result<Box<dyn Source>, DataError> {
+pub fn open(config: &Data, split: Split) -> Result<Box<dyn Source>, DataError> {
     if config.is_points() && config.dataset != Data::GIVEN {
-        return Ok(Box::new(load_points(config, Split::Train)?));
+        return Ok(Box::new(load_points(config, split)?));
     }
     #[cfg(feature = "images")]
-    if BuiltIn::named(&config.dataset).is_none() && config.dataset != Data::GIVEN && config.path.is_some() {
-        let (path, kind) = located(config, Split::Train)?;
+    if BuiltIn::named(&config.dataset).is_none() && config.dataset != Data::GIVEN && config.images.is_none() {
+        let (path, kind) = located(config, split)?;
         if matches!(kind, Kind::Folder | Kind::Archive) {
             let collection = collection::open(path)?;
             let bytes = collection.len() as u64 * config.shape().iter().product::<usize>() as u64;
@@ -369,7 +372,7 @@ pub fn open(config: &Data) -> Result<Box<dyn Source>, DataError> {
             }
         }
     }
-    Ok(Box::new(Dataset::load(config, Split::Train)?))
+    Ok(Box::new(Dataset::load(config, split)?))
 }
 
 /// The path of the images of a split, and its kind.

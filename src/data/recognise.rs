@@ -313,7 +313,8 @@ mod tests {
             skip_bad,
             ..Data::default()
         };
-        let [kept, stream] = [true, false].map(|cache| crate::data::open(&config(cache, true)).unwrap());
+        let [kept, stream] =
+            [true, false].map(|cache| crate::data::open(&config(cache, true), Split::Train).unwrap());
         assert_eq!((kept.len(), stream.len()), (3, 4));
         // A picture whose header is whole is known to be damaged when it is used; the next takes its place.
         assert_eq!(stream.skipped(), ["bee/d.txt (no picture)"]);
@@ -322,8 +323,8 @@ mod tests {
         }
         assert_eq!([0, 1, 2, 3].map(|i| stream.label(i)), [0, 1, 1, 1].map(Some));
         assert!(stream.skipped()[1].starts_with("bee/b.png ("), "{:?}", stream.skipped());
-        assert!(crate::data::open(&config(true, false)).is_err());
-        let strict = crate::data::open(&config(false, false)).unwrap();
+        assert!(crate::data::open(&config(true, false), Split::Train).is_err());
+        let strict = crate::data::open(&config(false, false), Split::Train).unwrap();
         assert!(strict.image(1).is_ok() && strict.image(2).unwrap_err().to_string().contains("bee/b.png"));
     }
 

@@ -71,6 +71,8 @@ pub struct Options {
     /// The way in which kernels share operands. Default: through workgroup memory on GPUs; on processors,
     /// where a barrier costs more than loads, through subgroups if all have the same size.
     pub sharing: Option<Sharing>,
+    /// The bytes of device memory to use at most. Default: all that the adapter has.
+    pub memory: Option<u64>,
 }
 
 /// A range of a buffer for one binding of a kernel.
@@ -165,7 +167,7 @@ impl Gpu {
             device.clone(),
             adapter.name().into(),
             limits.max_buffer_size,
-            adapter.memory(),
+            options.memory.or(adapter.memory()),
         );
         let max_work = MAX_WORK[usize::from(adapter.kind() == AdapterKind::Discrete)];
         Ok(Gpu(Arc::new(Shared {

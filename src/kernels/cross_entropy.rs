@@ -63,8 +63,16 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, weight: f32) -> Result<(T
 /// # Errors
 /// Any error of [`cross_entropy`].
 pub fn mean(logits: &Tensor, labels: &Tensor) -> Result<(Tensor, Tensor)> {
+    total(logits, labels, 1.0 / logits.shape().n() as f32)
+}
+
+/// The same for the sum of `weight` times the cross entropy.
+///
+/// # Errors
+/// Any error of [`cross_entropy`].
+pub fn total(logits: &Tensor, labels: &Tensor, weight: f32) -> Result<(Tensor, Tensor)> {
     let n = logits.shape().n();
-    let (each, gradient) = cross_entropy(logits, labels, 1.0 / n as f32)?;
+    let (each, gradient) = cross_entropy(logits, labels, weight)?;
     let total = Tensor::empty(logits.gpu(), Shape::vector(4), Element::F32)?;
     reduce::sum_axis(&each, Axis { first: 0, outer: 1, length: n, inner: 1 }, &total, false)?;
     Ok((total, gradient))

@@ -23,7 +23,7 @@ pub use ddpm::{DdpmChain, PosteriorVariance};
 pub use importance::Importance;
 pub use level::Level;
 pub use noise_scales::{Ladder, OVERLAP, langevin_eps, langevin_variance};
-pub use normal::log_mass;
+pub use normal::{log_mass, quantile};
 #[cfg(test)]
 pub(crate) use process::tests as process_tests;
 pub use process::{Marginal, Process};

@@ -7,6 +7,16 @@ pub(super) fn cdf(x: f64) -> f64 {
     0.5 * libm::erfc(-x * FRAC_1_SQRT_2)
 }
 
+/// The x with Φ(x) = `p`, 0 < `p` < 1, by bisection.
+pub fn quantile(p: f64) -> f64 {
+    let halve = |(low, high): (f64, f64), _| {
+        let middle = 0.5 * (low + high);
+        if cdf(middle) < p { (middle, high) } else { (low, middle) }
+    };
+    let (low, high) = (0..64).fold((-40.0, 40.0), halve);
+    0.5 * (low + high)
+}
+
 /// log P(a < z < b) of a standard normal z, a < b, also where the probability is no f64 any more.
 pub fn log_mass(a: f64, b: f64) -> f64 {
     // By symmetry the interval lies to the right, if it does not hold 0.
@@ -31,6 +41,7 @@ mod tests {
     #[test]
     fn masses_are_those_of_tables_and_add_up() {
         assert!((cdf(1.959_963_984_540_054) - 0.975).abs() < 1e-12);
+        assert!((quantile(0.975) - 1.959_963_984_540_054).abs() < 1e-12 && quantile(0.5).abs() < 1e-12);
         assert!((log_mass(-1.0, 1.0).exp() - 0.682_689_492_137_086).abs() < 1e-12);
         assert!((log_mass(f64::NEG_INFINITY, -3.0).exp() - 0.001_349_898_031_630_09).abs() < 1e-15);
         let parts = log_mass(-40.0, 0.3).exp() + log_mass(0.3, 40.0).exp();

@@ -68,6 +68,14 @@ impl Header {
         Header { crc32, format: FORMAT, step, updates, network, process, data, config: config.clone() }
     }
 
+    fn of<A: Architecture>(trainer: &Trainer<A>) -> Header {
+        let given = trainer.config.model.name == ModelName::Given;
+        let network = given.then(|| trainer.scorer.model.network.architecture().name().to_string());
+        let process = given.then(|| format!("{:?}", trainer.scorer.model.process));
+        let data = trainer.data.clone();
+        Header { network, process, data, ..Header::new(trainer.step, trainer.updates, &trainer.config) }
+    }
+
     fn updates(&self) -> u64 {
         self.updates.unwrap_or(self.step)
     }
@@ -87,6 +95,12 @@ pub struct Checkpoint {
     bytes: Vec<u8>,
 }
 
+impl std::fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpoint").field("path", &self.path).field("step", &self.header.step).finish()
+    }
+}
+
 impl Checkpoint {
     /// Writes a trainer's state to a temporary file, flushes it to disk, and renames it into place.
     ///
@@ -94,13 +108,7 @@ impl Checkpoint {
     /// [`TrainError::Diverged`] if a number is not finite; if the device is lost, or the file cannot be written. An
     /// existing file is then unchanged.
     pub fn write<A: Architecture>(trainer: &Trainer<A>, path: &Path) -> Result<(), TrainError> {
-        let given = trainer.config.model.name == ModelName::Given;
-        let network = given.then(|| trainer.scorer.model.network.architecture().name().to_string());
-        let process = given.then(|| format!("{:?}", trainer.scorer.model.process));
-        let data = trainer.data.clone();
-        let header =
-            Header { network, process, data, ..Header::new(trainer.step, trainer.updates, &trainer.config) };
-        let written = checkpoint_file::write(path, header.json(), entries_of_trainer(trainer));
+        let written = checkpoint_file::write(path, Header::of(trainer).json(), entries_of_trainer(trainer));
         written.map_err(|failure| match failure {
             checkpoint_file::Failure::NotFinite(name) => {
                 let what = format!("{name} holds numbers that are not finite");
@@ -108,6 +116,39 @@ impl Checkpoint {
             }
             other => other.error(path),
         })
+    }
+
+    /// The bytes of a file with a trainer's state.
+    pub(super) fn bytes_of<A: Architecture>(
+        trainer: &Trainer<A>,
+        path: &Path,
+    ) -> Result<Vec<u8>, TrainError> {
+        let mut bytes = Cursor::new(Vec::new());
+        let encoded = encode(&mut bytes, Header::of(trainer).json(), entries_of_trainer(trainer));
+        encoded.map_err(|failure| failure.error(path))?;
+        Ok(bytes.into_inner())
+    }
+
+    /// The shape of a tensor, if there is one of that name.
+    pub(super) fn shape(&self, name: &str) -> Result<Option<Vec<usize>>, TrainError> {
+        Ok(self.tensors()?.tensor(name).ok().map(|view| view.shape().to_vec()))
+    }
+
+    /// The values of a tensor of this shape.
+    pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, TrainError> {
+        self.values(&self.tensors()?, name, shape)
+    }
+
+    /// The names of the tensors, in order.
+    pub(super) fn names(&self) -> Result<Vec<String>, TrainError> {
+        let mut names: Vec<String> = self.tensors()?.names().into_iter().map(String::from).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The error of a file that is of no use.
+    pub(super) fn error(&self, what: String) -> TrainError {
+        checkpoint_error(&self.path, what)
     }
 
     /// Writes a state in host memory, such as an imported one.

@@ -62,6 +62,13 @@ pub enum TrainError {
         /// The run folder.
         folder: PathBuf,
     },
+    /// `training.eval_freq` is set, and the configuration names no images to evaluate: the error of the test images, if the
+    /// configuration names the data.
+    #[error(
+        "training.eval_freq: {}; hold some of the training images out with data.hold_out, or leave the key out",
+        .0.as_ref().map_or("there are no held-out images".into(), ToString::to_string)
+    )]
+    NothingHeldOut(Option<DataError>),
     /// The run was begun with another value of a key that its result depends on.
     #[error("{} was begun with {key} = {value}; resume with that, or train to another folder", folder.display())]
     OtherConfig {
@@ -156,6 +163,15 @@ pub enum TrainError {
         /// The newest checkpoint, which is whole and finite.
         good: Option<PathBuf>,
     },
+}
+
+impl TrainError {
+    /// Returns true if the device has no room for a tensor.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        use GpuError::{DriverMemory, OutOfMemory, TooLarge};
+        let room = |error: &GpuError| matches!(error, OutOfMemory { .. } | DriverMemory(_) | TooLarge { .. });
+        matches!(self, TrainError::Kernel(KernelError::Gpu(error)) if room(error))
+    }
 }
 
 impl From<GpuError> for TrainError {

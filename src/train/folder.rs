@@ -8,6 +8,7 @@ use super::{TrainError, Trainer};
 use crate::config::{Config, Training};
 use crate::files::{sweep, write_whole};
 use crate::nn::Architecture;
+use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -53,6 +54,31 @@ impl Run {
     /// `checkpoints/`.
     pub(super) fn checkpoints(&self) -> PathBuf {
         self.folder().join("checkpoints")
+    }
+
+    /// The steps of which there are samples, the newest first.
+    pub(crate) fn pictures(&self) -> Vec<u64> {
+        steps_in(&self.folder().join("samples"), "png")
+    }
+
+    /// The grid of samples of a step.
+    pub(crate) fn samples(&self, step: u64) -> PathBuf {
+        self.folder().join("samples").join(format!("step-{step:08}.png"))
+    }
+
+    /// The reverse process of some samples of a step.
+    pub(crate) fn process(&self, step: u64) -> PathBuf {
+        self.folder().join("samples").join(format!("process-{step:08}.png"))
+    }
+
+    /// TensorBoard's events of the steps after `step`: TensorBoard reads the files of a folder in the order of their names.
+    pub(crate) fn events(&self, step: u64) -> PathBuf {
+        self.folder().join(format!("{EVENTS}{step:010}.tweedie"))
+    }
+
+    /// The step that the events of a file come after.
+    pub(crate) fn events_after(name: &str) -> Option<u64> {
+        name.strip_prefix(EVENTS)?.strip_suffix(".tweedie")?.parse().ok()
     }
 
     /// `config.toml`.
@@ -133,12 +159,12 @@ impl Run {
     pub(super) fn clear(&self) -> Result<(), TrainError> {
         let lock = self.lock()?;
         let checkpoints = self.steps().into_iter().map(|step| self.checkpoint(step));
-        let samples = self.folder().join("samples");
-        let pictures =
-            steps_in(&samples, "png").into_iter().map(|step| samples.join(format!("step-{step:08}.png")));
+        let pictures = self.pictures().into_iter().flat_map(|step| [self.samples(step), self.process(step)]);
+        let events = std::fs::read_dir(self.folder()).into_iter().flatten().flatten().map(|file| file.path());
+        let events = events.filter(|path| path.file_name().is_some_and(is_event_file));
         let files = ["config.toml", "metrics.csv", "steps", "loss.png", "checkpoints/latest"];
         let files = files.map(|name| self.folder().join(name));
-        for path in checkpoints.chain(pictures).chain(files) {
+        for path in checkpoints.chain(pictures).chain(events).chain(files) {
             match std::fs::remove_file(&path) {
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(file_error(&path, e)),
                 _ => {}
@@ -160,6 +186,13 @@ impl Run {
         Ok(path)
     }
 
+    /// Writes the checkpoint of step 0: a run that begins with other weights than its seed's cannot begin again without it.
+    pub(super) fn save_initial(&self, bytes: &[u8]) -> Result<(), TrainError> {
+        let path = self.checkpoint(0);
+        write_whole(&path, bytes).map_err(|e| file_error(&path, e))?;
+        self.point_to(0)
+    }
+
     /// Names the checkpoint of a step in `latest`.
     pub(super) fn point_to(&self, step: u64) -> Result<(), TrainError> {
         let (path, name) = (self.checkpoints().join("latest"), self.checkpoint(step));
@@ -173,6 +206,13 @@ impl Run {
         std::fs::rename(damaged, &aside).map_err(|e| file_error(damaged, e))?;
         Ok(aside)
     }
+}
+
+/// What the name of a file of events begins with.
+const EVENTS: &str = "events.out.tfevents.";
+
+fn is_event_file(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| Run::events_after(name).is_some())
 }
 
 /// The steps in the names of a folder's files `step-….ending`, the newest first.

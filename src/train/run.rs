@@ -10,11 +10,14 @@
 
 use super::TrainError;
 use super::checkpoint::Checkpoint;
+use super::difference::difference;
 use super::folder::Lock;
+use super::held_out::{HeldOut, HeldOutLoss, LEVELS};
+use super::images::{Images, Sets, check_files, test_images};
 use super::metrics::Metrics;
 use super::trainer::{StepReport, Trainer};
 use crate::config::{Config, Data, Training};
-use crate::data::{self, Ahead, DataError, Fingerprint, Loader, Source, check_labels};
+use crate::data::{self, Ahead, Fingerprint, Loader, Part, Source, Split, check_labels};
 use crate::gpu::Gpu;
 use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
 use std::path::{Path, PathBuf};
@@ -56,6 +59,9 @@ pub struct RunOptions<'a> {
     pub steps: Option<u64>,
     /// Stops the run when it is set: the step under way is finished, and a checkpoint is written.
     pub stop: Option<&'a AtomicBool>,
+    /// Begin a new run with the averaged weights of another model, as far as its tensors have the names and shapes of this one's.
+    /// The average and the optimiser begin anew, and the first checkpoint is that of step 0.
+    pub init_from: Option<&'a Checkpoint>,
 }
 
 /// The end of a training run.
@@ -85,6 +91,15 @@ pub enum Event<'a, A = BuiltIn> {
     },
     /// The run was stopped before its first checkpoint and begins again at step 0.
     Anew,
+    /// The run begins with weights of another model.
+    Initialised {
+        /// The number of tensors that were taken.
+        taken: usize,
+        /// Tensors of either model without a counterpart of the same shape, with the reasons.
+        others: &'a [String],
+    },
+    /// A batch did not fit into the device's memory, and is computed in this many parts (`training.fit_memory`).
+    Divided(usize),
     /// Parts of the data were left out ([`Source::skipped`]): their names and the reasons.
     Skipped(&'a [String]),
     /// The loop begins.
@@ -97,6 +112,10 @@ pub enum Event<'a, A = BuiltIn> {
         parameters: usize,
         /// Images to train on.
         images: usize,
+        /// Images held out for [`Metrics::held_out_loss`].
+        held_out: usize,
+        /// The noise levels σ between which the parts of [`Metrics::held_out_levels`] lie.
+        noise_levels: [f64; LEVELS + 1],
     },
     /// The first step since the start has run.
     First {
@@ -201,9 +220,11 @@ impl Run {
         watch: &mut Watch<'_>,
     ) -> Result<End, TrainError> {
         self.check(options)?;
-        let source = data::open(&config.data)?;
+        let source = data::open(&config.data, Split::Train)?;
         check_files(&config.data)?;
-        self.run(gpu, config, ScoreModel::build(config)?, &*source, options, watch)
+        let test = test_images(config)?;
+        let images = Images { training: &*source, test: test.as_deref() };
+        self.run(gpu, config, ScoreModel::build(config)?, images, options, watch)
     }
 
     /// Trains the model of a configuration on images that the program gives. The run's configuration then has
@@ -220,7 +241,8 @@ impl Run {
         watch: &mut Watch<'_>,
     ) -> Result<End, TrainError> {
         let config = Config { data: config.data.given(), ..config.clone() };
-        self.run(gpu, &config, ScoreModel::build(&config)?, source, options, watch)
+        let images = Images { training: source, test: None };
+        self.run(gpu, &config, ScoreModel::build(&config)?, images, options, watch)
     }
 
     /// Trains a model that the program gives, such as a network or a process of its own, on images that it
@@ -242,7 +264,8 @@ impl Run {
         watch: &mut Watch<'_, A>,
     ) -> Result<End, TrainError> {
         let config = Config { data: config.data.given(), model: config.model.given(), ..config.clone() };
-        self.run(gpu, &config, model, source, options, watch)
+        let images = Images { training: source, test: None };
+        self.run(gpu, &config, model, images, options, watch)
     }
 
     /// Trains with the configuration as it is.
@@ -251,11 +274,16 @@ impl Run {
         gpu: &Gpu,
         config: &Config,
         model: ScoreModel<A>,
-        source: &dyn Source,
+        images: Images<'_>,
         options: RunOptions<'_>,
         watch: &mut Watch<'_, A>,
     ) -> Result<End, TrainError> {
-        std::thread::scope(|scope| self.run_with_loader(scope, gpu, config, model, source, options, watch))
+        self.check(options)?;
+        let data = Fingerprint::of(images.training)?;
+        let [left, held] = Part::split(images.training, config.data.hold_out)?;
+        let training: &dyn Source = if config.data.hold_out > 0 { &left } else { images.training };
+        let sets = Sets { data, training, held_out: images.held_out(config, &held)? };
+        std::thread::scope(|scope| self.run_with_loader(scope, gpu, config, model, sets, options, watch))
     }
 
     /// Trains while a thread of `scope` makes the batches.
@@ -266,27 +294,31 @@ impl Run {
         gpu: &Gpu,
         config: &Config,
         model: ScoreModel<A>,
-        source: &'scope dyn Source,
+        sets: Sets<'scope>,
         options: RunOptions<'_>,
         watch: &mut Watch<'_, A>,
     ) -> Result<End, TrainError> {
-        self.check(options)?;
         let remembered = if options.resume { self.remembered(config)? } else { None };
         let steps = options.steps.or(remembered).unwrap_or(config.training.n_iters);
         let training = Training { n_iters: steps, ..config.training.clone() };
         Config { training: training.clone(), ..config.clone() }.check()?;
         if config.model.num_classes > 0 {
-            check_labels(source, config.model.num_classes)?;
+            check_labels(sets.training, config.model.num_classes)?;
         }
-        let data = Fingerprint::of(source)?;
-        let loader = Loader::new(source, &config.data, config.training.batch_size, config.seed)?;
+        let loader = Loader::new(sets.training, &config.data, config.training.batch_size, config.seed)?;
         let mut skipped = Skipped::default();
-        skipped.tell(source, watch)?;
+        skipped.tell(sets.training, watch)?;
         let (mut trainer, mut lock) = match options.resume {
-            true => self.reopen(gpu, config, model, &data, watch)?,
+            true => self.reopen(gpu, config, model, &sets.data, watch)?,
             false => (Trainer::fresh(gpu, config, model)?, None),
         };
-        trainer.data = Some(data);
+        trainer.data = Some(sets.data);
+        let mut initial = None;
+        if let Some(source) = options.init_from.filter(|_| !options.resume) {
+            let (taken, others) = trainer.take_weights(source)?;
+            watch(Event::Initialised { taken, others: &others })?;
+            initial = Some(Checkpoint::bytes_of(&trainer, &self.checkpoint(0))?);
+        }
         if steps < trainer.step {
             let (folder, made) = (self.folder.clone(), trainer.step);
             return Err(TrainError::Behind { folder, requested: steps, made });
@@ -299,7 +331,14 @@ impl Run {
             self.remember(steps, config)?;
         }
         let parameters = trainer.scorer.model.registry.count();
-        watch(Event::Start { step: trainer.step, steps, parameters, images: source.len() })?;
+        watch(Event::Start {
+            step: trainer.step,
+            steps,
+            parameters,
+            images: sets.training.len(),
+            held_out: sets.held_out.as_ref().map_or(0, HeldOut::len),
+            noise_levels: trainer.noise_levels(),
+        })?;
         let mut since = (Instant::now(), trainer.step);
         let mut saved = Instant::now();
         let first = trainer.step;
@@ -311,7 +350,9 @@ impl Run {
                 return Ok(End::Stopped(0));
             }
             let batch = ahead.batch(trainer.draw()?.step)?;
-            trainer.step(&batch)?;
+            if let Some(parts) = trainer.step_within_memory(&batch)? {
+                watch(Event::Divided(parts))?;
+            }
             if lock.is_none() {
                 // A configuration that cannot run has failed by now, and left no folder behind.
                 gpu.synchronize()?;
@@ -321,6 +362,9 @@ impl Run {
                     self.clear()?;
                 }
                 lock = Some(self.create()?);
+                if let Some(bytes) = initial.take() {
+                    self.save_initial(&bytes)?;
+                }
                 self.describe(config)?;
                 self.remember(steps, config)?;
             }
@@ -332,13 +376,14 @@ impl Run {
             watch(Event::Step(trainer.step))?;
             let stop = stopped();
             let save = stop || is_due(&training, trainer.step, saved);
-            if (save || trainer.step.is_multiple_of(config.training.log_freq))
+            let evaluate = sets.held_out.as_ref().filter(|_| trainer.step.is_multiple_of(training.eval_freq));
+            if (save || evaluate.is_some() || trainer.step.is_multiple_of(config.training.log_freq))
                 && let Some(report) = trainer.report().map_err(|error| self.with_good(error))?
             {
-                let row = self.log(gpu, &trainer, report, since)?;
+                let row = self.log(gpu, &trainer, report, since, evaluate)?;
                 since = (Instant::now(), trainer.step);
                 watch(Event::Row(row))?;
-                skipped.tell(source, watch)?;
+                skipped.tell(sets.training, watch)?;
             }
             if save {
                 let path = self.save(&trainer).map_err(|error| self.with_good(error))?;
@@ -442,23 +487,31 @@ impl Run {
         }
     }
 
-    /// Appends a row to `metrics.csv`; `since` is the time and the step of the row before.
-    fn log<A>(
+    /// Appends a row to `metrics.csv`; `since` is the time and the step of the row before, and the loss on held-out images is
+    /// evaluated if they are given.
+    fn log<A: Architecture>(
         &self,
         gpu: &Gpu,
         trainer: &Trainer<A>,
         report: StepReport,
         since: (Instant, u64),
+        held_out: Option<&HeldOut<'_>>,
     ) -> Result<Metrics, TrainError> {
         let images = (trainer.step - since.1) * trainer.config.training.batch_size as u64;
+        let images_per_second = images as f64 / since.0.elapsed().as_secs_f64();
+        let held_out = held_out.map(|images| images.loss(trainer)).transpose()?;
+        let level = |i: usize| held_out.map(|HeldOutLoss { levels, .. }| levels[i]);
         let row = Metrics {
             step: trainer.step,
             loss: report.loss,
             grad_norm: report.grad_norm,
             learning_rate: report.learning_rate,
-            images_per_second: images as f64 / since.0.elapsed().as_secs_f64(),
+            // Two decimals in the file.
+            images_per_second: (100.0 * images_per_second).round() / 100.0,
             device_bytes: gpu.memory().allocated,
             process_bytes: memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem as u64),
+            held_out_loss: held_out.map(|loss| loss.mean),
+            held_out_levels: std::array::from_fn(level),
         };
         row.append(&self.metrics())?;
         Ok(row)
@@ -479,53 +532,10 @@ impl Skipped {
     }
 }
 
-/// Checks that the files of test images exist: they are read when the training is over.
-fn check_files(data: &Data) -> Result<(), TrainError> {
-    let files = [&data.test_path, &data.test_images, &data.test_labels];
-    let lost = files.into_iter().flatten().find(|path| !path.exists());
-    lost.map_or(Ok(()), |path| {
-        let (path, reason) = (path.display().to_string(), "these test images do not exist".into());
-        Err(DataError::Read { path, reason }.into())
-    })
-}
-
 /// Returns true if a checkpoint is due after `step` steps; `saved` is the time of the last.
 fn is_due(training: &Training, step: u64, saved: Instant) -> bool {
     let minutes = training.snapshot_minutes;
     step.is_multiple_of(training.snapshot_freq)
         || step == training.n_iters
         || minutes > 0.0 && saved.elapsed().as_secs_f64() >= 60.0 * minutes
-}
-
-/// The first key in which `a` differs from `b` and that the trained weights depend on, with its value in `b`
-/// as TOML. The names of the data sets are compared if they are all that is known of the images.
-fn difference(a: &Config, b: &Config, named: bool) -> Option<(String, String)> {
-    let table = |config: &Config| {
-        let mut config = config.clone();
-        // The weights after a step do not depend on these.
-        let training = &mut config.training;
-        (training.n_iters, training.snapshot_freq, training.log_freq) = (1, 1, 1);
-        (training.snapshot_minutes, training.keep_last, training.keep_every) = (0.0, 0, 0);
-        training.snapshot_sampling = false;
-        config.sampling = Default::default();
-        let dataset = named.then(|| config.data.dataset.clone());
-        config.data = Data { dataset: dataset.unwrap_or_default(), ..config.data.given() };
-        toml::Table::try_from(&config).unwrap_or_default()
-    };
-    let (a, b) = (table(a), table(b));
-    let shown = |value: Option<&toml::Value>| value.map_or("nothing".into(), toml::Value::to_string);
-    for (section, value) in &a {
-        let other = b.get(section);
-        match (value.as_table(), other.and_then(toml::Value::as_table)) {
-            (Some(keys), Some(others)) => {
-                let differs = |key: &&String| keys.get(*key) != others.get(*key);
-                if let Some(key) = keys.keys().chain(others.keys()).find(differs) {
-                    return Some((format!("{section}.{key}"), shown(others.get(key))));
-                }
-            }
-            _ if other != Some(value) => return Some((section.clone(), shown(other))),
-            _ => {}
-        }
-    }
-    None
 }

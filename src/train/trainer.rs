@@ -2,6 +2,7 @@
 
 use super::TrainError;
 use super::classes;
+use super::held_out::LEVELS;
 use super::objective::Objective;
 use crate::choice::Choice;
 use crate::config::{self, Config};
@@ -13,6 +14,7 @@ use crate::nn::{Architecture, Arena, BuiltIn, Parameters, ScoreModel, Scorer};
 use crate::random::Draw;
 use crate::tensor::{Shape, Tensor};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// A model in training: weights, their average, the optimiser's moments, and the number of steps made. All
 /// randomness and the order of the data follow from the seed and that number.
@@ -50,6 +52,8 @@ pub struct Trainer<A = BuiltIn> {
     /// The images that it is trained on, if a [`Run`](super::Run) has set them.
     pub data: Option<Fingerprint>,
     objective: Objective,
+    /// Parts of a batch.
+    parts: usize,
     /// The gradient of the weights.
     gradients: Arena,
     /// The sum of the losses since the last report, in four lanes, and their number.
@@ -102,7 +106,7 @@ impl<A: Architecture> Trainer<A> {
         // Weights, gradients, two moments and the average.
         let parameters = || format!("training a model of {} parameters", model.registry.count());
         gpu.check_allocation(model.registry.arena_bytes(gpu), 5, parameters)?;
-        batch_fits(gpu, batch_shape(config))?;
+        batch_fits(gpu, config)?;
         let seed = config.seed;
         let specs = model.registry.trainable.clone();
         let initial = |i: usize| specs[i].initial(seed, i);
@@ -136,6 +140,7 @@ impl<A: Architecture> Trainer<A> {
             updates: 0,
             data: None,
             objective,
+            parts: config.training.accumulate,
             gradients,
             running,
             norm: None,
@@ -152,18 +157,14 @@ impl<A: Architecture> Trainer<A> {
         scorer
     }
 
-    /// One step on a batch. Nothing is read back.
+    /// One step on a batch, in [`Trainer::parts`] parts. Nothing is read back.
     ///
     /// # Errors
     /// If the device refuses.
     pub fn step(&mut self, batch: &Batch) -> Result<(), TrainError> {
-        let (config, draw) = (&self.config, self.draw()?);
         let gpu = self.average.flat().gpu().clone();
-        let x0 = Tensor::from_slice(&gpu, self.batch_shape(), &batch.images)?;
-        let labels = classes::labels(config, batch, draw)?;
-        self.gradients.clear()?;
-        let loss = self.objective.loss(&self.scorer, &x0, &labels, draw)?;
-
+        let loss = self.gradient(batch)?;
+        let config = &self.config;
         let norm = adam::clip(self.gradients.flat(), config.optim.grad_clip)?;
         let arenas = Arenas {
             weight: self.scorer.parameters.values.flat(),
@@ -186,6 +187,79 @@ impl<A: Architecture> Trainer<A> {
         Ok(())
     }
 
+    /// The loss of a batch; its gradient is written.
+    fn gradient(&self, batch: &Batch) -> Result<Tensor, TrainError> {
+        let (gpu, draw) = (self.average.flat().gpu(), self.draw()?);
+        let labels = classes::labels(&self.config, batch, draw)?;
+        self.gradients.clear()?;
+        if self.parts == 1 {
+            let x0 = Tensor::from_slice(gpu, self.batch_shape(), &batch.images)?;
+            return Ok(self.objective.loss(&self.scorer, &x0, &labels, draw)?);
+        }
+        let (n, pixels) = (labels.len(), self.batch_shape().with_n(1).len());
+        let each = n.div_ceil(self.parts);
+        let total = Tensor::zeros(gpu, Shape::vector(4))?;
+        let parts = batch.images.chunks(each * pixels).zip(labels.chunks(each)).zip((0..).step_by(each));
+        for ((images, labels), first) in parts {
+            let x0 = Tensor::from_slice(gpu, self.batch_shape().with_n(labels.len()), images)?;
+            let loss = self.objective.add_part(&self.scorer, &x0, labels, draw.from(first), n)?;
+            elementwise::accumulate(&loss, 1.0, &total)?;
+            // The memory of a part is free for the next.
+            gpu.flush()?;
+        }
+        Ok(total)
+    }
+
+    /// One step on a batch. If it does not fit into the device's memory and `training.fit_memory` is set, the batch is divided
+    /// into more parts; returns their number if it has changed.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub(super) fn step_within_memory(&mut self, batch: &Batch) -> Result<Option<usize>, TrainError> {
+        let before = self.parts;
+        loop {
+            // A step that has no room shows it here, and nothing has changed but the gradients.
+            let made = self.step(batch);
+            let room = self.config.training.fit_memory && self.parts < self.config.training.batch_size;
+            match made {
+                Err(error) if room && error.is_out_of_memory() => {
+                    self.parts = (2 * self.parts).min(self.config.training.batch_size);
+                }
+                made => return made.map(|()| (self.parts != before).then_some(self.parts)),
+            }
+        }
+    }
+
+    /// The number of parts that a batch is computed in: `training.accumulate`, or more if those did not fit.
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// The loss of some weights on a batch without dropout, at noise levels between two quantiles of training's.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub(super) fn value(
+        &self,
+        scorer: &Scorer<A>,
+        batch: &Batch,
+        quantiles: Range<f64>,
+        draw: Draw,
+    ) -> Result<f64, TrainError> {
+        let pixels = self.batch_shape().with_n(1).len();
+        let shape = self.batch_shape().with_n(batch.images.len() / pixels);
+        let x0 = Tensor::from_slice(self.average.flat().gpu(), shape, &batch.images)?;
+        let labels = classes::known(&self.config, batch)?;
+        let loss = self.objective.value(scorer, &x0, &labels, quantiles, draw)?;
+        Ok(loss.read()?.iter().map(|v| f64::from(*v)).sum())
+    }
+
+    /// The noise levels σ between which the parts of [`HeldOutLoss::levels`](super::HeldOutLoss::levels) lie, from the lowest up.
+    pub fn noise_levels(&self) -> [f64; LEVELS + 1] {
+        let quantile = |i: usize| (i as f64 / LEVELS as f64).clamp(1e-9, 1.0 - 1e-9);
+        std::array::from_fn(|i| self.objective.noise_level(&self.scorer.model, quantile(i)))
+    }
+
     /// The randomness of the next step.
     ///
     /// # Errors
@@ -200,13 +274,6 @@ impl<A: Architecture> Trainer<A> {
         batch_shape(&self.config)
     }
 
-    /// The learning rate after `step` steps: it rises linearly over the warm-up, from 0, as in the reference.
-    fn learning_rate(&self, step: u64) -> f64 {
-        let optim = &self.config.optim;
-        let warm = if optim.warmup > 0 { (step as f64 / optim.warmup as f64).min(1.0) } else { 1.0 };
-        optim.lr * warm
-    }
-
     fn adam(&self) -> Adam {
         let optim = &self.config.optim;
         // The rate of the average rises as well: (1 + n) / (10 + n) after n updates (the reference's
@@ -214,7 +281,7 @@ impl<A: Architecture> Trainer<A> {
         let updates = (self.step + 1) as f64;
         let rising = (1.0 + updates) / (10.0 + updates);
         Adam {
-            rate: self.learning_rate(self.step),
+            rate: optim.rate(self.step, self.config.training.n_iters),
             beta1: optim.beta1,
             beta2: optim.beta2,
             eps: optim.eps,
@@ -243,7 +310,7 @@ impl<A: Architecture> Trainer<A> {
         self.recent.clear();
         self.running.0.write(&[0.0; 4])?;
         self.running.1 = 0;
-        let learning_rate = self.learning_rate(self.step - 1);
+        let learning_rate = self.config.optim.rate(self.step - 1, self.config.training.n_iters);
         Ok(Some(StepReport { loss, grad_norm, learning_rate }))
     }
 
@@ -308,7 +375,10 @@ fn check_classes<A: Architecture>(config: &Config, model: &ScoreModel<A>) -> Res
     Ok(())
 }
 
-/// Checks that a batch fits before it is made on the host.
-fn batch_fits(gpu: &Gpu, shape: Shape) -> Result<(), TrainError> {
+/// Checks that a part of a batch fits before it is made on the host.
+fn batch_fits(gpu: &Gpu, config: &Config) -> Result<(), TrainError> {
+    let training = &config.training;
+    let each = if training.fit_memory { 1 } else { training.batch_size.div_ceil(training.accumulate) };
+    let shape = batch_shape(config).with_n(each);
     Ok(gpu.check_binding(shape.vec4s() as u64 * 16, || format!("a tensor of shape {shape}"))?)
 }

@@ -23,6 +23,7 @@ pub mod restore;
 pub mod sample;
 pub mod score;
 pub mod train;
+pub mod watch;
 
 use super::Common;
 
@@ -52,6 +53,7 @@ commands! {
     Data: data,
     Init: init,
     Train: train,
+    Watch: watch,
     Sample: sample,
     Inpaint: inpaint,
     Colorize: colorize,

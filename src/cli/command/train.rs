@@ -1,34 +1,36 @@
 //! `tweedie train`.
 
-use crate::cli::io::{Images, configuration, plot};
-use crate::cli::progress::{QUIET, style};
-use crate::cli::report::{chain, is_quiet, say};
+mod dry_run;
+
+use crate::cli::io::configuration;
+use crate::cli::report::say;
 use crate::cli::stop::Stop;
-use crate::cli::{Common, note, paths, print};
+use crate::cli::training::Watcher;
+use crate::cli::{Common, open_model, paths};
 use crate::config::Config;
 use crate::data::Kind;
-use crate::gpu::{Bytes, Gpu, GpuError};
+use crate::gpu::GpuError;
 use crate::kernels::KernelError;
-use crate::sample::{Draw, Progress, SampleError, prior, sampler};
-use crate::train::{End, Event, Metrics, Run, RunOptions, TrainError, Trainer};
+use crate::train::{End, Run, RunOptions, TrainError};
 use anyhow::{Context, anyhow, ensure};
-use indicatif::ProgressBar;
 use std::borrow::Cow;
-use std::io::IsTerminal;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// Train a model: writes a run folder with the configuration, metrics and checkpoints.
 ///
 /// An interrupted run continues with --resume, bit for bit as if it had not been interrupted.
 ///
 /// With --json a line for every row of metrics.csv: `step`, `loss`, `grad_norm` before clipping, `learning_rate`,
-/// `images_per_second`, `device_bytes` and `process_bytes`.
+/// `images_per_second`, `device_bytes` and `process_bytes`, and where training.eval_freq evaluates them `held_out_loss` and
+/// `held_out_levels`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     tweedie train digits_ve --out runs/digits\n  \
+    tweedie train digits_ve --dry-run --set model.nf=64\n  \
     tweedie train digits_ve --out runs/wide --set model.nf=64 --set optim.lr=1e-4\n  \
-    tweedie train --out runs/digits --resume --steps 5000")]
+    tweedie train --out runs/digits --resume --steps 5000\n  \
+    tweedie train digits_ve --out runs/tuned --init-from runs/digits --set optim.schedule=cosine")]
 pub struct Args {
     /// The configuration: a TOML file, or one of `tweedie configs`; with --resume, by default the run's own
     config: Option<PathBuf>,
@@ -39,15 +41,21 @@ pub struct Args {
     /// a folder or F.zip; of a model of points F.csv, or an array [n, 2]
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
-    /// The run folder
+    /// The run folder [default: runs/NUMBER-NAME, with the next number and the configuration's name]
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// Continue from the run's newest checkpoint that is whole
-    #[arg(long)]
+    #[arg(long, requires = "out")]
     resume: bool,
+    /// Print the number of parameters, the memory and the time of the run after a few steps, and keep nothing
+    #[arg(long, conflicts_with_all = ["resume", "overwrite", "init_from"])]
+    dry_run: bool,
     /// Replace a run in the folder, once the first step of the new one has run
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
+    /// Begin with the averaged weights of another model, as far as names and shapes of tensors agree
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    init_from: Option<PathBuf>,
     /// The number of steps in all, instead of training.n_iters; the run remembers it
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
@@ -61,24 +69,28 @@ pub struct Args {
 
 pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
     let config = configured(args)?;
-    let out = &args.out;
+    if args.dry_run {
+        return dry_run::run(common, &config, args.steps.unwrap_or(config.training.n_iters));
+    }
+    let out = &args.out.clone().map_or_else(|| numbered(args), Ok)?;
     ensure!(out.is_dir() || !out.exists(), "{} is a file; choose another --out", out.display());
     paths::writable(&out.join("config.toml"))?;
+    let initial = args.init_from.as_deref().map(open_model).transpose()?;
     let gpu = common.open()?;
-    let run = Run::at(&args.out);
-    let mut watcher = Watcher::new(common.json, &gpu, &run);
+    let run = Run::at(out);
+    let mut watcher =
+        Watcher::new(common.json, &gpu, &run, config.optim.schedule_end(config.training.n_iters));
     let stop = Stop::on_signals()?;
     let (resume, overwrite, steps) = (args.resume, args.overwrite, args.steps);
-    let options = RunOptions { resume, overwrite, steps, stop: Some(stop.flag()) };
+    let (stop_flag, init_from) = (Some(stop.flag()), initial.as_ref());
+    let options = RunOptions { resume, overwrite, steps, stop: stop_flag, init_from };
     let result = run.train(&gpu, &config, options, &mut |event| watcher.see(event));
-    watcher.bar.finish();
+    watcher.finish();
     match result.map_err(|error| with_flags(error, &run))? {
-        End::Finished if watcher.first == watcher.steps => say(format!(
-            "{} has made all of its {} steps; --steps N goes on to step N",
-            out.display(),
-            watcher.steps
-        )),
-        End::Finished => say(format!("trained: {}, {}", out.display(), watcher.last)),
+        End::Finished => say(match watcher.last() {
+            Some(last) => format!("trained: {}, {last}", out.display()),
+            None => format!("{} has made all of its steps; --steps N goes on to step N", out.display()),
+        }),
         End::Stopped(0) => return Err(stop.stopped("before the first step; nothing is written".into())),
         End::Stopped(step) => {
             let resume = format!("continue with `tweedie train --out {} --resume`", out.display());
@@ -86,6 +98,25 @@ pub fn run(common: &Common, args: &Args) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+impl Args {
+    /// The configuration, if it is named.
+    fn given(&self) -> Option<&PathBuf> {
+        self.config.as_ref().or(self.config_file.as_ref())
+    }
+}
+
+/// The folder of a run that is not named: the next number in `runs`, and the configuration's name.
+fn numbered(args: &Args) -> anyhow::Result<PathBuf> {
+    let runs = Path::new("runs");
+    let names = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let number = |name: &OsString| name.to_str()?.split_once('-')?.0.parse::<u32>().ok();
+    let next = names.filter_map(|name| number(&name)).max().map_or(1, |last| last.saturating_add(1));
+    let name = args.given().and_then(|path| path.file_stem()?.to_str()).unwrap_or("run");
+    let out = runs.join(format!("{next:05}-{name}"));
+    say(format!("the run folder is {}", out.display()));
+    Ok(out)
 }
 
 /// An error of a run, with the option that mends it.
@@ -131,11 +162,12 @@ fn with_flags(error: TrainError, run: &Run) -> anyhow::Error {
 }
 
 fn configured(args: &Args) -> anyhow::Result<Config> {
-    let path = match (args.config.as_ref().or(args.config_file.as_ref()), args.resume) {
+    let resumed = args.out.as_ref().filter(|_| args.resume);
+    let path = match (args.given(), resumed) {
         (Some(path), _) => path.clone(),
-        (None, true) if args.out.join("config.toml").exists() => args.out.join("config.toml"),
-        (None, true) => return recorded(args),
-        (None, false) => anyhow::bail!(
+        (None, Some(run)) if run.join("config.toml").exists() => run.join("config.toml"),
+        (None, Some(run)) => return recorded(args, run),
+        (None, None) => anyhow::bail!(
             "give a configuration, for example digits_ve (`tweedie configs` lists those in the program)"
         ),
     };
@@ -156,8 +188,8 @@ fn assignments(args: &Args) -> anyhow::Result<Vec<String>> {
 }
 
 /// The configuration of a run whose config.toml is missing.
-fn recorded(args: &Args) -> anyhow::Result<Config> {
-    let config = Run::at(&args.out).recorded().map_err(|error| match error {
+fn recorded(args: &Args, run: &Path) -> anyhow::Result<Config> {
+    let config = Run::at(run).recorded().map_err(|error| match error {
         TrainError::NoCheckpoint { folder } => anyhow!(
             "{} holds neither config.toml nor a checkpoint, so there is no run to resume; to start one, give a \
              configuration instead of --resume",
@@ -166,157 +198,4 @@ fn recorded(args: &Args) -> anyhow::Result<Config> {
         other => other.into(),
     })?;
     Ok(config.with(&assignments(args)?)?)
-}
-
-/// Shows the progress of training: a bar on a terminal, occasional lines elsewhere, JSON lines with --json.
-struct Watcher<'a> {
-    gpu: &'a Gpu,
-    run: &'a Run,
-    json: bool,
-    bar: ProgressBar,
-    terminal: bool,
-    first: u64,
-    steps: u64,
-    started: Instant,
-    spoken: Option<Instant>,
-    /// When the last pictures were drawn.
-    drawn: Instant,
-    /// The last row, for people.
-    last: String,
-    /// A row could not be printed, and that was said.
-    unprinted: bool,
-}
-
-/// The samples of a checkpoint may take as long as the training since the last one, and at least this.
-const SHORTEST_BUDGET: Duration = Duration::from_secs(60);
-
-impl<'a> Watcher<'a> {
-    fn new(json: bool, gpu: &'a Gpu, run: &'a Run) -> Self {
-        let terminal = std::io::stderr().is_terminal() && !is_quiet();
-        let bar = ProgressBar::hidden();
-        let (started, drawn) = (Instant::now(), Instant::now());
-        let (last, unprinted) = (String::new(), false);
-        Watcher {
-            gpu,
-            run,
-            json,
-            bar,
-            terminal,
-            first: 0,
-            steps: 0,
-            started,
-            spoken: None,
-            drawn,
-            last,
-            unprinted,
-        }
-    }
-
-    fn see(&mut self, event: Event<'_>) -> Result<(), TrainError> {
-        match event {
-            Event::SetAside { path, what } => {
-                note(format!("a checkpoint was left out: {what}; it is now {}", path.display()));
-            }
-            Event::Rows { path, what } => note(format!("{}: {what}", path.display())),
-            Event::Anew => note("the run was stopped before its first checkpoint; it begins again at step 0"),
-            Event::Skipped(skipped) => {
-                let (some, more) =
-                    (skipped[..skipped.len().min(3)].join(", "), skipped.len().saturating_sub(3));
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                note(format!("left out of the data: {some}{more}"));
-            }
-            Event::Start { step, steps, parameters, images } => {
-                self.start(step, steps, &format!("{parameters} parameters on {images} images"));
-            }
-            Event::First { loss, images_per_second } => {
-                // The remaining time does not depend on the time of compilation.
-                self.bar.set_style(style("{bar:30} {pos}/{len} {msg} ETA {eta}"));
-                self.bar.set_message(shown(loss, images_per_second));
-                self.bar.reset_eta();
-            }
-            Event::Step(step) => self.bar.set_position(step),
-            Event::Row(row) => self.row(row),
-            Event::Saved { trainer, path } => self.saved(trainer, path),
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, step: u64, steps: u64, what: &str) {
-        (self.first, self.steps) = (step, steps);
-        self.started = Instant::now();
-        let adapter = self.gpu.adapter();
-        let from = if step > 0 { format!(" from step {step}") } else { String::new() };
-        let device = format!("{} ({})", adapter.name(), adapter.backend());
-        say(format!("training{from} to step {steps}: {what}, {device}; compiling the kernels"));
-        if self.terminal {
-            self.bar = ProgressBar::new(steps).with_style(style("{bar:30} {pos}/{len} {msg}"));
-            self.bar.set_position(step);
-            self.bar.set_message("compiling the kernels");
-        }
-    }
-
-    fn row(&mut self, row: Metrics) {
-        let shown = shown(row.loss, row.images_per_second);
-        self.last = format!("step {}, loss {:.4}", row.step, row.loss);
-        self.bar.set_message(shown.clone());
-        if self.json {
-            let memory = Bytes(row.device_bytes).0;
-            let printed = print(serde_json::json!({
-                "step": row.step, "loss": row.loss, "grad_norm": row.grad_norm,
-                "learning_rate": row.learning_rate, "images_per_second": row.images_per_second,
-                "device_bytes": memory, "process_bytes": row.process_bytes,
-            }));
-            // Training continues if standard output is closed or full.
-            if let Err(error) = printed
-                && !std::mem::replace(&mut self.unprinted, true)
-            {
-                note(format!("warning: rows cannot be printed: {}; training continues", chain(&error)));
-            }
-        } else if !self.terminal && self.spoken.is_none_or(|spoken| spoken.elapsed() > QUIET) {
-            self.spoken = Some(Instant::now());
-            let made = row.step.saturating_sub(self.first).max(1);
-            let left = self.started.elapsed().as_secs_f64() / made as f64 * (self.steps - row.step) as f64;
-            say(format!("step {}/{} {shown} ETA {left:.0}s", row.step, self.steps));
-        }
-    }
-
-    /// Draws the pictures of a checkpoint. Training continues without those that fail.
-    fn saved(&mut self, trainer: &Trainer, path: &Path) {
-        let budget = SHORTEST_BUDGET.max(self.drawn.elapsed());
-        let warn = |e: anyhow::Error| note(format!("warning: {}; training continues", chain(&e)));
-        plot::loss(&self.run.metrics(), &self.run.folder().join("loss.png")).unwrap_or_else(warn);
-        if trainer.config.training.snapshot_sampling && !trainer.config.is_classifier() {
-            let image = self.run.folder().join("samples").join(format!("step-{:08}.png", trainer.step));
-            snapshot(trainer, &image, budget).context("no samples are drawn").unwrap_or_else(warn);
-        }
-        self.drawn = Instant::now();
-        if self.terminal {
-            self.bar.println(format!("wrote {}", path.display()));
-        }
-    }
-}
-
-fn shown(loss: f64, images_per_second: f64) -> String {
-    format!("loss {loss:.4} {images_per_second:.0} images/s")
-}
-
-/// The number of samples drawn with every checkpoint, always the same ones.
-const SNAPSHOT: usize = 16;
-const SNAPSHOT_POINTS: usize = 2000;
-
-fn snapshot(trainer: &Trainer, path: &Path, budget: Duration) -> anyhow::Result<()> {
-    let started = Instant::now();
-    let config = &trainer.config;
-    let scorer = trainer.averaged();
-    let sampler = sampler(&config.sampling, config.sampling_steps())?;
-    let n = if config.data.is_points() { SNAPSHOT_POINTS } else { SNAPSHOT };
-    let shape = trainer.batch_shape().with_n(n);
-    let draw = Draw::new(config.seed);
-    let mut watch = |_: Progress<'_>| match started.elapsed() > budget {
-        true => Err(SampleError::Refused(format!("the sampler takes longer than {} s", budget.as_secs()))),
-        false => Ok(()),
-    };
-    let sampled = sampler.run(&scorer, prior(&scorer, shape, draw)?, draw, &mut watch)?;
-    let images = Images::new(shape, sampled.x.read()?, config.data.range());
-    images.write(path, 0)
 }

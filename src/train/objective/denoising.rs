@@ -1,8 +1,8 @@
 //! Denoising losses: the squared error of the noise, of what the network predicts, or of the bound's reverse steps.
 
 use super::times::Target;
-use super::{Draw, condition, noise};
-use crate::autodiff::{Engine, Tape};
+use super::{Pass, condition, noise};
+use crate::autodiff::Engine;
 use crate::kernels::Result;
 use crate::kernels::score_matching::{self, Coefficients};
 use crate::nn::{Architecture, Label, Scorer};
@@ -55,16 +55,16 @@ impl Denoising {
         x0: &Tensor,
         targets: &[Target],
         weight: f64,
-        draw: Draw,
+        pass: Pass,
     ) -> Result<Tensor> {
         let coefficients: Vec<_> = targets.iter().map(|target| self.coefficients(target, weight)).collect();
         let coefficients = score_matching::upload(x0.gpu(), &coefficients)?;
-        let x = score_matching::perturb(x0, noise(draw), &coefficients)?;
-        let mut tape = Tape::new();
+        let x = score_matching::perturb(x0, noise(pass.draw), &coefficients)?;
+        let mut tape = pass.tape();
         let input = tape.constant(&x);
         let conditioning = condition(scorer, targets)?;
-        let out = scorer.network(&mut tape, &input, &conditioning, Some(draw))?;
-        let (loss, seed) = score_matching::denoising(out.tensor(), x0, noise(draw), &coefficients)?;
+        let out = scorer.network(&mut tape, &input, &conditioning, pass.dropout())?;
+        let (loss, seed) = score_matching::denoising(out.tensor(), x0, noise(pass.draw), &coefficients)?;
         tape.backward(&out, seed)?;
         Ok(loss)
     }

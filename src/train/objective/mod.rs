@@ -5,16 +5,18 @@ mod denoising;
 mod sliced;
 mod times;
 
+use crate::autodiff::Tape;
 use crate::config::{self, Config};
 use crate::kernels::Result;
 use crate::kernels::combine::{Factor, Form};
 use crate::kernels::random::Noise;
-use crate::nn::{Architecture, Conditioning, Label, ScoreModel, Scorer};
+use crate::nn::{Architecture, Conditioning, Label, Parameters, ScoreModel, Scorer};
 use crate::random::{Draw, Purpose};
-use crate::sde::{Chain, DdpmChain};
+use crate::sde::{Chain, DdpmChain, Marginal};
 use crate::tensor::Tensor;
 use denoising::{Denoising, Error};
 use sliced::{Derivative, Sliced};
+use std::ops::Range;
 use times::{Target, Times};
 
 /// An objective: `training.objective` with all it depends on.
@@ -79,19 +81,110 @@ impl Objective {
         classes: &[Option<usize>],
         draw: Draw,
     ) -> Result<Tensor> {
-        let n = x0.shape().n();
+        let targets = self.targets(scorer, classes, draw);
+        let pass = Pass { draw, dropout: true, adding: false, batch: x0.shape().n() };
+        self.loss_at(scorer, x0, &targets, pass)
+    }
+
+    /// The loss of a part of a batch of `batch` samples: its share of the batch's loss. The gradient is added to what the
+    /// parameters' arena holds. Random numbers follow from the number of a sample in the batch, which `draw` counts from.
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn add_part<A: Architecture>(
+        &self,
+        scorer: &Scorer<A>,
+        x0: &Tensor,
+        classes: &[Option<usize>],
+        draw: Draw,
+        batch: usize,
+    ) -> Result<Tensor> {
+        let targets = self.targets(scorer, classes, draw);
+        self.loss_at(scorer, x0, &targets, Pass { draw, dropout: true, adding: true, batch })
+    }
+
+    /// The targets of the samples with these classes.
+    fn targets<A: Architecture>(
+        &self,
+        scorer: &Scorer<A>,
+        classes: &[Option<usize>],
+        draw: Draw,
+    ) -> Vec<Target> {
         let key = draw.key(Purpose::Time);
         let target = |(sample, class): (u32, &Option<usize>)| Target {
             class: *class,
             ..self.times.target(&scorer.model, key, sample)
         };
-        let targets: Vec<Target> = (0..n as u32).zip(classes).map(target).collect();
-        let weight = self.reduction / n as f64;
+        (0..).zip(classes).map(target).collect()
+    }
+
+    /// The loss of a batch without dropout and without a gradient, at noise levels between two quantiles, from 0 to 1, of those
+    /// that training draws. Over all quantiles its mean is that of [`Objective::loss`].
+    ///
+    /// # Errors
+    /// If the device refuses.
+    pub fn value<A: Architecture>(
+        &self,
+        scorer: &Scorer<A>,
+        x0: &Tensor,
+        classes: &[Option<usize>],
+        quantiles: Range<f64>,
+        draw: Draw,
+    ) -> Result<Tensor> {
+        let key = draw.key(Purpose::Time);
+        let target = |(sample, class): (u32, &Option<usize>)| {
+            let [u, ..] = key.uniform(sample, 0).map(f64::from);
+            let u = quantiles.start + (quantiles.end - quantiles.start) * u;
+            Target { class: *class, ..self.times.quantile(&scorer.model, u) }
+        };
+        let targets: Vec<Target> = (0..).zip(classes).map(target).collect();
+        // Parameters without a destination for their gradient are constants of the tape, which then records nothing.
+        let parameters = Parameters { gradients: None, ..scorer.parameters.clone() };
+        let scorer = Scorer { model: scorer.model.clone(), parameters };
+        let pass = Pass { draw, dropout: false, adding: false, batch: x0.shape().n() };
+        self.loss_at(&scorer, x0, &targets, pass)
+    }
+
+    /// σ = s / m at a quantile of the noise levels that training draws.
+    pub fn noise_level<A: Architecture>(&self, model: &ScoreModel<A>, quantile: f64) -> f64 {
+        let Marginal { mean, std } = self.times.quantile(model, quantile).marginal;
+        std / mean
+    }
+
+    fn loss_at<A: Architecture>(
+        &self,
+        scorer: &Scorer<A>,
+        x0: &Tensor,
+        targets: &[Target],
+        pass: Pass,
+    ) -> Result<Tensor> {
+        let weight = self.reduction / pass.batch as f64;
         match &self.loss {
-            Loss::Denoising(denoising) => denoising.loss(scorer, x0, &targets, weight, draw),
-            Loss::Sliced(sliced) => sliced.loss(scorer, x0, &targets, weight, draw),
-            Loss::Classifier => classifier::loss(scorer, x0, &targets, draw),
+            Loss::Denoising(denoising) => denoising.loss(scorer, x0, targets, weight, pass),
+            Loss::Sliced(sliced) => sliced.loss(scorer, x0, targets, weight, pass),
+            Loss::Classifier => classifier::loss(scorer, x0, targets, pass),
         }
+    }
+}
+
+/// A pass of a batch, or of a part of one, through the network.
+#[derive(Clone, Copy)]
+struct Pass {
+    draw: Draw,
+    dropout: bool,
+    /// Whether gradients are added to what the arena holds.
+    adding: bool,
+    /// The samples of the whole batch.
+    batch: usize,
+}
+
+impl Pass {
+    fn tape(self) -> Tape {
+        if self.adding { Tape::adding() } else { Tape::new() }
+    }
+
+    fn dropout(self) -> Option<Draw> {
+        self.dropout.then_some(self.draw)
     }
 }
 

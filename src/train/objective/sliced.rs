@@ -2,8 +2,8 @@
 //! expectation is that of the denoising loss less a constant.
 
 use super::times::Target;
-use super::{Draw, condition, perturbed};
-use crate::autodiff::{Dual, Engine, Stacked, Tape};
+use super::{Draw, Pass, condition, perturbed};
+use crate::autodiff::{Dual, Engine, Stacked};
 use crate::config::Projection;
 use crate::kernels::random::{Distribution, fill};
 use crate::kernels::score_matching::{self, Slice};
@@ -35,15 +35,15 @@ impl Sliced {
         x0: &Tensor,
         targets: &[Target],
         weight: f64,
-        draw: Draw,
+        pass: Pass,
     ) -> Result<Tensor> {
-        let x = perturbed(x0, targets, draw)?;
-        let v = self.projections(&x, draw)?;
+        let x = perturbed(x0, targets, pass.draw)?;
+        let v = self.projections(&x, pass.draw)?;
         let slices: Vec<Slice> = targets.iter().map(|target| self.slice(target, weight)).collect();
         let slices = score_matching::upload(x.gpu(), &slices)?;
         match self.derivative {
-            Derivative::Forward => forward(scorer, &x, &v, targets, &slices, draw),
-            Derivative::Difference { eps } => difference(scorer, &x, &v, targets, &slices, eps, draw),
+            Derivative::Forward => forward(scorer, &x, &v, targets, &slices, pass),
+            Derivative::Difference { eps } => difference(scorer, &x, &v, targets, &slices, eps, pass),
         }
     }
 
@@ -81,13 +81,13 @@ fn forward<A: Architecture>(
     v: &Tensor,
     targets: &[Target],
     slices: &Tensor,
-    draw: Draw,
+    pass: Pass,
 ) -> Result<Tensor> {
-    let mut dual = Dual::new(Tape::new(), 1);
+    let mut dual = Dual::new(pass.tape(), 1);
     let stack = dual.engine.constant(&layout::stack(&[x, v])?);
     let input = dual.variable(stack);
     let conditioning = condition(scorer, targets)?;
-    let image = scorer.network(&mut dual, &input, &conditioning, Some(draw))?;
+    let image = scorer.network(&mut dual, &input, &conditioning, pass.dropout())?;
     let (loss, seed) = score_matching::sliced(image.stack().tensor(), x, v, slices)?;
     dual.engine.backward(image.stack(), seed)?;
     Ok(loss)
@@ -100,15 +100,15 @@ fn difference<A: Architecture>(
     targets: &[Target],
     slices: &Tensor,
     eps: f64,
-    draw: Draw,
+    pass: Pass,
 ) -> Result<Tensor> {
-    let mut tape = Tape::new();
+    let mut tape = pass.tape();
     let conditioning = condition(scorer, targets)?;
     // One pass for each side, so that both have the same dropout.
     let mut side = |sign: f64| {
         let shift: Vec<f64> = targets.iter().map(|t| sign * eps * t.marginal.std).collect();
         let input = tape.constant(&(x + v * shift).run()?);
-        scorer.network(&mut tape, &input, &conditioning, Some(draw))
+        scorer.network(&mut tape, &input, &conditioning, pass.dropout())
     };
     let (above, below) = (side(1.0)?, side(-1.0)?);
     let mean = tape.blend(&above, 0.5, &below, 0.5)?;

@@ -3,7 +3,7 @@
 use crate::config::{self, Config};
 use crate::nn::{Architecture, Label, ScoreModel};
 use crate::random::Key;
-use crate::sde::{Importance, Marginal};
+use crate::sde::{self, Importance, Marginal};
 
 /// Training never asks for the score at less than this time.
 const EPS: f64 = 1e-5;
@@ -49,35 +49,57 @@ impl Times {
 
     /// The target of a sample, by the key of the step's times.
     pub(super) fn target<A: Architecture>(&self, model: &ScoreModel<A>, key: Key, sample: u32) -> Target {
+        if let Times::LogNormal { mean, std } = self {
+            let [normal, ..] = key.normal(sample, 0).map(f64::from);
+            return of_log_sigma(model, mean + std * normal);
+        }
         let [u, ..] = key.uniform(sample, 0).map(f64::from);
-        let at = |t: f64, weight: f64| Target {
-            label: model.at(t),
-            marginal: model.process.marginal_prob(t),
-            weight,
-            step: 0,
-            class: None,
-        };
+        self.at(model, u)
+    }
+
+    /// The target at a quantile, from 0 to below 1, of the noise levels from the lowest up.
+    pub(super) fn quantile<A: Architecture>(&self, model: &ScoreModel<A>, u: f64) -> Target {
+        match self {
+            // NCSN's ladder is counted from the highest level down.
+            Times::Steps(steps)
+                if steps.first().zip(steps.last()).is_some_and(|(a, b)| a.0.std > b.0.std) =>
+            {
+                self.at(model, 1.0 - f64::EPSILON - u)
+            }
+            _ => self.at(model, u),
+        }
+    }
+
+    /// The target of a number that is uniform on [0, 1).
+    fn at<A: Architecture>(&self, model: &ScoreModel<A>, u: f64) -> Target {
         match self {
             Times::Uniform { likelihood } => {
                 let t = EPS + (1.0 - EPS) * u;
                 // λ = g² instead of s²: the residual is s (score + z / s).
                 let ratio = || model.process.diffusion(t) / model.process.marginal_prob(t).std;
-                at(t, if *likelihood { ratio().powi(2) } else { 1.0 })
+                of_time(model, t, if *likelihood { ratio().powi(2) } else { 1.0 })
             }
             Times::Importance(importance) => {
-                at(importance.time(&*model.process, u), importance.total() / (1.0 - EPS))
+                let t = importance.time(&*model.process, u);
+                of_time(model, t, importance.total() / (1.0 - EPS))
             }
             Times::Steps(steps) => {
-                let step = (u * steps.len() as f64) as usize;
+                let step = ((u * steps.len() as f64) as usize).min(steps.len() - 1);
                 let (marginal, label) = steps[step];
                 Target { label, marginal, weight: 1.0, step, class: None }
             }
-            Times::LogNormal { mean, std } => {
-                let [normal, ..] = key.normal(sample, 0).map(f64::from);
-                at(model.process.time_of_sigma((mean + std * normal).exp()).clamp(EPS, 1.0), 1.0)
-            }
+            Times::LogNormal { mean, std } => of_log_sigma(model, mean + std * sde::quantile(u)),
         }
     }
+}
+
+fn of_time<A: Architecture>(model: &ScoreModel<A>, t: f64, weight: f64) -> Target {
+    let (label, marginal) = (model.at(t), model.process.marginal_prob(t));
+    Target { label, marginal, weight, step: 0, class: None }
+}
+
+fn of_log_sigma<A: Architecture>(model: &ScoreModel<A>, log_sigma: f64) -> Target {
+    of_time(model, model.process.time_of_sigma(log_sigma.exp()).clamp(EPS, 1.0), 1.0)
 }
 
 #[cfg(test)]
@@ -119,6 +141,30 @@ mod tests {
             assert!((a - b).abs() < five.max(1e-9 * a), "{sde}: {a} ± {a_error} is not {b} ± {b_error}");
             // An error that is the same at all times has no variance left.
             assert!(mean(&importance, |target| target.weight).1 < 1e-9);
+        }
+    }
+
+    #[test]
+    fn quantiles_are_those_of_the_drawn_noise_levels() {
+        let ve = include_str!("../../../configs/digits_ve.toml");
+        let vp = include_str!("../../../configs/digits_vp.toml");
+        let edm = include_str!("../../../configs/digits_edm.toml");
+        let discrete = ["training.continuous=false", "model.embedding_type=positional"];
+        for (text, set) in [
+            (ve, &[][..]),
+            (vp, &["training.likelihood_weighting=true", "training.importance_sampling=true"]),
+            (edm, &[]),
+            (ve, &discrete),
+            (vp, &["training.continuous=false"]),
+        ] {
+            let model = model(text, set);
+            let sigma = |target: Target| target.marginal.std / target.marginal.mean;
+            for quantile in [0.25, 0.5, 0.9] {
+                let limit = sigma(model.1.quantile(&model.0, quantile));
+                let (share, error) = mean(&model, |target| f64::from(sigma(*target) < limit));
+                // A chain has a thousand levels.
+                assert!((share - quantile).abs() < 5.0 * error + 1e-3, "{set:?}: {share} below {quantile}");
+            }
         }
     }
 
