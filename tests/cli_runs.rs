@@ -349,9 +349,10 @@ fn pictures_never_end_a_run() {
         .expect("rows");
     std::fs::remove_file(run.join("loss.png")).expect("a file");
     std::fs::create_dir(run.join("loss.png")).expect("a folder");
-    let impossible = ["sampling.method=adaptive_sde", "sampling.sde_rtol=1e-30", "sampling.sde_atol=1e-30"];
-    let set = [&["training.snapshot_sampling=true"], &impossible[..]].concat();
-    let said = stderr(resume(&run).args(["--steps", "20"]).args(set.iter().flat_map(|set| ["--set", set])));
+    let impossible =
+        ["training.snapshot_sampler=adaptive_sde", "sampling.sde_rtol=1e-30", "sampling.sde_atol=1e-30"];
+    let said =
+        stderr(resume(&run).args(["--steps", "20"]).args(impossible.iter().flat_map(|set| ["--set", set])));
     assert_eq!(said.matches("training continues").count(), 2, "{said}");
     assert_eq!(steps(&run), [10, 20]);
 }

@@ -49,7 +49,7 @@ const ALIASES: &[(&str, Option<char>, &[&str])] = &[
 pub fn with_aliases(command: Command) -> Command {
     let named = |arg: Arg| match ALIASES.iter().find(|(id, ..)| arg.get_id() == *id && !arg.is_positional()) {
         Some((_, short, long)) => {
-            let arg = short.into_iter().fold(arg, Arg::short);
+            let arg = short.iter().fold(arg, |arg, short| arg.short(*short));
             arg.visible_aliases(long.iter().copied())
         }
         None => arg,

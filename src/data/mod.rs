@@ -385,7 +385,7 @@ fn located(config: &Data, split: Split) -> Result<(&Path, Kind), DataError> {
     let both = |path: &&PathBuf| Kind::of(path).is_ok_and(Kind::has_splits);
     let path = path.as_ref().or(config.path.as_ref().filter(both)).ok_or_else(|| wanting(name, key))?;
     let kind = Kind::of(path)?;
-    match Kind::named(name).filter(|named| *named != kind) {
+    match Kind::named(name).filter(|named| *named != kind && !named.is_published()) {
         Some(named) => {
             let what = format!("data.dataset = {named}: {} is of the kind {kind}; set that", path.display());
             Err(DataError::Mismatch(what))

@@ -78,6 +78,11 @@ impl Kind {
         })
     }
 
+    /// Returns true if the name is that of a published data set, whose images may also come in another kind.
+    pub(super) fn is_published(self) -> bool {
+        matches!(self, Kind::Mnist | Kind::Cifar10)
+    }
+
     /// Returns true if a path of this kind holds training and test images.
     pub(super) fn has_splits(self) -> bool {
         matches!(self, Kind::Mnist | Kind::Cifar10)
