@@ -66,6 +66,8 @@ pub enum Purpose {
     Resampling,
     /// The hues of the coloured digits.
     Hue,
+    /// The members of the kernel distance's subsets.
+    Subset,
     /// Everything else: tests, benchmarks, programs that use the library.
     Other(u16),
 }
@@ -92,6 +94,7 @@ impl Purpose {
             Purpose::Measurement => (41, 0),
             Purpose::Resampling => (42, 0),
             Purpose::Hue => (43, 0),
+            Purpose::Subset => (45, 0),
             Purpose::Guidance => (44, 0),
             Purpose::LabelDropout => (13, 0),
             Purpose::Evaluation => (14, 0),

@@ -12,6 +12,7 @@ mod classes;
 mod cli;
 mod cli_classes;
 mod cli_control;
+mod cli_evaluate;
 mod cli_images;
 mod cli_ode;
 #[cfg(unix)]
@@ -30,6 +31,7 @@ mod hostile;
 mod hub;
 mod hugging_face;
 mod imports;
+mod inception;
 mod interop;
 mod inverse;
 mod networks;

@@ -4,6 +4,7 @@
 mod blocks;
 mod classifier;
 mod conditioning;
+mod inception;
 mod instance_norm;
 mod layers;
 mod ncsnpp;
@@ -17,6 +18,7 @@ mod wideresnet;
 pub use blocks::{Attention, ResBlock, Resample};
 pub use classifier::Classifier;
 pub use conditioning::{Conditioning, TimeEmbedding};
+pub use inception::{Inception, Input, Outputs};
 pub use layers::{Conv, Norm, Pass, Style};
 pub use ncsnpp::Ncsnpp;
 pub use network::{Architecture, BuiltIn, Network};
