@@ -25,6 +25,7 @@ mod layout;
 mod matmul;
 mod max_pool;
 mod metropolis;
+mod pool;
 mod random;
 mod reduce;
 mod resize;

@@ -1,6 +1,6 @@
 use crate::support::*;
 use tweedie::gpu::Element;
-use tweedie::kernels::resize;
+use tweedie::kernels::resize::{self, Align};
 use tweedie::tensor::Shape;
 
 const CASES: [([usize; 4], [usize; 2]); 9] = [
@@ -15,10 +15,18 @@ const CASES: [([usize; 4], [usize; 2]); 9] = [
     ([1, 2, 31, 4], [67, 30]),
 ];
 
+const ALIGNMENTS: [Align; 3] = [Align::Corners, Align::Origin, Align::Centres];
+
 /// The weight of pixel `i` of `size` pixels at position `o` of `out` positions.
-fn weight(o: usize, i: usize, size: usize, out: usize) -> f64 {
-    let at = if out == 1 { 0.0 } else { (o * (size - 1)) as f64 / (out - 1) as f64 };
-    (1.0 - (at - i as f64).abs()).max(0.0)
+fn weight(align: Align, o: usize, i: usize, size: usize, out: usize) -> f64 {
+    let (o, scale) = (o as f64, size as f64 / out as f64);
+    let at = match align {
+        Align::Corners if out == 1 => 0.0,
+        Align::Corners => o * (size - 1) as f64 / (out - 1) as f64,
+        Align::Origin => o * scale,
+        Align::Centres => (o + 0.5) * scale - 0.5,
+    };
+    (1.0 - (at.clamp(0.0, (size - 1) as f64) - i as f64).abs()).max(0.0)
 }
 
 #[test]
@@ -26,20 +34,22 @@ fn resampling_matches_its_twin() {
     for gpu in gpus() {
         for element in elements(gpu) {
             for (shape, [oh, ow]) in CASES {
-                let shape = Shape(shape);
-                let x = Array::random(shape, 1, element);
-                let y = resize::forward(&x.upload(gpu, element), [oh, ow]).unwrap();
-                let twin = Array::from_fn(Shape::new(shape.n(), oh, ow, shape.c()), |n, h, w, c| {
-                    let mut sum = 0.0;
-                    for i in 0..shape.h() {
-                        for j in 0..shape.w() {
-                            let weight = weight(h, i, shape.h(), oh) * weight(w, j, shape.w(), ow);
-                            sum += weight * x.at(n, i, j, c);
+                for align in ALIGNMENTS {
+                    let shape = Shape(shape);
+                    let x = Array::random(shape, 1, element);
+                    let y = resize::aligned(&x.upload(gpu, element), [oh, ow], align).unwrap();
+                    let twin = Array::from_fn(Shape::new(shape.n(), oh, ow, shape.c()), |n, h, w, c| {
+                        let mut sum = 0.0;
+                        for i in 0..shape.h() {
+                            for j in 0..shape.w() {
+                                let row = weight(align, h, i, shape.h(), oh);
+                                sum += row * weight(align, w, j, shape.w(), ow) * x.at(n, i, j, c);
+                            }
                         }
-                    }
-                    sum
-                });
-                assert_close(&format!("{shape} to {oh} x {ow} {element:?}"), &y, &twin, 4);
+                        sum
+                    });
+                    assert_close(&format!("{shape} to {oh} x {ow} {align:?} {element:?}"), &y, &twin, 4);
+                }
             }
         }
     }

@@ -1,13 +1,20 @@
-// Bilinear resampling that maps corner pixels to corner pixels: along an axis of `size` pixels resampled to
-// `out`
+// Bilinear resampling: along an axis of `size` pixels resampled to `out`
 //
-//   y[o] = sum over i of hat(o (size - 1) / (out - 1) - i) x[i],  hat(d) = max(0, 1 - |d|),
+//   y[o] = sum over i of hat(at(o) - i) x[i],  hat(d) = max(0, 1 - |d|),
 //
-// with integer positions, so that the adjoint has the same weights. An invocation owns one block of four
-// channels of one pixel of its output and writes nothing else; the adjoint gathers.
+// where at(o), limited to 0 .. size - 1, is
+//
+//   o (size - 1) / (out - 1)            ALIGN 0: corner pixels become corner pixels
+//   o size / out                        ALIGN 1: left and upper edges become edges (TensorFlow 1)
+//   (o + 1/2) size / out - 1/2          ALIGN 2: edges of the image become edges (half-pixel centres)
+//
+// as a quotient of integers, so that the adjoint, which only ALIGN 0 has, has the same weights. An invocation
+// owns one block of four channels of one pixel of its output and writes nothing else; the adjoint gathers.
 
 // include lib/element.wgsl
 // include lib/index.wgsl
+
+const ALIGN: u32 = 0u;
 
 struct Params {
     n: u32,
@@ -31,8 +38,17 @@ struct Position {
 }
 
 fn position(o: u32, size: u32, out: u32) -> Position {
-    let whole = max(out, 2u) - 1u;
-    let at = divide(o * (size - 1u), whole);
+    var whole = max(out, 2u) - 1u;
+    var numerator = o * (size - 1u);
+    if (ALIGN == 1u) {
+        whole = out;
+        numerator = o * size;
+    }
+    if (ALIGN == 2u) {
+        whole = 2u * out;
+        numerator = max((2u * o + 1u) * size, out) - out;
+    }
+    let at = divide(numerator, whole);
     return Position(at.x, min(at.x + 1u, size - 1u), f32(at.y) / f32(whole));
 }
 

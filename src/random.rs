@@ -68,6 +68,8 @@ pub enum Purpose {
     Hue,
     /// The points of a toy distribution.
     Points,
+    /// The members of the kernel distance's subsets.
+    Subset,
     /// Everything else: tests, benchmarks, programs that use the library.
     Other(u16),
 }
@@ -94,8 +96,9 @@ impl Purpose {
             Purpose::Measurement => (41, 0),
             Purpose::Resampling => (42, 0),
             Purpose::Hue => (43, 0),
+            Purpose::Subset => (45, 0),
             Purpose::Guidance => (44, 0),
-            Purpose::Points => (45, 0),
+            Purpose::Points => (46, 0),
             Purpose::LabelDropout => (13, 0),
             Purpose::Evaluation => (14, 0),
             Purpose::Other(index) => (255, index),

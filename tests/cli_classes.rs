@@ -120,8 +120,8 @@ fn a_classifiers_accuracy_is_reported_by_noise_level() {
     let mut train = tweedie();
     let message = refuse(train.arg("evaluate").arg(models().at("classifier")).args(["--train", "x.gz"]));
     assert!(message.contains("--train: a classifier is evaluated alone"), "{message}");
-    let message = refuse(tweedie().arg("evaluate").arg(models().at("plain")));
-    assert!(message.contains("is a score model: draw samples"), "{message}");
+    let message = refuse(tweedie().arg("evaluate").arg(models().at("classifier")).args(["-n", "3"]));
+    assert!(message.contains("-n: a classifier is evaluated alone"), "{message}");
 }
 
 #[test]

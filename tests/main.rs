@@ -13,6 +13,7 @@ mod cli;
 mod cli_classes;
 mod cli_control;
 mod cli_data;
+mod cli_evaluate;
 mod cli_images;
 mod cli_ode;
 #[cfg(unix)]
@@ -32,6 +33,7 @@ mod hostile;
 mod hub;
 mod hugging_face;
 mod imports;
+mod inception;
 mod interop;
 mod inverse;
 mod networks;

@@ -35,6 +35,7 @@ mod families {
     pub(super) mod matmul;
     pub(super) mod max_pool;
     pub(super) mod metropolis;
+    pub(super) mod pool;
     pub(super) mod random;
     pub(super) mod reduce;
     pub(super) mod resize;
@@ -63,8 +64,8 @@ macro_rules! families {
 // The compiler reports a module that is missing here: its `cases` are dead code.
 families! {
     adam, combine, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, heads,
-    hutchinson, impute, inner_product, langevin, layout, matmul, max_pool, metropolis, random, reduce, resize, score_matching,
-    softmax, upfirdn2d,
+    hutchinson, impute, inner_product, langevin, layout, matmul, max_pool, metropolis, pool, random, reduce, resize,
+    score_matching, softmax, upfirdn2d,
 }
 
 /// The amount of work of a case.

@@ -15,7 +15,7 @@ use std::num::NonZeroU32;
 pub const MANY: usize = 65_535;
 
 /// The evaluation of a model in batches.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 #[group(skip)]
 pub struct Evaluation {
     /// The weights

@@ -18,6 +18,8 @@ pub struct Steps {
     started: Instant,
     /// The time of the last line; none on a terminal.
     spoken: Option<Cell<Instant>>,
+    /// Follows the number of steps in a line.
+    unit: &'static str,
 }
 
 /// `n` steps with the remaining time; a count if their number is unknown.
@@ -29,7 +31,7 @@ pub fn steps(n: Option<usize>) -> Steps {
     };
     let started = Instant::now();
     let spoken = (!std::io::stderr().is_terminal()).then(|| Cell::new(started));
-    Steps { bar, of: n.map(|n| n as u64), started, spoken }
+    Steps { bar, of: n.map(|n| n as u64), started, spoken, unit: "" }
 }
 
 impl Steps {
@@ -44,7 +46,7 @@ impl Steps {
         say(match self.of {
             Some(of) => {
                 let left = seconds / made as f64 * of.saturating_sub(made) as f64;
-                format!("step {made}/{of} ETA {left:.0}s")
+                format!("step {made}/{of}{} ETA {left:.0}s", self.unit)
             }
             None => format!("step {made}{}, {seconds:.0}s", self.bar.message()),
         });
@@ -58,6 +60,35 @@ impl Steps {
     /// Ends the work.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Work of a known amount, as a percentage.
+pub struct Share {
+    steps: Steps,
+    done: Cell<u64>,
+    of: u64,
+}
+
+/// Work of the amount `of`, with the remaining time.
+pub fn share(of: u64) -> Share {
+    let steps = Steps { unit: " %", ..steps(Some(100)) };
+    steps.bar.set_style(style("{bar:30} {pos} %, ETA {eta}"));
+    Share { steps, done: Cell::new(0), of: of.max(1) }
+}
+
+impl Share {
+    /// Counts an amount as done.
+    pub fn advance(&self, amount: usize) {
+        let (before, after) = (self.done.get(), self.done.get() + amount as u64);
+        self.done.set(after);
+        let percent = |done: u64| (100 * u128::from(done.min(self.of)) / u128::from(self.of)) as u64;
+        (percent(before)..percent(after)).for_each(|_| self.steps.step());
+    }
+
+    /// Ends the work.
+    pub fn finish(&self) {
+        self.steps.finish();
     }
 }
 

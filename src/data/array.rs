@@ -91,6 +91,33 @@ impl Array {
         read().map_err(|what| DataError::Format { path: path.display().to_string(), what })
     }
 
+    /// Reads the arrays with these names from an archive; `None` if the file is none, or lacks one of them.
+    ///
+    /// # Errors
+    /// If the archive or one of these arrays is damaged, or no array of numbers.
+    pub fn named<const N: usize>(path: &Path, names: [&str; N]) -> Result<Option<[Array; N]>, DataError> {
+        let read = || {
+            let mut file = files::open(path).map_err(|e| format!("it cannot be read ({e})"))?;
+            let mut start = Vec::new();
+            file.by_ref().take(2).read_to_end(&mut start).map_err(|e| format!("it cannot be read ({e})"))?;
+            if start != b"PK" {
+                return Ok(None);
+            }
+            let mut archive = opened(BufReader::new(file))?;
+            let entries = names.map(|name| format!("{name}.npy"));
+            if !entries.iter().all(|entry| archive.index_for_name(entry).is_some()) {
+                return Ok(None);
+            }
+            let mut arrays = Vec::with_capacity(N);
+            for (entry, name) in entries.iter().zip(names) {
+                let source = archive.by_name(entry).map_err(damaged)?;
+                arrays.push(numbers(&whole(source, &format!("its entry {entry}"))?, &format!("`{name}`"))?);
+            }
+            Ok(arrays.try_into().ok())
+        };
+        read().map_err(|what| DataError::Format { path: path.display().to_string(), what })
+    }
+
     /// Reads the bytes of a `.npz` file, or else of a `.npy` file.
     ///
     /// # Errors
@@ -109,20 +136,30 @@ fn whole(source: impl Read, name: &str) -> Result<Vec<u8>, String> {
     files::whole(source).map_err(|e| format!("{name} is truncated or damaged ({e})"))
 }
 
-fn archive<R: Read + Seek>(mut file: R) -> Result<Array, String> {
-    let damaged = |e: zip::result::ZipError| match e {
+/// The fault of an archive.
+fn damaged(error: zip::result::ZipError) -> String {
+    match error {
         zip::result::ZipError::UnsupportedArchive(form) => {
             format!("its archive has a form that is not read ({form}); save it with numpy.savez")
         }
         e => format!("its archive is truncated or damaged ({e})"),
-    };
+    }
+}
+
+/// Opens an archive without other bytes around it.
+fn opened<R: Read + Seek>(mut file: R) -> Result<zip::ZipArchive<R>, String> {
+    file.rewind().map_err(|e| format!("it cannot be read ({e})"))?;
     let found = zip::ZipArchive::new(&mut file).map_err(damaged)?;
     let (begins, comment, entries) = (found.offset(), found.comment().len(), found.len());
     let fault = files::archive_fault(&mut file, begins, comment, entries);
     if let Some(fault) = fault.map_err(|e| format!("it cannot be read ({e})"))? {
         return Err(format!("its archive: {fault}"));
     }
-    let mut archive = zip::ZipArchive::new(file).map_err(damaged)?;
+    zip::ZipArchive::new(file).map_err(damaged)
+}
+
+fn archive<R: Read + Seek>(file: R) -> Result<Array, String> {
+    let mut archive = opened(file)?;
     let all: Vec<String> = (0..archive.len())
         .map(|i| {
             let entry = archive.by_index_raw(i).map_err(damaged)?;

@@ -5,6 +5,7 @@ mod diffusers;
 mod find;
 mod foreign;
 mod hub;
+mod inception;
 mod pickle;
 mod safetensors;
 mod score_sde;
@@ -16,6 +17,7 @@ pub use foreign::{FileKind, Foreign, file_kind};
 #[cfg(all(feature = "cli", feature = "hub", any(test, fuzzing)))]
 pub(crate) use hub::answered;
 pub use hub::{Download, Fault, HubError, download};
+pub use inception::InceptionFile;
 pub use safetensors::{read_safetensors, read_safetensors_bytes};
 pub use score_sde::{read_score_sde, read_score_sde_from, reference_config};
 pub use weights::{Imported, Note, foreign_network};

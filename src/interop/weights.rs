@@ -193,6 +193,35 @@ pub(super) fn torch_sets(
     })
 }
 
+/// The tensors of a file by name.
+pub(super) struct Named<'a> {
+    file: &'a TorchFile,
+    leaves: Vec<Leaf<Held<'a>>>,
+}
+
+impl<'a> Named<'a> {
+    /// All tensors of a file.
+    pub fn of(file: &'a TorchFile) -> Result<Named<'a>, InteropError> {
+        Ok(Named { file, leaves: Walk::through(file.root())?.leaves })
+    }
+
+    /// The values of the tensor whose path is `name` or ends with it after a dot; `network` is the network that it belongs to,
+    /// for messages.
+    pub fn values(&self, name: &str, expected: &[usize], network: &str) -> Result<Vec<f32>, InteropError> {
+        let mismatch = |what: String| InteropError::Mismatch(format!("it is not {network}: {what}"));
+        let ends =
+            |path: &str| path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let found = self.leaves.iter().find(|leaf| ends(&leaf.path));
+        let leaf = found.ok_or_else(|| mismatch(format!("there is no tensor {name}")))?;
+        match leaf.held {
+            Held::Tensor(tensor) if tensor.shape != expected => {
+                Err(mismatch(format!("{name} has shape {:?}, not {expected:?}", tensor.shape)))
+            }
+            held => values(self.file, name, expected, held, "weight"),
+        }
+    }
+}
+
 /// A walk through all objects of a file.
 struct Walk<'a> {
     path: String,

@@ -29,6 +29,7 @@ pub mod layout;
 pub mod matmul;
 pub mod max_pool;
 pub mod metropolis;
+pub mod pool;
 pub mod random;
 pub mod reduce;
 pub mod resize;
@@ -107,8 +108,8 @@ macro_rules! families {
 
 families! {
     adam, combine, conv2d, cross_entropy, dropout, elementwise, embedding, group_norm, heads,
-    hutchinson, impute, inner_product, langevin, layout, matmul, max_pool, metropolis, random, reduce, resize, roofline,
-    score_matching, softmax, upfirdn2d,
+    hutchinson, impute, inner_product, langevin, layout, matmul, max_pool, metropolis, pool, random, reduce, resize,
+    roofline, score_matching, softmax, upfirdn2d,
 }
 
 /// The shader `shaders/NAME.wgsl`.

@@ -4,6 +4,7 @@
 mod blocks;
 mod classifier;
 mod conditioning;
+mod inception;
 mod instance_norm;
 mod layers;
 mod mlp;
@@ -18,6 +19,7 @@ mod wideresnet;
 pub use blocks::{Attention, ResBlock, Resample};
 pub use classifier::Classifier;
 pub use conditioning::{Conditioning, TimeEmbedding};
+pub use inception::{Inception, Input, Outputs};
 pub use layers::{Conv, Norm, Pass, Style};
 pub use mlp::Mlp;
 pub use ncsnpp::Ncsnpp;

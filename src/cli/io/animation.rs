@@ -8,7 +8,7 @@ use crate::tensor::Shape;
 use std::path::PathBuf;
 
 /// Pictures of the reverse process.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct AnimationArgs {
     /// Also write the reverse process of the first batch as an animation of at most 64 samples
     #[arg(long, value_name = "F.gif")]

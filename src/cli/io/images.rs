@@ -1,6 +1,6 @@
 //! Pictures and arrays in files.
 
-use super::{Batch, paths::ends_in, paths::written, plane, points};
+use super::{Batch, Npz, paths::ends_in, paths::written, plane, points};
 use crate::cli::{count, note};
 use crate::config::{Data, Range};
 use crate::gpu::Bytes;
@@ -8,7 +8,6 @@ use crate::tensor::Shape;
 use anyhow::{Context, bail, ensure};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, DynamicImage, Frame, Rgba, RgbaImage};
-use npyz::WriterBuilder;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -181,22 +180,11 @@ impl Images {
     }
 
     fn write_npz(&self, path: &Path) -> anyhow::Result<()> {
-        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        // Without a time stamp the same samples are the same bytes.
-        let options = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Stored)
-            .last_modified_time(zip::DateTime::default())
-            .large_file(4 * self.values.len() as u64 >= u64::from(u32::MAX) / 2);
-        archive.start_file("samples.npy", options)?;
-        let mut shape = self.shape.0.map(|extent| extent as u64).to_vec();
-        if points::are_points(self.shape) {
-            shape = vec![shape[0], 2];
-        }
-        let mut array =
-            npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
-        array.extend(self.values.iter().copied())?;
-        array.finish()?;
-        written(path, archive.finish()?.get_ref())
+        let [n, h, w, c] = self.shape.0;
+        let shape = if points::are_points(self.shape) { vec![n, 2] } else { vec![n, h, w, c] };
+        let mut archive = Npz::new();
+        archive.add("samples", &shape, &self.values)?;
+        archive.write(path)
     }
 
     fn write_folder(&self, folder: &Path, first: u32) -> anyhow::Result<()> {

@@ -120,6 +120,11 @@ impl Pictures {
     }
 }
 
+/// Images with `channels` channels, if they have three equal ones for one, or one for three; else as they are.
+pub fn converted(batch: Batch, channels: usize) -> Batch {
+    promoted(Pictures { batch, ranged: false }.of_channels(channels).batch, channels)
+}
+
 /// Images of a model's size in its range.
 pub fn images(path: &Path, data: &Data, fit: Option<Fit>) -> anyhow::Result<Batch> {
     if data.is_points() && !ends_in(path, "safetensors") {

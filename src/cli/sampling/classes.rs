@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use std::path::{Path, PathBuf};
 
 /// Classes, and their guidance.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct ClassArgs {
     /// The class to condition on; for samples also several (`0,3,7`) or all, each a row of a grid
     #[arg(long, value_name = "K|K,K,…|all", allow_negative_numbers = true)]

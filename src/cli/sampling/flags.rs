@@ -15,6 +15,7 @@ pub trait Selection {
 }
 
 /// All flags.
+#[derive(Clone)]
 pub struct All;
 
 impl Selection for All {
@@ -36,6 +37,7 @@ impl Selection for Decoding {
 }
 
 /// The values of a selection of flags.
+#[derive(Clone)]
 pub struct SamplingFlags<S> {
     given: Vec<(&'static str, Value)>,
     selection: PhantomData<S>,
@@ -119,6 +121,11 @@ impl<S> SamplingFlags<S> {
     /// The value of a flag, if it is given.
     pub fn get(&self, flag: &str) -> Option<Value> {
         self.given.iter().find(|(given, _)| *given == flag).map(|(_, value)| *value)
+    }
+
+    /// The name of a flag that is given, if any is.
+    pub fn any(&self) -> Option<&'static str> {
+        self.given.first().map(|(flag, _)| *flag)
     }
 
     /// The sampler, if it is given.

@@ -36,6 +36,12 @@ pub struct SamplingArgs {
 }
 
 impl SamplingArgs {
+    /// The options of samples that are not written.
+    pub fn unwritten(seed: Option<u64>, flags: SamplingFlags<All>, evaluation: Evaluation) -> SamplingArgs {
+        let (classes, animation) = (ClassArgs::default(), AnimationArgs::default());
+        SamplingArgs { out: Vec::new(), first: 0, seed, flags, evaluation, classes, animation }
+    }
+
     /// Checks the options that need no model, for the input files `read`.
     pub fn check(&self, read: &[&Path]) -> anyhow::Result<()> {
         self.animation.check()?;

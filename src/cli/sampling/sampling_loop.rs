@@ -167,6 +167,11 @@ impl Model<'_> {
 }
 
 impl<'a> Samples<'a> {
+    /// The images, and the file of the finished batches.
+    pub fn into_parts(self) -> (Images, Option<Unfinished>) {
+        (self.images, self.unfinished)
+    }
+
     /// Joins the samples of the classes, as many of each; the animation is the first one's.
     fn join(mut classes: Vec<Samples<'a>>) -> Samples<'a> {
         if classes.len() == 1 {

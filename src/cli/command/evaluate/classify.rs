@@ -14,12 +14,6 @@ use std::path::Path;
 pub fn accuracy(common: &Common, model: &Path, data: Option<&str>, resume: bool) -> anyhow::Result<()> {
     let checkpoint = open_model(model)?;
     let config = checkpoint.config();
-    ensure!(
-        config.is_classifier(),
-        "{} is a score model: draw samples with `tweedie sample {} --out F.npz` and evaluate those",
-        model.display(),
-        model.display()
-    );
     let own = Some(config.data.dataset.as_str());
     ensure!(
         data.is_none() || data == own,
