@@ -449,7 +449,7 @@ fn an_invalid_configuration_is_refused_before_anything_is_written() {
         ("model.attn_resolutions=[5]", "model.attn_resolutions = 5: no level has images of that height"),
         (
             "model.attn_resolutions_up=[4, 2]",
-            "model.attn_resolutions_up = 2: no level has images of that size",
+            "model.attn_resolutions_up = 2: no level has images of that height",
         ),
         ("data.image_size=4", "the images of digits are 8x8"),
         ("data.num_channels=3", "the configuration says data.image_size = 8 and data.num_channels = 3"),

@@ -96,9 +96,9 @@ fn a_table_and_a_picture_of_neighbours_are_written_and_few_samples_warned_of() {
     );
     assert!(table.contains("on pixels, 64 dimensions"), "{table}");
     assert!(table.contains("| metric | value |") && table.lines().count() == 6, "{table}");
-    // Ten rows of a sample and eight neighbours, 32 pixels each with gaps of 2.
+    // Ten rows of a sample and eight neighbours, 64 pixels each with gaps of 2.
     let picture = image::open(&picture).expect("a picture");
-    assert_eq!((picture.width(), picture.height()), (9 * 34 + 2, 10 * 34 + 2));
+    assert_eq!((picture.width(), picture.height()), (9 * 66 + 2, 10 * 66 + 2));
     let samples = folder.path().join("few.npz");
     succeed(tweedie().arg("sample").arg(trained()).args(["-n", "8", "--steps", "2", "--out"]).arg(&samples));
     let said = stderr(&mut evaluate(&[text(&samples)]));
