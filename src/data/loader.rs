@@ -260,7 +260,7 @@ mod tests {
         let set = Dataset::from_levels(pixels, [64, 32, 32, 1], Some((0..64).collect())).expect("a set");
         let config = Data { image_size: 32.into(), ..config(true, true) };
         let loader = || Loader::new(&set, &config, 48, 3).expect("a loader");
-        assert!(48 * 32 * 32 >= MANY && 1024 < MANY);
+        const { assert!(48 * 32 * 32 >= MANY && 1024 < MANY) };
         std::thread::scope(|scope| {
             let ahead = Ahead::spawn(scope, loader(), 5..8);
             for step in 5..8 {

@@ -3,6 +3,7 @@
 use super::InteropError;
 use super::torch::TorchFile;
 use super::weights::Named;
+use crate::nn::TensorReader;
 use std::path::Path;
 
 /// An open file of weights, under the names of torchvision's `Inception3`.
@@ -22,10 +23,8 @@ impl InceptionFile {
     /// # Errors
     /// If the file holds no dictionary of tensors. The reader's: if there is no such tensor, or it has another
     /// shape, no floating-point numbers, or values that are not finite.
-    pub fn tensors(
-        &self,
-    ) -> Result<impl FnMut(&str, &[usize]) -> Result<Vec<f32>, InteropError> + '_, InteropError> {
+    pub fn tensors(&self) -> Result<Box<TensorReader<'_, InteropError>>, InteropError> {
         let named = Named::of(&self.0)?;
-        Ok(move |name: &str, shape: &[usize]| named.values(name, shape, "FID's Inception v3"))
+        Ok(Box::new(move |name: &str, shape: &[usize]| named.values(name, shape, "FID's Inception v3")))
     }
 }

@@ -61,6 +61,9 @@ struct Conv {
     spec: Conv2d,
 }
 
+/// A reader of a checkpoint's tensors: from a name and a shape to values.
+pub type TensorReader<'a, E> = dyn FnMut(&str, &[usize]) -> std::result::Result<Vec<f32>, E> + 'a;
+
 impl Inception {
     /// The network with the tensors of a checkpoint: `read` returns a tensor by its name and shape. Names are
     /// those of torchvision's `Inception3`, as in the files of pytorch-fid and torch-fidelity.
@@ -69,7 +72,7 @@ impl Inception {
     /// Those of `read`; if the device has no room.
     pub fn build<E: From<KernelError>>(
         gpu: &Gpu,
-        read: &mut dyn FnMut(&str, &[usize]) -> std::result::Result<Vec<f32>, E>,
+        read: &mut TensorReader<'_, E>,
     ) -> std::result::Result<Inception, E> {
         let mut b = Builder { gpu, read };
         let mean = || Block::Pool(Pool { pooled: Pooled::Mean, window: 3, stride: 1, pad: 1 });
@@ -177,7 +180,7 @@ impl Block {
 /// Reads the tensors of a checkpoint.
 struct Builder<'a, E> {
     gpu: &'a Gpu,
-    read: &'a mut dyn FnMut(&str, &[usize]) -> std::result::Result<Vec<f32>, E>,
+    read: &'a mut TensorReader<'a, E>,
 }
 
 /// A block, or an error of the reader.

@@ -19,7 +19,7 @@ mod wideresnet;
 pub use blocks::{Attention, ResBlock, Resample};
 pub use classifier::Classifier;
 pub use conditioning::{Conditioning, TimeEmbedding};
-pub use inception::{Inception, Input, Outputs};
+pub use inception::{Inception, Input, Outputs, TensorReader};
 pub use layers::{Conv, Norm, Pass, Style};
 pub use mlp::Mlp;
 pub use ncsnpp::Ncsnpp;

@@ -19,7 +19,7 @@ pub enum Extractor {
     /// All its values.
     Pixels,
     /// The logits of a classifier at its smallest noise level.
-    Classifier { classifier: Box<Classifier>, data: Data, name: String, checksum: u32 },
+    Classifier { classifier: Box<Classifier>, data: Box<Data>, name: String, checksum: u32 },
     /// The 2048 features of Inception v3.
     Inception { inception: Box<Inception>, convention: Convention, sha256: String },
 }
@@ -56,7 +56,7 @@ impl Extractor {
                 );
                 let checkpoint = open_model(path)?;
                 let classifier = Box::new(classes::classifier(&common.open()?, path, &checkpoint)?);
-                let data = checkpoint.config().data.clone();
+                let data = Box::new(checkpoint.config().data.clone());
                 Ok(Extractor::Classifier {
                     classifier,
                     data,
