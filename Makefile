@@ -6,10 +6,10 @@
 # make reliability  kills, faults, damaged files and a long run, in a quarter of an hour: docs/reliability.md
 
 RUN := runs/digits
-# The demo trains less, and a smaller network, than configs/digits_ve.toml says, and samples in 16 evaluations of the network
+# The demo trains less, and a smaller network, than configs/digits_ve.toml says, and samples in 20 evaluations of the network
 # instead of 120; docs/experiments.md has what that costs. `make demo SAMPLER=` draws with the paper's predictor and corrector.
-DEMO := --steps 480 --set model.num_res_blocks=1 --set optim.lr=2e-3 --set optim.warmup=50
-SAMPLER := --sampler dpmpp_2m --steps 16 --eta 1.4 --sigma-min 0.05
+DEMO := --steps 500 --set model.num_res_blocks=1 --set optim.lr=2e-3 --set optim.warmup=50
+SAMPLER := --sampler dpmpp_2m --steps 20 --eta 1.6 --sigma-min 0.05
 SECONDS ?= 60
 
 # Without a display, Mesa's device-selection layer prints a warning.
