@@ -345,14 +345,17 @@ fn pictures_never_end_a_run() {
     succeed(small(&run, &[]).args(["--steps", "10"]));
     // A row that a logarithmic axis cannot show, and a folder in the place of the plot.
     let rows = std::fs::read_to_string(run.join("metrics.csv")).expect("rows");
-    std::fs::write(run.join("metrics.csv"), format!("{rows}10,inf,1,1,1,1,1\n10,1e-310,1,1,1,1,1\n"))
-        .expect("rows");
+    std::fs::write(
+        run.join("metrics.csv"),
+        format!("{rows}10,inf,1,1,1,1,1,,,,,\n10,1e-310,1,1,1,1,1,,,,,\n"),
+    )
+    .expect("rows");
     std::fs::remove_file(run.join("loss.png")).expect("a file");
     std::fs::create_dir(run.join("loss.png")).expect("a folder");
     let impossible =
         ["training.snapshot_sampler=adaptive_sde", "sampling.sde_rtol=1e-30", "sampling.sde_atol=1e-30"];
-    let said =
-        stderr(resume(&run).args(["--steps", "20"]).args(impossible.iter().flat_map(|set| ["--set", set])));
+    let set = [&["training.snapshot_sampling=true"], &impossible[..]].concat();
+    let said = stderr(resume(&run).args(["--steps", "20"]).args(set.iter().flat_map(|set| ["--set", set])));
     assert_eq!(said.matches("training continues").count(), 2, "{said}");
     assert_eq!(steps(&run), [10, 20]);
 }

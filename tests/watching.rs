@@ -15,7 +15,7 @@ fn watched() -> &'static Path {
     let (_, run) = RUN.get_or_init(|| {
         let folder = folder();
         let run = folder.path().join("run");
-        let set = ["training.eval_freq=5", "training.snapshot_steps=8"];
+        let set = ["training.eval_freq=5", "training.snapshot_sampling=true", "training.snapshot_steps=8"];
         let said = stderr(train(&run, &set).args(["--steps", "20"]));
         assert!(said.contains("on 1437 images, 360 held out"), "{said}");
         assert_eq!(
@@ -250,7 +250,7 @@ fn a_browser_shows_the_page() {
         .expect("the browser starts");
     let page = String::from_utf8_lossy(&output.stdout);
     for shown in
-        ["data-runs=\"2\"", "data-rows=\"10\"", "data-snapshots=\"5\"", "data-frames=\"9\"", "30 of 30 steps"]
+        ["data-runs=\"2\"", "data-rows=\"10\"", "data-snapshots=\"3\"", "data-frames=\"9\"", "30 of 30 steps"]
     {
         assert!(page.contains(shown), "{shown}: {page}\n{}", String::from_utf8_lossy(&output.stderr));
     }

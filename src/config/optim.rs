@@ -61,8 +61,8 @@ impl Default for Optim {
 }
 
 impl Optim {
-    /// The learning rate after `step` steps of `n_iters`: it rises linearly over the warm-up, from 0, as in the reference, and
-    /// then follows the schedule.
+    /// The learning rate after `step` steps of `n_iters`: it rises linearly over the warm-up, from 0, as in
+    /// the reference, and then follows the schedule.
     pub(crate) fn rate(&self, step: u64, n_iters: u64) -> f64 {
         if step < self.warmup {
             return self.lr * (step as f64 / self.warmup as f64).min(1.0);

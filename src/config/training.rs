@@ -16,13 +16,14 @@ pub struct Training {
     /// The objective.
     #[serde(default)]
     pub objective: ObjectiveName,
-    /// Train on continuous times (`true`) or on the discrete chain (`false`). Defaults to what the objective requires, or `true`
-    /// if it allows both.
+    /// Train on continuous times (`true`) or on the discrete chain (`false`). Defaults to what the objective
+    /// requires, or `true` if it allows both.
     #[serde(default = "super::yes")]
     pub continuous: bool,
     /// Images per step.
     pub batch_size: usize,
-    /// Parts of a batch that the device computes one after another, for memory: the step is the same to rounding.
+    /// Parts of a batch that the device computes one after another, for memory: the step is the same to
+    /// rounding.
     #[serde(default = "defaults::accumulate")]
     pub accumulate: usize,
     /// Divide a batch that does not fit into the device's memory into more parts.
@@ -36,8 +37,8 @@ pub struct Training {
     /// Weight the loss by g(t)², which bounds the likelihood (Song 2021b).
     #[serde(default)]
     pub likelihood_weighting: bool,
-    /// With likelihood weighting: sample times in proportion to their weight g(t)² / s(t)², for the same loss with less variance
-    /// (Song 2021b).
+    /// With likelihood weighting: sample times in proportion to their weight g(t)² / s(t)², for the same loss
+    /// with less variance (Song 2021b).
     #[serde(default)]
     pub importance_sampling: bool,
     /// `objective = ssm`, `fd_ssm`: the distribution of the projections.
@@ -84,7 +85,8 @@ pub struct Training {
     pub snapshot_steps: usize,
 }
 
-/// Declares the processes that a configuration names, a line each: documentation, name, and the process of a `[model]`.
+/// Declares the processes that a configuration names, a line each: documentation, name, and the process of a
+/// `[model]`.
 macro_rules! processes {
     ($( $(#[doc = $help:literal])+ $Name:ident = $name:literal, $process:expr; )+) => {
         choices! {

@@ -9,8 +9,8 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// The images of a source to train on, and `hold_out` others, which are spread evenly over the set: a source may be sorted by
-    /// class.
+    /// The images of a source to train on, and `hold_out` others, which are spread evenly over the set: a
+    /// source may be sorted by class.
     ///
     /// # Errors
     /// [`DataError::Mismatch`] if none is left to train on.

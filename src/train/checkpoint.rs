@@ -7,8 +7,9 @@
 //! | `fixed/NAME` | parameters that are not trained |
 //! | `adam.m/NAME`, `adam.v/NAME` | the optimiser's moments |
 //!
-//! The file's metadata hold one entry, `tweedie`: JSON with a checksum of the file, the number of steps made, the
-//! configuration, from which all randomness and the order of the data follow, and the fingerprint of the data.
+//! The file's metadata hold one entry, `tweedie`: JSON with a checksum of the file, the number of steps made,
+//! the configuration, from which all randomness and the order of the data follow, and the fingerprint of the
+//! data.
 
 use super::TrainError;
 use super::checkpoint_file::{self, Entry, encode};
@@ -105,8 +106,8 @@ impl Checkpoint {
     /// Writes a trainer's state to a temporary file, flushes it to disk, and renames it into place.
     ///
     /// # Errors
-    /// [`TrainError::Diverged`] if a number is not finite; if the device is lost, or the file cannot be written. An
-    /// existing file is then unchanged.
+    /// [`TrainError::Diverged`] if a number is not finite; if the device is lost, or the file cannot be
+    /// written. An existing file is then unchanged.
     pub fn write<A: Architecture>(trainer: &Trainer<A>, path: &Path) -> Result<(), TrainError> {
         let written = checkpoint_file::write(path, Header::of(trainer).json(), entries_of_trainer(trainer));
         written.map_err(|failure| match failure {
@@ -200,8 +201,8 @@ impl Checkpoint {
     /// A checkpoint from a file's bytes; error messages call it `path`.
     ///
     /// # Errors
-    /// [`TrainError::Damaged`] if they are truncated or their checksum is another; [`TrainError::Checkpoint`] if they are
-    /// not a checkpoint.
+    /// [`TrainError::Damaged`] if they are truncated or their checksum is another; [`TrainError::Checkpoint`]
+    /// if they are not a checkpoint.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint, TrainError> {
         let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(path, truncated(e)))?;
         if let Some(name) = repeated_name(&bytes) {
@@ -271,7 +272,8 @@ impl Checkpoint {
     /// The same for a model that the program gave when it was trained.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] if it is another network's or process's; else those of [`Checkpoint::scorer`].
+    /// [`TrainError::Checkpoint`] if it is another network's or process's; else those of
+    /// [`Checkpoint::scorer`].
     pub fn scorer_of<A: Architecture>(
         &self,
         gpu: &Gpu,

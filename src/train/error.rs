@@ -62,8 +62,8 @@ pub enum TrainError {
         /// The run folder.
         folder: PathBuf,
     },
-    /// `training.eval_freq` is set, and the configuration names no images to evaluate: the error of the test images, if the
-    /// configuration names the data.
+    /// `training.eval_freq` is set, and the configuration names no images to evaluate: the error of the test
+    /// images, if the configuration names the data.
     #[error(
         "training.eval_freq: {}; hold some of the training images out with data.hold_out, or leave the key out",
         .0.as_ref().map_or("there are no held-out images".into(), ToString::to_string)

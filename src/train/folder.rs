@@ -71,7 +71,8 @@ impl Run {
         self.folder().join("samples").join(format!("process-{step:08}.png"))
     }
 
-    /// TensorBoard's events of the steps after `step`: TensorBoard reads the files of a folder in the order of their names.
+    /// TensorBoard's events of the steps after `step`: TensorBoard reads the files of a folder in the order
+    /// of their names.
     pub(crate) fn events(&self, step: u64) -> PathBuf {
         self.folder().join(format!("{EVENTS}{step:010}.tweedie"))
     }
@@ -96,8 +97,8 @@ impl Run {
         steps_in(&self.checkpoints(), "safetensors")
     }
 
-    /// The checkpoint that `checkpoints/latest` names. Only a plain name of a checkpoint counts: a run folder from
-    /// somebody else must not choose which file is read.
+    /// The checkpoint that `checkpoints/latest` names. Only a plain name of a checkpoint counts: a run folder
+    /// from somebody else must not choose which file is read.
     pub(super) fn named(&self) -> Option<PathBuf> {
         let name = crate::files::read_to_string(&self.checkpoints().join("latest")).ok()?;
         let path = self.checkpoint(step_of(name.trim(), "safetensors")?);
@@ -143,7 +144,8 @@ impl Run {
         text.trim().parse().map(Some).map_err(|_| TrainError::NoNumber { path })
     }
 
-    /// Remembers a number of steps. It is not a part of the configuration, on which the bytes of checkpoints depend.
+    /// Remembers a number of steps. It is not a part of the configuration, on which the bytes of checkpoints
+    /// depend.
     pub(super) fn remember(&self, steps: u64, config: &Config) -> Result<(), TrainError> {
         let path = self.folder().join("steps");
         if steps != config.training.n_iters {
@@ -186,7 +188,8 @@ impl Run {
         Ok(path)
     }
 
-    /// Writes the checkpoint of step 0: a run that begins with other weights than its seed's cannot begin again without it.
+    /// Writes the checkpoint of step 0: a run that begins with other weights than its seed's cannot begin
+    /// again without it.
     pub(super) fn save_initial(&self, bytes: &[u8]) -> Result<(), TrainError> {
         let path = self.checkpoint(0);
         write_whole(&path, bytes).map_err(|e| file_error(&path, e))?;

@@ -21,7 +21,8 @@ pub(super) struct Images<'a> {
 }
 
 impl<'a> Images<'a> {
-    /// The images of `training.eval_freq`, if it is set: `held`, those held out of the training images, else the test images.
+    /// The images of `training.eval_freq`, if it is set: `held`, those held out of the training images, else
+    /// the test images.
     pub(super) fn held_out(
         &self,
         config: &Config,

@@ -7,8 +7,9 @@ use crate::choice::Choice;
 use crate::nn::{Architecture, Arena, ParameterSpec};
 
 impl<A: Architecture> Trainer<A> {
-    /// Takes the averaged weights and the fixed frequencies of a model, where a tensor has the name and the shape of one of this
-    /// network's. Returns their number, and the tensors of either model that have no counterpart.
+    /// Takes the averaged weights and the fixed frequencies of a model, where a tensor has the name and the
+    /// shape of one of this network's. Returns their number, and the tensors of either model that have no
+    /// counterpart.
     ///
     /// # Errors
     /// [`TrainError::Checkpoint`] if none has one, [`TrainError::Damaged`] if a number is not finite.

@@ -82,7 +82,8 @@ impl Metrics {
         file.and_then(|mut file| file.write_all(&lines(&[*self]))).map_err(|e| file_error(path, e))
     }
 
-    /// Removes the rows after `step`, which a resumed run makes again. Returns the fault if other rows are missing or are none.
+    /// Removes the rows after `step`, which a resumed run makes again. Returns the fault if other rows are
+    /// missing or are none.
     pub(super) fn keep_until(path: &Path, step: u64) -> Result<Option<String>, TrainError> {
         let before = read(path)?;
         let Rows { rows, damaged } =

@@ -11,15 +11,16 @@
 use super::TrainError;
 use super::checkpoint::Checkpoint;
 use super::difference::difference;
+use super::event::{Event, Skipped, Watch};
 use super::folder::Lock;
-use super::held_out::{HeldOut, HeldOutLoss, LEVELS};
+use super::held_out::{HeldOut, HeldOutLoss};
 use super::images::{Images, Sets, check_files, test_images};
 use super::metrics::Metrics;
 use super::trainer::{StepReport, Trainer};
 use crate::config::{Config, Data, Training};
 use crate::data::{self, Ahead, Fingerprint, Loader, Part, Source, Split, check_labels};
 use crate::gpu::Gpu;
-use crate::nn::{Architecture, BuiltIn, Registry, ScoreModel, State};
+use crate::nn::{Architecture, Registry, ScoreModel, State};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
@@ -50,17 +51,19 @@ pub struct Run {
 /// The start and the end of a training run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions<'a> {
-    /// Resume from the newest whole checkpoint, or from the beginning if the run was stopped before its first.
+    /// Resume from the newest whole checkpoint, or from the beginning if the run was stopped before its
+    /// first.
     pub resume: bool,
     /// Replace a run in the folder, once the first step of the new one has run.
     pub overwrite: bool,
-    /// Total number of steps instead of `training.n_iters`. The run remembers it until it is resumed with another of
-    /// either.
+    /// Total number of steps instead of `training.n_iters`. The run remembers it until it is resumed with
+    /// another of either.
     pub steps: Option<u64>,
     /// Stops the run when it is set: the step under way is finished, and a checkpoint is written.
     pub stop: Option<&'a AtomicBool>,
-    /// Begin a new run with the averaged weights of another model, as far as its tensors have the names and shapes of this one's.
-    /// The average and the optimiser begin anew, and the first checkpoint is that of step 0.
+    /// Begin a new run with the averaged weights of another model, as far as its tensors have the names and
+    /// shapes of this one's. The average and the optimiser begin anew, and the first checkpoint is that of
+    /// step 0.
     pub init_from: Option<&'a Checkpoint>,
 }
 
@@ -69,76 +72,10 @@ pub struct RunOptions<'a> {
 pub enum End {
     /// All steps are made.
     Finished,
-    /// [`RunOptions::stop`] was set, and a checkpoint of this many steps is written; none if no step was made.
+    /// [`RunOptions::stop`] was set, and a checkpoint of this many steps is written; none if no step was
+    /// made.
     Stopped(u64),
 }
-
-/// An event of the training loop.
-pub enum Event<'a, A = BuiltIn> {
-    /// A checkpoint that is not whole was moved aside, and an older one is resumed.
-    SetAside {
-        /// Its new place.
-        path: &'a Path,
-        /// The fault.
-        what: &'a str,
-    },
-    /// Rows of a resumed run are missing.
-    Rows {
-        /// The file of rows.
-        path: &'a Path,
-        /// The fault.
-        what: &'a str,
-    },
-    /// The run was stopped before its first checkpoint and begins again at step 0.
-    Anew,
-    /// The run begins with weights of another model.
-    Initialised {
-        /// The number of tensors that were taken.
-        taken: usize,
-        /// Tensors of either model without a counterpart of the same shape, with the reasons.
-        others: &'a [String],
-    },
-    /// A batch did not fit into the device's memory, and is computed in this many parts (`training.fit_memory`).
-    Divided(usize),
-    /// Parts of the data were left out ([`Source::skipped`]): their names and the reasons.
-    Skipped(&'a [String]),
-    /// The loop begins.
-    Start {
-        /// Steps made before.
-        step: u64,
-        /// Total number of steps.
-        steps: u64,
-        /// Parameters of the network.
-        parameters: usize,
-        /// Images to train on.
-        images: usize,
-        /// Images held out for [`Metrics::held_out_loss`].
-        held_out: usize,
-        /// The noise levels σ between which the parts of [`Metrics::held_out_levels`] lie.
-        noise_levels: [f64; LEVELS + 1],
-    },
-    /// The first step since the start has run.
-    First {
-        /// Its loss.
-        loss: f64,
-        /// Images per second, including the time to compile the kernels.
-        images_per_second: f64,
-    },
-    /// A step has been submitted to the device; the total number of steps made.
-    Step(u64),
-    /// A row has been written.
-    Row(Metrics),
-    /// A checkpoint has been written.
-    Saved {
-        /// The trainer, for example to draw samples.
-        trainer: &'a Trainer<A>,
-        /// The file.
-        path: &'a Path,
-    },
-}
-
-/// A function that sees every event; its error stops training.
-pub type Watch<'a, A = BuiltIn> = dyn FnMut(Event<'_, A>) -> Result<(), TrainError> + 'a;
 
 impl Run {
     /// A folder, whether it exists or not.
@@ -178,8 +115,8 @@ impl Run {
         }
     }
 
-    /// Makes a run of an imported model, with one checkpoint: it can be sampled, and resumed. The configuration is
-    /// written last, so that a run appears whole or not at all.
+    /// Makes a run of an imported model, with one checkpoint: it can be sampled, and resumed. The
+    /// configuration is written last, so that a run appears whole or not at all.
     ///
     /// # Errors
     /// [`TrainError::Exists`], or if the folder cannot be written.
@@ -461,8 +398,8 @@ impl Run {
         checkpoint: &Checkpoint,
     ) -> Result<(), TrainError> {
         let folder = self.folder.clone();
-        // Images are known by their contents, whatever their files are called. Older checkpoints do not record them, and those that
-        // a program gives are the program's.
+        // Images are known by their contents, whatever their files are called. Older checkpoints do not
+        // record them, and those that a program gives are the program's.
         let given = |config: &Config| config.data.dataset == Data::GIVEN;
         let named = checkpoint.data().is_none() || given(config) || given(checkpoint.config());
         if let Some((key, value)) = difference(config, checkpoint.config(), named) {
@@ -487,8 +424,8 @@ impl Run {
         }
     }
 
-    /// Appends a row to `metrics.csv`; `since` is the time and the step of the row before, and the loss on held-out images is
-    /// evaluated if they are given.
+    /// Appends a row to `metrics.csv`; `since` is the time and the step of the row before, and the loss on
+    /// held-out images is evaluated if they are given.
     fn log<A: Architecture>(
         &self,
         gpu: &Gpu,
@@ -515,20 +452,6 @@ impl Run {
         };
         row.append(&self.metrics())?;
         Ok(row)
-    }
-}
-
-/// The number of things left out that have been told.
-#[derive(Default)]
-struct Skipped(usize);
-
-impl Skipped {
-    /// Tells what the source has left out since.
-    fn tell<A>(&mut self, source: &dyn Source, watch: &mut Watch<'_, A>) -> Result<(), TrainError> {
-        let all = source.skipped();
-        let new = all.get(self.0..).filter(|new| !new.is_empty());
-        self.0 = all.len();
-        new.map_or(Ok(()), |new| watch(Event::Skipped(new)))
     }
 }
 

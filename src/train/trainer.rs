@@ -60,7 +60,8 @@ pub struct Trainer<A = BuiltIn> {
     running: (Tensor, u64),
     /// Norm and clipping factor of the last gradient.
     norm: Option<Tensor>,
-    /// The losses of the last steps since the last report, to tell at which step they left the finite numbers.
+    /// The losses of the last steps since the last report, to tell at which step they left the finite
+    /// numbers.
     recent: VecDeque<(u64, Tensor)>,
 }
 
@@ -210,8 +211,8 @@ impl<A: Architecture> Trainer<A> {
         Ok(total)
     }
 
-    /// One step on a batch. If it does not fit into the device's memory and `training.fit_memory` is set, the batch is divided
-    /// into more parts; returns their number if it has changed.
+    /// One step on a batch. If it does not fit into the device's memory and `training.fit_memory` is set, the
+    /// batch is divided into more parts; returns their number if it has changed.
     ///
     /// # Errors
     /// If the device refuses.
@@ -235,7 +236,8 @@ impl<A: Architecture> Trainer<A> {
         self.parts
     }
 
-    /// The loss of some weights on a batch without dropout, at noise levels between two quantiles of training's.
+    /// The loss of some weights on a batch without dropout, at noise levels between two quantiles of
+    /// training's.
     ///
     /// # Errors
     /// If the device refuses.
@@ -254,7 +256,8 @@ impl<A: Architecture> Trainer<A> {
         Ok(loss.read()?.iter().map(|v| f64::from(*v)).sum())
     }
 
-    /// The noise levels σ between which the parts of [`HeldOutLoss::levels`](super::HeldOutLoss::levels) lie, from the lowest up.
+    /// The noise levels σ between which the parts of [`HeldOutLoss::levels`](super::HeldOutLoss::levels) lie,
+    /// from the lowest up.
     pub fn noise_levels(&self) -> [f64; LEVELS + 1] {
         let quantile = |i: usize| (i as f64 / LEVELS as f64).clamp(1e-9, 1.0 - 1e-9);
         std::array::from_fn(|i| self.objective.noise_level(&self.scorer.model, quantile(i)))
@@ -343,7 +346,8 @@ impl<A: Architecture> Trainer<A> {
         }
     }
 
-    /// The error of a loss or a gradient that is not finite, with the step at which the loss was not finite first.
+    /// The error of a loss or a gradient that is not finite, with the step at which the loss was not finite
+    /// first.
     fn diverged(&self, loss: f64) -> Result<TrainError, TrainError> {
         let (mut step, what) = (self.step, if loss.is_finite() { "the gradient" } else { "the loss" });
         for (made, loss) in &self.recent {

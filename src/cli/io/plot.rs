@@ -68,7 +68,8 @@ impl Line {
         Line { name: name.into(), colour, points: rows.iter().filter_map(point).collect() }
     }
 
-    /// The exponential moving average over about a twentieth of the points, weighted so that it starts with the first.
+    /// The exponential moving average over about a twentieth of the points, weighted so that it starts with
+    /// the first.
     fn smoothed(&self, name: &str, colour: RGBColor) -> Line {
         let decay = 1.0 - 1.0 / (self.points.len() as f64 / 20.0).max(2.0);
         let (mut sum, mut weight) = (0.0, 0.0);

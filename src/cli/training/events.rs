@@ -1,7 +1,7 @@
 //! TensorBoard's event files in a run folder.
 //!
-//! Every session of a run has its own file, which is named by the step that it begins after: the files have no step twice, as a
-//! resumed run first removes the events of the steps that it makes again.
+//! Every session of a run has its own file, which is named by the step that it begins after: the files have
+//! no step twice, as a resumed run first removes the events of the steps that it makes again.
 
 use super::record::{
     Content, Event, Histogram, Image, START, SessionLog, Summary, Value, What, decode, encode,

@@ -1,4 +1,5 @@
-//! TensorBoard's messages in records of TensorFlow: `event.proto`, `summary.proto`, and `lib/io/record_writer.h`.
+//! TensorBoard's messages in records of TensorFlow: `event.proto`, `summary.proto`, and
+//! `lib/io/record_writer.h`.
 
 use prost::{Message, Oneof};
 

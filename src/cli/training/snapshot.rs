@@ -29,8 +29,8 @@ fn sampling(config: &Config) -> Sampling {
     Sampling { method: training.snapshot_sampler, steps: training.snapshot_steps, ..config.sampling.clone() }
 }
 
-/// Draws the samples of a checkpoint with the averaged weights, and writes both pictures. Seed and numbers are those of every
-/// checkpoint, so that the pictures can be compared.
+/// Draws the samples of a checkpoint with the averaged weights, and writes both pictures. Seed and numbers
+/// are those of every checkpoint, so that the pictures can be compared.
 pub fn draw(run: &Run, trainer: &Trainer, budget: Duration) -> anyhow::Result<Cost> {
     let started = Instant::now();
     let (config, points) = (&trainer.config, trainer.config.data.is_points());

@@ -15,7 +15,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Shows the progress of training: a bar on a terminal, occasional lines elsewhere, JSON lines with --json. Draws pictures and
+/// Shows the progress of training: a bar on a terminal, occasional lines elsewhere, JSON lines with --json.
+/// Draws pictures and
 /// writes TensorBoard's events.
 pub struct Watcher<'a> {
     gpu: &'a Gpu,

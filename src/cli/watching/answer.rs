@@ -1,5 +1,5 @@
-//! The answers: the page, the state of the runs, their rows and pictures. Only these files of the runs are read, by number and
-//! step: no part of a request becomes a part of a path.
+//! The answers: the page, the state of the runs, their rows and pictures. Only these files of the runs are
+//! read, by number and step: no part of a request becomes a part of a path.
 
 use crate::config::Config;
 use crate::train::{Metrics, Run};
@@ -51,27 +51,31 @@ impl Watched {
     }
 }
 
-/// The name of a run, its steps made and to make, the version of its rows, and the steps of its snapshots.
+/// The name of a run, its steps made and to make, width / height of its images, the version of its rows, and
+/// the steps of its snapshots.
 fn state(run: &Run) -> Value {
     let name = |path: &Path| path.file_name().map(OsStr::to_owned);
     let name =
         name(run.folder()).or_else(|| name(&std::path::absolute(run.folder()).ok()?)).unwrap_or_default();
     let steps =
         std::fs::read_to_string(run.folder().join("steps")).ok().and_then(|text| text.trim().parse().ok());
-    let of_config = || {
-        let text = crate::files::read_to_string(&run.folder().join("config.toml")).ok()?;
-        Some(Config::from_toml(&text, &[]).ok()?.training.n_iters)
-    };
+    let text = crate::files::read_to_string(&run.folder().join("config.toml")).ok();
+    let config = text.and_then(|text| Config::from_toml(&text, &[]).ok());
+    let aspect = config.as_ref().map_or(1.0, |config| {
+        let [h, w, _] = config.data.shape();
+        w as f64 / h as f64
+    });
     let version = run.metrics().metadata().ok().map(|file| {
         let changed = file.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         format!("{}-{}", file.len(), changed.map_or(0, |since| since.as_nanos()))
     });
+    let steps = steps.or(config.map(|config| config.training.n_iters));
     let made = Metrics::read(&run.metrics()).ok().and_then(|rows| rows.last().map(|row| row.step));
     let mut snapshots = run.pictures();
     snapshots.reverse();
     json!({
-        "name": name.to_string_lossy(), "step": made.unwrap_or(0), "steps": steps.or_else(of_config),
-        "version": version.unwrap_or_default(), "snapshots": snapshots,
+        "name": name.to_string_lossy(), "step": made.unwrap_or(0), "steps": steps,
+        "aspect": aspect, "version": version.unwrap_or_default(), "snapshots": snapshots,
     })
 }
 

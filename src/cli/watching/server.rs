@@ -19,8 +19,8 @@ const POLICY: &str =
     "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src 'self' data:";
 
 impl Guard {
-    /// Requests to this port of the loopback address, from the page itself or the allowed origin. Another name in `Host` is that
-    /// of a page elsewhere whose name now leads here (DNS rebinding).
+    /// Requests to this port of the loopback address, from the page itself or the allowed origin. Another
+    /// name in `Host` is that of a page elsewhere whose name now leads here (DNS rebinding).
     pub fn new(port: u16, allowed: Option<String>) -> Guard {
         Guard { hosts: ["127.0.0.1", "localhost", "[::1]"].map(|name| format!("{name}:{port}")), allowed }
     }

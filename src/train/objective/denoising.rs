@@ -1,4 +1,5 @@
-//! Denoising losses: the squared error of the noise, of what the network predicts, or of the bound's reverse steps.
+//! Denoising losses: the squared error of the noise, of what the network predicts, or of the bound's reverse
+//! steps.
 
 use super::times::Target;
 use super::{Pass, condition, noise};
@@ -24,12 +25,13 @@ pub(super) enum Error {
     Noise,
     /// The error of the network's own prediction.
     Prediction,
-    /// That of the mean of a reverse step, weighted as in the variational bound (Ho 2020, eq. 12); the first step's loss is
-    /// the decoder's.
+    /// That of the mean of a reverse step, weighted as in the variational bound (Ho 2020, eq. 12); the first
+    /// step's loss is the decoder's.
     Bound(DdpmChain, PosteriorVariance),
 }
 
-/// z − ẑ, the noise less the one that follows from the network's output, by its factors of the output, of z and of x₀.
+/// z − ẑ, the noise less the one that follows from the network's output, by its factors of the output, of z
+/// and of x₀.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Residual {
     out: f64,

@@ -1,4 +1,5 @@
-//! What training minimises: a value that draws a time for each sample and leaves the gradient of its loss in the parameters.
+//! What training minimises: a value that draws a time for each sample and leaves the gradient of its loss in
+//! the parameters.
 
 mod classifier;
 mod denoising;
@@ -68,9 +69,10 @@ impl Objective {
         Objective { times: Times::new(config, model), loss, reduction }
     }
 
-    /// The loss of a batch `x0` `[n, h, w, c]` in the model's range, in four lanes that have yet to be added. `classes` are
-    /// the labels: an input of a class-conditional network, the targets of a classifier. The gradient is written into
-    /// the parameters' arena. Nothing is read back.
+    /// The loss of a batch `x0` `[n, h, w, c]` in the model's range, in four lanes that have yet to be added.
+    /// `classes` are
+    /// the labels: an input of a class-conditional network, the targets of a classifier. The gradient is
+    /// written into the parameters' arena. Nothing is read back.
     ///
     /// # Errors
     /// If the device refuses.
@@ -86,8 +88,9 @@ impl Objective {
         self.loss_at(scorer, x0, &targets, pass)
     }
 
-    /// The loss of a part of a batch of `batch` samples: its share of the batch's loss. The gradient is added to what the
-    /// parameters' arena holds. Random numbers follow from the number of a sample in the batch, which `draw` counts from.
+    /// The loss of a part of a batch of `batch` samples: its share of the batch's loss. The gradient is added
+    /// to what the parameters' arena holds. Random numbers follow from the number of a sample in the batch,
+    /// which `draw` counts from.
     ///
     /// # Errors
     /// If the device refuses.
@@ -118,8 +121,8 @@ impl Objective {
         (0..).zip(classes).map(target).collect()
     }
 
-    /// The loss of a batch without dropout and without a gradient, at noise levels between two quantiles, from 0 to 1, of those
-    /// that training draws. Over all quantiles its mean is that of [`Objective::loss`].
+    /// The loss of a batch without dropout and without a gradient, at noise levels between two quantiles,
+    /// from 0 to 1, of those that training draws. Over all quantiles its mean is that of [`Objective::loss`].
     ///
     /// # Errors
     /// If the device refuses.
@@ -138,7 +141,8 @@ impl Objective {
             Target { class: *class, ..self.times.quantile(&scorer.model, u) }
         };
         let targets: Vec<Target> = (0..).zip(classes).map(target).collect();
-        // Parameters without a destination for their gradient are constants of the tape, which then records nothing.
+        // Parameters without a destination for their gradient are constants of the tape, which then records
+        // nothing.
         let parameters = Parameters { gradients: None, ..scorer.parameters.clone() };
         let scorer = Scorer { model: scorer.model.clone(), parameters };
         let pass = Pass { draw, dropout: false, adding: false, batch: x0.shape().n() };

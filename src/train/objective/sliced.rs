@@ -1,5 +1,5 @@
-//! Sliced score matching: ½ ‖s‖² + vᵀ ∇s v (Song 2019b, eq. 8), with the derivative by forward mode or by differences. Its
-//! expectation is that of the denoising loss less a constant.
+//! Sliced score matching: ½ ‖s‖² + vᵀ ∇s v (Song 2019b, eq. 8), with the derivative by forward mode or by
+//! differences. Its expectation is that of the denoising loss less a constant.
 
 use super::times::Target;
 use super::{Draw, Pass, condition, perturbed};
@@ -24,7 +24,8 @@ pub(super) struct Sliced {
 pub(super) enum Derivative {
     /// Exactly, and the gradient by reverse over forward mode.
     Forward,
-    /// By the scores at x ± ε v, with s their mean (Pang 2020), ε being `eps` standard deviations of the noise.
+    /// By the scores at x ± ε v, with s their mean (Pang 2020), ε being `eps` standard deviations of the
+    /// noise.
     Difference { eps: f64 },
 }
 

@@ -134,7 +134,8 @@ mod tests {
             let weighted = [sde.as_str(), "training.likelihood_weighting=true"];
             let by_weight = [&weighted[..], &["training.importance_sampling=true"]].concat();
             let (uniform, importance) = (model(text, &weighted), model(text, &by_weight));
-            // Squared errors of the noise that fall with it, so that their weighted mean has a variance at all.
+            // Squared errors of the noise that fall with it, so that their weighted mean has a variance at
+            // all.
             let error = |target: &Target| target.weight * target.marginal.std.min(1.0);
             let ((a, a_error), (b, b_error)) = (mean(&uniform, error), mean(&importance, error));
             let five = 5.0 * a_error.hypot(b_error);
