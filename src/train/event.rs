@@ -36,7 +36,7 @@ pub enum Event<'a, A = BuiltIn> {
     /// A batch did not fit into the device's memory, and is computed in this many parts
     /// (`training.fit_memory`).
     Divided(usize),
-    /// Parts of the data were left out ([`Dataset::skipped`]): their names and the reasons.
+    /// Parts of the data were left out ([`Source::skipped`]): their names and the reasons.
     Skipped(&'a [String]),
     /// The loop begins.
     Start {
