@@ -186,7 +186,10 @@ impl<'a> Watcher<'a> {
                     self.price(training.snapshot_sampler.name(), &cost, trained);
                     let (run, step) = (self.run, trainer.step);
                     self.record(|events| events.picture(step, "samples", &run.samples(step)));
-                    self.record(|events| events.picture(step, "process", &run.process(step)));
+                    // Points have no strip.
+                    if !trainer.config.data.is_points() {
+                        self.record(|events| events.picture(step, "process", &run.process(step)));
+                    }
                 }
             }
         }
