@@ -1,6 +1,6 @@
 //! Data of one's own from the command line: surveys, configurations for them, training, and the help of keys.
 
-use crate::cli::{folder, refuse, succeed, tweedie};
+use crate::cli::{folder, refuse, succeed, tweedie, write_array};
 use image::{DynamicImage, Rgb, RgbImage};
 use serde_json::Value;
 use std::path::Path;
@@ -47,6 +47,18 @@ fn a_survey_names_sizes_classes_and_levels_and_draws_a_sheet() {
     let empty = crate::cli::folder();
     assert!(refuse(tweedie().arg("data").arg(empty.path())).contains("no picture"));
     assert!(refuse(survey().arg("-n").arg("5")).contains("--out"));
+    // Arrays are not scaled.
+    let array = folder.path().join("images.npy");
+    let numbers: Vec<f32> = (0..2 * 64).map(|i| i as f32 / 128.0).collect();
+    std::fs::write(&array, write_array("(2, 8, 8, 1)", &numbers)).expect("a file");
+    for command in ["data", "init"] {
+        let config = folder.path().join("array.toml");
+        let mut scaled = tweedie();
+        scaled.arg(command).arg(&array).args(["--size", "16", "--out"]);
+        scaled.arg(if command == "data" { &sheet } else { &config });
+        assert!(refuse(&mut scaled).contains("only pictures are scaled"), "{command}");
+        assert!(!config.exists());
+    }
 }
 
 #[test]

@@ -142,7 +142,8 @@ fn whole_command() -> clap::Command {
 fn log_to_stderr(verbose: u8) {
     let level = ["off", "warn", "info", "debug"][usize::from(verbose.min(3))];
     let environment = env_logger::Env::default().default_filter_or(level);
-    env_logger::Builder::from_env(environment).format_timestamp(None).init();
+    // A program that calls this one may have a logger of its own.
+    let _ = env_logger::Builder::from_env(environment).format_timestamp(None).try_init();
 }
 
 /// Without a command, help is shown.

@@ -283,7 +283,7 @@ impl Data {
         }
     }
 
-    /// Whether the data are points of the plane: samples of 1 × 1 × 2.
+    /// Returns true if the data are points of the plane: samples of 1 × 1 × 2.
     pub fn is_points(&self) -> bool {
         self.shape() == [1, 1, 2]
     }

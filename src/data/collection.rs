@@ -300,7 +300,7 @@ pub(super) struct Stream {
     shape: [usize; 3],
     /// Readers that no thread uses.
     readers: Mutex<Vec<Reader>>,
-    /// What is left out, with the reasons.
+    /// Files that are left out, as `name (reason)`.
     skipped: Mutex<Vec<String>>,
 }
 

@@ -57,7 +57,7 @@ impl Ahead {
     /// The batch of a step, the next of those it was begun with.
     ///
     /// # Errors
-    /// Those of [`Loader::batch`]; [`DataError::Mismatch`] for any other step.
+    /// The errors of [`Loader::batch`]; [`DataError::Mismatch`] for any other step.
     pub fn batch(&self, step: u32) -> Result<Batch, DataError> {
         match self.batches.recv() {
             Ok((made, batch)) if made == step => batch,

@@ -148,7 +148,7 @@ fn archive(path: &Path, wanted: &Wanted) -> Result<Dataset, DataError> {
 #[cfg(feature = "images")]
 use super::collection::is_archive_of_pictures;
 
-/// Whether an array of numpy holds points.
+/// Returns true if an array of numpy holds points.
 #[cfg(feature = "images")]
 fn is_array_of_points(path: &Path) -> bool {
     super::array::shape(path).is_some_and(|shape| matches!(shape[..], [_, 2] | [_, 1, 1, 2]))

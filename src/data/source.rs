@@ -29,7 +29,7 @@ pub trait Source: Sync {
         None
     }
 
-    /// What has been left out until now, as `name (reason)`.
+    /// The parts of the data that have been left out until now, as `name (reason)`.
     fn skipped(&self) -> Vec<String> {
         Vec::new()
     }

@@ -17,7 +17,7 @@ pub struct Survey {
     pub channels: usize,
     /// The classes with their numbers of images; empty without labels.
     pub classes: Vec<(String, usize)>,
-    /// What cannot be read or holds no images, as `name (reason)`.
+    /// Files that cannot be read or hold no images, as `name (reason)`.
     pub skipped: Vec<String>,
 }
 

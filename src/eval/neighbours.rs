@@ -70,7 +70,7 @@ pub fn nearest<E: From<EvalError>>(
 /// than this from their nearest neighbours.
 ///
 /// # Errors
-/// Those of [`nearest`]; [`EvalError::TooFew`] if there are not two members.
+/// The errors of [`nearest`]; [`EvalError::TooFew`] if there are not two members.
 pub fn copy_threshold<E: From<EvalError>>(
     gpu: &Gpu,
     training: &Features,
@@ -86,7 +86,7 @@ pub fn copy_threshold<E: From<EvalError>>(
 /// The number of `samples` that are nearer than a [`copy_threshold`] to a member of `training`.
 ///
 /// # Errors
-/// Those of [`nearest`].
+/// The errors of [`nearest`].
 pub fn copies<E: From<EvalError>>(
     gpu: &Gpu,
     samples: &Features,

@@ -67,7 +67,7 @@ fn upload(gpu: &Gpu, set: &Features, rows: &Range<usize>) -> Result<Tensor, Eval
 /// `b` is subtracted from both first.
 ///
 /// # Errors
-/// Those of [`products`].
+/// The errors of [`products`].
 pub(super) fn distances<E: From<EvalError>>(
     gpu: &Gpu,
     a: &Features,

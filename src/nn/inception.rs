@@ -69,7 +69,7 @@ impl Inception {
     /// those of torchvision's `Inception3`, as in the files of pytorch-fid and torch-fidelity.
     ///
     /// # Errors
-    /// Those of `read`; if the device has no room.
+    /// The errors of `read`; if the device has no room.
     pub fn build<E: From<KernelError>>(
         gpu: &Gpu,
         read: &mut TensorReader<'_, E>,
@@ -130,7 +130,7 @@ impl Inception {
     /// The name and the output of every block for such images, in order; the first is the network's input.
     ///
     /// # Errors
-    /// Those of [`Inception::run`].
+    /// The errors of [`Inception::run`].
     pub fn blocks(&self, levels: &Tensor, input: Input) -> Result<Vec<(&'static str, Tensor)>> {
         let mut outputs = vec![("input", self.input(levels, input)?)];
         for (name, block) in &self.blocks {

@@ -211,7 +211,7 @@ impl Run {
     }
 }
 
-/// What the name of a file of events begins with.
+/// The beginning of the name of an event file.
 const EVENTS: &str = "events.out.tfevents.";
 
 fn is_event_file(name: &OsStr) -> bool {

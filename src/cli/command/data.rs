@@ -92,10 +92,17 @@ pub fn surveyed(spec: &str, size: Option<ImageSize>, fit: Fit) -> anyhow::Result
     }
     let path = Path::new(spec);
     let (kind, survey) = (Kind::of(path)?, Survey::of(path)?);
+    let requested = size.is_some();
     let size = size.unwrap_or(survey.image_size());
     let shape = Some([size.height, size.width, survey.channels]);
     let set = Dataset::some_of(path, MEASURED, &Wanted { shape, fit, ..Wanted::default() })
         .with_context(|| format!("{spec} cannot be decoded"))?;
+    ensure!(
+        !requested || set.size == size,
+        "--size: only pictures are scaled, and the images of {spec} are {}x{}; leave it out",
+        set.size.height,
+        set.size.width
+    );
     Ok((kind.help().to_lowercase(), survey, set))
 }
 

@@ -58,7 +58,7 @@ pub struct Args {
     /// Samples, data, a model or statistics; or a classifier
     #[arg(value_name = "A")]
     samples: String,
-    /// What to compare them with [default: a model's own data, `own` or `own:train`; else digits]
+    /// The reference, in the same forms [default: a model's own data, `own` or `own:train`; else digits]
     #[arg(value_name = "B")]
     reference: Option<String>,
     /// The same as B

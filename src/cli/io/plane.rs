@@ -160,7 +160,7 @@ impl Panel {
         RgbImage::from_raw(width, height, pixels).ok_or_else(|| "no picture".into())
     }
 
-    /// Whether a point is inside.
+    /// Returns true if a point is inside.
     fn holds(&self, point: Point) -> bool {
         point.iter().all(|v| f64::from(v.abs()) < self.half)
     }

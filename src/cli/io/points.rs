@@ -10,7 +10,7 @@ use image::DynamicImage;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Whether samples of a shape `[n, 1, 1, 2]` are points.
+/// Returns true if samples of this shape are points: `[n, 1, 1, 2]`.
 pub fn are_points(shape: Shape) -> bool {
     shape.0[1..] == [1, 1, 2]
 }

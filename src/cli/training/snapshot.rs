@@ -9,7 +9,7 @@ use crate::train::{Run, Trainer};
 use std::time::{Duration, Instant};
 
 /// The number of samples drawn with every checkpoint, always the same ones.
-pub const SAMPLES: usize = 16;
+const SAMPLES: usize = 16;
 /// Points drawn with every checkpoint of a model of points.
 const POINTS: usize = 2000;
 /// Samples whose reverse process is shown, a row each.
@@ -19,6 +19,7 @@ const COLUMNS: usize = 9;
 
 /// The cost of a checkpoint's samples.
 pub struct Cost {
+    pub samples: usize,
     pub evaluations: f64,
     pub time: Duration,
 }
@@ -57,11 +58,11 @@ pub fn draw(run: &Run, trainer: &Trainer, budget: Duration) -> anyhow::Result<Co
     let values = sampled.x.read()?;
     if points {
         Images::new(shape, values, range).write(&run.samples(trainer.step), 0)?;
-        return Ok(Cost { evaluations: sampled.evaluations, time: started.elapsed() });
+        return Ok(Cost { samples: POINTS, evaluations: sampled.evaluations, time: started.elapsed() });
     }
     let rows = values[..ROWS * shape.with_n(1).len()].to_vec();
     states.push(Images::new(shape.with_n(ROWS), rows, range));
     Images::new(shape, values, range).write_grid(&run.samples(trainer.step))?;
     write_strip(&run.process(trainer.step), &states.iter().collect::<Vec<_>>(), ROWS)?;
-    Ok(Cost { evaluations: sampled.evaluations, time: started.elapsed() })
+    Ok(Cost { samples: SAMPLES, evaluations: sampled.evaluations, time: started.elapsed() })
 }

@@ -1,7 +1,7 @@
 //! The events of a training run on a terminal, in lines, and in the files of its folder.
 
 use super::events::Events;
-use super::snapshot::{self, Cost, SAMPLES};
+use super::snapshot::{self, Cost};
 use crate::choice::Choice;
 use crate::cli::io::plot;
 use crate::cli::progress::{QUIET, style};
@@ -207,7 +207,7 @@ impl<'a> Watcher<'a> {
         let (seconds, since) = (cost.time.as_secs_f64(), trained.as_secs_f64());
         let line = format!(
             "{} with every checkpoint: {sampler}, {}, {seconds:.1} s after {since:.0} s of training",
-            count(SAMPLES, "sample"),
+            count(cost.samples, "sample"),
             evaluations(cost.evaluations)
         );
         self.bar.suspend(|| say(line));

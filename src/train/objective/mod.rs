@@ -1,4 +1,4 @@
-//! What training minimises: a value that draws a time for each sample and leaves the gradient of its loss in
+//! The objective of training: a value that draws a time for each sample and leaves the gradient of its loss in
 //! the parameters.
 
 mod classifier;
@@ -176,7 +176,7 @@ impl Objective {
 struct Pass {
     draw: Draw,
     dropout: bool,
-    /// Whether gradients are added to what the arena holds.
+    /// Gradients are added to the contents of the arena, not written over them.
     adding: bool,
     /// The samples of the whole batch.
     batch: usize,

@@ -30,7 +30,7 @@ pub struct Field<'a> {
     pub config: &'a Config,
     /// The distribution, or points that stand for it.
     pub mixture: &'a Mixture,
-    /// Whether the mixture is the distribution.
+    /// The mixture is the distribution itself, not an estimate of it.
     pub exact: bool,
     pub draw: Draw,
 }
